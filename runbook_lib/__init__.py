@@ -1,0 +1,1 @@
+"""Runbooks for the mTLS client certificate of a DigiCert ONE service user."""

@@ -1,0 +1,1 @@
+"""The Account Manager of DigiCert ONE as a typed client: models, errors, TLS, environments."""

@@ -1,0 +1,67 @@
+"""The one exception of this project. It says what happened, what it means here, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook_lib.catalogue import CATALOGUE, Exit, Explanation, Reason
+
+__all__ = ["Exit", "Reason", "RunbookError"]
+
+
+class RunbookError(Exception):
+    """Anything this project refuses or could not do, in words a person can act on.
+
+    Args:
+        reason: which of the known reasons.
+        what: what happened this time, with the names and numbers of this case. Never a secret.
+        remedy: a more exact remedy than the catalogue's, where the case allows one.
+    """
+
+    def __init__(self, reason: Reason, what: str, *, remedy: str | None = None) -> None:
+        super().__init__(what)
+        self.reason = reason
+        self.what = what
+        self._remedy = remedy
+
+    @property
+    def explanation(self) -> Explanation:
+        return CATALOGUE[self.reason]
+
+    @property
+    def means(self) -> str:
+        return self.explanation.means
+
+    @property
+    def remedy(self) -> str:
+        return self._remedy or self.explanation.remedy
+
+    @property
+    def exit(self) -> Exit:
+        return self.explanation.exit
+
+    def __str__(self) -> str:
+        return f"{self.what}\nWhat it means: {self.means}\nWhat to do:    {self.remedy}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.reason, self.what, self._remedy))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For run.json: reason, title, what, means, remedy, notebook, exit."""
+        return {
+            "reason": self.reason.value,
+            "title": self.explanation.title,
+            "what": self.what,
+            "means": self.means,
+            "remedy": self.remedy,
+            "notebook": self.explanation.notebook,
+            "exit": int(self.exit),
+        }
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this in place of a traceback: a person at a notebook wants the remedy, not our call stack."""
+        return [f"{self.explanation.title} [{self.reason.value}]", *str(self).splitlines()]
+
+
+def _rebuild(kind: type[RunbookError], reason: Reason, what: str, remedy: str | None) -> RunbookError:
+    return kind(reason, what, remedy=remedy)

@@ -1,0 +1,183 @@
+"""What a step says of itself: the one shape that procedures fill, notebooks show and reports read.
+
+A step's record travels inside the notebook, as an output of MIME type `MIME` beside its HTML and its plain text. So the
+executed notebook alone holds everything a report or an auditor needs, whoever ran it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+MIME = "application/vnd.digicert-one-runbooks+json"
+
+
+class Kind(StrEnum):
+    """Whether a step only looks, or changes something."""
+
+    CHECK = "check"
+    CHANGE = "change"
+
+
+class Verdict(StrEnum):
+    """How a step ended, from best to worst."""
+
+    OK = "ok"
+    NOTHING_TO_DO = "nothing to do"
+    PLANNED = "planned"
+    ATTENTION = "attention"
+    UNCHECKED = "unchecked"
+    FAILED = "failed"
+
+
+SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict that outranks the others; `unchecked` where there is none at all."""
+    return max(verdicts, key=SEVERITY.__getitem__, default=Verdict.UNCHECKED)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Table(_Frozen):
+    """Rows of text. `name` becomes a CSV file's name in the archive.
+
+    A column called `state` or `verdict` is shown as a badge.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Bar(_Frozen):
+    """One line of a timeline: from `start` to `end`, coloured by `state`."""
+
+    label: str
+    start: datetime
+    end: datetime
+    state: str
+
+
+class Timeline(_Frozen):
+    """Validity periods on a common axis, with a mark for now."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    now: datetime
+
+
+class Snippet(_Frozen):
+    """Something to paste elsewhere. It names secrets by reference, and never holds one."""
+
+    title: str
+    language: str
+    code: str
+
+
+class Result(_Frozen):
+    """What a step found or did.
+
+    Args:
+        verdict: how it ended.
+        headline: one sentence, the first thing a reader sees.
+        facts: label and value, in reading order.
+        details: named checks, each with its own verdict: (verdict, name, what was seen).
+        next: what to do now, a sentence each.
+        needs_action: how many certificates need somebody to act (`--fail-on due`).
+    """
+
+    verdict: Verdict
+    headline: str
+    facts: dict[str, str] = {}
+    details: tuple[tuple[Verdict, str, str], ...] = ()
+    tables: tuple[Table, ...] = ()
+    timeline: Timeline | None = None
+    snippets: tuple[Snippet, ...] = ()
+    next: tuple[str, ...] = ()
+    needs_action: int = 0
+
+
+class ParameterRow(_Frozen):
+    """One parameter as used: its value (a reference for a secret), where it came from, what it is for."""
+
+    name: str
+    value: str
+    source: Literal["default", "given", "form", "not used here"]
+    description: str = ""
+
+
+class ParametersRecord(_Frozen):
+    """The parameters of a run."""
+
+    record: Literal["parameters"] = "parameters"
+    procedure: str
+    at: datetime
+    rows: tuple[ParameterRow, ...]
+    error: dict[str, Any] | None = None
+
+
+class StepRecord(_Frozen):
+    """One step: what it was, when, and how it ended (`result` or `error`)."""
+
+    record: Literal["step"] = "step"
+    procedure: str
+    step: str
+    title: str
+    kind: Kind
+    tutorial: str = ""
+    started: datetime
+    finished: datetime
+    result: Result | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.result.verdict if self.result else Verdict.FAILED
+
+
+class FinishRecord(_Frozen):
+    """The last cell's word. A run without one did not reach its end."""
+
+    record: Literal["finish"] = "finish"
+    procedure: str
+    at: datetime
+    verdict: Verdict
+    steps: tuple[tuple[str, str, Verdict], ...]  # slug, title, verdict
+    needs_action: int = 0
+    next: tuple[str, ...] = ()
+
+
+Record = Annotated[ParametersRecord | StepRecord | FinishRecord, Field(discriminator="record")]
+_RECORD: TypeAdapter[ParametersRecord | StepRecord | FinishRecord] = TypeAdapter(Record)
+
+
+def read_record(data: Any) -> ParametersRecord | StepRecord | FinishRecord:
+    """Read a record back from a notebook's output. Raises pydantic.ValidationError for anything else."""
+    return _RECORD.validate_python(data)
+
+
+def visible(text: str) -> str:
+    """Text from elsewhere, made safe to read: control and direction marks become visible escapes.
+
+    Newlines, tabs and right-to-left marks in a server's value could otherwise make a report show another order or
+    another line than the data holds. HTML escaping is the template's task and comes after this.
+    """
+    return "".join(
+        char
+        if char.isprintable() and char not in _DIRECTION
+        else f"\\u{ord(char):04x}"
+        if ord(char) > 0xFF
+        else f"\\x{ord(char):02x}"
+        for char in text
+    )
+
+
+_DIRECTION = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -1,0 +1,176 @@
+"""Secrets: a parameter names where one is, and only here does it become the secret itself.
+
+References: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, and `prompt:` (in a notebook only). What comes out is a
+`Secret`, which never prints, pickles or compares itself; `reveal()` is the only door.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from pydantic import AfterValidator
+
+from runbook_lib.errors import Reason, RunbookError
+
+SCHEMES = ("env", "file", "keyring", "prompt")
+
+Prompt = Callable[[str], str]
+"""Asks the person at the notebook; gets what is asked for, gives what was typed."""
+
+
+class Secret:
+    """A secret value and where it came from. Hidden in every representation."""
+
+    __slots__ = ("_value", "source")
+
+    def __init__(self, value: str, source: str) -> None:
+        self._value = value
+        self.source = source
+
+    def reveal(self) -> str:
+        """The secret itself. Call it where it is used, and keep the result in no variable that lives on."""
+        return self._value
+
+    def masked(self) -> str:
+        """Enough to tell two secrets apart by eye: the last four characters, where the whole is long enough."""
+        return f"…{self._value[-4:]}" if len(self._value) >= 20 else "…"
+
+    def __repr__(self) -> str:
+        return f"Secret(from {self.source})"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+@dataclass(frozen=True)
+class SecretRef:
+    """Where a secret is."""
+
+    scheme: str
+    target: str
+
+    @classmethod
+    def parse(cls, text: str) -> SecretRef:
+        """Read `scheme:target`.
+
+        Raises:
+            RunbookError: SECRET_AS_VALUE if it is no reference. The text is not repeated: it may be the secret.
+        """
+        scheme, colon, target = text.strip().partition(":")
+        if not colon or scheme not in SCHEMES or (scheme != "prompt" and not target.strip()):
+            raise RunbookError(Reason.SECRET_AS_VALUE, "A reference to a secret is due here, and this is none.")
+        if scheme == "keyring" and "/" not in target:
+            raise RunbookError(Reason.SECRET_AS_VALUE, "A keyring reference is keyring:SERVICE/USER.")
+        return cls(scheme, target.strip())
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.target}"
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a parameter's value names a secret."""
+    if not isinstance(value, str):
+        return False
+    try:
+        SecretRef.parse(value)
+    except RunbookError:
+        return False
+    return True
+
+
+def _check(text: str) -> str:
+    try:
+        SecretRef.parse(text)
+    except RunbookError as error:
+        # pydantic wants a ValueError; the model hides its input, so the text is not repeated there either
+        raise ValueError(f"{Reason.SECRET_AS_VALUE.value}: {error.what} {error.remedy}") from None
+    return text.strip()
+
+
+SecretReference = Annotated[str, AfterValidator(_check)]
+"""The type of a parameter that names a secret."""
+
+
+def resolve(
+    reference: str | SecretRef, *, environ: Mapping[str, str] | None = None, prompt: Prompt | None = None
+) -> Secret:
+    """Fetch the secret that a reference names.
+
+    Args:
+        reference: for example `env:DIGICERT_ONE_API_KEY`.
+        environ: in place of the process's environment.
+        prompt: asks a person; without it `prompt:` is refused, as in every headless run.
+
+    Raises:
+        RunbookError: SECRET_AS_VALUE, SECRET_NOT_FOUND or SECRET_EXPOSED.
+    """
+    ref = reference if isinstance(reference, SecretRef) else SecretRef.parse(reference)
+    fetch = {"env": _from_env, "file": _from_file, "keyring": _from_keyring, "prompt": _from_prompt}[ref.scheme]
+    value = fetch(ref, os.environ if environ is None else environ, prompt)
+    if not value:
+        raise RunbookError(Reason.SECRET_NOT_FOUND, f"{ref} is empty.")
+    return Secret(value, str(ref))
+
+
+def _from_env(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None) -> str:
+    if ref.target not in environ:
+        raise RunbookError(
+            Reason.SECRET_NOT_FOUND,
+            f"The environment variable {ref.target} is not set.",
+            remedy=f"Set it where Jupyter or the scheduler starts (for the sandbox: `set -a; . DIR/sandbox.env`), "
+            f"or give another reference than {ref}.",
+        )
+    return environ[ref.target]
+
+
+def _from_file(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None) -> str:
+    path = Path(ref.target).expanduser()
+    try:
+        with path.open(encoding="utf-8") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if mode & stat.S_IROTH:
+                raise RunbookError(Reason.SECRET_EXPOSED, f"{path} can be read by everybody on this machine.")
+            # an editor or `echo` ends a file with a newline that is not part of the secret
+            return stream.read().rstrip("\r\n")
+    except OSError as error:
+        raise RunbookError(Reason.SECRET_NOT_FOUND, f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise RunbookError(Reason.SECRET_NOT_FOUND, f"{path} is not a text file.") from None
+
+
+def _from_keyring(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None) -> str:
+    import keyring
+    import keyring.errors
+
+    service, _, user = ref.target.rpartition("/")
+    try:
+        value = keyring.get_password(service, user)
+    except keyring.errors.KeyringError as error:
+        raise RunbookError(Reason.SECRET_NOT_FOUND, f"The keyring did not answer: {type(error).__name__}.") from None
+    if value is None:
+        raise RunbookError(
+            Reason.SECRET_NOT_FOUND,
+            f"The keyring holds nothing for service {service!r} and user {user!r}.",
+            remedy=f"keyring set '{service}' '{user}'",
+        )
+    return value
+
+
+def _from_prompt(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None) -> str:
+    if prompt is None:
+        raise RunbookError(
+            Reason.SECRET_NOT_FOUND,
+            "prompt: needs a person, and nobody is there in a headless run.",
+            remedy="Give env:, file: or keyring: instead.",
+        )
+    return prompt(ref.target or "secret")
