@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SECRET_EXPOSED = "secret_exposed"
     WEAK_PASSWORD = "weak_password"
     UNKNOWN_NOTEBOOK = "unknown_notebook"
+    STEP_OUT_OF_ORDER = "step_out_of_order"
     # the API
     API_KEY_REFUSED = "api_key_refused"
     NO_ACCESS = "no_access"
@@ -161,6 +162,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "There is no such notebook",
         "Neither a short name that is known nor a file that exists.",
         "Use doctor, issue, verify, access, inventory or troubleshoot, or the path of an .ipynb file.",
+        "",
+        Exit.USAGE,
+    ),
+    Reason.STEP_OUT_OF_ORDER: Explanation(
+        "An earlier step has not been done",
+        "Each step builds on the ones above it. Nothing was done.",
+        "Do the steps from top to bottom.",
         "",
         Exit.USAGE,
     ),

@@ -24,6 +24,11 @@ class RunbookError(Exception):
         self.what = what
         self._remedy = remedy
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunbookError:
+        """The error that `as_dict` described."""
+        return cls(Reason(data["reason"]), data["what"], remedy=data["remedy"])
+
     @property
     def explanation(self) -> Explanation:
         return CATALOGUE[self.reason]

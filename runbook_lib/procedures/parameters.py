@@ -1,0 +1,266 @@
+"""One pydantic model of parameters per notebook: the form, the parameter table and the checks all come from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from runbook_lib.clock import Clock, FixedClock, SystemClock, parse_utc
+from runbook_lib.credentials.csr import Subject
+from runbook_lib.credentials.keys import KeyKind
+from runbook_lib.credentials.pkcs12 import Profile
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.models import NAME_MAX_LENGTH, NAME_PATTERN
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.result import ParameterRow
+from runbook_lib.secrets import SecretReference
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, text) or text != text.strip() or len(text) > NAME_MAX_LENGTH:
+        raise ValueError(
+            f"a certificate's name holds only letters, digits, spaces, dashes and underscores, begins with a letter or "
+            f"a digit, and has at most {NAME_MAX_LENGTH} characters (this has {len(text)})"
+        )
+    return text
+
+
+def _moment(value: Any) -> Any:
+    """An empty text stays empty; a date alone means its last second, as in DigiCert ONE."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        text += "T23:59:59Z"
+    if text:
+        try:
+            parse_utc(text)
+        except ValueError:
+            raise ValueError("not a date: write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
+    return text
+
+
+def _clock(text: str) -> str:
+    if text != "system":
+        try:
+            parse_utc(text)
+        except ValueError:
+            raise ValueError('write "system", or a moment as YYYY-MM-DDTHH:MM:SSZ') from None
+    return text
+
+
+def _file(text: str) -> str:
+    if text and not Path(text).expanduser().is_file():
+        raise ValueError(f"there is no file {text}")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Moment = Annotated[str, BeforeValidator(_moment)]
+ExistingFile = Annotated[str, AfterValidator(_file)]
+
+
+class Parameters(BaseModel):
+    """What every notebook takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+    mode: Literal["interactive", "headless"] = Field(
+        "interactive", title="Mode", description="interactive shows forms and buttons; headless runs every step"
+    )
+    environment: str = Field(
+        "sandbox",
+        title="Environment",
+        description="sandbox, demo, production (also -ch, -jp, -nl), or https://HOST of any other DigiCert ONE",
+    )
+    ca_file: ExistingFile = Field(
+        "",
+        title="CA file",
+        description="PEM file with the CAs to trust for TLS; empty: the environment's, else the system's",
+    )
+    store: str = Field(
+        "", title="Store", description="folder of the credentials; empty: $DIGICERT_ONE_STORE, else ~/.digicert/certs"
+    )
+    api_key: SecretReference = Field(
+        "env:DIGICERT_ONE_API_KEY", title="API key", description="where the service user's API token is"
+    )
+    clock: Annotated[str, AfterValidator(_clock)] = Field(
+        "system", title="Clock", description="system; or a fixed moment, for practice on a sandbox"
+    )
+
+    def make_clock(self) -> Clock:
+        """The clock these parameters ask for."""
+        return SystemClock() if self.clock == "system" else FixedClock(parse_utc(self.clock))
+
+    def make_environment(self, environ: Mapping[str, str]) -> Environment:
+        """The DigiCert ONE these parameters name. Raises RunbookError (BAD_PARAMETER)."""
+        environment = Environment.named(self.environment, environ=environ, ca_file=self.ca_file)
+        if self.clock != "system" and not environment.is_local:
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"clock is fixed at {self.clock}, and {environment.api_url} is no sandbox: a made-up time is no evidence.",
+                remedy="Leave `clock` at system.",
+            )
+        return environment
+
+
+class CredentialParameters(Parameters):
+    """What every notebook takes that works with one certificate."""
+
+    name: Name = Field(
+        "Demo API Service User", title="Name", description="the certificate's name, unique in DigiCert ONE"
+    )
+    p12_password: SecretReference = Field(
+        "env:DIGICERT_ONE_P12_PASSWORD", title="P12 password", description="where the password of the P12 is"
+    )
+
+
+class ChangeParameters(CredentialParameters):
+    """What every notebook takes that changes something."""
+
+    dry_run: bool = Field(False, title="Dry run", description="only show what would be done")
+    confirm: str = Field("", title="Confirm", description="headless: repeat the name here to allow the changes")
+
+
+class IssueParameters(ChangeParameters):
+    """01_issue."""
+
+    common_name: str = Field(
+        "Demo API Service User", title="Common name (CN)", description="names the service that will use it"
+    )
+    organization: str = Field("Your Organization", title="Organization (O)", description="the legal name")
+    country: str = Field("US", title="Country (C)", description="two letters: US, CA, GB, DE")
+    organizational_unit: str = Field("", title="Unit (OU)", description="optional")
+    locality: str = Field("", title="Locality (L)", description="optional")
+    state: str = Field("", title="State (ST)", description="optional")
+    key_kind: KeyKind = Field(KeyKind.RSA_2048, title="Key", description="RSA 2048 is what the tutorial uses")
+    expiration_date: Moment = Field(
+        "", title="End date", description="YYYY-MM-DD, at most 397 days ahead; empty: as late as allowed"
+    )
+    p12_profile: Profile = Field(
+        Profile.MODERN,
+        title="P12 profile",
+        description="compat for Java before 8u301 / 11.0.12 and Windows Server before 2019",
+    )
+
+    def subject(self) -> Subject:
+        """The CSR's subject. Raises pydantic.ValidationError where a part breaks its rule."""
+        return Subject(
+            common_name=self.common_name,
+            organization=self.organization,
+            country=self.country,
+            organizational_unit=self.organizational_unit,
+            locality=self.locality,
+            state=self.state,
+        )
+
+
+class VerifyParameters(CredentialParameters):
+    """02_verify."""
+
+    p12_file: ExistingFile = Field(
+        "", title="P12 file", description="verify this file instead of the store's current credential"
+    )
+
+
+class AccessParameters(ChangeParameters):
+    """03_access."""
+
+    action: Literal["disable and re-enable", "disable", "enable"] = Field(
+        "disable and re-enable", title="Action", description="what to do with the certificate"
+    )
+    allow_outage_of: str = Field(
+        "",
+        title="Allow outage of",
+        description="the name, to disable a certificate that is in use or the last that works",
+    )
+
+
+class InventoryParameters(Parameters):
+    """04_inventory. The two limits are also capped by a certificate's lifetime: a third of it, and a ninth."""
+
+    due_days: int = Field(90, ge=1, le=397, title="Due below", description="days left")
+    urgent_days: int = Field(30, ge=1, le=397, title="Urgent below", description="days left")
+
+
+class DoctorParameters(CredentialParameters):
+    """00_start_here."""
+
+
+class TroubleshootParameters(Parameters):
+    """07_troubleshoot."""
+
+    symptom: str = Field("", title="What you saw", description="a word, code or message; empty shows all")
+
+
+MODELS: tuple[type[Parameters], ...] = (
+    DoctorParameters,
+    IssueParameters,
+    VerifyParameters,
+    AccessParameters,
+    InventoryParameters,
+    TroubleshootParameters,
+)
+
+
+_P = TypeVar("_P", bound=Parameters)
+
+
+def _known_elsewhere() -> set[str]:
+    return {name for model in MODELS for name in model.model_fields}
+
+
+def problems(error: ValidationError) -> list[str]:
+    """A pydantic error as one line per parameter, without the values (one of them may be a secret)."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}" if where else item["msg"])
+    return lines
+
+
+def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[ParameterRow, ...]]:
+    """Check what a notebook was given.
+
+    Args:
+        model: the notebook's parameters.
+        given: name and value, defaults among them. A parameter that only another notebook has may be there, so that one
+            file serves several notebooks; it is shown as not used.
+
+    Returns:
+        the parameters, and a row for each for the parameter table.
+
+    Raises:
+        RunbookError: UNKNOWN_PARAMETER, SECRET_AS_VALUE or BAD_PARAMETER, naming every wrong parameter at once.
+    """
+    elsewhere = _known_elsewhere()
+    unknown = sorted(set(given) - elsewhere)
+    if unknown:
+        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {', '.join(unknown)}.")
+    own = {name: value for name, value in given.items() if name in model.model_fields}
+    try:
+        parameters = model.model_validate(own)
+    except ValidationError as error:
+        found = problems(error)
+        leaked = any(Reason.SECRET_AS_VALUE.value in line for line in found)
+        raise RunbookError(
+            Reason.SECRET_AS_VALUE if leaked else Reason.BAD_PARAMETER,
+            "; ".join(line.replace(f"{Reason.SECRET_AS_VALUE.value}: ", "") for line in found) + ".",
+        ) from None
+    rows = [
+        ParameterRow(
+            name=name,
+            value=str(getattr(parameters, name)),
+            source="given" if name in own and own[name] != field.default else "default",
+            description=field.description or "",
+        )
+        for name, field in model.model_fields.items()
+    ]
+    rows += [
+        # the value is not checked by this notebook, so it is not repeated either
+        ParameterRow(name=name, value="", source="not used here", description="a parameter of another notebook")
+        for name in sorted(set(given) - set(own))
+    ]
+    return parameters, tuple(rows)

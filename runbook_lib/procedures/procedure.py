@@ -1,0 +1,217 @@
+"""A procedure is a named list of steps over one set of parameters: what a notebook shows and a test calls.
+
+A step is a `check`, which only looks, or a `change`. A change happens only after its button was pressed, or headlessly
+where `confirm` repeats the certificate's name; with `dry_run` it says what it would do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from runbook_lib.clock import Clock
+from runbook_lib.credentials.store import Credential, Store
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.tls import ClientIdentity
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.parameters import ChangeParameters, CredentialParameters, Parameters
+from runbook_lib.result import FinishRecord, Kind, Result, StepRecord, Verdict, worst
+from runbook_lib.secrets import Prompt, Secret, resolve
+
+P = TypeVar("P", bound=Parameters)
+Method = Callable[[Any], Result]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known of a step before it runs.
+
+    Args:
+        slug: the method's name, with dashes.
+        title: what the reader sees.
+        tutorial: the tutorial's step it carries out, if any.
+        plan: says what a change would do.
+    """
+
+    slug: str
+    title: str
+    kind: Kind
+    tutorial: str
+    method: Method
+    plan: Callable[[Any], str] | None
+
+
+def check(title: str, *, tutorial: str = "") -> Callable[[Method], Method]:
+    """Mark a method as a step that only looks."""
+    return _mark(title, Kind.CHECK, tutorial, None)
+
+
+def change(title: str, *, plan: Callable[[Any], str], tutorial: str = "") -> Callable[[Method], Method]:
+    """Mark a method as a step that changes something; `plan` says what it would do."""
+    return _mark(title, Kind.CHANGE, tutorial, plan)
+
+
+def _mark(title: str, kind: Kind, tutorial: str, plan: Callable[[Any], str] | None) -> Callable[[Method], Method]:
+    def mark(method: Method) -> Method:
+        slug = method.__name__.replace("_", "-")
+        method.step = Step(slug, title, kind, tutorial, method, plan)  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Procedure(Generic[P]):
+    """The steps of one notebook.
+
+    Args:
+        parameters: checked parameters.
+        environ: in place of the process's environment variables.
+        prompt: asks the person at the notebook for a secret; None where nobody is there.
+        clock: in place of the one the parameters ask for.
+    """
+
+    slug: ClassVar[str]
+    notebook: ClassVar[str]
+    model: ClassVar[type[Parameters]]
+
+    def __init__(
+        self,
+        parameters: P,
+        *,
+        environ: Mapping[str, str] | None = None,
+        prompt: Prompt | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self.prompt = prompt
+        self.clock = clock or parameters.make_clock()
+        self.environment: Environment = parameters.make_environment(self.environ)
+        self.records: list[StepRecord] = []
+        self._secrets: dict[str, Secret] = {}
+
+    # --- what steps use -------------------------------------------------------------------------------------------
+
+    def secret(self, parameter: str) -> Secret:
+        """The secret that a parameter names, fetched once."""
+        if parameter not in self._secrets:
+            self._secrets[parameter] = resolve(
+                getattr(self.parameters, parameter), environ=self.environ, prompt=self.prompt
+            )
+        return self._secrets[parameter]
+
+    @cached_property
+    def store(self) -> Store:
+        """The store the parameters name."""
+        given = self.parameters.store
+        return Store(Path(given).expanduser()) if given else Store.default(self.environ)
+
+    @property
+    def credential(self) -> Credential:
+        """The credential the parameters name."""
+        assert isinstance(self.parameters, CredentialParameters)  # noqa: S101  (a programming error, not a user's)
+        return self.store.credential(self.environment.name, self.parameters.name)
+
+    def api(self) -> Client:
+        """A client that authenticates with the API key."""
+        return Client(self.environment, api_key=self.secret("api_key"))
+
+    def mtls(self, identity: ClientIdentity | None) -> Client:
+        """A client of the clientauth host that authenticates with a certificate, or, for a control, with nothing."""
+        return Client(self.environment, identity=identity, clientauth=True)
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def steps(cls) -> tuple[Step, ...]:
+        """The steps, in the order they are written."""
+        return tuple(member.step for member in vars(cls).values() if hasattr(member, "step"))
+
+    @classmethod
+    def step(cls, slug: str) -> Step:
+        """The step of that slug. Raises KeyError."""
+        return {step.slug: step for step in cls.steps()}[slug]
+
+    def waits_for(self, slug: str) -> Step | None:
+        """The first step that must be done before this one, or None where its turn has come."""
+        done = {record.step for record in self.records if record.error is None}
+        for step in self.steps():
+            if step.slug == slug:
+                return None
+            if step.slug not in done:
+                return step
+        raise KeyError(slug)
+
+    def perform(self, slug: str) -> StepRecord:
+        """Run one step and record how it ended. What a person can act on is in the record's `error`, not raised.
+
+        Steps that were done after an earlier run of this one are forgotten: they rest on what it found then.
+        """
+        step = self.step(slug)
+        order = [one.slug for one in self.steps()]
+        self.records = [record for record in self.records if order.index(record.step) < order.index(slug)]
+        started = self.clock.now()
+        result, error = None, None
+        try:
+            result = self._run(step)
+        except RunbookError as problem:
+            error = problem.as_dict()
+        record = StepRecord(
+            procedure=self.slug,
+            step=slug,
+            title=step.title,
+            kind=step.kind,
+            tutorial=step.tutorial,
+            started=started,
+            finished=self.clock.now(),
+            result=result,
+            error=error,
+        )
+        self.records.append(record)
+        return record
+
+    def _run(self, step: Step) -> Result:
+        earlier = self.waits_for(step.slug)
+        if earlier is not None:
+            raise RunbookError(Reason.STEP_OUT_OF_ORDER, f"“{step.title}” comes after “{earlier.title}”.")
+        if step.kind is Kind.CHECK and any(record.verdict is Verdict.PLANNED for record in self.records):
+            return Result(
+                verdict=Verdict.UNCHECKED,
+                headline="Not looked at: this is a dry run, and the change above was only planned.",
+            )
+        if step.plan is not None and isinstance(self.parameters, ChangeParameters):
+            if self.parameters.dry_run:
+                return Result(verdict=Verdict.PLANNED, headline=f"Dry run, nothing done. Would {step.plan(self)}.")
+            if self.parameters.mode == "headless" and self.parameters.confirm != self.parameters.name:
+                raise RunbookError(
+                    Reason.CONFIRMATION_MISSING,
+                    f"“{step.title}” would {step.plan(self)}. `confirm` is not {self.parameters.name!r}.",
+                )
+        return step.method(self)
+
+    def finish(self) -> FinishRecord:
+        """The last word: every step with its verdict (`unchecked` where it did not run), and what to do next."""
+        done = {record.step: record for record in self.records}
+        steps = tuple(
+            (step.slug, step.title, done[step.slug].verdict if step.slug in done else Verdict.UNCHECKED)
+            for step in self.steps()
+        )
+        results = [record.result for record in self.records if record.result is not None]
+        return FinishRecord(
+            procedure=self.slug,
+            at=self.clock.now(),
+            verdict=self._overall([verdict for _, _, verdict in steps]),
+            steps=steps,
+            needs_action=sum(result.needs_action for result in results),
+            next=tuple(dict.fromkeys(line for result in results for line in result.next)),
+        )
+
+    def _overall(self, verdicts: list[Verdict]) -> Verdict:
+        if Verdict.PLANNED in verdicts and Verdict.FAILED not in verdicts:
+            return Verdict.PLANNED  # a dry run leaves later checks unchecked on purpose
+        return worst(verdicts)
