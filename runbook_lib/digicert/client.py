@@ -1,0 +1,301 @@
+"""A typed client of the Account Manager API.
+
+Reading calls and PUT (which says the same thing however often it is said) are retried; a POST is sent once, and when
+its answer is lost the outcome counts as unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import requests
+from pydantic import BaseModel, ValidationError
+from requests.utils import get_environ_proxies
+from urllib3.util.retry import Retry
+
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.failures import answer_problem, transport_problem
+from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, EnableRequest, User
+from runbook_lib.digicert.tls import ClientIdentity, ContextAdapter, TlsFacts, make_context, tls_facts
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.secrets import Secret
+
+ROOT = "/account/api/v1"
+CERTIFICATES = f"{ROOT}/client-auth-certificate"
+ME = f"{ROOT}/user/me"
+USER_AGENT = "digicert-one-runbooks/0.1"
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 30
+RETRIES = 3
+RETRY_AFTER_MAX_SECONDS = 60
+"""A Retry-After is honoured up to this; DigiCert publishes no number for its limit."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete HTTP answer. `body` is the parsed JSON, or None where it is not JSON."""
+
+    status: int
+    body: Any
+    text: str
+    date: str
+    tls: TlsFacts | None
+
+
+class Outcome(StrEnum):
+    """How a probe ended: was the caller let in?"""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NO_VERDICT = "no verdict"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one GET user/me showed.
+
+    Args:
+        outcome: REFUSED only where the server said so, over HTTP (401, 403) or as a TLS alert; a dead server is
+            NO_VERDICT.
+        seen: what was seen, in a few words.
+        status: the HTTP status, where there was one.
+        error: why there was no verdict, or what the refusal said.
+    """
+
+    outcome: Outcome
+    seen: str
+    status: int | None = None
+    user: User | None = None
+    tls: TlsFacts | None = None
+    error: RunbookError | None = None
+
+
+class Client:
+    """Calls one DigiCert ONE.
+
+    Args:
+        environment: which.
+        api_key: sent as `x-api-key`; None for mTLS alone and for controls.
+        identity: the client certificate; None for an API key alone and for controls.
+        clientauth: talk to the host for mTLS.
+        connect_seconds, read_seconds: how long to wait for a connection, and for each part of an answer.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        api_key: Secret | None = None,
+        identity: ClientIdentity | None = None,
+        clientauth: bool = False,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        self.environment = environment
+        self.base_url = environment.clientauth_url if clientauth else environment.api_url
+        self._api_key = api_key
+        self._timeout = (connect_seconds, read_seconds)
+        retries = Retry(
+            total=RETRIES,
+            redirect=0,
+            status_forcelist=(429, 502, 503, 504),
+            allowed_methods={"GET", "PUT"},
+            backoff_factor=0.3,
+            backoff_jitter=0.2,
+            raise_on_status=False,
+            retry_after_max=RETRY_AFTER_MAX_SECONDS,
+        )
+        self._session = requests.Session()
+        # The environment's proxies are wanted (see `call`), its CA bundle and its .netrc are not.
+        self._session.trust_env = False
+        self._session.mount("https://", ContextAdapter(make_context(environment.ca_file, identity), retries))
+        self._session.mount("http://", _NoPlainHttp())
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    # --- the API --------------------------------------------------------------------------------------------------
+
+    def me(self) -> User:
+        """GET user/me: who the API says we are. Raises RunbookError."""
+        return self._read(User, self._expect(self.call("GET", ME), 200))
+
+    def certificates(self) -> list[ClientAuthCertificate]:
+        """GET client-auth-certificate: all of them, expired ones too; PEM is never among it.
+
+        Takes a bare array, `{"items": […]}`, and `{"total", "offset", "limit", "items"}`; pages where total says more.
+
+        Raises:
+            RunbookError: among others UNEXPECTED_ANSWER where the list is not whole.
+        """
+        found: list[ClientAuthCertificate] = []
+        while True:
+            query = f"?offset={len(found)}" if found else ""
+            body = self._expect(self.call("GET", CERTIFICATES + query), 200).body
+            items = body.get("items") if isinstance(body, dict) else body
+            if not isinstance(items, list):
+                raise RunbookError(
+                    Reason.UNEXPECTED_ANSWER, "The list of certificates is neither an array nor has `items`."
+                )
+            page = [self._parse(ClientAuthCertificate, item) for item in items]
+            seen = {(one.id, one.name) for one in found}
+            new = [one for one in page if (one.id, one.name) not in seen]
+            found += new
+            total = body.get("total") if isinstance(body, dict) else None
+            if not isinstance(total, int) or len(found) >= total:
+                return found
+            if not new:
+                raise RunbookError(
+                    Reason.UNEXPECTED_ANSWER, f"The list says it has {total} certificates and gave only {len(found)}."
+                )
+
+    def request_certificate(self, request: CertificateRequest) -> ClientAuthCertificate:
+        """POST client-auth-certificate. Sent once.
+
+        Raises:
+            RunbookError: OUTCOME_UNKNOWN where it was sent and its answer lost or unreadable: it may have been done.
+        """
+        answer = self.call("POST", CERTIFICATES, request)
+        if answer.status >= 500 or (200 <= answer.status < 300 and answer.status != 201):
+            raise RunbookError(
+                Reason.OUTCOME_UNKNOWN, f"The request was answered with HTTP {answer.status}, not with 201."
+            )
+        self._expect(answer, 201)
+        try:
+            issued = self._read(ClientAuthCertificate, answer)
+        except RunbookError as error:
+            raise RunbookError(Reason.OUTCOME_UNKNOWN, f"HTTP 201, but: {error.what}") from None
+        if not issued.x509_cert or not issued.id:
+            raise RunbookError(Reason.OUTCOME_UNKNOWN, "HTTP 201, but the answer holds no certificate or no id.")
+        return issued
+
+    def set_enabled(self, certificate_id: str, enabled: bool) -> ClientAuthCertificate:
+        """PUT client-auth-certificate/{id}/enable.
+
+        Raises:
+            RunbookError: UNEXPECTED_ANSWER where the answer does not show the state that was asked for.
+        """
+        path = f"{CERTIFICATES}/{quote(certificate_id, safe='')}/enable"
+        changed = self._read(
+            ClientAuthCertificate, self._expect(self.call("PUT", path, EnableRequest(enabled=enabled)), 200)
+        )
+        if changed.enabled is not enabled:
+            raise RunbookError(
+                Reason.UNEXPECTED_ANSWER, f"Asked for enabled = {enabled}, and the answer says {changed.enabled}."
+            )
+        return changed
+
+    def probe(self) -> Probe:
+        """GET user/me, told as a verdict in place of an error: what a control needs. Never raises RunbookError."""
+        try:
+            answer = self.call("GET", ME)
+        except RunbookError as error:
+            refused = error.reason is Reason.CERTIFICATE_REFUSED
+            return Probe(Outcome.REFUSED if refused else Outcome.NO_VERDICT, error.what, error=error)
+        if answer.status == 200:
+            try:
+                user = self._read(User, answer)
+            except RunbookError as error:
+                return Probe(Outcome.NO_VERDICT, error.what, 200, tls=answer.tls, error=error)
+            return Probe(Outcome.ACCEPTED, "HTTP 200", 200, user=user, tls=answer.tls)
+        problem = self._problem(answer)
+        outcome = Outcome.REFUSED if answer.status in (401, 403) else Outcome.NO_VERDICT
+        return Probe(outcome, problem.what, answer.status, tls=answer.tls, error=problem)
+
+    # --- one call -------------------------------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, body: BaseModel | None = None) -> Answer:
+        """Send one request and read its whole answer, whatever its status.
+
+        Raises:
+            RunbookError: UNREACHABLE, TIMED_OUT, TLS_NOT_TRUSTED, CERTIFICATE_REFUSED (a TLS alert), or, for a POST that
+                was sent, OUTCOME_UNKNOWN.
+        """
+        url = self.base_url + path
+        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        if self._api_key is not None:
+            headers["x-api-key"] = self._api_key.reveal()
+        try:
+            with self._session.request(
+                method,
+                url,
+                data=None if body is None else body.model_dump_json(exclude_none=True),
+                headers=headers | ({} if body is None else {"Content-Type": "application/json"}),
+                timeout=self._timeout,
+                proxies=get_environ_proxies(url),
+                allow_redirects=False,  # a redirect would carry the API key to another host
+                stream=True,
+            ) as response:
+                facts = tls_facts(response.raw)
+                text = response.text
+                date = response.headers.get("Date", "")
+                status = response.status_code
+                moved = response.headers.get("Location")
+        except (requests.RequestException, UnicodeError) as error:
+            raise transport_problem(error, method, url) from None
+        if 300 <= status < 400:
+            raise RunbookError(
+                Reason.UNEXPECTED_ANSWER,
+                f"{url} redirects to {moved}: the API does not; a sign-in page or a proxy does.",
+            )
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            parsed = None
+        return Answer(status, parsed, text, date, facts)
+
+    def server_time(self) -> tuple[float, Answer]:
+        """The server's clock as seconds since 1970, from the Date header of any answer, and that answer.
+
+        Raises:
+            RunbookError: UNEXPECTED_ANSWER where the server sends no usable date.
+        """
+        answer = self.call("GET", ME)
+        try:
+            return parsedate_to_datetime(answer.date).timestamp(), answer
+        except (TypeError, ValueError):
+            raise RunbookError(Reason.UNEXPECTED_ANSWER, "The server's answer has no Date.") from None
+
+    def _problem(self, answer: Answer) -> RunbookError:
+        return answer_problem(answer.status, answer.body, answer.text, self.base_url, self._api_key)
+
+    def _expect(self, answer: Answer, status: int) -> Answer:
+        if answer.status != status:
+            raise self._problem(answer)
+        return answer
+
+    def _read(self, model: type[_Model], answer: Answer) -> _Model:
+        if answer.body is None:
+            kind = "empty" if not answer.text.strip() else "not JSON"
+            raise RunbookError(
+                Reason.UNEXPECTED_ANSWER, f"HTTP {answer.status} from {self.base_url}, and the body is {kind}."
+            )
+        return self._parse(model, answer.body)
+
+    def _parse(self, model: type[_Model], data: Any) -> _Model:
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            fields = sorted({".".join(map(str, item["loc"])) or "the whole" for item in error.errors()})
+            raise RunbookError(
+                Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {', '.join(fields)}."
+            ) from None
+
+
+class _NoPlainHttp(requests.adapters.BaseAdapter):
+    def send(self, *_: Any, **__: Any) -> requests.Response:
+        raise requests.exceptions.InvalidURL("plain http is never used")
+
+    def close(self) -> None:
+        pass

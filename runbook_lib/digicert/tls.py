@@ -1,0 +1,142 @@
+"""TLS for requests: verification always on, and a client identity that never is a plaintext file."""
+
+from __future__ import annotations
+
+import os
+import secrets as entropy
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+from urllib3.util.retry import Retry
+
+from runbook_lib.errors import Reason, RunbookError
+
+
+@dataclass(frozen=True, repr=False)
+class ClientIdentity:
+    """What a client proves itself with. `chain` holds the CAs above the certificate, nearest first."""
+
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ClientIdentity(serial {self.certificate.serial_number:X}, {len(self.chain)} CA)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key is not pickled")
+
+
+def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -> ssl.SSLContext:
+    """A client context that verifies the server against `ca_file`, or the system's CAs where it is None.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE where the CA file holds no certificate.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (ssl.SSLError, OSError) as error:
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"The CA file {ca_file} cannot be used: {error.strerror or error}.",
+            remedy="Give a PEM file that holds the CA certificates to trust.",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if identity is not None:
+        # The key is encrypted under a passphrase that exists only here: ssl can load keys from a file alone.
+        passphrase = entropy.token_bytes(32).hex()
+        pem = identity.key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())
+        ) + b"".join(one.public_bytes(Encoding.PEM) for one in (identity.certificate, *identity.chain))
+        with _as_file(pem) as path:
+            context.load_cert_chain(path, password=passphrase)
+    return context
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("identity", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, content)
+            yield f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
+    else:  # macOS, Windows: a private file, encrypted, gone at once
+        fd, name = tempfile.mkstemp()
+        try:
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(content)
+            yield name
+        finally:
+            Path(name).unlink()
+
+
+class ContextAdapter(HTTPAdapter):
+    """A requests transport that trusts what its context trusts, and nothing else.
+
+    requests would load certifi, or the file REQUESTS_CA_BUNDLE names, into the context on top of it.
+    """
+
+    def __init__(self, context: ssl.SSLContext, retries: Retry) -> None:
+        self._context = context
+        super().__init__(max_retries=retries)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context)
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> Any:
+        return super().get_connection_with_tls_context(request, True, proxies, cert)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+@dataclass(frozen=True)
+class TlsFacts:
+    """What was agreed on: protocol, cipher, and the server's certificate."""
+
+    protocol: str
+    cipher: str
+    server: str
+    issuer: str
+    not_after: str
+
+
+def tls_facts(raw: HTTPResponse) -> TlsFacts | None:
+    """The TLS facts of a response whose body has not been read yet; None where the connection is gone or proxied."""
+    sock = getattr(raw.connection, "sock", None)
+    if not isinstance(sock, ssl.SSLSocket):
+        return None
+    peer = sock.getpeercert(binary_form=True)
+    cipher = sock.cipher()
+    if peer is None or cipher is None:
+        return None
+    certificate = x509.load_der_x509_certificate(peer)
+    return TlsFacts(
+        protocol=sock.version() or "",
+        cipher=cipher[0],
+        server=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        not_after=f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+    )
