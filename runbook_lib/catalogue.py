@@ -47,6 +47,7 @@ class Reason(StrEnum):
     SERVER_ERROR = "server_error"
     UNEXPECTED_ANSWER = "unexpected_answer"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    ANSWER_LOST = "answer_lost"
     # the way to it
     UNREACHABLE = "unreachable"
     TIMED_OUT = "timed_out"
@@ -72,6 +73,7 @@ class Reason(StrEnum):
     STORE_NOT_WRITABLE = "store_not_writable"
     STORE_EXPOSED = "store_exposed"
     DISK_FULL = "disk_full"
+    BUSY = "busy"
     JOURNAL_DAMAGED = "journal_damaged"
     CLOCK_WRONG = "clock_wrong"
     # the run
@@ -252,6 +254,14 @@ CATALOGUE: dict[Reason, Explanation] = {
         "01_issue",
         Exit.OUTCOME_UNKNOWN,
     ),
+    Reason.ANSWER_LOST: Explanation(
+        "The certificate was issued, but its only copy was lost on the way",
+        "DigiCert ONE gives a certificate out once, in the answer to the request, and that answer did not arrive. The "
+        "certificate nobody holds has been disabled; nothing else was changed.",
+        "Issue again under another `name`: names cannot be used twice.",
+        "01_issue",
+        Exit.CHECK_FAILED,
+    ),
     Reason.UNREACHABLE: Explanation(
         "The server cannot be reached",
         "The name does not resolve, or nothing answers on the port. Nothing was sent.",
@@ -410,6 +420,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "There is no space left",
         "A file could not be written completely. What was there before is untouched.",
         "Free some space and run again: it continues where it stopped.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.BUSY: Explanation(
+        "Another run is working on this credential",
+        "Two runs at once could each ask for a certificate under the same name. This one did nothing.",
+        "Wait until the other has ended, then run again. If it was killed, its lock is gone with it.",
         "",
         Exit.UNEXPECTED,
     ),
