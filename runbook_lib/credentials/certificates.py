@@ -1,0 +1,189 @@
+"""Certificates: read from PEM, with a precise word for what is not one, and their facts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from runbook_lib.credentials.keys import spki_sha256
+from runbook_lib.errors import Reason, RunbookError
+
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+
+_PURPOSES = {
+    ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
+    ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
+    ExtendedKeyUsageOID.CODE_SIGNING: "codeSigning",
+    ExtendedKeyUsageOID.EMAIL_PROTECTION: "emailProtection",
+    ExtendedKeyUsageOID.TIME_STAMPING: "timeStamping",
+    ExtendedKeyUsageOID.OCSP_SIGNING: "OCSPSigning",
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "anyExtendedKeyUsage",
+}
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """What a certificate says, ready to compare and to show. Text in it is the issuer's: escape it where it is shown.
+
+    Args:
+        subject, issuer: RFC 4514.
+        serial_hex: upper-case, without leading zeros, as DigiCert ONE writes it; compare `serial`.
+        not_before, not_after: aware UTC; both moments belong to the lifetime (RFC 5280, section 4.1.2.5).
+        lifetime_days: begun days from not_before to not_after.
+        sha256: of the whole certificate in DER, lower-case hexadecimal.
+        key: for example `RSA 2048` or `EC P-256`.
+        signature_hash: for example `SHA-256`; `none` where the signature has no separate hash.
+        extended_key_usage: names as in RFC 5280, section 4.2.1.12; dotted numbers for unknown ones; empty if absent.
+    """
+
+    subject: str
+    issuer: str
+    serial: int
+    serial_hex: str
+    not_before: datetime
+    not_after: datetime
+    lifetime_days: int
+    sha256: str
+    spki_sha256: str
+    key: str
+    signature_hash: str
+    extended_key_usage: tuple[str, ...]
+    is_ca: bool
+
+
+def load_certificate(pem: bytes | str, *, label: str = "The certificate") -> x509.Certificate:
+    """The one certificate in a PEM text.
+
+    Args:
+        label: what to call the text in an error, such as its file's path.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE, saying what the text is instead.
+    """
+    found = load_certificates(pem, label=label)
+    if len(found) > 1:
+        raise RunbookError(
+            Reason.UNREADABLE_FILE, f"{label} holds {len(found)} certificates where one is due: it is a chain."
+        )
+    return found[0]
+
+
+def load_certificates(pem: bytes | str, *, label: str = "The chain") -> list[x509.Certificate]:
+    """All certificates in a PEM text, in its order; at least one.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE, saying what the text is instead.
+    """
+    data = pem.encode(errors="replace") if isinstance(pem, str) else pem
+    fault = _fault(data)
+    if fault:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} {fault}.")
+    try:
+        with warnings.catch_warnings():
+            # a serial number that is not positive only warns; lint reports it
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return x509.load_pem_x509_certificates(data)
+    except ValueError:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is damaged: it is no X.509 certificate inside.") from None
+
+
+def _fault(data: bytes) -> str:
+    """What keeps a text from being certificates in PEM, as the rest of a sentence; empty if nothing is seen."""
+    lower = data[:2000].lower()
+    if not data.strip():
+        return "is empty"
+    if b"PRIVATE KEY-----" in data:
+        return "holds a private key where only certificates belong"
+    if data[:1] == b"\x30":
+        return "is DER, not PEM: convert it with `openssl x509 -inform DER`"
+    if b"<html" in lower or b"<!doctype" in lower:
+        return "is an HTML page: a proxy or a sign-in page answered"
+    if b"-----BEGIN CERTIFICATE REQUEST-----" in data:
+        return "is a signing request (CSR), not the certificate made from it"
+    if data.count(_BEGIN) == 0:
+        return "is no certificate in PEM: its first line is missing" if _END in data else "is no certificate in PEM"
+    if b"\\n" in data:
+        return "has \\n in place of line ends: extract it from the JSON with `jq -r`"
+    if data.count(_BEGIN) != data.count(_END):
+        return f"is truncated: {data.count(_BEGIN)} begun, {data.count(_END)} ended"
+    return ""
+
+
+def facts(certificate: x509.Certificate) -> CertificateFacts:
+    """The facts of a certificate.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE if a part of it cannot be decoded.
+    """
+    try:
+        lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        serial = serial_number(certificate)
+        return CertificateFacts(
+            subject=certificate.subject.rfc4514_string(),
+            issuer=certificate.issuer.rfc4514_string(),
+            serial=serial,
+            serial_hex=f"{serial:X}",
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            lifetime_days=math.ceil(lifetime / timedelta(days=1)),
+            sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+            spki_sha256=spki_sha256(certificate.public_key()),
+            key=describe_key(certificate.public_key()),
+            signature_hash=_hash_name(certificate),
+            extended_key_usage=extended_key_usage(certificate),
+            is_ca=is_ca(certificate),
+        )
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise RunbookError(
+            Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {type(error).__name__}."
+        ) from None
+
+
+def serial_number(certificate: x509.Certificate) -> int:
+    """The serial number, also where it is not positive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return certificate.serial_number
+
+
+def extended_key_usage(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Names of the purposes; empty if the extension is absent. Raises ValueError if it cannot be decoded."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(_PURPOSES.get(oid, oid.dotted_string) for oid in usage)
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether basicConstraints says CA (RFC 5280, section 4.2.1.9). Raises ValueError if it cannot be decoded."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def describe_key(public_key: PublicKeyTypes) -> str:
+    """`RSA 2048`, `EC P-256`, or the name of another kind."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"RSA {public_key.key_size}"
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        names = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+        return f"EC {names.get(public_key.curve.name, public_key.curve.name)}"
+    return type(public_key).__name__.removesuffix("PublicKey")
+
+
+def _hash_name(certificate: x509.Certificate) -> str:
+    algorithm = certificate.signature_hash_algorithm
+    return "none" if algorithm is None else algorithm.name.upper().replace("SHA", "SHA-", 1)

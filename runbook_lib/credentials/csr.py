@@ -1,0 +1,75 @@
+"""Certificate signing requests, PKCS#10 (RFC 2986)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from runbook_lib.credentials.keys import PrivateKey
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds a control character, a line end or an invisible mark")
+    return text
+
+
+def _common_name(text: str) -> str:
+    # X.520 counts characters, pyca and some CAs count bytes of UTF-8: keep within both
+    if len(text.encode()) > 64:
+        raise ValueError(f"has {len(text.encode())} bytes in UTF-8; a common name has at most 64")
+    return text
+
+
+def _attribute(most: int, *, least: int = 0) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, min_length=least, max_length=most)
+
+
+class Subject(BaseModel):
+    """Whom the certificate names. Bounds are those of RFC 5280, appendix A.1 (ub-common-name and its like).
+
+    The tutorial asks for common name, organization and country; the others are optional and left out where empty.
+    Raises pydantic.ValidationError for a value that breaks its rule.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    common_name: Annotated[str, _attribute(64, least=1), AfterValidator(_printable), AfterValidator(_common_name)]
+    organization: Annotated[str, _attribute(64, least=1), AfterValidator(_printable)]
+    country: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Z]{2}$")]
+    organizational_unit: Annotated[str, _attribute(64), AfterValidator(_printable)] = ""
+    locality: Annotated[str, _attribute(128), AfterValidator(_printable)] = ""
+    state: Annotated[str, _attribute(128), AfterValidator(_printable)] = ""
+
+    def name(self) -> x509.Name:
+        """The X.501 name, from the country down to the common name."""
+        values = (
+            (NameOID.COUNTRY_NAME, self.country),
+            (NameOID.STATE_OR_PROVINCE_NAME, self.state),
+            (NameOID.LOCALITY_NAME, self.locality),
+            (NameOID.ORGANIZATION_NAME, self.organization),
+            (NameOID.ORGANIZATIONAL_UNIT_NAME, self.organizational_unit),
+            (NameOID.COMMON_NAME, self.common_name),
+        )
+        return x509.Name([x509.NameAttribute(oid, value) for oid, value in values if value])
+
+
+def build_csr(key: PrivateKey, subject: Subject) -> x509.CertificateSigningRequest:
+    """A request signed with the key: SHA-256, or SHA-384 for P-384."""
+    wide = isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject.name())
+        .sign(key, hashes.SHA384() if wide else hashes.SHA256())
+    )
+
+
+def pem(csr: x509.CertificateSigningRequest) -> str:
+    """The request in PEM (RFC 7468, section 7), as the API's field `csr` takes it."""
+    return csr.public_bytes(Encoding.PEM).decode()

@@ -1,0 +1,126 @@
+"""Private files that survive a crash: written aside, fsynced, renamed; and what the operating system's errors mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from runbook_lib.errors import Reason, RunbookError
+
+TEMPORARY = ".tmp"
+"""How the name of a file ends that is not yet complete."""
+
+# EFBIG is a limit on file size (ulimit -f), EDQUOT a quota: for the person at the machine all three mean "no room".
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def oserror(error: OSError, path: Path, *, reading: bool = False) -> RunbookError:
+    """What an operating system's error means here.
+
+    Args:
+        path: what was worked on.
+        reading: whether it was only read.
+
+    Returns:
+        DISK_FULL, STORE_NOT_WRITABLE, or UNREADABLE_FILE where it was read or the error is of another kind.
+    """
+    text = f"{path}: {error.strerror or type(error).__name__}."
+    if error.errno in _FULL:
+        return RunbookError(Reason.DISK_FULL, text)
+    if error.errno in _REFUSED and not reading:
+        return RunbookError(Reason.STORE_NOT_WRITABLE, text)
+    return RunbookError(Reason.UNREADABLE_FILE, text)
+
+
+def refuse_exposed(path: Path) -> None:
+    """Raise STORE_EXPOSED if group or others may do anything with a file or folder that exists."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise oserror(error, path) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise RunbookError(
+            Reason.STORE_EXPOSED,
+            f"{path} is open to others (mode {stat.S_IMODE(mode):04o}).",
+            remedy=f"chmod go= '{path}'; if others could have read a key and its password, rotate the certificate.",
+        )
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, with mode 0700. One that exists must be private already.
+
+    Raises:
+        RunbookError: STORE_EXPOSED, STORE_NOT_WRITABLE or DISK_FULL.
+    """
+    missing = []
+    above = folder
+    try:
+        while not above.exists():
+            missing.append(above)
+            above = above.parent
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(path.parent)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise oserror(error, folder) from None
+    refuse_exposed(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable: a rename survives a power cut only after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put a file in place whole and durable, or not at all; what was there before is then untouched.
+
+    Raises:
+        RunbookError: DISK_FULL or STORE_NOT_WRITABLE.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
+    try:
+        # 0600 from its first moment; O_EXCL and O_NOFOLLOW so that nothing planted there is written to
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise oserror(error, path) from None
+
+
+def read_private(path: Path) -> bytes:
+    """The content of a file that only its owner may read.
+
+    Raises:
+        RunbookError: STORE_EXPOSED if others may read it too; UNREADABLE_FILE if it is not there or cannot be read.
+    """
+    refuse_exposed(path)
+    return read(path)
+
+
+def read(path: Path) -> bytes:
+    """The content of a file. Raises RunbookError (UNREADABLE_FILE)."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise oserror(error, path, reading=True) from None

@@ -1,0 +1,400 @@
+"""The store: where credentials live on disk.
+
+    <store>/<environment>/<name>/0001/         identity.p12  cert.pem  chain.pem  meta.json
+    <store>/<environment>/<name>/.staging-0002/  a generation being made; its key is sealed
+    <store>/<environment>/<name>/current       symlink to the generation in use
+    <store>/<environment>/<name>/journal.jsonl
+    <store>/<environment>/<name>/.lock
+
+A generation is written aside, fsynced, renamed into place and never edited. Going live is one rename of `current`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cryptography import x509
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+
+from runbook_lib.clock import SystemClock, iso, parse_utc
+from runbook_lib.credentials.certificates import CertificateFacts, facts, load_certificate, load_certificates
+from runbook_lib.credentials.files import (
+    TEMPORARY,
+    make_private,
+    oserror,
+    read,
+    read_private,
+    refuse_exposed,
+    sync_folder,
+    write_atomic,
+)
+from runbook_lib.credentials.keys import KeyKind
+from runbook_lib.credentials.pkcs12 import Identity, Profile, open_p12
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.secrets import Secret
+
+IDENTITY, CERTIFICATE, CHAIN, META = CONTENT = ("identity.p12", "cert.pem", "chain.pem", "meta.json")
+"""The four files of a generation."""
+
+SEALED_KEY = "key.pem"
+"""The sealed key in a staging folder. It is gone when the generation is committed: the P12 holds the key then."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,127}")  # DigiCert ONE's rule for a certificate's name
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a short name or a host's
+_NUMBER = re.compile(r"\d{4,9}")
+
+Moment = Annotated[
+    AwareDatetime, AfterValidator(lambda moment: parse_utc(moment.isoformat())), PlainSerializer(iso, return_type=str)
+]
+
+
+class Meta(BaseModel):
+    """What is recorded with a generation, beside the certificate itself. Nothing in it is secret.
+
+    Args:
+        name: the certificate's name on the server.
+        id, user_id: as the server gave them; None where it gave none.
+        environment: the environment's short name; credentials work on no other.
+        serial: upper-case hexadecimal.
+        created: when the generation was made.
+        tool_version: of this software.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    id: str | None
+    user_id: str | None
+    environment: str
+    api_url: str
+    clientauth_url: str
+    serial: str
+    not_before: Moment
+    not_after: Moment
+    spki_sha256: str
+    key_kind: KeyKind
+    p12_profile: Profile
+    created: Moment
+    tool_version: str
+
+    def to_json(self) -> bytes:
+        """The content of meta.json."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+
+class Generation:
+    """One certificate with its key, complete and never edited."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.number = int(folder.name)
+
+    def __repr__(self) -> str:
+        return f"Generation({str(self.folder)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Generation) and other.folder == self.folder
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
+    @property
+    def meta(self) -> Meta:
+        """What meta.json says. Raises RunbookError (UNREADABLE_FILE)."""
+        path = self.folder / META
+        try:
+            return Meta.model_validate_json(read(path))
+        except ValidationError as error:
+            fields = sorted({str(part) for item in error.errors() for part in item["loc"][:1]})
+            raise RunbookError(
+                Reason.UNREADABLE_FILE, f"{path} is not what this software writes{_list(fields)}."
+            ) from None
+
+    def certificate(self) -> x509.Certificate:
+        """The certificate. Raises RunbookError (UNREADABLE_FILE)."""
+        path = self.folder / CERTIFICATE
+        return load_certificate(read(path), label=str(path))
+
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """The CAs above the certificate, nearest first. Raises RunbookError (UNREADABLE_FILE)."""
+        path = self.folder / CHAIN
+        return tuple(load_certificates(read(path), label=str(path)))
+
+    def open(self, password: Secret) -> Identity:
+        """Key, certificate and chain out of the P12.
+
+        Raises:
+            RunbookError: as `open_p12`; STORE_EXPOSED where others may read the file; KEY_MISMATCH where it holds
+                another certificate than cert.pem.
+        """
+        path = self.folder / IDENTITY
+        refuse_exposed(self.folder)
+        identity = open_p12(read_private(path), password, label=str(path))
+        if identity.certificate != self.certificate():
+            raise RunbookError(Reason.KEY_MISMATCH, f"{path} holds another certificate than {CERTIFICATE} beside it.")
+        return identity
+
+
+def read_public(generation: Generation) -> tuple[CertificateFacts, Meta]:
+    """What an inventory needs of a generation, from its public files; the P12 is not opened.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE with the file's path; KEY_MISMATCH where meta.json describes another certificate.
+    """
+    try:
+        seen = facts(generation.certificate())
+    except RunbookError as error:
+        path = str(generation.folder / CERTIFICATE)
+        what = error.what if path in error.what else f"{path}: {error.what}"
+        raise RunbookError(error.reason, what) from None
+    meta = generation.meta
+    if meta.spki_sha256 != seen.spki_sha256 or meta.serial.upper() != seen.serial_hex:
+        raise RunbookError(
+            Reason.KEY_MISMATCH,
+            f"{generation.folder / META} describes serial {meta.serial}, and {CERTIFICATE} beside it has serial "
+            f"{seen.serial_hex}, or another key.",
+            remedy="Restore the folder from a backup, or issue a new certificate with notebook 01.",
+        )
+    return seen, meta
+
+
+class Credential:
+    """All generations of one certificate name in one environment. It need not exist on disk yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = folder.parent.name
+        self.name = folder.name
+
+    def __repr__(self) -> str:
+        return f"Credential({self.environment!r}, {self.name!r})"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    def generations(self) -> list[Generation]:
+        """The committed generations, oldest first."""
+        return sorted(
+            (Generation(path) for path in _folders(self.folder) if _NUMBER.fullmatch(path.name)),
+            key=lambda generation: generation.number,
+        )
+
+    def current(self) -> Generation | None:
+        """The generation in use; None where there is none yet.
+
+        Raises:
+            RunbookError: UNREADABLE_FILE where `current` points to nothing or to anything but a generation of ours.
+        """
+        link = self.folder / "current"
+        if not os.path.lexists(link):
+            return None
+        try:
+            target = str(link.readlink())
+        except OSError as error:
+            raise oserror(error, link, reading=True) from None
+        if not _NUMBER.fullmatch(target) or not (self.folder / target).is_dir():
+            raise RunbookError(
+                Reason.UNREADABLE_FILE,
+                f"{link} points to {target!r}, and that is no generation beside it.",
+                remedy=f"Point it to one that is there: ln -sfn NUMBER '{link}'.",
+            )
+        return Generation(self.folder / target)
+
+    def next_number(self) -> int:
+        """The number of the generation after the last committed one; a staging folder of that number is resumed."""
+        return max((generation.number for generation in self.generations()), default=0) + 1
+
+    def staging(self, number: int) -> Path:
+        """The folder in which generation `number` is made, private and there when this returns.
+
+        Raises:
+            RunbookError: STORE_EXPOSED, STORE_NOT_WRITABLE or DISK_FULL.
+        """
+        folder = self.folder / f".staging-{number:04d}"
+        self._make()
+        make_private(folder)
+        return folder
+
+    def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+        """Write a file of a staging folder whole and durable, or not at all.
+
+        Raises:
+            RunbookError: DISK_FULL or STORE_NOT_WRITABLE.
+        """
+        if path.parent.parent != self.folder or not path.parent.name.startswith(".staging-"):
+            raise ValueError(f"{path} is in no staging folder of {self!r}; a generation is never edited")
+        write_atomic(path, data, mode=mode)
+
+    def commit(self, number: int) -> Generation:
+        """Put a complete staging folder in place as generation `number`; its files become read-only.
+
+        The sealed key and what an interrupted write left behind are dropped: the P12 has the key.
+
+        Raises:
+            RunbookError: STORE_NOT_WRITABLE where the generation exists already, DISK_FULL, or UNREADABLE_FILE where
+                one of the four files is missing.
+        """
+        staging, folder = self.staging(number), self.folder / f"{number:04d}"
+        if os.path.lexists(folder):
+            raise RunbookError(Reason.STORE_NOT_WRITABLE, f"{folder} exists already and is never overwritten.")
+        missing = [name for name in CONTENT if not (staging / name).is_file()]
+        if missing:
+            raise RunbookError(Reason.UNREADABLE_FILE, f"{staging} is not complete: {', '.join(missing)} is missing.")
+        try:
+            for path in staging.iterdir():
+                if path.name == SEALED_KEY or path.suffix == TEMPORARY:
+                    path.unlink()
+                else:
+                    path.chmod(0o400)
+            sync_folder(staging)
+            staging.rename(folder)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise oserror(error, folder) from None
+        return Generation(folder)
+
+    def make_current(self, generation: Generation) -> None:
+        """Put a generation in use, by one rename: whoever reads `current` sees the old one or the new one.
+
+        Raises:
+            RunbookError: STORE_NOT_WRITABLE or DISK_FULL.
+        """
+        if generation.folder.parent != self.folder:
+            raise ValueError(f"{generation!r} is no generation of {self!r}")
+        aside = self.folder / f".current.{secrets.token_hex(8)}{TEMPORARY}"
+        try:
+            aside.symlink_to(generation.folder.name)
+            aside.replace(self.folder / "current")
+            sync_folder(self.folder)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise oserror(error, self.folder / "current") from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs away from this credential. The kernel releases it when its owner ends, however it ends.
+
+        Raises:
+            RunbookError: BUSY, with the holder's process number and since when; STORE_EXPOSED, STORE_NOT_WRITABLE.
+        """
+        self._make()
+        path = self.folder / ".lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise oserror(error, path) from None
+        with os.fdopen(descriptor, "r+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunbookError(Reason.BUSY, f"{self.name} is being worked on{_holder(stream.read())}.") from None
+            # the real time, whatever clock the run was given: it is for a person who looks for that process
+            holder = json.dumps({"pid": os.getpid(), "since": iso(SystemClock().now())})
+            try:
+                stream.truncate()
+                stream.write(holder)
+                stream.flush()
+            except OSError as error:
+                raise oserror(error, path) from None
+            yield
+
+    def _make(self) -> None:
+        for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
+            make_private(folder)
+
+
+class Store:
+    """The folder of all credentials. Nothing is touched before it is used."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def default(cls, environ: Mapping[str, str]) -> Store:
+        """The store of DIGICERT_ONE_STORE, else ~/.digicert/certs as in the tutorial."""
+        if environ.get("DIGICERT_ONE_STORE"):
+            return cls(Path(environ["DIGICERT_ONE_STORE"]).expanduser())
+        return cls(Path(environ.get("HOME") or Path.home()) / ".digicert" / "certs")
+
+    def credential(self, environment: str, name: str) -> Credential:
+        """The credential of that name, on disk or not yet.
+
+        Raises:
+            RunbookError: BAD_PARAMETER where environment or name cannot safely be a folder's name.
+        """
+        if not _ENVIRONMENT.fullmatch(environment):
+            raise RunbookError(Reason.BAD_PARAMETER, f"environment: {environment!r} cannot be a folder's name.")
+        if not _is_name(name):
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"name: {_short(name)} does not hold 1 to 128 letters, digits, spaces, dashes and underscores, "
+                "with a letter or digit first and no space last.",
+            )
+        return Credential(self.root / environment / name)
+
+    def environments(self) -> list[str]:
+        """The environments that have a folder, sorted."""
+        return sorted(path.name for path in _folders(self.root) if _ENVIRONMENT.fullmatch(path.name))
+
+    def credentials(self, environment: str | None = None) -> Iterator[Credential]:
+        """The credentials that have a folder, sorted by environment and name; None means all environments."""
+        for one in self.environments():
+            if environment in (None, one):
+                for path in sorted(_folders(self.root / one)):
+                    if _is_name(path.name):
+                        yield Credential(path)
+
+    def check(self) -> None:
+        """Look, without writing, whether the store could be written and is closed to others.
+
+        Raises:
+            RunbookError: STORE_NOT_WRITABLE or STORE_EXPOSED, naming the first folder or file that is wrong.
+        """
+        existing = self.root
+        while not os.path.lexists(existing):
+            existing = existing.parent
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise RunbookError(Reason.STORE_NOT_WRITABLE, f"{existing} is no folder that can be written.")
+        if existing == self.root:
+            for path in (self.root, *sorted(self.root.rglob("*"))):
+                if not path.is_symlink():
+                    refuse_exposed(path)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, without symlinks; none where it does not exist."""
+    try:
+        return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise oserror(error, folder, reading=True) from None
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and not name.endswith(" ")
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= 140 else f"{name[:40]!r}… ({len(name)} characters)"
+
+
+def _list(fields: list[str]) -> str:
+    return f" (see {', '.join(fields)})" if fields else ""
+
+
+def _holder(text: str) -> str:
+    try:
+        found = json.loads(text)
+        return f" by process {int(found['pid'])} since {found['since']}"
+    except (ValueError, KeyError, TypeError):
+        return " by another process"
