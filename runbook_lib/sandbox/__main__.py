@@ -1,0 +1,27 @@
+"""The detached process: `python -m runbook_lib.sandbox STATE OPTIONS`. `runbook sandbox start` is the way in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from runbook_lib.errors import RunbookError
+from runbook_lib.sandbox.control import serve
+from runbook_lib.sandbox.server import Options
+
+
+def main(state: str, options: str) -> int:
+    """The process's exit code: 0 after a stop, else the error's."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        serve(Path(state), Options(**json.loads(options)))
+    except RunbookError as error:
+        logging.error("%s", error.what)
+        return int(error.exit)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,274 @@
+"""The Account Manager's API as the tutorial shows it, for both hosts.
+
+The API host knows its caller by the header `x-api-key`; the clientauth host by the client certificate of the TLS
+connection. Fields, statuses and error bodies are the tutorial's.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from pydantic import ValidationError
+
+from runbook_lib.clock import Clock, iso, parse_utc
+from runbook_lib.digicert.models import MAX_LIFETIME_DAYS, CertificateRequest, EnableRequest
+from runbook_lib.sandbox.ca import Authority, pem
+from runbook_lib.sandbox.csr import BadCsr, Csr, public_key_base64, read_csr
+from runbook_lib.sandbox.state import Certificate, DuplicateName, Entry, ServiceUser, Store, ended
+from runbook_lib.sandbox.user_me import user_me
+
+Listener = Literal["api", "clientauth"]
+
+CERTIFICATES = "/account/api/v1/client-auth-certificate"
+USER_ME = "/account/api/v1/user/me"
+
+_ENTRY = "journal entry"
+MAX_LIFETIME = timedelta(days=MAX_LIFETIME_DAYS)
+
+
+@dataclass
+class Refusal(Exception):
+    """Ends a request with DigiCert ONE's error body."""
+
+    status: int
+    code: str
+    message: str
+
+    def response(self) -> web.Response:
+        return web.json_response({"errors": [{"code": self.code, "message": self.message}]}, status=self.status)
+
+
+def _not_authenticated() -> Refusal:
+    # the one wording the tutorial knows, whatever was wrong: the status alone is no diagnosis there either
+    return Refusal(403, "AUTHORIZATION_ERROR", "No authentication data provided")
+
+
+def _no_access() -> Refusal:
+    return Refusal(403, "no_access", "Not enough permissions")
+
+
+def _invalid() -> Refusal:
+    return Refusal(400, "invalid_input_field", "Wrong input or input format")
+
+
+def _duplicate() -> Refusal:
+    return Refusal(400, "duplicate_error", "Cannot have duplicate names for client authentication certificate")
+
+
+def _not_found() -> Refusal:
+    return Refusal(404, "not_found", "Not found")
+
+
+class AccountManager:
+    """Answers the API's requests out of the store.
+
+    Args:
+        clock: the sandbox's time; every date rule and the `Date` header follow it.
+    """
+
+    def __init__(self, store: Store, authority: Authority, clock: Clock) -> None:
+        self._store = store
+        self._authority = authority
+        self._clock = clock
+
+    def application(self, listener: Listener) -> web.Application:
+        """The routes for one host."""
+        app = web.Application(middlewares=[self._gate(listener)])
+        identify = self._by_key if listener == "api" else self._by_certificate
+        for method, path, handler in (
+            ("GET", USER_ME, self._user_me),
+            ("GET", CERTIFICATES, self._list),
+            ("POST", CERTIFICATES, self._request),
+            ("PUT", CERTIFICATES + "/{id}/enable", self._enable),
+        ):
+            app.router.add_route(method, path, _authenticated(identify, handler))
+        return app
+
+    def _gate(self, listener: Listener) -> Middleware:
+        """The one door of a listener: every request is journalled here, and fault rules will find their place here."""
+
+        @web.middleware
+        async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            entry = Entry(iso(self._clock.now()), listener, request.method, request.path)
+            request[_ENTRY] = entry
+            try:
+                response = await handler(request)
+            except Refusal as refusal:
+                response = refusal.response()
+            except web.HTTPException as error:  # aiohttp's own: no such path, method or size
+                response = Refusal(error.status, error.reason.lower().replace(" ", "_"), error.reason).response()
+            response.headers["Date"] = self._clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
+            entry.status = response.status
+            self._store.add_request(entry)
+            return response
+
+        return gate
+
+    # who is asking
+
+    def _by_key(self, request: web.Request) -> ServiceUser:
+        key = request.headers.get("x-api-key", "")
+        return self._active(request, self._store.user_by_key(key))
+
+    def _by_certificate(self, request: web.Request) -> ServiceUser:
+        tls = request.get_extra_info("ssl_object")
+        der = tls.getpeercert(True) if isinstance(tls, ssl.SSLObject) else None
+        if not der:
+            raise _not_authenticated()
+        presented = x509.load_der_x509_certificate(der)
+        serial = f"{presented.serial_number:X}"
+        request[_ENTRY].certificate_serial = serial
+        known = self._store.certificate_by_serial(serial)
+        if (
+            known is None
+            or known.public_key != public_key_base64(presented.public_key())
+            or not known.enabled
+            or not _for_client_auth(presented)
+            or self._clock.now() < presented.not_valid_before_utc
+            or ended(known.end_date, self._clock.now())
+        ):
+            raise _not_authenticated()
+        user = self._active(request, self._store.user(known.user_id))
+        # a key is not asked for over mTLS; a key that is sent has to be right
+        if "x-api-key" in request.headers and self._by_key(request) != user:
+            raise _not_authenticated()
+        return user
+
+    def _active(self, request: web.Request, user: ServiceUser | None) -> ServiceUser:
+        if user is None:
+            raise _not_authenticated()
+        request[_ENTRY].user_id = user.id
+        if user.status != "ACTIVE" or ended(user.end_date, self._clock.now()):
+            raise _not_authenticated()
+        return user
+
+    # what is asked
+
+    async def _user_me(self, request: web.Request, caller: ServiceUser) -> web.Response:
+        return web.json_response(user_me(caller))
+
+    async def _list(self, request: web.Request, caller: ServiceUser) -> web.Response:
+        """Every certificate of the account, expired and disabled ones too, as a bare array."""
+        _demand_management(caller)
+        return web.json_response([_as_json(known) for known in self._store.certificates(caller.account_id)])
+
+    async def _request(self, request: web.Request, caller: ServiceUser) -> web.Response:
+        body = await _json_object(request)
+        name = body.get("name")
+        request[_ENTRY].certificate_name = name[:300] if isinstance(name, str) else None
+        _demand_management(caller)
+        asked, csr = _read_request(body)
+        start, end = self._validity(asked.expiration_date, caller)
+        certificate = self._authority.issue_client(csr.subject, csr.key, start=start, end=end)
+        issued = Certificate(
+            id=str(uuid.uuid4()),
+            account_id=caller.account_id,
+            user_id=caller.id,
+            name=asked.name,
+            common_name=csr.common_name,
+            start_date=iso(start),
+            end_date=iso(end),
+            enabled=True,
+            serial_number=f"{certificate.serial_number:X}",
+            public_key=public_key_base64(certificate.public_key()),
+        )
+        try:
+            self._store.add_certificate(issued)
+        except DuplicateName:
+            raise _duplicate() from None
+        answer = _as_json(issued, x509_cert=pem(certificate), ca_cert=pem(self._authority.intermediate))
+        return web.json_response(answer, status=201)
+
+    async def _enable(self, request: web.Request, caller: ServiceUser) -> web.Response:
+        _demand_management(caller)
+        try:
+            asked = EnableRequest.model_validate(await _json_object(request))
+        except ValidationError:
+            raise _invalid() from None
+        known = self._store.enable_certificate(request.match_info["id"], caller.account_id, enabled=asked.enabled)
+        if known is None:
+            raise _not_found()
+        return web.json_response(_as_json(known))
+
+    def _validity(self, asked: datetime | None, caller: ServiceUser) -> tuple[datetime, datetime]:
+        """Start and end of a new certificate: at most 397 days, never past the service user's own end."""
+        now = self._clock.now().replace(microsecond=0)
+        today = now.replace(hour=0, minute=0, second=0)
+        last = parse_utc(caller.end_date) if caller.end_date else datetime.max.replace(tzinfo=now.tzinfo)
+        end = asked or min(today + MAX_LIFETIME - timedelta(seconds=1), last)
+        if not now < end <= min(now + MAX_LIFETIME, last):
+            raise _invalid()
+        # the samples start at midnight; where the end is asked for to the limit, that would be more than 397 days
+        return max(today, end - MAX_LIFETIME), end
+
+
+def _authenticated(
+    identify: Callable[[web.Request], ServiceUser],
+    handler: Callable[[web.Request, ServiceUser], Awaitable[web.Response]],
+) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await handler(request, identify(request))
+
+    return handle
+
+
+def _demand_management(caller: ServiceUser) -> None:
+    if not caller.may_manage:
+        raise _no_access()
+
+
+def _for_client_auth(certificate: x509.Certificate) -> bool:
+    """OpenSSL takes a certificate that states no extended key usage for good; DigiCert ONE's rule is clientAuth."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usage
+
+
+async def _json_object(request: web.Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise _invalid() from None
+    if not isinstance(body, dict):
+        raise _invalid()
+    return body
+
+
+def _read_request(body: dict[str, Any]) -> tuple[CertificateRequest, Csr]:
+    # pydantic would read a number as seconds since 1970
+    if not isinstance(body.get("expiration_date"), str | None):
+        raise _invalid()
+    try:
+        asked = CertificateRequest.model_validate(body)
+        return asked, read_csr(asked.csr)
+    except (ValidationError, BadCsr):
+        raise _invalid() from None
+
+
+def _as_json(known: Certificate, *, x509_cert: str | None = None, ca_cert: str | None = None) -> dict[str, Any]:
+    """In the order of the tutorial's samples. The PEMs are in the answer to the POST and in no other."""
+    pems = {"x509_cert": x509_cert, "ca_cert": ca_cert} if x509_cert else {}
+    return {
+        "id": known.id,
+        "user_id": known.user_id,
+        "name": known.name,
+        "common_name": known.common_name,
+        **pems,
+        "end_date": known.end_date,
+        "start_date": known.start_date,
+        "enabled": known.enabled,
+        "serial_number": known.serial_number,
+        "public_key": known.public_key,
+    }

@@ -1,0 +1,229 @@
+"""What the sandbox remembers: users, certificates, the request journal and a few settings, in one SQLite file.
+
+One connection, used by one thread (the event loop's). Moments are kept as `YYYY-MM-DDTHH:MM:SSZ`, which sorts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.clock import Clock, parse_utc
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY, role TEXT NOT NULL, api_key TEXT NOT NULL UNIQUE, account_id TEXT NOT NULL,
+    account_name TEXT NOT NULL, email TEXT NOT NULL, friendly_name TEXT NOT NULL, status TEXT NOT NULL,
+    created_at TEXT NOT NULL, end_date TEXT, may_manage INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS certificates (
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, user_id TEXT NOT NULL REFERENCES users (id), name TEXT NOT NULL,
+    common_name TEXT NOT NULL, start_date TEXT NOT NULL, end_date TEXT NOT NULL, enabled INTEGER NOT NULL,
+    serial_number TEXT NOT NULL UNIQUE, public_key TEXT NOT NULL, UNIQUE (account_id, name));
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY, time TEXT NOT NULL, listener TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
+    status INTEGER NOT NULL, user_id TEXT, certificate_serial TEXT, certificate_name TEXT);
+"""
+
+
+@dataclass(frozen=True, repr=False)
+class ServiceUser:
+    """A service user with its API key.
+
+    Args:
+        role: what it is there for: ordinary, second, no_permission, expired, disabled, ends_soon, other_account,
+            populated.
+        end_date: the last moment its key and its certificates work; None for no end.
+        may_manage: whether it may request, list, enable and disable client authentication certificates.
+    """
+
+    id: str
+    role: str
+    api_key: str
+    account_id: str
+    account_name: str
+    email: str
+    friendly_name: str
+    status: str
+    created_at: str
+    end_date: str | None
+    may_manage: bool
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A client authentication certificate as the Account Manager keeps it: without its PEM."""
+
+    id: str
+    account_id: str
+    user_id: str
+    name: str
+    common_name: str
+    start_date: str
+    end_date: str
+    enabled: bool
+    serial_number: str
+    public_key: str
+
+
+@dataclass
+class Entry:
+    """One request in the journal. It never holds a key, a body or a header."""
+
+    time: str
+    listener: str
+    method: str
+    path: str
+    status: int = 0
+    user_id: str | None = None
+    certificate_serial: str | None = None
+    certificate_name: str | None = None
+
+
+class DuplicateName(Exception):
+    """The account has a certificate of that name."""
+
+
+class Store:
+    """The SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        # what a client was told must outlive the process; it need not outlive the power
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # settings
+
+    def setting(self, name: str, default: str) -> str:
+        """The setting, which is `default` from now on if there was none."""
+        self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, default))
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return str(row["value"])
+
+    def set(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    # users
+
+    def add_users(self, users: Iterable[ServiceUser]) -> None:
+        self._insert("users", users)
+
+    def users(self) -> list[ServiceUser]:
+        return [_user(row) for row in self._db.execute("SELECT * FROM users ORDER BY rowid")]
+
+    def count_users(self, role: str) -> int:
+        return int(self._db.execute("SELECT count(*) FROM users WHERE role = ?", (role,)).fetchone()[0])
+
+    def user_by_key(self, api_key: str) -> ServiceUser | None:
+        return _user_or_none(self._db.execute("SELECT * FROM users WHERE api_key = ?", (api_key,)).fetchone())
+
+    def user(self, id: str) -> ServiceUser | None:
+        return _user_or_none(self._db.execute("SELECT * FROM users WHERE id = ?", (id,)).fetchone())
+
+    # certificates
+
+    def add_certificate(self, certificate: Certificate) -> None:
+        """Raises DuplicateName."""
+        try:
+            self._insert("certificates", [certificate])
+        except sqlite3.IntegrityError:
+            raise DuplicateName from None
+
+    def add_certificates(self, certificates: Iterable[Certificate]) -> None:
+        self._insert("certificates", certificates)
+
+    def certificates(self, account_id: str | None = None) -> list[Certificate]:
+        """Of one account, or of all, in the order they were made."""
+        where, values = ("WHERE account_id = ?", (account_id,)) if account_id else ("", ())
+        rows = self._db.execute(f"SELECT * FROM certificates {where} ORDER BY rowid", values)  # noqa: S608 - fixed text
+        return [_certificate(row) for row in rows]
+
+    def certificate_by_serial(self, serial_number: str) -> Certificate | None:
+        row = self._db.execute("SELECT * FROM certificates WHERE serial_number = ?", (serial_number,)).fetchone()
+        return _certificate(row) if row else None
+
+    def enable_certificate(self, id: str, account_id: str, *, enabled: bool) -> Certificate | None:
+        """The certificate as it is now, or None if the account has none of that id."""
+        row = self._db.execute(
+            "UPDATE certificates SET enabled = ? WHERE id = ? AND account_id = ? RETURNING *", (enabled, id, account_id)
+        ).fetchone()
+        return _certificate(row) if row else None
+
+    # journal
+
+    def add_request(self, entry: Entry) -> None:
+        self._insert("requests", [entry], columns=[field.name for field in fields(Entry)])
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._db.execute("SELECT * FROM requests ORDER BY number")]
+
+    def _insert(self, table: str, records: Iterable[Any], columns: list[str] | None = None) -> None:
+        rows = [astuple(record) for record in records]
+        if not rows:
+            return
+        into = f"({', '.join(columns)})" if columns else ""
+        marks = ", ".join("?" * len(rows[0]))
+        self._db.execute("BEGIN")
+        try:
+            self._db.executemany(f"INSERT INTO {table} {into} VALUES ({marks})", rows)  # noqa: S608 - names are ours
+        except sqlite3.Error:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+class SandboxClock:
+    """The sandbox's own time: the machine's, shifted by an offset that can be set and that survives a restart."""
+
+    source = "sandbox clock"
+
+    def __init__(self, store: Store, base: Clock) -> None:
+        self._store = store
+        self._base = base
+        self._offset = timedelta(seconds=float(store.setting("clock_offset_seconds", "0")))
+
+    @property
+    def offset_seconds(self) -> float:
+        return self._offset.total_seconds()
+
+    def now(self) -> datetime:
+        return self._base.now() + self._offset
+
+    def set_now(self, moment: datetime) -> None:
+        """Go on from `moment`."""
+        self.set_offset((moment - self._base.now()).total_seconds())
+
+    def set_offset(self, seconds: float) -> None:
+        """Raises OverflowError for a time no calendar has."""
+        offset = timedelta(seconds=seconds)
+        _ = self._base.now() + offset + timedelta(days=400)  # certificates end later than now
+        self._offset = offset
+        self._store.set("clock_offset_seconds", repr(seconds))
+
+
+def ended(end_date: str | None, now: datetime) -> bool:
+    """Whether an end date has passed. The second it names is still included (RFC 5280, section 4.1.2.5)."""
+    return end_date is not None and now >= parse_utc(end_date) + timedelta(seconds=1)
+
+
+def _user(row: sqlite3.Row) -> ServiceUser:
+    return ServiceUser(**{**dict(row), "may_manage": bool(row["may_manage"])})
+
+
+def _user_or_none(row: sqlite3.Row | None) -> ServiceUser | None:
+    return _user(row) if row else None
+
+
+def _certificate(row: sqlite3.Row) -> Certificate:
+    return Certificate(**{**dict(row), "enabled": bool(row["enabled"])})
