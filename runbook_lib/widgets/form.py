@@ -1,0 +1,286 @@
+"""A form made from a notebook's pydantic model: one field per parameter, checked while one types.
+
+A parameter that was injected into the notebook is shown filled in and locked. A parameter whose reference is `prompt:`
+gets a password field; what is typed there moves into memory when the form is taken, and the field is emptied at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+import ipywidgets
+from markupsafe import escape
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.parameters import Parameters
+from runbook_lib.result import visible
+from runbook_lib.secrets import Prompt, Secret, SecretRef, is_reference
+
+w: Any = ipywidgets  # it has no types
+
+WITHOUT_FIELD = frozenset({"mode", "clock", "confirm"})
+"""Parameters that nobody fills in: who is at the form works interactively, and confirms with the step's button."""
+
+_LOCKED = "given by the parameters cell"
+_WIDTH = "30rem"
+
+
+class Form:
+    """The fields of one notebook's parameters.
+
+    Args:
+        model: the notebook's parameters.
+        given: parameters of the notebook's parameters cell; those that differ from the default are locked.
+        on_start: called without arguments when the values are to be used; `values` and `prompt` have them.
+        on_change: called without arguments when the values are opened for editing again.
+
+    Attributes:
+        widget: what to display.
+        start: the button that takes the values; disabled while one of them is wrong.
+        change: the button that unlocks them.
+    """
+
+    def __init__(
+        self,
+        model: type[Parameters],
+        given: Mapping[str, Any],
+        *,
+        on_start: Callable[[], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._injected = {
+            name: given[name]
+            for name, info in model.model_fields.items()
+            if name in given and given[name] != info.default
+        }
+        self._locked = False
+        self._typed: dict[str, Secret] = {}
+        self._on_start, self._on_change = on_start, on_change
+        names = [name for name in model.model_fields if name not in WITHOUT_FIELD]
+        self._fields = {name: _Field(name, model.model_fields[name], self._injected) for name in names}
+        self._general = w.HTML()
+        self.start = w.Button(description="Start", icon="play", button_style="primary")
+        self.change = w.Button(description="Change the values", icon="pencil", disabled=True)
+        self.start.on_click(lambda _: None if self.start.disabled else self._on_start())
+        self.change.on_click(lambda _: None if self.change.disabled else self.unlock())
+        for field in self._fields.values():
+            field.watch(self._check)
+        self.widget = self._lay_out()
+        self._check()
+
+    # --- what a notebook and a test use ----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        """The widget of a parameter. Raises KeyError."""
+        return self._fields[name].input
+
+    def password(self, name: str) -> Any:
+        """The password widget of a parameter that names a secret; it counts where the reference is `prompt:`."""
+        return self._fields[name].password
+
+    def message(self, name: str) -> str:
+        """What is wrong with a parameter, in words; empty where nothing is."""
+        return self._fields[name].problem
+
+    def set(self, name: str, value: Any) -> None:
+        """Fill in a field from a program.
+
+        Raises:
+            RunbookError: CONFLICTING_PARAMETER if the parameters cell gave another value.
+        """
+        if name in self._injected and value != self._injected[name]:
+            raise RunbookError(
+                Reason.CONFLICTING_PARAMETER,
+                f"{name} was given by the parameters cell, and the form sets another value.",
+            )
+        self._fields[name].input.value = value
+
+    def values(self) -> dict[str, Any]:
+        """Every parameter as it stands: injected before typed before default. Secrets are references."""
+        values = {name: info.default for name, info in self._model.model_fields.items()}
+        values.update({name: field.value for name, field in self._fields.items()})
+        return values | self._injected
+
+    @property
+    def typed(self) -> frozenset[str]:
+        """The parameters that were changed in the form."""
+        return frozenset(
+            name
+            for name, field in self._fields.items()
+            if name not in self._injected and field.value != self._model.model_fields[name].default
+        )
+
+    @property
+    def prompt(self) -> Prompt:
+        """Answers for the person at the form with what was typed into the password fields."""
+        typed = dict(self._typed)
+
+        def answer(label: str) -> str:
+            if label not in typed:
+                raise RunbookError(
+                    Reason.SECRET_NOT_FOUND,
+                    f"Nothing was typed for {label}.",
+                    remedy="Press “Change the values” and type it into the form.",
+                )
+            return typed[label].reveal()
+
+        return answer
+
+    def take(self) -> None:
+        """Move what was typed into the password fields into memory, and empty the fields."""
+        for field in self._fields.values():
+            if field.asks:
+                self._typed[SecretRef.parse(field.value).target] = Secret(field.password.value, field.value)
+            if field.password is not None:
+                field.password.value = ""
+
+    def lock(self) -> None:
+        """The values are in use: nothing can be edited until `unlock`."""
+        self._locked = True
+        self.start.disabled, self.change.disabled = True, False
+        for field in self._fields.values():
+            field.disable(True)
+
+    def unlock(self) -> None:
+        """The values may be edited again; secrets have to be typed again."""
+        self._locked = False
+        self._typed.clear()
+        self.change.disabled = True
+        for field in self._fields.values():
+            field.disable(False)
+        self._check()
+        self._on_change()
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _check(self, *_: Any) -> None:
+        if self._locked:
+            return
+        problems = check(self._model, self.values())
+        for name, field in self._fields.items():
+            field.show(problems.pop(name, ""))
+        self._general.value = "".join(_alert(f"{name}: {words}" if name else words) for name, words in problems.items())
+        self.start.disabled = bool(problems) or any(field.problem for field in self._fields.values())
+
+    def _lay_out(self) -> Any:
+        sections: dict[str, list[Any]] = {"Connection": [], "This runbook": []}
+        for name, field in self._fields.items():
+            sections["Connection" if name in Parameters.model_fields else "This runbook"].append(field.box)
+        # what differs from one certificate to the next comes first
+        columns = [
+            w.VBox([w.HTML(f"<b>{heading}</b>"), *rows], layout=w.Layout(margin="0 2rem 0 0"))
+            for heading, rows in reversed(sections.items())
+            if rows
+        ]
+        buttons = w.HBox([self.start, self.change], layout=w.Layout(margin="0.5rem 0"))
+        return w.VBox([w.HBox(columns, layout=w.Layout(flex_flow="row wrap")), self._general, buttons])
+
+
+class _Field:
+    """One parameter: label, input, help, and what is wrong with it."""
+
+    def __init__(self, name: str, info: FieldInfo, injected: Mapping[str, Any]) -> None:
+        self.injected = name in injected
+        self.problem = ""
+        self._label = info.title or name
+        self._help = info.description or ""
+        self.input = _input(info, injected.get(name, info.default), self._label)
+        self._below = w.HTML(layout=w.Layout(margin="0 0 0.4rem 10.4rem", width="20rem"))
+        # a parameter of type SecretReference is one whose default is a reference
+        self.password: Any = None
+        rows = [self.input]
+        if is_reference(info.default):
+            self.password = w.Password(description=f"{self._label} itself", placeholder="is never saved", **_look())
+            rows.append(self.password)
+        self.box = w.VBox([*rows, self._below])
+        self.disable(False)
+        self.show("")
+
+    @property
+    def value(self) -> Any:
+        """What the field holds. A bare `prompt:` is given the field's name, so that two of them are told apart."""
+        value = self.input.value
+        if self.password is not None and isinstance(value, str) and value.strip() == "prompt:":
+            return f"prompt:{self._label}"
+        return value
+
+    @property
+    def asks(self) -> bool:
+        """Whether the secret itself is to be typed."""
+        return self.password is not None and str(self.input.value).strip().startswith("prompt:")
+
+    def watch(self, check: Callable[..., None]) -> None:
+        """Call `check` after each change."""
+        self.input.observe(check, "value")
+        if self.password is not None:
+            self.password.observe(check, "value")
+
+    def show(self, problem: str) -> None:
+        """Show what is wrong, or the help."""
+        if self.password is not None:
+            self.password.layout.display = None if self.asks else "none"
+            if self.asks and not problem and not self.password.value:
+                problem = "type the secret into the field above"
+        self.problem = problem
+        help_text = f"{self._help} ({_LOCKED})" if self.injected else self._help
+        words = f'<span style="opacity:.75">{escape(visible(help_text))}</span>'
+        self._below.value = _alert(problem) if problem else f'<div style="line-height:1.3">{words}</div>'
+
+    def disable(self, disabled: bool) -> None:
+        """Lock or unlock it. What was injected stays locked."""
+        self.input.disabled = disabled or self.injected
+        if self.password is not None:
+            self.password.disabled = disabled
+
+
+def check(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with parameters, in words: one entry per parameter, and one under "" for what concerns several."""
+    try:
+        parameters = model.model_validate(dict(values))
+        subject = getattr(parameters, "subject", None)
+        if subject is not None:
+            subject()  # the parts of a CSR's subject have rules of their own
+    except ValidationError as error:
+        problems: dict[str, str] = {}
+        for item in error.errors(include_input=False, include_url=False):
+            where = str(item["loc"][0]) if item["loc"] else ""
+            words = item["msg"].removeprefix("Value error, ").removeprefix(f"{Reason.SECRET_AS_VALUE.value}: ")
+            problems.setdefault(where, words)
+        return problems
+    return {}
+
+
+def _input(info: FieldInfo, value: Any, label: str) -> Any:
+    """The input that suits a parameter's type."""
+    kind = info.annotation
+    if kind is bool:
+        return w.Checkbox(value=bool(value), description=label, indent=True, **_look())
+    if kind is int:
+        low, high = _limits(info)
+        return w.BoundedIntText(value=value, min=low, max=high, description=label, **_look())
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        options = [member.value for member in kind]
+        return w.Dropdown(value=kind(value).value, options=options, description=label, **_look())
+    if get_origin(kind) is Literal:
+        return w.Dropdown(value=value, options=list(get_args(kind)), description=label, **_look())
+    return w.Text(value=str(value), description=label, continuous_update=True, **_look())
+
+
+def _limits(info: FieldInfo) -> tuple[int, int]:
+    low = next((rule.ge for rule in info.metadata if hasattr(rule, "ge")), 0)
+    high = next((rule.le for rule in info.metadata if hasattr(rule, "le")), 1_000_000)
+    return low, high
+
+
+def _look() -> dict[str, Any]:
+    return {"style": {"description_width": "10rem"}, "layout": w.Layout(width=_WIDTH)}
+
+
+def _alert(problem: str) -> str:
+    colour = "var(--jp-error-color1, #cb3a33)"
+    return f'<div role="alert" style="color:{colour};line-height:1.3">✗ {escape(visible(problem))}</div>'

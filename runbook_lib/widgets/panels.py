@@ -1,0 +1,217 @@
+"""A record as something to look at: HTML, and a plain-text twin that says the same.
+
+Every value is data, whoever sent it: control and direction marks are made visible, then HTML is escaped. There is no
+script. The style is emitted once, by the notebook's setup cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from runbook_lib.result import (
+    MIME,
+    FinishRecord,
+    ParametersRecord,
+    StepRecord,
+    Verdict,
+    visible,
+)
+from runbook_lib.widgets import plots
+from runbook_lib.widgets.words import mark, tone
+
+NOTEBOOKS = ("00_start_here", "01_issue", "02_verify", "03_access", "04_inventory", "07_troubleshoot")
+"""The notebooks that a sentence may name, as `notebook 01` or `01_issue`, and is then given a link to."""
+
+Bundle = dict[str, Any]
+"""One output of a cell: MIME type and content."""
+
+_NUMBERED = {name[:2]: name for name in NOTEBOOKS}
+_MENTION = re.compile(rf"\b({'|'.join(NOTEBOOKS)})(?:\.ipynb)?\b|\bnotebook ({'|'.join(_NUMBERED)})\b", re.IGNORECASE)
+_HEADLINES = {
+    Verdict.OK: "Everything was done and holds.",
+    Verdict.NOTHING_TO_DO: "Nothing had to be done.",
+    Verdict.PLANNED: "Dry run: this is what would be done. Nothing was changed.",
+    Verdict.ATTENTION: "Done, and something needs your attention.",
+    Verdict.UNCHECKED: "Not every step has been done.",
+    Verdict.FAILED: "A step failed.",
+}
+
+
+def bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> Bundle:
+    """A record as an output: HTML, plain text, and the record itself.
+
+    Args:
+        folded: the table of parameters is closed until it is clicked, where a form shows the same already.
+    """
+    return {"text/html": html(record, folded=folded), "text/plain": text(record), MIME: record.model_dump(mode="json")}
+
+
+def note(words: str) -> Bundle:
+    """A sentence where a result will be."""
+    return {"text/html": _render("note.html", words=words), "text/plain": words}
+
+
+def style() -> Bundle:
+    """The style of all panels of a notebook."""
+    css = resources.files("runbook_lib.widgets").joinpath("templates/style.css").read_text(encoding="utf-8")
+    return {"text/html": f"<style>\n{css}</style>", "text/plain": ""}
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+
+def html(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> str:
+    """A record as HTML, to be shown beside `style()`."""
+    match record:
+        case ParametersRecord():
+            rows = [(row.name, row.value, row.source, row.description) for row in record.rows]
+            return _render("parameters.html", record=record, rows=rows, folded=folded)
+        case StepRecord():
+            return _render("step.html", record=record)
+        case FinishRecord():
+            rows2 = [(title, verdict.value) for _, title, verdict in record.steps]
+            return _render("finish.html", record=record, rows=rows2, headline=_HEADLINES[record.verdict])
+
+
+def prose(words: str) -> Markup:
+    """A sentence: `code` in backticks, and a link where it names one of our notebooks. All else is escaped."""
+    safe = str(escape(visible(words)))
+    safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
+    return Markup(_MENTION.sub(_link, safe))  # noqa: S704  (escaped above)
+
+
+def _link(found: re.Match[str]) -> str:
+    name = found[1] or _NUMBERED[found[2]]
+    return f'<a href="{name}.ipynb">{found[0]}</a>'
+
+
+def _lines(code: str) -> Markup:
+    """Text to copy: its own line breaks are kept."""
+    return Markup("\n").join(escape(visible(line)) for line in code.split("\n"))
+
+
+def utc(moment: datetime) -> str:
+    """A moment to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _seconds(record: StepRecord) -> str:
+    return f"{(record.finished - record.started).total_seconds():.1f} s"
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("runbook_lib.widgets"),
+    autoescape=True,
+    finalize=_finalize,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(
+    prose=prose,
+    lines=_lines,
+    utc=utc,
+    seconds=_seconds,
+    tone=tone,
+    mark=mark,
+    timeline=lambda timeline: Markup(plots.timeline_svg(timeline)),  # noqa: S704  (escaped where it is drawn)
+)
+
+
+def _render(template: str, **values: Any) -> str:
+    return _ENVIRONMENT.get_template(template).render(**values)
+
+
+# --- plain text -------------------------------------------------------------------------------------------------------
+
+
+def text(record: ParametersRecord | StepRecord | FinishRecord) -> str:
+    """A record as plain text, complete: what grep, nbval and a terminal see."""
+    match record:
+        case ParametersRecord():
+            return "\n".join(_parameters_text(record))
+        case StepRecord():
+            return "\n".join(_step_text(record))
+        case FinishRecord():
+            return "\n".join(_finish_text(record))
+
+
+def _parameters_text(record: ParametersRecord) -> Iterable[str]:
+    if record.error:
+        yield from _error_text(record.error)
+    if record.rows:
+        yield f"Parameters of this run ({len(record.rows)})"
+        rows = [(row.name, row.value, row.source, row.description) for row in record.rows]
+        yield from _table_text(("parameter", "value", "from", "meaning"), rows)
+
+
+def _step_text(record: StepRecord) -> Iterable[str]:
+    yield f"{record.kind.value.capitalize()}: {visible(record.title)}"
+    if record.error:
+        yield from _error_text(record.error)
+    if record.result:
+        result = record.result
+        yield f"[{result.verdict.value}] {visible(result.headline)}"
+        wide = max((len(visible(label)) for label in result.facts), default=0)
+        yield from (f"  {visible(label):<{wide}}  {visible(value)}" for label, value in result.facts.items())
+        for verdict, name, seen in result.details:
+            yield f"  {mark(verdict.value)} {verdict.value}: {visible(name)}" + (f" – {visible(seen)}" if seen else "")
+        if result.timeline:
+            yield f"({visible(plots.describe(result.timeline))})"
+        for table in result.tables:
+            yield visible(table.title)
+            yield from _table_text(table.columns, table.rows)
+        for snippet in result.snippets:
+            yield f"--- {visible(snippet.title)}"
+            yield from (visible(line) for line in snippet.code.split("\n"))
+            yield "---"
+        yield from _next_text(result.next)
+    tutorial = f", tutorial: {visible(record.tutorial)}" if record.tutorial else ""
+    yield f"({utc(record.started)}, {_seconds(record)}{tutorial})"
+
+
+def _finish_text(record: FinishRecord) -> Iterable[str]:
+    yield f"[{record.verdict.value}] {_HEADLINES[record.verdict]}"
+    yield from _table_text(("step", "verdict"), [(title, verdict.value) for _, title, verdict in record.steps])
+    if record.needs_action:
+        yield f"Certificates that need somebody to act: {record.needs_action}"
+    yield from _next_text(record.next)
+    yield f"({utc(record.at)})"
+
+
+def _error_text(problem: dict[str, Any]) -> Iterable[str]:
+    yield f"[failed] {visible(problem['title'])}"
+    yield f"  {visible(problem['what'])}"
+    yield f"  What it means: {visible(problem['means'])}"
+    yield f"  What to do:    {visible(problem['remedy'])}"
+    if problem["notebook"]:
+        yield f"  Notebook:      {problem['notebook']}.ipynb"
+    yield f"  Reason:        {problem['reason']}"
+
+
+def _next_text(lines: tuple[str, ...]) -> Iterable[str]:
+    if lines:
+        yield "What to do next:"
+        yield from (f"  * {visible(line)}" for line in lines)
+
+
+def _table_text(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
+    shown = [tuple(visible(cell) for cell in row) for row in (columns, *rows)]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(columns))]
+    for number, row in enumerate(shown):
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        if number == 0:
+            yield "  " + "  ".join("-" * width for width in widths)
+    if len(shown) == 1:
+        yield "  none"

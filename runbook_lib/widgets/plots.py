@@ -1,0 +1,164 @@
+"""The timeline of an inventory: validity periods as bars, drawn with matplotlib and given back as SVG text.
+
+The SVG goes into the panel's HTML as it is: it needs no script and no network, its text can be searched and selected,
+and its axes take the colour of the text around it, in a light theme and in a dark one.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from markupsafe import escape
+
+from runbook_lib.result import Bar, Timeline, visible
+from runbook_lib.widgets.words import tone
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_BARS = 40
+_LABEL = 34  # characters of a certificate's name that fit beside the plot
+_INK = "#010203"  # stands for "the colour of the text around it" until the SVG is written
+_COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "bad": "#cf4a44", "calm": "#8a93a0"}
+
+
+def most_pressing(timeline: Timeline) -> tuple[Bar, ...]:
+    """The bars to draw, at most `MOST_BARS`, in the order of their ends.
+
+    Those that end next come before those that ended already: of 300 certificates the expired ones must not hide the
+    ones somebody can still act on.
+    """
+    now = timeline.now
+    nearest = sorted(timeline.bars, key=lambda bar: (bar.end < now, abs(bar.end - now), bar.label))
+    return tuple(sorted(nearest[:MOST_BARS], key=lambda bar: (bar.end, bar.label)))
+
+
+def timeline_svg(timeline: Timeline) -> str:
+    """Draw a timeline.
+
+    The same timeline gives the same bytes: no date, no version and no random id is written.
+
+    Args:
+        timeline: any number of bars; of more than `MOST_BARS` the most pressing are drawn and the rest are counted in
+            the last line of the plot.
+
+    Returns:
+        an `<svg role="img">` element, to be put into HTML as it is.
+    """
+    # matplotlib takes half a second to import, and most notebooks draw nothing
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    bars = most_pressing(timeline)
+    stream = io.StringIO()
+    with (
+        mpl.rc_context({"svg.hashsalt": "runbook", "svg.fonttype": "none", "font.size": 9.0}),
+        warnings.catch_warnings(),
+    ):
+        # the browser, not matplotlib, chooses the font that has the character
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(9.5, 0.9 + 0.27 * max(len(bars), 1)))
+        FigureCanvasSVG(figure)
+        _draw(figure.add_subplot(), bars, timeline)
+        figure.subplots_adjust(left=0.27, right=0.9, top=1 - 0.08 / figure.get_figheight(), bottom=0)
+        figure.subplots_adjust(bottom=0.62 / figure.get_figheight())
+        figure.savefig(
+            stream,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    return _for_html(stream.getvalue(), describe(timeline))
+
+
+def describe(timeline: Timeline) -> str:
+    """The timeline in words: its accessible name, and its line in the plain text."""
+    shown, all_of_them = len(most_pressing(timeline)), len(timeline.bars)
+    text = f"{timeline.title}: {all_of_them} certificate{'' if all_of_them == 1 else 's'}"
+    if shown < all_of_them:
+        text += f", of which the {shown} that end soonest are drawn; {all_of_them - shown} are not shown here"
+    return f"{text}; as of {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    now = timeline.now
+    first = min([bar.start for bar in bars] + [now])
+    last = max([bar.end for bar in bars] + [now])
+    if len(bars) > 3:
+        # one certificate of ten years ago must not squeeze this year's into a line
+        first = max(first, now - timedelta(days=800))
+        last = min(last, now + timedelta(days=800))
+    margin = max((last - first) * 0.02, timedelta(days=1))
+    axes.set_xlim(_number(first - margin), _number(last + margin))
+    axes.set_ylim(max(len(bars), 1) - 0.4, -0.6)  # the soonest on top
+    for row, bar in enumerate(bars):
+        start, end = max(bar.start, first), min(max(bar.end, first), last)
+        axes.barh(
+            row,
+            _number(end) - _number(min(start, end)),
+            left=_number(min(start, end)),
+            height=0.55,
+            color=_COLOURS[tone(bar.state)],
+        )
+        axes.text(
+            1.01,
+            row,
+            _shorten(bar.state, 14),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            color=_INK,
+            parse_math=False,
+        )
+    axes.axvline(_number(now), color=_INK, linewidth=1.0, linestyle=(0, (4, 2)))
+    axes.set_yticks(range(len(bars)), [_shorten(bar.label, _LABEL) for bar in bars])
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    locator = AutoDateLocator(minticks=4, maxticks=9, tz=UTC)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    form = ConciseDateFormatter(locator, tz=UTC, show_offset=False)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(form)
+    axes.tick_params(colors=_INK, length=3, width=0.6)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_INK)
+    axes.set_xlabel(_caption(timeline, len(bars)), color=_INK, parse_math=False)
+
+
+def _caption(timeline: Timeline, shown: int) -> str:
+    text = f"dashed line: now, {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    hidden = len(timeline.bars) - shown
+    return f"{text}.  {hidden} more are in the table but not drawn" if hidden else text
+
+
+def _number(moment: datetime) -> float:
+    from matplotlib.dates import date2num
+
+    return float(date2num(moment))  # type: ignore[no-untyped-call]
+
+
+def _shorten(text: str, most: int) -> str:
+    text = visible(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _for_html(svg: str, words: str) -> str:
+    """An SVG file as an element of an HTML page: no prologue, no rule that reaches beyond it, a name for it."""
+    svg = svg[svg.index("<svg") :]
+    # matplotlib's rule `*{stroke-linejoin: round…}` would hold for the whole page: inherited from the root it does not
+    svg = re.sub(r"\s*<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"(fill|stroke): ?" + _INK, r"\1: currentColor", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+    head = (
+        f'<svg role="img" aria-label="{escape(visible(words))}" '
+        f'style="width: 100%; max-width: {width[1] if width else 700}pt; height: auto; '
+        'stroke-linejoin: round; stroke-linecap: butt"'
+    )
+    return re.sub(r'^<svg(.*?) width="[^"]*" height="[^"]*"', lambda found: head + found[1], svg, count=1)
