@@ -61,6 +61,7 @@ class Reason(StrEnum):
     CHAIN_MISSING = "chain_missing"
     WRONG_ENVIRONMENT = "wrong_environment"
     CONTROL_FAILED = "control_failed"
+    STILL_ACCEPTED = "still_accepted"
     LAST_WORKING_CERTIFICATE = "last_working_certificate"
     CERTIFICATE_IN_USE = "certificate_in_use"
     # files
@@ -81,6 +82,7 @@ class Reason(StrEnum):
     CELL_TIMEOUT = "cell_timeout"
     RUN_DEADLINE = "run_deadline"
     KERNEL_DIED = "kernel_died"
+    KERNEL_NOT_STARTED = "kernel_not_started"
     INTERRUPTED = "interrupted"
     NOTEBOOK_STOPPED_EARLY = "notebook_stopped_early"
     NOTEBOOK_ERROR = "notebook_error"
@@ -346,6 +348,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "02_verify",
         Exit.CHECK_FAILED,
     ),
+    Reason.STILL_ACCEPTED: Explanation(
+        "A disabled certificate is still let in",
+        "DigiCert ONE confirmed that it is disabled and lists it so, and mTLS with it still works.",
+        "Run notebook 03 again in some minutes; if it lasts, tell DigiCert support the serial number and the time.",
+        "03_access",
+        Exit.CHECK_FAILED,
+    ),
     Reason.LAST_WORKING_CERTIFICATE: Explanation(
         "It is the last certificate that works",
         "Disabling it cuts the service user off from every operation that demands mTLS.",
@@ -472,6 +481,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Killed from outside, most often for want of memory.",
         "Look at the system's log for the out-of-memory killer. For an issuance, run again: it continues.",
         "07_troubleshoot",
+        Exit.UNEXPECTED,
+    ),
+    Reason.KERNEL_NOT_STARTED: Explanation(
+        "The notebook's kernel did not start",
+        "No cell has run: the kernel that the notebook names is not installed here, or it ended while starting.",
+        "Run it with the project's own `.venv/bin/runbook`; `jupyter kernelspec list` shows the kernels there are.",
+        "",
         Exit.UNEXPECTED,
     ),
     Reason.INTERRUPTED: Explanation(

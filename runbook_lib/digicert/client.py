@@ -219,8 +219,8 @@ class Client:
         """Send one request and read its whole answer, whatever its status.
 
         Raises:
-            RunbookError: UNREACHABLE, TIMED_OUT, TLS_NOT_TRUSTED, CERTIFICATE_REFUSED (a TLS alert), or, for a POST that
-                was sent, OUTCOME_UNKNOWN.
+            RunbookError: UNREACHABLE, TIMED_OUT, TLS_NOT_TRUSTED, CERTIFICATE_REFUSED (a TLS alert); OUTCOME_UNKNOWN
+                for a POST that was sent.
         """
         url = self.base_url + path
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}

@@ -28,14 +28,10 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
         )
     if tls is not None and is_client_refusal(tls):
         return RunbookError(Reason.CERTIFICATE_REFUSED, f"{host} ended TLS with “{_alert(tls)}”.")
-    never_sent = any(
+    never_sent = isinstance(error, requests.exceptions.ProxyError) or any(
         isinstance(one, (NewConnectionError, NameResolutionError, requests.ConnectTimeout)) for one in causes
     )
-    if (
-        method == "POST"
-        and not never_sent
-        and not isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError))
-    ):
+    if method == "POST" and not never_sent:
         return RunbookError(
             Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, and no complete answer came back."
         )

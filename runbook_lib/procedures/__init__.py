@@ -1,0 +1,1 @@
+"""What a notebook or a test calls: issue, verify, access, inventory, doctor, troubleshoot."""

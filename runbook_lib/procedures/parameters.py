@@ -100,7 +100,7 @@ class Parameters(BaseModel):
         if self.clock != "system" and not environment.is_local:
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"clock is fixed at {self.clock}, and {environment.api_url} is no sandbox: a made-up time is no evidence.",
+                f"`clock` is fixed, and {environment.api_url} is no sandbox: a made-up time is no evidence.",
                 remedy="Leave `clock` at system.",
             )
         return environment

@@ -91,7 +91,6 @@ class Procedure(Generic[P]):
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
         self.prompt = prompt
         self.clock = clock or parameters.make_clock()
-        self.environment: Environment = parameters.make_environment(self.environ)
         self.records: list[StepRecord] = []
         self._secrets: dict[str, Secret] = {}
 
@@ -104,6 +103,11 @@ class Procedure(Generic[P]):
                 getattr(self.parameters, parameter), environ=self.environ, prompt=self.prompt
             )
         return self._secrets[parameter]
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The DigiCert ONE the parameters name."""
+        return self.parameters.make_environment(self.environ)
 
     @cached_property
     def store(self) -> Store:

@@ -1,0 +1,226 @@
+"""Take a certificate's access away and give it back, each proven by a call on the same host."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from runbook_lib.clock import iso
+from runbook_lib.credentials.certificates import CertificateFacts
+from runbook_lib.credentials.pkcs12 import Identity
+from runbook_lib.digicert.client import Outcome, Probe
+from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.parameters import AccessParameters
+from runbook_lib.procedures.procedure import Procedure, change, check
+from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, find, for_tls
+from runbook_lib.result import Result, Table, Verdict
+
+NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
+
+
+class Access(Procedure[AccessParameters]):
+    """Notebook 03."""
+
+    slug: ClassVar[str] = "access"
+    notebook: ClassVar[str] = "03_access"
+    model = AccessParameters
+
+    tries: int = 5
+    """How often a call is repeated until a change takes effect."""
+    pause_seconds: float = 1.0
+
+    _identity: Identity | None = None
+    _facts: CertificateFacts | None = None
+    _target: ClientAuthCertificate
+    _others: list[ClientAuthCertificate]
+    _worked: bool = False
+
+    # --- before ---------------------------------------------------------------------------------------------------
+
+    @check("Prove how it stands now")
+    def prove_access(self) -> Result:
+        self._look_up()
+        table = Table(
+            name="certificates",
+            title="The service user's certificates",
+            columns=("name", "state", "ends", "id"),
+            rows=tuple(
+                (one.name, "enabled" if one.enabled else "disabled", iso(one.end_date), one.id or "")
+                for one in (self._target, *self._others)
+            ),
+        )
+        if self._identity is None:
+            self._refuse_contradiction()
+            return Result(
+                verdict=Verdict.ATTENTION,
+                headline="Its key is not in this store, so only the list can tell what a change does.",
+                tables=(table,),
+            )
+        probe = self._call()
+        self._worked = probe.outcome is Outcome.ACCEPTED
+        if self._target.enabled and not self._worked:
+            assert self._facts is not None  # noqa: S101  (set together with the identity)
+            raise diagnose(self, probe, self._facts, len(self._identity.chain))
+        if not self._target.enabled and self._worked:
+            raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, and is let in.")
+        self._refuse_contradiction()
+        return Result(
+            verdict=Verdict.OK,
+            headline="It works now: mTLS is let in with HTTP 200." if self._worked else "It is disabled, and refused.",
+            facts={"Host": self.environment.clientauth_url, "Seen": probe.seen},
+            tables=(table,),
+        )
+
+    def _look_up(self) -> None:
+        name = self.parameters.name
+        generation = self.credential.current()
+        with self.api() as api:
+            me = api.me()
+            listed = api.certificates()
+        if generation is None:
+            target = next((one for one in listed if one.name == name), None)
+        else:
+            check_environment(generation, self.environment)
+            self._identity = generation.open(self.secret("p12_password"))
+            self._facts = certificate_facts(generation)
+            target = find(listed, self._facts) or next((one for one in listed if one.id == generation.meta.id), None)
+        if target is None or target.id is None:
+            raise RunbookError(
+                Reason.CERTIFICATE_UNKNOWN, f"{self.environment.api_url} lists no certificate “{name}” with an id."
+            )
+        self._target = target
+        self._others = [one for one in listed if one.id != target.id and one.user_id in (None, me.id)]
+
+    def _refuse_contradiction(self) -> None:
+        if self.parameters.action == "disable and re-enable" and not self._target.enabled:
+            raise RunbookError(
+                Reason.CERTIFICATE_DISABLED,
+                f"“{self._target.name}” is disabled already: there is no working access to take away and give back.",
+                remedy="Choose the action “enable”.",
+            )
+
+    def _call(self) -> Probe:
+        assert self._identity is not None  # noqa: S101  (callers ask first)
+        with self.mtls(for_tls(self._identity)) as client:
+            return client.probe()
+
+    def _until(self, outcome: Outcome) -> Probe:
+        """Call until it ends like this, or the tries are used up: a change may take some moments to bite."""
+        for number in range(self.tries):
+            if number:
+                time.sleep(self.pause_seconds)
+            probe = self._call()
+            if probe.outcome is outcome:
+                break
+        return probe
+
+    # --- disable --------------------------------------------------------------------------------------------------
+
+    @change(
+        "Disable the certificate",
+        tutorial="Step 6",
+        plan=lambda self: f"set enabled = false for “{self.parameters.name}” on {self.environment.api_url}",
+    )
+    def disable(self) -> Result:
+        if self.parameters.action == "enable":
+            return NOT_ASKED
+        if not self._target.enabled:
+            return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is disabled already.")
+        self._refuse_outage()
+        return self._set(False)
+
+    def _refuse_outage(self) -> None:
+        if self.parameters.allow_outage_of == self.parameters.name:
+            return
+        now = self.clock.now()
+        if not any(one.enabled and one.end_date > now for one in self._others):
+            raise RunbookError(
+                Reason.LAST_WORKING_CERTIFICATE, f"“{self._target.name}” is the only enabled certificate in date."
+            )
+        if self._identity is not None:
+            raise RunbookError(
+                Reason.CERTIFICATE_IN_USE, f"{self.credential.folder / 'current'} points to “{self._target.name}”."
+            )
+
+    def _set(self, enabled: bool) -> Result:
+        word = "enabled" if enabled else "disabled"
+        assert self._target.id is not None  # noqa: S101  (looked up so)
+        with self.api() as api:
+            api.set_enabled(self._target.id, enabled)
+            listed = next((one for one in api.certificates() if one.id == self._target.id), None)
+        if listed is None or listed.enabled is not enabled:
+            raise RunbookError(
+                Reason.UNEXPECTED_ANSWER, f"DigiCert ONE confirmed that it is {word}, and its list says otherwise."
+            )
+        self._target = listed
+        return Result(
+            verdict=Verdict.OK,
+            headline=f"“{listed.name}” is {word}; the answer and the list both say so.",
+            facts={"Certificate id": listed.id or "", "At": iso(self.clock.now())},
+        )
+
+    @check("Prove that access is gone", tutorial="Step 6, “Verify access is revoked”")
+    def prove_refused(self) -> Result:
+        if self.parameters.action == "enable":
+            return NOT_ASKED
+        if self._identity is None:
+            return Result(
+                verdict=Verdict.ATTENTION,
+                headline="Listed as disabled. Whether a call is refused cannot be proven here, without its key.",
+            )
+        probe = self._until(Outcome.REFUSED)
+        facts = {"Host": self.environment.clientauth_url, "Seen": probe.seen}
+        if probe.outcome is Outcome.REFUSED:
+            return Result(
+                verdict=Verdict.OK if self._worked else Verdict.ATTENTION,
+                headline="Refused: the same call on the same host that worked before the change."
+                if self._worked
+                else "Refused. It was disabled before this run, so no call that works stands against it.",
+                facts=facts,
+                next=() if self._again else ("03_access with the action “enable” gives access back.",),
+            )
+        problem = RunbookError(
+            Reason.STILL_ACCEPTED if probe.outcome is Outcome.ACCEPTED else Reason.UNREACHABLE,
+            f"After {self.tries} calls: {probe.seen}",
+        )
+        if not self._again:
+            raise problem
+        # told and not raised: the certificate has still to be enabled again
+        return Result(verdict=Verdict.FAILED, headline=problem.what, facts=facts, next=(problem.remedy,))
+
+    # --- enable ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _again(self) -> bool:
+        return self.parameters.action == "disable and re-enable"
+
+    @change(
+        "Enable the certificate",
+        tutorial="Step 6, “Re-enable the certificate”",
+        plan=lambda self: f"set enabled = true for “{self.parameters.name}” on {self.environment.api_url}",
+    )
+    def enable(self) -> Result:
+        if self.parameters.action == "disable":
+            return NOT_ASKED
+        if self._target.enabled:
+            return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is enabled already.")
+        return self._set(True)
+
+    @check("Prove that access is back")
+    def prove_restored(self) -> Result:
+        if self.parameters.action == "disable":
+            return NOT_ASKED
+        if self._identity is None or self._facts is None:
+            return Result(
+                verdict=Verdict.ATTENTION,
+                headline="Listed as enabled. Whether a call is let in cannot be proven here, without its key.",
+            )
+        probe = self._until(Outcome.ACCEPTED)
+        if probe.outcome is not Outcome.ACCEPTED:
+            raise diagnose(self, probe, self._facts, len(self._identity.chain))
+        return Result(
+            verdict=Verdict.OK,
+            headline="Let in again, HTTP 200, on the same host.",
+            facts={"Host": self.environment.clientauth_url, "Seen": probe.seen},
+        )

@@ -1,0 +1,140 @@
+"""The tutorial's “Before you begin” as named checks, each with its remedy. All run, whatever one of them finds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import wraps
+from typing import ClassVar
+
+from runbook_lib.clock import iso
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.environments import FROM_VARIABLES
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.parameters import DoctorParameters
+from runbook_lib.procedures.procedure import Method, Procedure, check
+from runbook_lib.result import Result, Verdict
+from runbook_lib.secrets import SecretRef
+
+CLOCK_SECONDS = 300
+"""How far this machine's clock may be from the server's."""
+
+
+def _told(method: Method) -> Method:
+    """A failed check is told as a result, so that the checks after it still run."""
+
+    @wraps(method)
+    def run(self: Doctor) -> Result:
+        try:
+            return method(self)
+        except RunbookError as error:
+            return Result(
+                verdict=Verdict.FAILED,
+                headline=error.what,
+                facts={"What it means": error.means, "What to do": error.remedy},
+                next=(error.remedy,),
+            )
+
+    return run
+
+
+class Doctor(Procedure[DoctorParameters]):
+    """Notebook 00, and `runbook doctor`."""
+
+    slug: ClassVar[str] = "doctor"
+    notebook: ClassVar[str] = "00_start_here"
+    model = DoctorParameters
+
+    @check("Connection: both hosts answer, and their TLS is trusted")
+    @_told
+    def connection(self) -> Result:
+        details = []
+        for clientauth, name in ((False, "API host"), (True, "mTLS host")):
+            with Client(self.environment, clientauth=clientauth) as client:
+                answer = client.call("GET", "/account/api/v1/user/me")
+                tls = f", {answer.tls.protocol}, {answer.tls.server}" if answer.tls else ", through a proxy"
+                details.append((Verdict.OK, name, f"{client.base_url} answers{tls}"))
+        trust = str(self.environment.ca_file or "the CAs of this machine")
+        details.append((Verdict.OK, "Trusted", trust))
+        other = self.environ.get("DIGICERT_ONE_URL", "").rstrip("/")
+        differs = other and self.parameters.environment not in FROM_VARIABLES and other != self.environment.api_url
+        if differs:
+            details.append(
+                (
+                    Verdict.ATTENTION,
+                    "DIGICERT_ONE_URL",
+                    f"names {other}, and `environment` another host: is that meant?",
+                )
+            )
+        return Result(
+            verdict=Verdict.ATTENTION if differs else Verdict.OK,
+            headline=f"{self.environment.name} can be reached.",
+            details=tuple(details),
+        )
+
+    @check("Clock: this machine and the server agree")
+    @_told
+    def clock_agrees(self) -> Result:
+        with Client(self.environment) as client:
+            seconds, _ = client.server_time()
+        server = datetime.fromtimestamp(seconds, UTC)
+        apart = abs((self.clock.now() - server).total_seconds())
+        if apart > CLOCK_SECONDS:
+            raise RunbookError(
+                Reason.CLOCK_WRONG, f"It is {iso(self.clock.now())} here and {iso(server)} there, {apart:.0f} s apart."
+            )
+        return Result(
+            verdict=Verdict.OK,
+            headline=f"They agree within {max(1, round(apart))} s.",
+            facts={"Here": f"{iso(self.clock.now())} ({self.clock.source})", "Server": iso(server)},
+        )
+
+    @check("Credentials: each secret is where its reference points")
+    @_told
+    def credentials(self) -> Result:
+        details = []
+        for parameter, what in (("api_key", "API key"), ("p12_password", "P12 password")):
+            source = str(SecretRef.parse(getattr(self.parameters, parameter)))
+            try:
+                secret = self.secret(parameter)
+            except RunbookError as error:
+                details.append((Verdict.FAILED, what, f"{error.what} {error.remedy}"))
+            else:
+                shown = f" ({secret.masked()})" if parameter == "api_key" else ""
+                details.append((Verdict.OK, what, f"found in {source}{shown}"))
+        failed = [name for verdict, name, _ in details if verdict is Verdict.FAILED]
+        return Result(
+            verdict=Verdict.FAILED if failed else Verdict.OK,
+            headline=f"Not found: {', '.join(failed)}." if failed else "Both secrets were found.",
+            details=tuple(details),
+        )
+
+    @check("Service user: the API key works and may manage certificates")
+    @_told
+    def service_user(self) -> Result:
+        with self.api() as api:
+            user = api.me()
+            listed = api.certificates()
+        active = user.status.upper() == "ACTIVE"
+        return Result(
+            verdict=Verdict.OK if active else Verdict.ATTENTION,
+            headline=f"The API key belongs to {user.friendly_name or user.id}, who has {len(listed)} certificates.",
+            facts={
+                "User id": user.id,
+                "Status": user.status,
+                "User type": user.user_type,
+                "Accounts": ", ".join(one.name for one in user.accounts),
+                "Applications": ", ".join(one.name for one in user.applications),
+            },
+        )
+
+    @check("Store: it can be written, and only by us")
+    @_told
+    def store_is_private(self) -> Result:
+        self.store.check()
+        held = list(self.store.credentials(self.environment.name))
+        return Result(
+            verdict=Verdict.OK,
+            headline=f"{self.store.root} is ready.",
+            facts={"Credentials for this environment": ", ".join(one.name for one in held) or "none yet"},
+            next=("01_issue: make the first certificate.",) if not held else ("02_verify: prove that mTLS works.",),
+        )

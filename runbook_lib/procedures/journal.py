@@ -1,0 +1,134 @@
+"""The issuance journal of one credential: what is about to happen is written down, and on disk, before it happens.
+
+`planned → key_sealed → posted → received | ambiguous → reconciled → linted → bundled → verified → current`. Running
+again reads it and goes on from the last line. Each line holds the digest of the one before, so an edited one shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from runbook_lib.clock import Clock
+from runbook_lib.credentials.files import oserror
+from runbook_lib.digicert.models import Timestamp
+from runbook_lib.errors import Reason, RunbookError
+
+
+class State(StrEnum):
+    """Where an issuance stands."""
+
+    PLANNED = "planned"
+    KEY_SEALED = "key_sealed"
+    POSTED = "posted"
+    AMBIGUOUS = "ambiguous"
+    RECONCILED = "reconciled"
+    RECEIVED = "received"
+    LINTED = "linted"
+    BUNDLED = "bundled"
+    VERIFIED = "verified"
+    CURRENT = "current"
+    ABANDONED = "abandoned"
+
+
+class Entry(BaseModel):
+    """One line: sequence number, time, state, the generation it is about, what is worth keeping, the digest before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: int
+    at: Timestamp
+    state: State
+    generation: int
+    data: dict[str, str] = {}
+    previous: str
+
+
+class Journal:
+    """The journal in one file. The caller holds the credential's lock."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+
+    def entries(self) -> list[Entry]:
+        """All entries, oldest first.
+
+        A last line without its newline is what a crash in the middle of writing leaves: the step it announced had not
+        begun, so it counts as not written.
+
+        Raises:
+            RunbookError: JOURNAL_DAMAGED for anything else that is not what this class writes.
+        """
+        entries: list[Entry] = []
+        previous = ""
+        for number, line in enumerate(self._whole().splitlines(), start=1):
+            try:
+                entry = Entry.model_validate_json(line)
+            except ValidationError:
+                raise self._damaged(number, "is not an entry") from None
+            if entry.seq != number or entry.previous != previous:
+                raise self._damaged(number, "does not follow from the line before it")
+            previous = _digest(line)
+            entries.append(entry)
+        return entries
+
+    def last(self) -> Entry | None:
+        """The newest entry, or None."""
+        entries = self.entries()
+        return entries[-1] if entries else None
+
+    def append(self, state: State, generation: int, **data: str) -> None:
+        """Add an entry and have it on disk before returning. Raises RunbookError where the disk does not take it."""
+        whole = self._whole()
+        lines = whole.splitlines()
+        entry = Entry(
+            seq=len(lines) + 1,
+            at=self._clock.now(),
+            state=state,
+            generation=generation,
+            data=data,
+            previous=_digest(lines[-1]) if lines else "",
+        )
+        line = json.dumps(entry.model_dump(mode="json"), sort_keys=True, separators=(",", ":")) + "\n"
+        try:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.ftruncate(fd, len(whole.encode()))  # a torn last line goes
+                os.lseek(fd, 0, os.SEEK_END)
+                content = line.encode()
+                while content:
+                    content = content[os.write(fd, content) :]
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise oserror(error, self._path) from None
+
+    def _whole(self) -> str:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise oserror(error, self._path) from None
+        except UnicodeDecodeError:
+            raise self._damaged(0, "is not text") from None
+        return text[: text.rfind("\n") + 1]
+
+    def _damaged(self, line: int, how: str) -> RunbookError:
+        return RunbookError(Reason.JOURNAL_DAMAGED, f"{self._path}, line {line}: {how}.")
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()

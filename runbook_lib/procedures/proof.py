@@ -1,0 +1,131 @@
+"""Proof that a certificate opens the API, or why it does not: what verification, issuance and access share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runbook_lib.clock import iso
+from runbook_lib.credentials.certificates import CertificateFacts, facts
+from runbook_lib.credentials.pkcs12 import Identity, unrelated_identity
+from runbook_lib.credentials.store import Generation
+from runbook_lib.digicert.client import Outcome, Probe
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.digicert.tls import ClientIdentity
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.procedure import P, Procedure
+from runbook_lib.result import Verdict
+
+Detail = tuple[Verdict, str, str]
+
+
+def for_tls(identity: Identity) -> ClientIdentity:
+    """An opened P12 as a client's identity."""
+    return ClientIdentity(identity.key, identity.certificate, tuple(identity.chain))
+
+
+def check_environment(generation: Generation, environment: Environment) -> None:
+    """Refuse a credential on another host than it was issued on. Raises RunbookError (WRONG_ENVIRONMENT)."""
+    meta = generation.meta
+    if meta.api_url != environment.api_url:
+        raise RunbookError(
+            Reason.WRONG_ENVIRONMENT,
+            f"“{meta.name}” was issued on {meta.api_url}; the environment chosen is {environment.api_url}.",
+        )
+
+
+def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chain: int) -> RunbookError:
+    """Why mTLS with this certificate is refused.
+
+    The status says nothing: disabled, expired and absent certificates all answer 403. So its dates, the list seen by
+    the API key, and its chain are asked, in this order.
+    """
+    if probe.error is not None and probe.outcome is Outcome.NO_VERDICT:
+        return probe.error
+    now = procedure.clock.now()
+    if seen.not_after < now:
+        return RunbookError(Reason.CERTIFICATE_EXPIRED, f"{probe.seen} It ended on {iso(seen.not_after)}.")
+    if seen.not_before > now:
+        return RunbookError(
+            Reason.CERTIFICATE_NOT_YET_VALID,
+            f"{probe.seen} It begins on {iso(seen.not_before)}; it is {iso(now)} here.",
+        )
+    try:
+        with procedure.api() as api:
+            listed = find(api.certificates(), seen)
+    except RunbookError as error:
+        return RunbookError(
+            Reason.CERTIFICATE_REFUSED,
+            f"{probe.seen} Whether it is disabled could not be looked up: {error.what}",
+            remedy=f"First: {error.remedy}",
+        )
+    if listed is None:
+        return RunbookError(
+            Reason.CERTIFICATE_UNKNOWN,
+            f"{probe.seen} {procedure.environment.api_url} lists no certificate {seen.serial_hex}.",
+        )
+    if not listed.enabled:
+        return RunbookError(
+            Reason.CERTIFICATE_DISABLED, f"{probe.seen} “{listed.name}” is listed with enabled = false."
+        )
+    if not chain:
+        return RunbookError(Reason.CHAIN_MISSING, f"{probe.seen} The P12 holds no CA certificate.")
+    return RunbookError(Reason.CERTIFICATE_REFUSED, f"{probe.seen} “{listed.name}” is listed, enabled and in date.")
+
+
+def find(listed: list[ClientAuthCertificate], seen: CertificateFacts) -> ClientAuthCertificate | None:
+    """The listed certificate with this serial number, compared as an integer."""
+    return next((one for one in listed if one.serial == seen.serial), None)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the same request did without the certificate, and with an unrelated one."""
+
+    details: tuple[Detail, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return max((verdict for verdict, _, _ in self.details), key=list(Verdict).index)
+
+    def require(self) -> None:
+        """Raise RunbookError (CONTROL_FAILED) where one was let in."""
+        for verdict, name, seen in self.details:
+            if verdict is Verdict.FAILED:
+                raise RunbookError(Reason.CONTROL_FAILED, f"{name}: {seen}")
+
+
+def run_controls(procedure: Procedure[P]) -> Controls:
+    """The same request on the same host without a certificate, and with one of nobody's: both must be refused."""
+    unrelated = for_tls(unrelated_identity())
+    tried = (("Without a certificate", None), ("With an unrelated certificate", unrelated))
+    details: list[Detail] = []
+    for name, identity in tried:
+        with procedure.mtls(identity) as client:
+            probe = client.probe()
+        match probe.outcome:
+            case Outcome.REFUSED:
+                details.append((Verdict.OK, name, f"refused, as it must be: {probe.seen}"))
+            case Outcome.ACCEPTED:
+                details.append((Verdict.FAILED, name, "was let in, and must not be"))
+            case _:
+                details.append((Verdict.UNCHECKED, name, f"no verdict: {probe.seen}"))
+    return Controls(tuple(details))
+
+
+def certificate_facts(generation: Generation) -> CertificateFacts:
+    """What a generation's certificate says."""
+    return facts(generation.certificate())
+
+
+def shown(seen: CertificateFacts) -> dict[str, str]:
+    """A certificate's facts as a reader wants them."""
+    return {
+        "Subject": seen.subject,
+        "Issuer": seen.issuer,
+        "Serial number": seen.serial_hex,
+        "Valid from": iso(seen.not_before),
+        "Valid to": iso(seen.not_after),
+        "Key": seen.key,
+        "SHA-256": seen.sha256,
+    }

@@ -1,0 +1,51 @@
+"""Every known error, explained: what it means here, what to do, and the notebook that fixes it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from runbook_lib.catalogue import CATALOGUE, Explanation, Reason
+from runbook_lib.procedures.parameters import TroubleshootParameters
+from runbook_lib.procedures.procedure import Procedure, check
+from runbook_lib.result import Result, Table, Verdict
+
+
+class Troubleshoot(Procedure[TroubleshootParameters]):
+    """Notebook 07. It needs no environment and asks nobody."""
+
+    slug: ClassVar[str] = "troubleshoot"
+    notebook: ClassVar[str] = "07_troubleshoot"
+    model = TroubleshootParameters
+
+    @check("Look it up", tutorial="Common errors and solutions")
+    def explain(self) -> Result:
+        words = self.parameters.symptom.lower().split()
+        found = {reason: one for reason, one in CATALOGUE.items() if all(word in _text(reason, one) for word in words)}
+        if words and not found:
+            # no reason has all the words: show those that have any, rather than nothing
+            found = {
+                reason: one for reason, one in CATALOGUE.items() if any(word in _text(reason, one) for word in words)
+            }
+        return Result(
+            verdict=Verdict.OK if found else Verdict.ATTENTION,
+            headline=f"{len(found)} of {len(CATALOGUE)} known errors."
+            if found
+            else "None of the known errors has these words. Try a shorter one, such as 403 or duplicate.",
+            tables=(
+                Table(
+                    name="errors",
+                    title="Known errors",
+                    columns=("error", "reason", "what it means", "what to do", "notebook", "exit code"),
+                    rows=tuple(
+                        (one.title, reason.value, one.means, one.remedy, one.notebook, str(int(one.exit)))
+                        for reason, one in found.items()
+                    ),
+                ),
+            )
+            if found
+            else (),
+        )
+
+
+def _text(reason: Reason, one: Explanation) -> str:
+    return f"{reason.value} {one.title} {one.means} {one.remedy}".lower()

@@ -1,0 +1,158 @@
+"""Proof that mTLS works: who the API says we are, what we may do, and controls that show the proof could have failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from runbook_lib.clock import iso
+from runbook_lib.credentials.certificates import CertificateFacts, facts
+from runbook_lib.credentials.files import read
+from runbook_lib.credentials.pkcs12 import Identity, open_p12
+from runbook_lib.digicert.client import Outcome, Probe
+from runbook_lib.digicert.models import Application, User
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.parameters import VerifyParameters
+from runbook_lib.procedures.procedure import Procedure, check
+from runbook_lib.procedures.proof import check_environment, diagnose, for_tls, run_controls, shown
+from runbook_lib.result import Result, Table, Verdict
+
+DEMANDS_MTLS = {
+    "Software Trust": "required for every signing operation",
+    "Device Trust": "required to issue production certificates",
+    "IoT Trust": "required to issue production certificates",
+    "Document Trust": "required for every signing operation",
+    "Account Manager": "recommended for high-security operations",
+}
+"""Where a client certificate is demanded (tutorial, "Use mTLS … for"). Device Trust was once called IoT Trust."""
+
+
+class Verify(Procedure[VerifyParameters]):
+    """Notebook 02."""
+
+    slug: ClassVar[str] = "verify"
+    notebook: ClassVar[str] = "02_verify"
+    model = VerifyParameters
+
+    _identity: Identity
+    _facts: CertificateFacts
+    _user: User
+
+    @check("Open the credential")
+    def open_credential(self) -> Result:
+        where = self._open()
+        seen = self._facts = facts(self._identity.certificate)
+        now = self.clock.now()
+        in_date = seen.not_before <= now <= seen.not_after
+        chain = len(self._identity.chain)
+        details = [
+            (Verdict.OK, "Key and certificate belong together", "the public keys are the same"),
+            (
+                Verdict.OK if in_date else Verdict.ATTENTION,
+                "In date",
+                f"{iso(seen.not_before)} to {iso(seen.not_after)}, {(seen.not_after - now).days} days left",
+            ),
+            (
+                Verdict.OK if chain else Verdict.ATTENTION,
+                "Holds its CA",
+                f"{chain} CA certificate(s)" if chain else "none: Java will send no certificate at all",
+            ),
+        ]
+        return Result(
+            verdict=max((verdict for verdict, _, _ in details), key=list(Verdict).index),
+            headline="The P12 opens with its password.",
+            facts={"File": where, "Password": f"from {self.parameters.p12_password}"} | shown(seen),
+            details=tuple(details),
+        )
+
+    def _open(self) -> str:
+        password = self.secret("p12_password")
+        if self.parameters.p12_file:
+            path = Path(self.parameters.p12_file).expanduser()
+            self._identity = open_p12(read(path), password, label=str(path))
+            return str(path)
+        generation = self.credential.current()
+        if generation is None:
+            raise RunbookError(
+                Reason.NO_CREDENTIAL,
+                f"No certificate “{self.parameters.name}” is in use in {self.credential.folder.parent}.",
+            )
+        check_environment(generation, self.environment)
+        self._identity = generation.open(password)
+        return str(generation.folder)
+
+    @check("Call the API over mTLS", tutorial="Step 5")
+    def call_over_mtls(self) -> Result:
+        with self.mtls(for_tls(self._identity)) as client:
+            probe = client.probe()
+        if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
+            raise diagnose(self, probe, self._facts, len(self._identity.chain))
+        self._user = user = probe.user
+        return Result(
+            verdict=Verdict.OK if user.status.upper() == "ACTIVE" else Verdict.ATTENTION,
+            headline=f"Let in, HTTP 200: the API says we are {user.friendly_name or user.email or user.id}.",
+            facts={
+                "Host": self.environment.clientauth_url,
+                "Factors": "client certificate alone; no API key was sent",
+                "User id": user.id,
+                "Status": user.status,
+                "User type": user.user_type,
+                "Accounts": ", ".join(account.name for account in user.accounts),
+            }
+            | _tls(probe),
+        )
+
+    @check("What the service user may do, and where mTLS is demanded")
+    def permissions(self) -> Result:
+        rows = tuple(
+            (one.name, _demand(one), str(len(one.permissions)), ", ".join(one.permissions))
+            for one in self._user.applications
+        )
+        required = sum(1 for row in rows if row[1].startswith("required"))
+        return Result(
+            verdict=Verdict.OK if rows else Verdict.ATTENTION,
+            headline=f"{len(rows)} applications, {required} of which demand mTLS for what matters."
+            if rows
+            else "The service user has no permission in any application.",
+            tables=(
+                Table(
+                    name="permissions",
+                    title="Permissions by application",
+                    columns=("application", "mTLS", "permissions", "which"),
+                    rows=rows,
+                ),
+            ),
+        )
+
+    @check("Controls: the same request must fail without the certificate")
+    def controls(self) -> Result:
+        controls = run_controls(self)
+        controls.require()
+        sure = controls.verdict is Verdict.OK
+        return Result(
+            verdict=controls.verdict,
+            headline="Both were refused, so it is the certificate that opens the door."
+            if sure
+            else "A control gave no verdict, so the success above proves less than it should.",
+            details=((Verdict.OK, "With the certificate", "let in, HTTP 200"), *controls.details),
+            next=(
+                "03_access: disable the certificate, prove it, and enable it again.",
+                "04_inventory: when is it due?",
+            ),
+        )
+
+
+def _demand(application: Application) -> str:
+    return next(
+        (demand for name, demand in DEMANDS_MTLS.items() if name.lower() in application.name.lower()),
+        "an API key will do",
+    )
+
+
+def _tls(probe: Probe) -> dict[str, str]:
+    if probe.tls is None:
+        return {"TLS": "not visible through the proxy"}
+    return {
+        "TLS": f"{probe.tls.protocol}, {probe.tls.cipher}",
+        "Server's certificate": f"{probe.tls.server}, issued by {probe.tls.issuer}, valid to {probe.tls.not_after}",
+    }
