@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runbook_lib.errors import RunbookError
 from runbook_lib.sandbox.control import serve
-from runbook_lib.sandbox.server import Options
+from runbook_lib.sandbox.options import Options
 
 
 def main(state: str, options: str) -> int:

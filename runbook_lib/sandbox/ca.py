@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,9 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runbook_lib.clock import Clock
 from runbook_lib.errors import Reason, RunbookError
-
-Trusts = Literal["intermediate", "root"]
-"""What the clientauth listener knows of its CA: with `root`, a client has to send the intermediate itself."""
+from runbook_lib.sandbox.options import Trusts
 
 # fixed and wide, so that the sandbox's clock can be set to any time in between
 _BORN = datetime(2015, 1, 1, tzinfo=UTC)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.sandbox.ca import Trusts
-from runbook_lib.sandbox.server import Options, run
+from runbook_lib.sandbox.options import Options, Trusts
 
 _START_SECONDS = 60.0  # populating thousands of users included
 _STOP_SECONDS = 10.0
@@ -71,16 +71,17 @@ def stop(state: Path) -> None:
     state = state.absolute()
     if not _is_locked(state):
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        pid = _status(state).get("pid")
-        # the lock is looked at again right before the signal: a number alone may long belong to somebody else
-        if isinstance(pid, int) and _is_locked(state):
-            os.kill(pid, number)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < deadline:
-            if not _is_locked(state):
-                return
-            time.sleep(_POLL_SECONDS)
+    with suppress(psutil.NoSuchProcess):
+        # the process is pinned while it is seen to hold the lock: a number alone may belong to somebody else by now
+        process = psutil.Process(_pid(state))
+        if not _is_locked(state):
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(_STOP_SECONDS)
 
 
 def is_running(state: Path) -> bool:
@@ -94,6 +95,8 @@ def serve(state: Path, options: Options) -> bool:
     Raises:
         RunbookError: as `start`.
     """
+    from runbook_lib.sandbox.server import run  # only the process that serves needs to load a server
+
     os.umask(0o077)
     with _lock(state, fcntl.LOCK_EX) as file:
         if file is None:
@@ -225,6 +228,16 @@ def _tell(descriptor: int, status: dict[str, Any]) -> None:
     text = json.dumps(status).encode()
     os.pwrite(descriptor, text, 0)
     os.ftruncate(descriptor, len(text))
+
+
+def _pid(state: Path) -> int:
+    """Of the process that holds the lock; it writes its number right after taking it."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while not isinstance(pid := _status(state).get("pid"), int):
+        if time.monotonic() > deadline:
+            raise psutil.NoSuchProcess(0)
+        time.sleep(_POLL_SECONDS)
+    return pid
 
 
 def _status(state: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def populate(store: Store, count: int, now: datetime) -> None:
     for index in range(there, count):
         number, place = divmod(index, USERS_PER_ACCOUNT)
         account = accounts.setdefault(number, str(uuid.uuid5(uuid.NAMESPACE_OID, f"populated account {number}")))
-        odd = f" {_HOSTILE[index % len(_HOSTILE)]}" if place == USERS_PER_ACCOUNT - 1 else ""
+        odd = f" {_HOSTILE[number % len(_HOSTILE)]}" if place == USERS_PER_ACCOUNT - 1 else ""
         user = _service_user(
             "populated",
             account,

@@ -10,7 +10,6 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -19,7 +18,8 @@ from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.sandbox.admin import admin_application
 from runbook_lib.sandbox.api import AccountManager
-from runbook_lib.sandbox.ca import Authority, Trusts, pem
+from runbook_lib.sandbox.ca import Authority, pem
+from runbook_lib.sandbox.options import Options
 from runbook_lib.sandbox.seed import populate, seed
 from runbook_lib.sandbox.state import SandboxClock, Store
 
@@ -28,16 +28,6 @@ _LOOPBACK = "127.0.0.1"
 _PORTS = range(20_000, 32_000)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the sandbox is started. A port of 0 is the one it had before, or a free one."""
-
-    port: int = 0
-    clientauth_port: int = 0
-    clientauth_trusts: Trusts = "intermediate"
-    populate: int = 0
 
 
 def run(state: Path, options: Options, ready: Callable[[], None]) -> None:
