@@ -105,6 +105,7 @@ class Client:
         self._timeout = (connect_seconds, read_seconds)
         retries = Retry(
             total=RETRIES,
+            read=1,  # a broken connection is tried once more; a certificate that is refused looks like one
             redirect=0,
             status_forcelist=(429, 502, 503, 504),
             allowed_methods={"GET", "PUT"},

@@ -13,7 +13,7 @@ from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, find, for_tls
+from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, find, knock
 from runbook_lib.result import Result, Table, Verdict
 
 NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
@@ -102,8 +102,7 @@ class Access(Procedure[AccessParameters]):
 
     def _call(self) -> Probe:
         assert self._identity is not None  # noqa: S101  (callers ask first)
-        with self.mtls(for_tls(self._identity)) as client:
-            return client.probe()
+        return knock(self, self._identity)
 
     def _until(self, outcome: Outcome) -> Probe:
         """Call until it ends like this, or the tries are used up: a change may take some moments to bite."""

@@ -32,8 +32,8 @@ from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.journal import Entry, Journal, State
 from runbook_lib.procedures.parameters import IssueParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, for_tls, run_controls, shown
-from runbook_lib.result import Result, Verdict
+from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, knock, run_controls, shown
+from runbook_lib.result import Result, Table, Verdict
 from runbook_lib.secrets import SecretRef
 
 KEY, CSR, RESPONSE = SEALED_KEY, "request.csr", "response.json"
@@ -149,12 +149,26 @@ class Issue(Procedure[IssueParameters]):
             headline=f"DigiCert ONE issued “{issued.name}”.",
             facts={
                 "Certificate id": issued.id or "",
-                "Serial number": issued.serial_number or "",
-                "Starts": iso(issued.start_date) if issued.start_date else "",
-                "Ends": iso(issued.end_date),
-                "Enabled": "yes" if issued.enabled else "no",
                 "Service user id": issued.user_id or "",
+                "Ends": iso(issued.end_date),
             },
+            tables=(
+                Table(
+                    name="issued",
+                    title="As DigiCert ONE tells it",
+                    columns=("name", "id", "serial", "starts", "ends", "enabled"),
+                    rows=(
+                        (
+                            issued.name,
+                            issued.id or "",
+                            issued.serial_number or "",
+                            iso(issued.start_date) if issued.start_date else "",
+                            iso(issued.end_date),
+                            "yes" if issued.enabled else "no",
+                        ),
+                    ),
+                ),
+            ),
         )
 
     def _post(self, api: Client, journal: Journal, number: int, user: User) -> None:
@@ -352,8 +366,7 @@ class Issue(Procedure[IssueParameters]):
             generation = self._generation(last.generation)
             check_environment(generation, self.environment)
             identity = generation.open(self.secret("p12_password"))
-            with self.mtls(for_tls(identity)) as client:
-                probe = client.probe()
+            probe = knock(self, identity)
             if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
                 raise diagnose(self, probe, certificate_facts(generation), len(identity.chain))
             if generation.meta.user_id and probe.user.id != generation.meta.user_id:
@@ -386,6 +399,17 @@ class Issue(Procedure[IssueParameters]):
             verdict=Verdict.OK,
             headline=f"Ready to paste. The certificate ends on {iso(generation.meta.not_after)}.",
             facts={"P12": str(self._current_p12()), "Password": f"from {self.parameters.p12_password}"},
+            tables=(
+                Table(
+                    name="journal",
+                    title="How it was issued",
+                    columns=("at", "state", "generation", "what"),
+                    rows=tuple(
+                        (iso(one.at), one.state.value, f"{one.generation:04d}", _told(one))
+                        for one in self._journal().entries()
+                    ),
+                ),
+            ),
             snippets=snippets(self.environment, self._current_p12(), SecretRef.parse(self.parameters.p12_password)),
             next=(
                 "02_verify: prove at any time that mTLS works, and what the service user may do.",
@@ -493,6 +517,10 @@ class Issue(Procedure[IssueParameters]):
 def load_csr(pem: bytes) -> x509.CertificateSigningRequest:
     """A CSR this library wrote itself."""
     return x509.load_pem_x509_csr(pem)
+
+
+def _told(entry: Entry) -> str:
+    return ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject")
 
 
 def _reached(entry: Entry, state: State) -> bool:

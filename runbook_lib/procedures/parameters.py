@@ -65,7 +65,9 @@ ExistingFile = Annotated[str, AfterValidator(_file)]
 class Parameters(BaseModel):
     """What every notebook takes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True, coerce_numbers_to_str=True
+    )
 
     mode: Literal["interactive", "headless"] = Field(
         "interactive", title="Mode", description="interactive shows forms and buttons; headless runs every step"

@@ -1,4 +1,4 @@
-"""Proof that mTLS works: who the API says we are, what we may do, and controls that show the proof could have failed."""
+"""Proof that mTLS works: who the API says we are, what we may do, and controls that show that it could have failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runbook_lib.digicert.models import Application, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.procedures.proof import check_environment, diagnose, for_tls, run_controls, shown
+from runbook_lib.procedures.proof import check_environment, diagnose, knock, run_controls, shown
 from runbook_lib.result import Result, Table, Verdict
 
 DEMANDS_MTLS = {
@@ -83,8 +83,7 @@ class Verify(Procedure[VerifyParameters]):
 
     @check("Call the API over mTLS", tutorial="Step 5")
     def call_over_mtls(self) -> Result:
-        with self.mtls(for_tls(self._identity)) as client:
-            probe = client.probe()
+        probe = knock(self, self._identity)
         if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
             raise diagnose(self, probe, self._facts, len(self._identity.chain))
         self._user = user = probe.user

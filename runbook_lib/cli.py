@@ -1,0 +1,314 @@
+"""`runbook`: the sandbox, headless runs, checks. Nothing heavy is imported before the command that needs it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.result import StepRecord, Verdict, visible
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+sandbox_app = typer.Typer(no_args_is_help=True, help="A local DigiCert ONE: real TLS, its own CA.")
+app.add_typer(sandbox_app, name="sandbox")
+
+out = Console(highlight=False, markup=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+NOTEBOOKS = {
+    "doctor": "00_start_here",
+    "issue": "01_issue",
+    "verify": "02_verify",
+    "access": "03_access",
+    "inventory": "04_inventory",
+    "troubleshoot": "07_troubleshoot",
+}
+"""Short names of our own notebooks."""
+
+MARK = {Verdict.OK: "✓", Verdict.NOTHING_TO_DO: "✓", Verdict.PLANNED: "·", Verdict.ATTENTION: "!"}
+
+
+def main() -> None:
+    """Run the command line; every way out has an exit code of `Exit`."""
+    try:
+        app()
+    except RunbookError as error:
+        _tell(error)
+        sys.exit(int(error.exit))
+    except KeyboardInterrupt:
+        err.print("Interrupted.")
+        sys.exit(int(Exit.UNEXPECTED))
+
+
+def _tell(error: RunbookError) -> None:
+    err.print(f"{error.explanation.title} [{error.reason.value}]", style="bold red")
+    for line in str(error).splitlines():
+        err.print(visible(line))
+
+
+# --- sandbox ----------------------------------------------------------------------------------------------------------
+
+State = Annotated[Path, typer.Option("--state", help="The sandbox's folder: everything it knows is in it.")]
+
+
+@sandbox_app.command("start")
+def sandbox_start(
+    state: State,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in front until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(help="Of the API host; 0: the one it had before, else a free one.")] = 0,
+    clientauth_port: Annotated[int, typer.Option(help="Of the mTLS host; 0: likewise.")] = 0,
+    root_only: Annotated[
+        bool, typer.Option("--root-only", help="The mTLS host knows only the root: a P12 without its CA is refused.")
+    ] = False,
+    populate: Annotated[int, typer.Option(help="Make this many service users with certificates of all ages.")] = 0,
+) -> None:
+    """Start it in the background and return when it answers."""
+    from runbook_lib.sandbox import control
+
+    running = control.is_running(state)
+    env = control.start(
+        state,
+        foreground=foreground,
+        port=port,
+        clientauth_port=clientauth_port,
+        clientauth_trusts="root" if root_only else "intermediate",
+        populate=populate,
+    )
+    out.print("The sandbox runs already." if running else "The sandbox answers.")
+    out.print(f"set -a; . '{env}'; set +a")
+
+
+@sandbox_app.command("stop")
+def sandbox_stop(state: State) -> None:
+    """End it; its state is kept."""
+    from runbook_lib.sandbox import control
+
+    control.stop(state)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+ArchiveOption = Annotated[
+    Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
+]
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help=f"{', '.join(NOTEBOOKS)}; or the path of an .ipynb file.")],
+    files: Annotated[list[Path] | None, typer.Option("-f", help="YAML file of parameters; later ones win.")] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="One parameter; wins over every file.")
+    ] = None,
+    archive: ArchiveOption = Path("archive"),
+    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds for one cell.")] = 600,
+    deadline: Annotated[int, typer.Option(min=1, help="Seconds for the whole run.")] = 3600,
+    fail_on: Annotated[str, typer.Option(help="due: exit 20 where a certificate needs action.")] = "",
+) -> None:
+    """Run one notebook headlessly and archive it. The last line on stdout is the path of the run's bag."""
+    if fail_on not in ("", "due"):
+        raise RunbookError(Reason.BAD_PARAMETER, f"--fail-on: {fail_on!r} is not known; `due` is.")
+    given = read_parameters(files or [], parameters or [])
+    code = run_one(notebook, given, archive=archive, cell_timeout=cell_timeout, deadline=deadline, fail_on=fail_on)
+    raise typer.Exit(int(code))
+
+
+def run_one(
+    notebook: str,
+    given: dict[str, Any],
+    *,
+    archive: Path,
+    cell_timeout: int = 600,
+    deadline: int = 3600,
+    fail_on: str = "",
+    environ: dict[str, str] | None = None,
+) -> Exit:
+    """Run a notebook, say how it ended, and print the bag's path last."""
+    from runbook_lib.clock import SystemClock
+    from runbook_lib.reports.runner import run_notebook
+
+    path, job = find_notebook(notebook)
+    if path.stem in NOTEBOOKS.values():
+        given = {"mode": "headless"} | given
+    outcome = run_notebook(
+        path,
+        given,
+        job=job,
+        archive=archive,
+        clock=SystemClock(),
+        cell_timeout=cell_timeout,
+        deadline=deadline,
+        environ=environ,
+    )
+    if outcome.error is not None:
+        _tell(RunbookError.from_dict(outcome.error))
+    code = outcome.exit
+    if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
+        code = Exit.DUE
+    said = f"{job}: {outcome.status.value}"
+    if outcome.needs_action:
+        said += f", {outcome.needs_action} need action"
+    err.print(said)
+    if outcome.bag is not None:
+        sys.stdout.write(f"{outcome.bag}\n")
+    return code
+
+
+def find_notebook(text: str) -> tuple[Path, str]:
+    """The file of a short name or a path, and the job's name. Raises RunbookError (UNKNOWN_NOTEBOOK)."""
+    if text in NOTEBOOKS:
+        folder = Path(__file__).parent.parent / "notebooks"
+        return folder / f"{NOTEBOOKS[text]}.ipynb", text
+    path = Path(text)
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.")
+    known = {stem: short for short, stem in NOTEBOOKS.items()}
+    job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
+    return path, known.get(path.stem, job or "notebook")
+
+
+def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
+    """Parameters of YAML files and of NAME VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
+    import yaml
+
+    given: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} is not YAML{where}.") from None
+        if content is not None and not isinstance(content, dict):
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
+        given |= content or {}
+    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+        given[name] = _typed(value)
+    return given
+
+
+def _typed(text: str) -> Any:
+    """As papermill reads -p: true and false, whole and decimal numbers, else text."""
+    if text in ("true", "True", "false", "False"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(
+    files: Annotated[list[Path] | None, typer.Option("-f", help="YAML file of parameters.")] = None,
+    parameters: Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="One parameter.")] = None,
+) -> None:
+    """Check connection, clock, secrets, service user and store; each failure with its remedy."""
+    from runbook_lib.procedures.doctor import Doctor
+    from runbook_lib.procedures.parameters import DoctorParameters, intake
+
+    given = {"mode": "headless"} | read_parameters(files or [], parameters or [])
+    procedure = Doctor(intake(DoctorParameters, given)[0])
+    for step in Doctor.steps():
+        _print_step(procedure.perform(step.slug))
+    verdict = procedure.finish().verdict
+    raise typer.Exit(int(Exit.CHECK_FAILED if verdict is Verdict.FAILED else Exit.DONE))
+
+
+def _print_step(record: StepRecord) -> None:
+    out.print(f"{MARK.get(record.verdict, '✗')} {record.title}")
+    if record.error is not None:
+        out.print(visible(f"    {record.error['what']}"))
+        out.print(visible(f"    What to do: {record.error['remedy']}"))
+        return
+    assert record.result is not None  # noqa: S101  (a record has one or the other)
+    out.print(visible(f"    {record.result.headline}"))
+    for verdict, name, seen in record.result.details:
+        out.print(visible(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
+    for label, value in record.result.facts.items():
+        out.print(visible(f"      {label}: {value}"))
+
+
+# --- demo and lab -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _sandbox(state: Path) -> Iterator[dict[str, str]]:
+    """A sandbox for as long as the block runs, and the environment that points to it."""
+    from runbook_lib.sandbox import control
+
+    was_running = control.is_running(state)
+    env = control.start(state)
+    listed = subprocess.run(
+        ["sh", "-c", 'set -a; . "$1"; env -0', "sh", str(env)], check=True, capture_output=True, text=True
+    ).stdout
+    try:
+        yield dict(line.split("=", 1) for line in listed.split("\0") if line)
+    finally:
+        if not was_running:
+            control.stop(state)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Made anew; holds the sandbox, its store and the archive.")] = Path(
+        "build/demo"
+    ),
+) -> None:
+    """Take a service user of a fresh sandbox through every runbook, headlessly, and say where the reports are."""
+    from runbook_lib.reports.index import write_index
+    from runbook_lib.sandbox import control
+
+    folder = folder.absolute()
+    control.stop(folder / "sandbox")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    archive = folder / "archive"
+    ours = read_parameters([Path(__file__).parent.parent / "parameters" / "sandbox.yaml"], [])
+    jobs: list[tuple[str, dict[str, Any]]] = [
+        ("doctor", {}),
+        ("issue", {}),
+        ("verify", {}),
+        ("inventory", {}),
+        ("access", {"action": "disable and re-enable"}),
+        ("access", {"action": "disable"}),
+        ("inventory", {}),
+    ]
+    codes = []
+    with _sandbox(folder / "sandbox") as environ:
+        for job, more in jobs:
+            codes.append(run_one(job, ours | more, archive=archive, environ=environ))
+    index = write_index(archive)
+    out.print(f"\nEvery report, with its status: {index}")
+    raise typer.Exit(int(max(codes)))
+
+
+@app.command()
+def lab(
+    state: State = Path("build/lab"),
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """JupyterLab on the notebooks, with a sandbox beside it that ends with it."""
+    notebooks = Path(__file__).parent.parent / "notebooks"
+    with _sandbox(state.absolute()) as environ:
+        command = [sys.executable, "-m", "jupyterlab", str(notebooks / "00_start_here.ipynb")]
+        subprocess.run(command if browser else [*command, "--no-browser"], env=environ, check=False)
+
+
+if __name__ == "__main__":
+    main()
