@@ -19,6 +19,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from runbook_lib.credentials.keys import spki_sha256
 from runbook_lib.errors import Reason, RunbookError
 
+UNDECODABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What pyca raises for a certificate with a part it cannot decode (every changed byte of one was tried)."""
+
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 _PURPOSES = {
@@ -94,7 +104,7 @@ def load_certificates(pem: bytes | str, *, label: str = "The chain") -> list[x50
             # a serial number that is not positive only warns; lint reports it
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             return x509.load_pem_x509_certificates(data)
-    except ValueError:
+    except UNDECODABLE:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is damaged: it is no X.509 certificate inside.") from None
 
 
@@ -144,7 +154,7 @@ def facts(certificate: x509.Certificate) -> CertificateFacts:
             extended_key_usage=extended_key_usage(certificate),
             is_ca=is_ca(certificate),
         )
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNDECODABLE as error:
         raise RunbookError(
             Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {type(error).__name__}."
         ) from None
@@ -158,7 +168,7 @@ def serial_number(certificate: x509.Certificate) -> int:
 
 
 def extended_key_usage(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Names of the purposes; empty if the extension is absent. Raises ValueError if it cannot be decoded."""
+    """Names of the purposes; empty if the extension is absent. Raises one of UNDECODABLE."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -167,7 +177,7 @@ def extended_key_usage(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def is_ca(certificate: x509.Certificate) -> bool:
-    """Whether basicConstraints says CA (RFC 5280, section 4.2.1.9). Raises ValueError if it cannot be decoded."""
+    """Whether basicConstraints says CA (RFC 5280, section 4.2.1.9). Raises one of UNDECODABLE."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

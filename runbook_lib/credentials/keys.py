@@ -29,7 +29,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PASSWORD_BITS = 128
 """What a P12's password must hold: pyca leaves the MAC at 2,048 rounds, so the strength is the password's alone."""
 
-_FEWEST_DISTINCT = 8
+_FEWEST_DISTINCT = 6
 
 
 class KeyKind(StrEnum):

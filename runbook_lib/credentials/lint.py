@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from runbook_lib.clock import iso
-from runbook_lib.credentials.certificates import describe_key, extended_key_usage, is_ca, serial_number
+from runbook_lib.credentials.certificates import UNDECODABLE, describe_key, extended_key_usage, is_ca, serial_number
 from runbook_lib.credentials.keys import spki
 
 MAX_LIFETIME = timedelta(days=397)
@@ -77,7 +77,7 @@ def lint(
     for slug, (source, rule) in _RULES.items():
         try:
             ok, detail = rule(case)
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        except UNDECODABLE as error:
             ok, detail = False, f"could not be checked: {type(error).__name__}: {error}"
         findings.append(Finding(slug, ok, detail, source))
     return findings

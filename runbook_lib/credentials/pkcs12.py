@@ -127,10 +127,16 @@ def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identi
 
 
 def _load(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
+    try:
+        secret = None if password is None else password.encode()
+    except UnicodeEncodeError:  # a variable whose bytes are no UTF-8
+        raise ValueError("Invalid password: not UTF-8") from None
+    if secret is not None and b"\0" in secret:
+        raise ValueError("Invalid password: NUL")  # pyca 50 panics there, and a panic is no Exception
     with warnings.catch_warnings():
         # P12s in BER, as some tools still write them, open with a warning; a serial that is not positive warns too
         warnings.simplefilter("ignore")
-        return pyca.load_pkcs12(data, None if password is None else password.encode(errors="surrogateescape"))
+        return pyca.load_pkcs12(data, secret)
 
 
 def _opens(data: bytes, password: str | None) -> bool:
