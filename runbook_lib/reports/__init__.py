@@ -1,0 +1,1 @@
+"""Runs a notebook headlessly and turns it into an archived, truthful bag. Knows notebooks, not DigiCert."""

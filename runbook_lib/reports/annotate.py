@@ -1,0 +1,83 @@
+"""Makes an executed notebook say what really happened, before it is archived."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from runbook_lib.reports.outcome import CellState, Judgement, Status, code_cells
+from runbook_lib.result import visible
+
+BANNER_TAG = "runbook-banner"
+PAPERMILL_ERROR_TAG = "papermill-error-cell-tag"
+
+
+def drop_papermill_markers(nb: NotebookNode) -> None:
+    """Remove the cells that papermill adds around an error; our banner takes their place."""
+    nb.cells = [cell for cell in nb.cells if PAPERMILL_ERROR_TAG not in cell.metadata.get("tags", [])]
+
+
+def clear(nb: NotebookNode) -> None:
+    """Take out what an earlier execution left: in a run that executed nothing it would be untrue."""
+    for cell in code_cells(nb):
+        cell.outputs = []
+        cell.execution_count = None
+        cell.metadata.pop("execution", None)
+    nb.metadata.pop("widgets", None)
+
+
+def correct(nb: NotebookNode, judgement: Judgement, *, run: str, notebook: str) -> None:
+    """Replace papermill's statuses by the true ones, its absolute paths by names, and put a banner on top if not done.
+
+    Args:
+        run: the run's identifier.
+        notebook: the name of the notebook that ran.
+    """
+    for cell, state in zip(code_cells(nb), judgement.cells, strict=True):
+        times = cell.metadata.get("papermill", {})
+        bad = state not in (CellState.EXECUTED, CellState.SKIPPED, CellState.NEVER_RAN)
+        cell.metadata["papermill"] = {
+            "start_time": times.get("start_time"),
+            # what papermill writes there for a cell in flight is the time it gave up
+            "end_time": times.get("end_time"),
+            "duration": times.get("duration"),
+            "exception": bad,
+            "status": state.value,
+        }
+    for cell in nb.cells:
+        if cell.cell_type != "code":
+            cell.metadata.pop("papermill", None)
+    whole = nb.metadata.setdefault("papermill", {})
+    whole.update(input_path=notebook, output_path="run.ipynb", exception=judgement.status is not Status.DONE)
+    nb.metadata["runbook"] = {"run": run, "status": judgement.status.value}
+    if judgement.status is not Status.DONE:
+        nb.cells.insert(0, banner(judgement))
+
+
+def banner(judgement: Judgement) -> NotebookNode:
+    """A Markdown cell that says what happened and what to do."""
+    lines = [f"**This run is not done: {judgement.status.value}.**"]
+    error: dict[str, Any] | None = judgement.error
+    if error:
+        lines += [
+            f"**{_plain(error['title'])}** ({_plain(error['reason'])})",
+            _plain(error["what"]),
+            f"*What it means:* {_plain(error['means'])}",
+            f"*What to do:* {_plain(error['remedy'])}",
+        ]
+    elif judgement.verdict is not None:
+        lines.append(f"The notebook reached its end; its verdict is *{_plain(judgement.verdict.value)}*.")
+    never = judgement.cells.count(CellState.NEVER_RAN)
+    if never:
+        lines.append(f"{never} of {len(judgement.cells)} code cells never ran.")
+    cell: NotebookNode = nbformat.v4.new_markdown_cell("\n>\n".join(f"> {line}" for line in lines), id=BANNER_TAG)
+    cell.metadata["tags"] = [BANNER_TAG]
+    return cell
+
+
+def _plain(text: str) -> str:
+    """Text from elsewhere as Markdown that shows it literally (CommonMark 2.4)."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>&$])", r"\\\1", visible(text))

@@ -1,0 +1,70 @@
+"""The child process of a run: stock papermill, told to talk to the kernel over IPC.
+
+`python -m runbook_lib.reports.execute PLAN.json`. papermill's own command line has no option for the kernel's
+transport, and ipykernel 7.3 and later warns about every TCP kernel: code and outputs would pass a loopback port in
+plain text. Over IPC they pass sockets in a private folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class Plan(BaseModel):
+    """What the child does. `cell_timeout` in seconds; `ending` is where it writes an `Ending`, if it lives to."""
+
+    notebook: Path
+    output: Path
+    parameters: dict[str, Any]
+    cell_timeout: int
+    ending: Path
+
+
+class Ending(BaseModel):
+    """How papermill ended: `exception` is the class's name, empty where it raised nothing."""
+
+    exception: str = ""
+    message: str = ""
+
+
+def main() -> None:
+    from jupyter_client.manager import AsyncKernelManager
+    from papermill.execute import execute_notebook
+    from papermill.iorw import LocalHandler, papermill_io
+
+    class IpcKernelManager(AsyncKernelManager):
+        transport = "ipc"
+
+    class WholeFiles(LocalHandler):
+        """Saves by renaming: however a run is killed, what is found afterwards is a whole notebook."""
+
+        def write(self, buf: str, path: str) -> None:
+            super().write(buf, f"{path}.part")  # type: ignore[no-untyped-call]
+            Path(f"{path}.part").replace(path)
+
+    plan = Plan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    ending = Ending()
+    papermill_io.register(str(plan.output), WholeFiles())  # type: ignore[no-untyped-call]
+    try:
+        execute_notebook(
+            plan.notebook,
+            plan.output,
+            parameters=plan.parameters,
+            progress_bar=False,
+            execution_timeout=plan.cell_timeout,
+            autosave_cell_every=5,  # what a killed run loses of its last cell, in seconds
+            kernel_manager_class=IpcKernelManager,
+        )
+    except BaseException as error:
+        ending = Ending(exception=type(error).__name__, message=str(error))
+        raise
+    finally:
+        plan.ending.write_text(ending.model_dump_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

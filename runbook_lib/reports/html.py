@@ -1,0 +1,169 @@
+"""report.html: the executed notebook as one page that loads nothing and runs nothing.
+
+Three walls, each enough by itself for what it covers: text is escaped; HTML that outputs bring along loses what is
+active; a Content-Security-Policy forbids scripts, frames, forms and every load but `data:` images.
+"""
+
+from __future__ import annotations
+
+import copy
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import bleach
+import markupsafe
+from bs4 import BeautifulSoup, Comment
+from nbconvert import HTMLExporter
+from nbconvert.filters import ansi2html
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from runbook_lib.clock import iso
+from runbook_lib.reports.annotate import BANNER_TAG
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import Cells, RunRecord
+from runbook_lib.result import Verdict, visible
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+# The last word is always plain text; scripts and widgets are not in the list, so their plain text is shown.
+_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain", "text/latex"]
+_ACTIVE = (
+    "script",
+    "meta",
+    "link",
+    "base",
+    "iframe",
+    "frame",
+    "frameset",
+    "object",
+    "embed",
+    "applet",
+    "form",
+    "noscript",
+)
+_MARKDOWN_TAGS = {
+    *("a", "abbr", "b", "blockquote", "br", "code", "del", "details", "div", "dd", "dl", "dt", "em", "h1", "h2", "h3"),
+    *("h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub"),
+    *("summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul"),
+}
+_MARKDOWN_ATTRIBUTES = {"a": ["href", "title"], "img": ["src", "alt", "title"], "th": ["scope"], "*": ["class", "id"]}
+
+_TONES: dict[str, set[str]] = {
+    "good": {Status.DONE, Verdict.OK, Verdict.NOTHING_TO_DO},
+    "warn": {Verdict.ATTENTION, Status.INTERRUPTED, Verdict.UNCHECKED},
+    "calm": {Verdict.PLANNED, "never ran", "skipped"},
+}
+
+
+def render(nb: NotebookNode, record: RunRecord) -> str:
+    """The report of a run, as a whole HTML document.
+
+    Args:
+        nb: the executed, annotated notebook; left unchanged.
+        record: the run's record, whose head and error are shown on top.
+    """
+    page = copy.deepcopy(nb)
+    page.cells = [cell for cell in page.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
+    page.metadata.pop("widgets", None)
+    title = _take_title(page) or Path(record.notebook.name).stem
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output.data = {mime: data for mime, data in output.data.items() if mime in _SHOWN} or {"": ""}
+    exporter = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": [*_SHOWN, ""]}}),
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_anchor_links=True,
+    )
+    filters: dict[str, Any] = {
+        "text": text,
+        "lines": lines,
+        "terminal": terminal,
+        "inert_html": inert_html,
+        "markdown_html": markdown_html,
+        "utc": utc,
+        "tone": tone,
+    }
+    for name, function in filters.items():
+        exporter.register_filter(name, function)
+    html, _ = exporter.from_notebook_node(
+        page, resources={"run": record, "title": title, "cells": _count(record.cells)}
+    )
+    return str(html)
+
+
+def _take_title(nb: NotebookNode) -> str:
+    """The notebook's first heading, taken out of it: the report's head shows it."""
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            first, _, rest = cell.source.lstrip().partition("\n")
+            if first.startswith("# "):
+                cell.source = rest
+                return str(first[2:].strip())
+    return ""
+
+
+def _count(cells: Cells) -> str:
+    parts = {
+        "executed": cells.executed,
+        "failed": cells.failed,
+        "stopped": cells.stopped,
+        "never ran": cells.never_ran,
+    }
+    return ", ".join(f"{number} {word}" for word, number in parts.items() if number) or "none"
+
+
+def text(value: Any) -> markupsafe.Markup:
+    """One line of text from anywhere, shown as it is."""
+    return markupsafe.escape(visible(str(value)))
+
+
+def lines(value: Any) -> markupsafe.Markup:
+    """Text whose line ends are meant."""
+    return markupsafe.Markup("\n").join(text(line) for line in str(value).split("\n"))
+
+
+def terminal(value: str) -> markupsafe.Markup:
+    """What was printed: colours kept, overwritten progress lines dropped, marks that reorder text made visible."""
+    coloured = str(ansi2html(value.replace("\r\n", "\n")))
+    shown = (line.rstrip("\r").rpartition("\r")[2].expandtabs() for line in coloured.split("\n"))
+    return markupsafe.Markup("\n".join(visible(line) for line in shown))  # noqa: S704  ansi2html has escaped it
+
+
+def inert_html(value: str) -> markupsafe.Markup:
+    """An output's own HTML without what is active. A Content-Security-Policy does not stop `<meta>` refreshes."""
+    soup = BeautifulSoup(value, "html.parser")
+    # comments and styles with markup inside are where parsers disagree about what is a tag
+    for comment in soup.find_all(string=lambda string: isinstance(string, Comment)):
+        comment.extract()
+    for tag in soup.find_all(True):
+        if tag.name in _ACTIVE or (tag.name == "style" and "<" in tag.get_text()):
+            tag.decompose()
+            continue
+        for name in list(tag.attrs or {}):
+            if name.lower().startswith("on"):
+                del tag.attrs[name]
+    return markupsafe.Markup(str(soup))  # noqa: S704  the notebook's own HTML, as said above
+
+
+def markdown_html(value: str) -> markupsafe.Markup:
+    """HTML made from Markdown, which may hold any HTML: only what Markdown itself can make is kept."""
+    clean = bleach.clean(
+        value,
+        tags=_MARKDOWN_TAGS,
+        attributes=_MARKDOWN_ATTRIBUTES,
+        protocols={"http", "https", "mailto", "data"},
+        strip=False,
+    )
+    return markupsafe.Markup(clean)  # noqa: S704  bleach has cleaned it
+
+
+def utc(value: datetime) -> str:
+    return iso(value)
+
+
+def tone(word: str) -> str:
+    return next((name for name, words in _TONES.items() if word in words), "bad")

@@ -1,0 +1,253 @@
+"""What really happened in a run: read from the notebook and the child's end, never from papermill's own statuses.
+
+papermill 2.7 calls every cell "completed" after a cell timeout or a killed kernel, cells that never ran included, and
+raises nothing after `sys.exit(0)`. What can be relied on (measured): a cell has a start time once papermill reached
+it; nbclient notes `shell.execute_reply` in the cell's `execution` metadata only when the kernel answered for it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from pydantic import ValidationError
+
+from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports.supervise import End
+from runbook_lib.result import MIME, FinishRecord, ParametersRecord, StepRecord, Verdict, read_record
+
+AnyRecord = ParametersRecord | StepRecord | FinishRecord
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    KILLED = "killed"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"  # nothing was executed
+    WITHHELD = "withheld"  # a secret was found in what would have been archived
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What the caller of a run gets.
+
+    Args:
+        status: how it ended.
+        exit: the exit code it deserves; `--fail-on due` is for the caller to apply, from `needs_action`.
+        bag: the run's bag in the archive.
+        error: `RunbookError.as_dict()`, None when done.
+        verdict: the notebook's own; None for a notebook that ended well and states none.
+        needs_action: how many certificates need somebody to act.
+    """
+
+    status: Status
+    exit: Exit
+    bag: Path
+    error: dict[str, Any] | None
+    verdict: Verdict | None
+    needs_action: int
+
+
+class CellState(StrEnum):
+    """What became of a code cell."""
+
+    EXECUTED = "executed"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    KILLED = "killed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"  # empty, or tagged skip-execution
+    NEVER_RAN = "never ran"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The true status of a run.
+
+    Args:
+        cells: the state of each code cell, in order.
+        records: what the notebook's steps say, in order; empty for a foreign notebook.
+    """
+
+    status: Status
+    exit: Exit
+    error: dict[str, Any] | None
+    verdict: Verdict | None
+    needs_action: int
+    cells: tuple[CellState, ...]
+    records: tuple[AnyRecord, ...]
+
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        return tuple(record for record in self.records if isinstance(record, StepRecord))
+
+    @property
+    def finish(self) -> FinishRecord | None:
+        return next((record for record in reversed(self.records) if isinstance(record, FinishRecord)), None)
+
+
+def code_cells(nb: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def read_records(nb: NotebookNode) -> tuple[AnyRecord, ...]:
+    """The records among the outputs, in order. What is no record of ours is left alone."""
+    found: list[AnyRecord] = []
+    for cell in code_cells(nb):
+        for output in cell.outputs:
+            data = output.get("data", {}).get(MIME)
+            if data is not None:
+                try:
+                    found.append(read_record(data))
+                except ValidationError:
+                    continue
+    return tuple(found)
+
+
+def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Judgement:
+    """Decide the true status of an executed notebook (times in seconds)."""
+    records = read_records(nb)
+    status, error = _what_stopped_it(nb, end, records, cell_timeout, deadline)
+    in_flight = {
+        Status.TIMED_OUT: CellState.TIMED_OUT,
+        Status.KILLED: CellState.KILLED,
+        Status.INTERRUPTED: CellState.INTERRUPTED,
+    }.get(status, CellState.KILLED)
+    cells = tuple(_state(cell, in_flight) for cell in code_cells(nb))
+    finish = next((record for record in reversed(records) if isinstance(record, FinishRecord)), None)
+    exit_code = Exit(error["exit"]) if error else Exit.DONE
+    if status is Status.DONE and records:
+        if finish is None or CellState.NEVER_RAN in cells:
+            status, error = Status.FAILED, _error(Reason.NOTEBOOK_STOPPED_EARLY, "The last cell never gave its word.")
+            exit_code = Exit.UNEXPECTED
+        elif finish.verdict in (Verdict.FAILED, Verdict.UNCHECKED):
+            status, exit_code = Status.FAILED, Exit.CHECK_FAILED
+            error = _recorded_error(records)
+            if error:
+                exit_code = Exit(error["exit"])
+    elif status is Status.DONE and CellState.NEVER_RAN in cells:
+        status, exit_code = Status.FAILED, Exit.UNEXPECTED
+        error = _error(Reason.NOTEBOOK_STOPPED_EARLY, f"{cells.count(CellState.NEVER_RAN)} cells never ran.")
+    return Judgement(
+        status=status,
+        exit=exit_code,
+        error=error,
+        verdict=_verdict(status, finish),
+        needs_action=finish.needs_action if finish else 0,
+        cells=cells,
+        records=records,
+    )
+
+
+def refused(error: RunbookError, nb: NotebookNode) -> Judgement:
+    """Nothing was executed."""
+    cells = (CellState.NEVER_RAN,) * len(code_cells(nb))
+    return Judgement(Status.REFUSED, error.exit, error.as_dict(), Verdict.UNCHECKED, 0, cells, ())
+
+
+def _verdict(status: Status, finish: FinishRecord | None) -> Verdict | None:
+    if status is Status.DONE:
+        return finish.verdict if finish else None
+    if finish is not None and finish.verdict in (Verdict.FAILED, Verdict.UNCHECKED):
+        return finish.verdict
+    return Verdict.FAILED
+
+
+def _what_stopped_it(
+    nb: NotebookNode, end: End, records: tuple[AnyRecord, ...], cell_timeout: int, deadline: int
+) -> tuple[Status, dict[str, Any] | None]:
+    where = _in_flight_name(nb)
+    if end.interrupted is not None:
+        return Status.INTERRUPTED, _error(Reason.INTERRUPTED, f"{end.interrupted.name} arrived {where}.")
+    if end.deadline:
+        return Status.TIMED_OUT, _error(Reason.RUN_DEADLINE, f"The run was stopped after {deadline} s, {where}.")
+    if end.ending is None or end.returncode < 0:
+        how = f"by signal {-end.returncode}" if end.returncode < 0 else f"with exit code {end.returncode}"
+        return Status.KILLED, _error(Reason.KERNEL_DIED, f"The process executing the notebook ended {how}, {where}.")
+    if end.ending.exception == "CellTimeoutError":
+        return Status.TIMED_OUT, _error(Reason.CELL_TIMEOUT, f"No answer within {cell_timeout} s, {where}.")
+    if end.ending.exception == "DeadKernelError":
+        return Status.KILLED, _error(Reason.KERNEL_DIED, f"The kernel died {where}.")
+    failed = _first_failure(nb)
+    if failed is not None:
+        return Status.FAILED, _recorded_error(records) or _cell_error(*failed)
+    if end.ending.exception and not any(_reached(cell) for cell in code_cells(nb)):
+        what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
+        return Status.FAILED, _error(Reason.KERNEL_NOT_STARTED, what)
+    # every error output is an allowed one (tag raises-exception): papermill raises for those all the same
+    if end.ending.exception and end.ending.exception != "PapermillExecutionError":
+        what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
+        return Status.FAILED, _error(Reason.NOTEBOOK_ERROR, what)
+    return Status.DONE, None
+
+
+def _error(reason: Reason, what: str) -> dict[str, Any]:
+    return RunbookError(reason, what).as_dict()
+
+
+def _recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
+    """The first error that a step, or the reading of the parameters, recorded."""
+    return next((r.error for r in records if not isinstance(r, FinishRecord) and r.error), None)
+
+
+def _cell_error(number: int, output: NotebookNode) -> dict[str, Any]:
+    if output.ename == "SystemExit":
+        return _error(Reason.NOTEBOOK_STOPPED_EARLY, f"Code cell {number} called sys.exit({output.evalue}).")
+    if output.ename == "RunbookError" and output.traceback:
+        title = re.search(r"\[(\w+)\]\s*$", output.traceback[0])
+        if title and title[1] in set(Reason):
+            return _error(Reason(title[1]), output.evalue.partition("\nWhat it means:")[0])
+    return _error(Reason.NOTEBOOK_ERROR, f"Code cell {number}: {output.ename}: {output.evalue[:300]}")
+
+
+def _reached(cell: NotebookNode) -> bool:
+    return bool(cell.metadata.get("papermill", {}).get("start_time"))
+
+
+def _answered(cell: NotebookNode) -> bool:
+    return "shell.execute_reply" in cell.metadata.get("execution", {})
+
+
+def _tagged(cell: NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+def _state(cell: NotebookNode, in_flight: CellState) -> CellState:
+    if not cell.source.strip() or _tagged(cell, "skip-execution"):
+        return CellState.SKIPPED
+    if not _reached(cell):
+        return CellState.NEVER_RAN
+    if not _answered(cell):
+        return in_flight
+    return CellState.FAILED if _failure(cell) is not None else CellState.EXECUTED
+
+
+def _failure(cell: NotebookNode) -> NotebookNode | None:
+    if _tagged(cell, "raises-exception"):
+        return None
+    return next((output for output in cell.outputs if output.output_type == "error"), None)
+
+
+def _first_failure(nb: NotebookNode) -> tuple[int, NotebookNode] | None:
+    for number, cell in enumerate(code_cells(nb), 1):
+        output = _failure(cell) if _answered(cell) else None
+        if output is not None:
+            return number, output
+    return None
+
+
+def _in_flight_name(nb: NotebookNode) -> str:
+    cells = code_cells(nb)
+    for number, cell in enumerate(cells, 1):
+        if _state(cell, CellState.KILLED) is CellState.KILLED:
+            return f"in code cell {number} of {len(cells)}"
+    return "between two cells" if any(map(_reached, cells)) else "before the first cell"

@@ -1,0 +1,160 @@
+"""Runs the child process of a run, and sees to it that it ends: deadline, Ctrl-C, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from runbook_lib.reports.execute import Ending, Plan
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 10.0
+"""How long an interrupted papermill may take to stop its kernel and save what it has."""
+
+RUN_MARK = "RUNBOOK_RUN"
+"""Environment variable that every process of a run inherits: by it they are found again, orphans included."""
+
+
+class Interruptions:
+    """Ctrl-C and SIGTERM, counted rather than obeyed at once: an interrupted run is still archived."""
+
+    def __init__(self) -> None:
+        self.signals: list[signal.Signals] = []
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signals.append(signal.Signals(number))
+
+    @contextmanager
+    def collected(self) -> Iterator[Interruptions]:
+        """Collect while inside. Only the main thread can; elsewhere signals keep their meaning."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._note) for number in numbers]
+        try:
+            yield self
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class End:
+    """How the child ended.
+
+    Args:
+        ending: papermill's word; None where it could give none (it was killed).
+        returncode: as subprocess has it: negative for a signal.
+        deadline: the whole run's deadline passed.
+        interrupted: the signal that ended the run, if one did.
+        log: what papermill and the kernel wrote to stdout and stderr.
+    """
+
+    ending: Ending | None
+    returncode: int
+    deadline: bool
+    interrupted: signal.Signals | None
+    log: str
+
+
+def supervise(
+    plan: Plan, *, run: str, folder: Path, deadline: int, environ: Mapping[str, str], interruptions: Interruptions
+) -> End:
+    """Execute the plan in a child process of its own session; return when nothing of it runs any more.
+
+    Args:
+        run: the run's identifier.
+        folder: private to this run, on the archive's file system.
+        deadline: seconds for the whole run. At the deadline, or at the first signal, papermill is interrupted, so that
+            it saves the notebook; after GRACE_SECONDS, or at a second signal, everything is killed.
+        environ: the child's environment.
+    """
+    plan_file, log_file = folder / "plan.json", folder / "papermill.log"
+    plan_file.write_text(plan.model_dump_json(), encoding="utf-8")
+    # Unix socket paths have about 104 characters: the kernel's sockets cannot live below the archive
+    short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 30 else "/tmp"  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="runbook-", dir=short) as private, log_file.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "runbook_lib.reports.execute", str(plan_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(environ, run, Path(private)),
+            start_new_session=True,
+        )
+        try:
+            late, signalled = _wait(child, time.monotonic() + deadline, interruptions)
+        finally:
+            _end_processes(run)
+            child.wait()
+    ending = Ending.model_validate_json(plan.ending.read_bytes()) if plan.ending.exists() else None
+    text = log_file.read_text(encoding="utf-8", errors="replace")
+    return End(ending, child.returncode, late, signalled, text)
+
+
+def _environment(environ: Mapping[str, str], run: str, private: Path) -> dict[str, str]:
+    env = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env[RUN_MARK] = run
+    env["JUPYTER_RUNTIME_DIR"] = str(private / "r")
+    # a user's IPython start-up files and history have no place in a report
+    env["IPYTHONDIR"] = str(private / "ipython")
+    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else a warning about frozen modules, as papermill's own command line
+    return env
+
+
+def _wait(
+    child: subprocess.Popen[bytes], until: float, interruptions: Interruptions
+) -> tuple[bool, signal.Signals | None]:
+    """Wait for the child; gives (deadline passed, signal that ended the run)."""
+    while child.poll() is None:
+        late = time.monotonic() >= until
+        if late or interruptions.signals:
+            signalled = interruptions.signals[0] if interruptions.signals else None
+            _stop(child, interruptions)
+            return late and signalled is None, signalled
+        time.sleep(POLL_SECONDS)
+    return False, None
+
+
+def _stop(child: subprocess.Popen[bytes], interruptions: Interruptions) -> None:
+    seen = len(interruptions.signals)
+    give_up = time.monotonic() + GRACE_SECONDS
+    child.send_signal(signal.SIGINT)
+    while child.poll() is None and time.monotonic() < give_up and len(interruptions.signals) <= max(seen, 1):
+        time.sleep(POLL_SECONDS)
+
+
+def _end_processes(run: str) -> None:
+    """Kill every process that carries the run's mark: papermill, the kernel, and whatever they started."""
+    for _ in range(50):  # a process may start another while we look
+        alive = [process for process in psutil.process_iter() if _belongs(process, run)]
+        if not alive:
+            return
+        for process in alive:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(alive, timeout=2)
+
+
+def _belongs(process: psutil.Process, run: str) -> bool:
+    if process.pid == os.getpid():
+        return False
+    try:
+        return process.environ().get(RUN_MARK) == run and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):
+        return False
