@@ -38,8 +38,9 @@ class Health(StrEnum):
     UNCHECKED = "unchecked"
 
 
-COLUMNS = tuple(
-    ["name", "state", "days left", "ends", "effective end", "enabled", "in the store", "owner", "serial", "id", "why"]
+COLUMNS = (
+    *("name", "state", "days left", "ends", "effective end", "enabled"),
+    *("in the store", "owner", "serial", "id", "why"),
 )
 """Of inventory.csv. Scripts read them: add at the end, rename none."""
 

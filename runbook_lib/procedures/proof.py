@@ -37,8 +37,8 @@ def check_environment(generation: Generation, environment: Environment) -> None:
 def knock(procedure: Procedure[P], identity: Identity | None) -> Probe:
     """GET user/me over mTLS, as a verdict.
 
-    Some servers refuse a certificate by just ending the connection. That is a refusal where the same host, asked at once
-    without a certificate, does answer; otherwise it is no verdict.
+    Some servers refuse a certificate by just ending the connection. That is a refusal where the same host, asked at
+    once without a certificate, does answer; otherwise it is no verdict.
     """
     with procedure.mtls(for_tls(identity) if identity else None) as client:
         probe = client.probe()
