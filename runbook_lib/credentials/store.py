@@ -19,30 +19,24 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-from cryptography import x509
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
-
-from runbook_lib.clock import SystemClock, iso, parse_utc
-from runbook_lib.credentials.certificates import CertificateFacts, facts, load_certificate, load_certificates
-from runbook_lib.credentials.files import (
-    TEMPORARY,
-    make_private,
-    oserror,
-    read,
-    read_private,
-    refuse_exposed,
-    sync_folder,
-    write_atomic,
-)
-from runbook_lib.credentials.keys import KeyKind
-from runbook_lib.credentials.pkcs12 import Identity, Profile, open_p12
+from runbook_lib.clock import SystemClock, iso
+from runbook_lib.credentials.files import TEMPORARY, make_private, oserror, refuse_exposed, sync_folder, write_atomic
+from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Generation, Meta, read_public
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.secrets import Secret
 
-IDENTITY, CERTIFICATE, CHAIN, META = CONTENT = ("identity.p12", "cert.pem", "chain.pem", "meta.json")
-"""The four files of a generation."""
+__all__ = [
+    "CERTIFICATE",
+    "CHAIN",
+    "IDENTITY",
+    "META",
+    "SEALED_KEY",
+    "Credential",
+    "Generation",
+    "Meta",
+    "Store",
+    "read_public",
+]
 
 SEALED_KEY = "key.pem"
 """The sealed key in a staging folder. It is gone when the generation is committed: the P12 holds the key then."""
@@ -50,120 +44,6 @@ SEALED_KEY = "key.pem"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,127}")  # DigiCert ONE's rule for a certificate's name
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a short name or a host's
 _NUMBER = re.compile(r"\d{4,9}")
-
-Moment = Annotated[
-    AwareDatetime, AfterValidator(lambda moment: parse_utc(moment.isoformat())), PlainSerializer(iso, return_type=str)
-]
-
-
-class Meta(BaseModel):
-    """What is recorded with a generation, beside the certificate itself. Nothing in it is secret.
-
-    Args:
-        name: the certificate's name on the server.
-        id, user_id: as the server gave them; None where it gave none.
-        environment: the environment's short name; credentials work on no other.
-        serial: upper-case hexadecimal.
-        created: when the generation was made.
-        tool_version: of this software.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    id: str | None
-    user_id: str | None
-    environment: str
-    api_url: str
-    clientauth_url: str
-    serial: str
-    not_before: Moment
-    not_after: Moment
-    spki_sha256: str
-    key_kind: KeyKind
-    p12_profile: Profile
-    created: Moment
-    tool_version: str
-
-    def to_json(self) -> bytes:
-        """The content of meta.json."""
-        return (self.model_dump_json(indent=2) + "\n").encode()
-
-
-class Generation:
-    """One certificate with its key, complete and never edited."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.number = int(folder.name)
-
-    def __repr__(self) -> str:
-        return f"Generation({str(self.folder)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Generation) and other.folder == self.folder
-
-    def __hash__(self) -> int:
-        return hash(self.folder)
-
-    @property
-    def meta(self) -> Meta:
-        """What meta.json says. Raises RunbookError (UNREADABLE_FILE)."""
-        path = self.folder / META
-        try:
-            return Meta.model_validate_json(read(path))
-        except ValidationError as error:
-            fields = sorted({str(part) for item in error.errors() for part in item["loc"][:1]})
-            raise RunbookError(
-                Reason.UNREADABLE_FILE, f"{path} is not what this software writes{_list(fields)}."
-            ) from None
-
-    def certificate(self) -> x509.Certificate:
-        """The certificate. Raises RunbookError (UNREADABLE_FILE)."""
-        path = self.folder / CERTIFICATE
-        return load_certificate(read(path), label=str(path))
-
-    def chain(self) -> tuple[x509.Certificate, ...]:
-        """The CAs above the certificate, nearest first. Raises RunbookError (UNREADABLE_FILE)."""
-        path = self.folder / CHAIN
-        return tuple(load_certificates(read(path), label=str(path)))
-
-    def open(self, password: Secret) -> Identity:
-        """Key, certificate and chain out of the P12.
-
-        Raises:
-            RunbookError: as `open_p12`; STORE_EXPOSED where others may read the file; KEY_MISMATCH where it holds
-                another certificate than cert.pem.
-        """
-        path = self.folder / IDENTITY
-        refuse_exposed(self.folder)
-        identity = open_p12(read_private(path), password, label=str(path))
-        if identity.certificate != self.certificate():
-            raise RunbookError(Reason.KEY_MISMATCH, f"{path} holds another certificate than {CERTIFICATE} beside it.")
-        return identity
-
-
-def read_public(generation: Generation) -> tuple[CertificateFacts, Meta]:
-    """What an inventory needs of a generation, from its public files; the P12 is not opened.
-
-    Raises:
-        RunbookError: UNREADABLE_FILE with the file's path; KEY_MISMATCH where meta.json describes another certificate.
-    """
-    try:
-        seen = facts(generation.certificate())
-    except RunbookError as error:
-        path = str(generation.folder / CERTIFICATE)
-        what = error.what if path in error.what else f"{path}: {error.what}"
-        raise RunbookError(error.reason, what) from None
-    meta = generation.meta
-    if meta.spki_sha256 != seen.spki_sha256 or meta.serial.upper() != seen.serial_hex:
-        raise RunbookError(
-            Reason.KEY_MISMATCH,
-            f"{generation.folder / META} describes serial {meta.serial}, and {CERTIFICATE} beside it has serial "
-            f"{seen.serial_hex}, or another key.",
-            remedy="Restore the folder from a backup, or issue a new certificate with notebook 01.",
-        )
-    return seen, meta
 
 
 class Credential:
@@ -246,7 +126,7 @@ class Credential:
         staging, folder = self.staging(number), self.folder / f"{number:04d}"
         if os.path.lexists(folder):
             raise RunbookError(Reason.STORE_NOT_WRITABLE, f"{folder} exists already and is never overwritten.")
-        missing = [name for name in CONTENT if not (staging / name).is_file()]
+        missing = [name for name in (IDENTITY, CERTIFICATE, CHAIN, META) if not (staging / name).is_file()]
         if missing:
             raise RunbookError(Reason.UNREADABLE_FILE, f"{staging} is not complete: {', '.join(missing)} is missing.")
         try:
@@ -273,10 +153,13 @@ class Credential:
         aside = self.folder / f".current.{secrets.token_hex(8)}{TEMPORARY}"
         try:
             aside.symlink_to(generation.folder.name)
-            aside.replace(self.folder / "current")
+            try:
+                aside.replace(self.folder / "current")
+            except BaseException:
+                aside.unlink()
+                raise
             sync_folder(self.folder)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise oserror(error, self.folder / "current") from None
 
     @contextmanager
@@ -386,10 +269,6 @@ def _is_name(name: str) -> bool:
 
 def _short(name: str) -> str:
     return repr(name) if len(name) <= 140 else f"{name[:40]!r}… ({len(name)} characters)"
-
-
-def _list(fields: list[str]) -> str:
-    return f" (see {', '.join(fields)})" if fields else ""
 
 
 def _holder(text: str) -> str:
