@@ -48,7 +48,9 @@ class Buttons:
         cell = _StepCell(step, self._press)
         self._cells[step.slug] = cell
         record = self._record(step)
-        cell.area.update(panels.bundle(record) if record else panels.note(_NOT_DONE))
+        if record is not None:
+            cell.again = True
+            cell.area.update(panels.bundle(record))
         self._refresh()
 
     def finish(self) -> None:
@@ -157,6 +159,7 @@ class _StepCell:
     def __init__(self, step: Step, press: Callable[[_StepCell], None]) -> None:
         self.step = step
         self.busy = False
+        self.again = False  # done before, and its cell was run again on purpose
         self._name = f"{step.kind.value.capitalize()}: {step.title}"
         self.button = w.Button(
             button_style="warning" if step.kind is Kind.CHANGE else "info",
@@ -170,19 +173,20 @@ class _StepCell:
 
     def running(self) -> None:
         """It was pressed."""
-        self.busy, self.button.disabled = True, True
+        self.busy, self.again, self.button.disabled = True, False, True
         self.button.description, self.button.icon = f"Running … {self.step.title}", "hourglass-half"
         self._say("")
 
     def show(self, procedure: Procedure[Any] | None, record: StepRecord | None) -> None:
         """Let the button say whether its turn has come."""
         earlier = procedure.waits_for(self.step.slug) if procedure else None
-        done = record is not None and record.error is None and record.verdict in _GOOD
+        good = record is not None and record.error is None and record.verdict in _GOOD
+        done = good and not self.again
         self.button.disabled = procedure is None or earlier is not None or done
         self.button.icon = "check" if done else ""
         self.button.description = f"Done: {self.step.title}" if done else self._name
         if record is not None and not done:
-            self.button.description = f"Try again: {self.step.title}"
+            self.button.description = f"{'Again' if good else 'Try again'}: {self.step.title}"
         if procedure is None:
             self._say("Press Start in the form first.")
         elif earlier is not None:

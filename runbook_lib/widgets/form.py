@@ -103,8 +103,9 @@ class Form:
     def values(self) -> dict[str, Any]:
         """Every parameter as it stands: injected before typed before default. Secrets are references."""
         values = {name: info.default for name, info in self._model.model_fields.items()}
-        values.update({name: field.value for name, field in self._fields.items()})
-        return values | self._injected
+        values.update({name: field.input.value for name, field in self._fields.items()})
+        values.update(self._injected)
+        return values | {name: field.named(values[name]) for name, field in self._fields.items()}
 
     @property
     def typed(self) -> frozenset[str]:
@@ -112,7 +113,7 @@ class Form:
         return frozenset(
             name
             for name, field in self._fields.items()
-            if name not in self._injected and field.value != self._model.model_fields[name].default
+            if name not in self._injected and field.input.value != self._model.model_fields[name].default
         )
 
     @property
@@ -133,9 +134,10 @@ class Form:
 
     def take(self) -> None:
         """Move what was typed into the password fields into memory, and empty the fields."""
-        for field in self._fields.values():
+        values = self.values()
+        for name, field in self._fields.items():
             if field.asks:
-                self._typed[SecretRef.parse(field.value).target] = Secret(field.password.value, field.value)
+                self._typed[SecretRef.parse(values[name]).target] = Secret(field.password.value, values[name])
             if field.password is not None:
                 field.password.value = ""
 
@@ -201,13 +203,10 @@ class _Field:
         self.disable(False)
         self.show("")
 
-    @property
-    def value(self) -> Any:
-        """What the field holds. A bare `prompt:` is given the field's name, so that two of them are told apart."""
-        value = self.input.value
-        if self.password is not None and isinstance(value, str) and value.strip() == "prompt:":
-            return f"prompt:{self._label}"
-        return value
+    def named(self, value: Any) -> Any:
+        """A bare `prompt:` is given the field's name, so that two of them are told apart; all else is left alone."""
+        bare = self.password is not None and str(value).strip() == "prompt:"
+        return f"prompt:{self._label}" if bare else value
 
     @property
     def asks(self) -> bool:
