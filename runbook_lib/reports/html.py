@@ -7,6 +7,7 @@ active; a Content-Security-Policy forbids scripts, frames, forms and every load 
 from __future__ import annotations
 
 import copy
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from runbook_lib.clock import iso
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Cells, RunRecord
-from runbook_lib.result import Verdict, visible
+from runbook_lib.result import MIME, Verdict, visible
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -69,6 +70,9 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
     page.metadata.pop("widgets", None)
     title = _take_title(page) or Path(record.notebook.name).stem
     for cell in page.cells:
+        if any(MIME in output.get("data", {}) for output in cell.get("outputs", [])):
+            # the step's own panel tells this error better
+            cell.outputs = [output for output in cell.outputs if output.get("ename") != "RunbookError"]
         for output in cell.get("outputs", []):
             if "data" in output:
                 output.data = {mime: data for mime, data in output.data.items() if mime in _SHOWN} or {"": ""}
@@ -122,8 +126,9 @@ def text(value: Any) -> markupsafe.Markup:
 
 
 def lines(value: Any) -> markupsafe.Markup:
-    """Text whose line ends are meant."""
-    return markupsafe.Markup("\n").join(text(line) for line in str(value).split("\n"))
+    """Text whose line ends are meant, and whose `back quotes` mean code."""
+    shown = "\n".join(text(line) for line in str(value).split("\n"))
+    return markupsafe.Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", shown))  # noqa: S704  `text` has escaped it
 
 
 def terminal(value: str) -> markupsafe.Markup:

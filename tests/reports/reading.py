@@ -1,0 +1,43 @@
+"""Reading a bag back, for the tests."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import nbformat
+from nbformat import NotebookNode
+
+
+def record(bag: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((bag / "data/run.json").read_text(encoding="utf-8"))
+    return found
+
+
+def page(bag: Path) -> str:
+    return (bag / "data/report.html").read_text(encoding="utf-8")
+
+
+def notebook(bag: Path) -> NotebookNode:
+    found: NotebookNode = nbformat.read(bag / "data/run.ipynb", as_version=4)
+    return found
+
+
+def holds(folder: Path, secret: str) -> list[Path]:
+    """Every file below a folder that holds a secret in any spelling; written apart from the scanner on purpose."""
+    raw = secret.encode()
+    spellings = {raw, json.dumps(secret)[1:-1].encode(), quote(secret).encode(), raw.hex().encode()}
+    spellings.add(
+        secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;").encode()
+    )
+    for skip in range(3):
+        inner = raw[skip:]
+        spellings.add(base64.b64encode(inner[: len(inner) // 3 * 3]))
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and any(spelling in path.read_bytes() for spelling in spellings)
+    ]
