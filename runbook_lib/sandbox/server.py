@@ -17,6 +17,7 @@ from aiohttp import web
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.sandbox.admin import admin_application
+from runbook_lib.sandbox.alerts import send_alerts
 from runbook_lib.sandbox.api import AccountManager
 from runbook_lib.sandbox.ca import Authority, pem
 from runbook_lib.sandbox.options import Options
@@ -36,6 +37,7 @@ def run(state: Path, options: Options, ready: Callable[[], None]) -> None:
     Raises:
         RunbookError: BAD_PARAMETER for a port that is taken, UNREADABLE_FILE for a damaged CA.
     """
+    send_alerts()
     store = Store(state / "sandbox.db")
     try:
         asyncio.run(_serve(state, options, store, ready))
