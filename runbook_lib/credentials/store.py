@@ -117,7 +117,7 @@ class Credential:
     def commit(self, number: int) -> Generation:
         """Put a complete staging folder in place as generation `number`; its files become read-only.
 
-        The sealed key and what an interrupted write left behind are dropped: the P12 has the key.
+        Everything else in the folder is dropped, the sealed key first: the P12 has the key.
 
         Raises:
             RunbookError: STORE_NOT_WRITABLE where the generation exists already, DISK_FULL, or UNREADABLE_FILE where
@@ -126,15 +126,18 @@ class Credential:
         staging, folder = self.staging(number), self.folder / f"{number:04d}"
         if os.path.lexists(folder):
             raise RunbookError(Reason.STORE_NOT_WRITABLE, f"{folder} exists already and is never overwritten.")
-        missing = [name for name in (IDENTITY, CERTIFICATE, CHAIN, META) if not (staging / name).is_file()]
+        content = (IDENTITY, CERTIFICATE, CHAIN, META)
+        missing = [name for name in content if not (staging / name).is_file()]
         if missing:
             raise RunbookError(Reason.UNREADABLE_FILE, f"{staging} is not complete: {', '.join(missing)} is missing.")
         try:
+            # the key first: while it is there, the P12 may be made again, and that needs the other files
+            (staging / SEALED_KEY).unlink(missing_ok=True)
             for path in staging.iterdir():
-                if path.name == SEALED_KEY or path.suffix == TEMPORARY:
-                    path.unlink()
-                else:
+                if path.name in content:
                     path.chmod(0o400)
+                else:
+                    path.unlink()
             sync_folder(staging)
             staging.rename(folder)
             sync_folder(self.folder)

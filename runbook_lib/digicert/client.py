@@ -106,6 +106,7 @@ class Client:
         retries = Retry(
             total=RETRIES,
             read=1,  # a broken connection is tried once more; a certificate that is refused looks like one
+            other=0,  # nor does a server that is not trusted become so
             redirect=0,
             status_forcelist=(429, 502, 503, 504),
             allowed_methods={"GET", "PUT"},
