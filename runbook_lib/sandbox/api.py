@@ -102,15 +102,12 @@ class AccountManager:
             entry = Entry(iso(self._clock.now()), listener, request.method, request.path)
             request[_ENTRY] = entry
             try:
-                response = await handler(request)
-            except Refusal as refusal:
-                response = refusal.response()
-            except web.HTTPException as error:  # aiohttp's own: no such path, method or size
-                response = Refusal(error.status, error.reason.lower().replace(" ", "_"), error.reason).response()
-            response.headers["Date"] = self._clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
-            entry.status = response.status
-            self._store.add_request(entry)
-            return response
+                response = await _answer(request, handler)
+                response.headers["Date"] = self._clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
+                entry.status = response.status
+                return response
+            finally:
+                self._store.add_request(entry)
 
         return gate
 
@@ -210,6 +207,15 @@ class AccountManager:
             raise _invalid()
         # the samples start at midnight; where the end is asked for to the limit, that would be more than 397 days
         return max(today, end - MAX_LIFETIME), end
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refusal.response()
+    except web.HTTPException as error:  # aiohttp's own: no such path, method or size
+        return Refusal(error.status, error.reason.lower().replace(" ", "_"), error.reason).response()
 
 
 def _authenticated(

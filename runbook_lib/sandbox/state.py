@@ -78,7 +78,7 @@ class Entry:
     listener: str
     method: str
     path: str
-    status: int = 0
+    status: int = 500  # what aiohttp answers when the sandbox itself fails
     user_id: str | None = None
     certificate_serial: str | None = None
     certificate_name: str | None = None
