@@ -90,6 +90,7 @@ def staging(archive: Path) -> Iterator[Path]:
         try:
             # a full disk often has room for a name and none for a byte
             _write(folder / "probe", b"\0" * 65536)
+            (folder / "probe").unlink()
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
+from pydantic import ValidationError
 
 from runbook_lib.reports.execute import Ending, Plan
 
@@ -100,7 +101,10 @@ def supervise(
         finally:
             _end_processes(run)
             child.wait()
-    ending = Ending.model_validate_json(plan.ending.read_bytes()) if plan.ending.exists() else None
+    try:
+        ending = Ending.model_validate_json(plan.ending.read_bytes())
+    except (FileNotFoundError, ValidationError):  # killed before it could write, or no room to
+        ending = None
     text = log_file.read_text(encoding="utf-8", errors="replace")
     return End(ending, child.returncode, late, signalled, text)
 

@@ -1,0 +1,133 @@
+"""Bags: whole or not there, and stock tools agree with them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.reports import bag
+from runbook_lib.result import Table
+
+AT = datetime(2026, 11, 23, 14, 15, 0, 999999, tzinfo=UTC)
+FILES = {"run.json": b"{}\n", "report.html": "é".encode(), "tables/a.csv": b"a\r\n1\r\n"}
+
+
+def _put(archive: Path, files: dict[str, bytes] | None = None) -> Path:
+    with bag.staging(archive) as folder:
+        return bag.put(archive, folder, job="demo", run=str(uuid.uuid4()), at=AT, files=files or FILES)
+
+
+def _accepted(place: Path) -> dict[str, bool]:
+    """Who accepts the bag: bagit's own command line, and coreutils."""
+    checks = {
+        "bagit": [sys.executable, "-m", "bagit", "--validate", "--quiet", "."],
+        "payload": ["sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt"],
+        "tags": ["sha256sum", "--check", "--strict", "--quiet", "tagmanifest-sha256.txt"],
+    }
+    return {
+        name: subprocess.run(command, cwd=place, capture_output=True).returncode == 0
+        for name, command in checks.items()
+    }
+
+
+@pytest.mark.interop
+def test_stock_tools_accept_a_bag_and_notice_one_changed_byte(tmp_path: Path) -> None:
+    place = _put(tmp_path / "archive")
+    assert place == tmp_path / "archive/2026/11/23/20261123T141500Z-demo"
+    assert _accepted(place) == {"bagit": True, "payload": True, "tags": True}
+    assert sorted(path.name for path in place.iterdir()) == [
+        "bag-info.txt",
+        "bagit.txt",
+        "data",
+        "manifest-sha256.txt",
+        "tagmanifest-sha256.txt",
+    ]
+    info = (place / "bag-info.txt").read_text()
+    assert "Bagging-Date: 2026-11-23\n" in info
+    assert f"Payload-Oxum: {sum(map(len, FILES.values()))}.3\n" in info
+    assert re.search(r"External-Identifier: urn:uuid:[0-9a-f-]{36}\n", info)
+    (place / "data/run.json").write_bytes(b"[]\n")
+    assert _accepted(place) == {"bagit": False, "payload": False, "tags": True}
+    (place / "data/run.json").write_bytes(FILES["run.json"])
+    (place / "bag-info.txt").write_text(info.replace("2026", "2025"))
+    assert _accepted(place) == {"bagit": False, "payload": True, "tags": False}
+
+
+def test_two_runs_in_one_second_are_two_bags(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        places = list(pool.map(lambda _: _put(tmp_path / "archive"), range(8)))
+    assert len(set(places)) == 8
+    assert sorted(place.name for place in places)[:2] == ["20261123T141500Z-demo", "20261123T141500Z-demo-2"]
+    assert not list((tmp_path / "archive/.staging").iterdir())
+
+
+_SMALL_DISK = """
+import sys; from datetime import UTC, datetime; from pathlib import Path
+from runbook_lib.clock import SystemClock; from runbook_lib.errors import RunbookError
+from runbook_lib.reports import bag; from runbook_lib.reports.runner import run_notebook
+archive, what, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+try:
+    if what == "run":
+        run_notebook(Path(sys.argv[4]), {"size": size}, job="demo", archive=archive, clock=SystemClock())
+    else:
+        with bag.staging(archive) as folder:
+            files = {"a": b"1", "b": b"x" * size}
+            bag.put(archive, folder, job="demo", run="r", at=datetime.now(UTC), files=files)
+except RunbookError as error:
+    print(error.reason.value)
+print(sorted(p.name for p in archive.rglob("*") if p.is_file()))
+"""
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("what", ["put", "run"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path: Path, write_notebook: Callable[..., Path], what: str, full: bool
+) -> None:
+    # a file system of one megabyte, in a mount namespace of its own
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=1m none "$1" && shift && exec "$@"'
+    head = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(disk)]
+    if subprocess.run([*head, "true"], capture_output=True).returncode:
+        pytest.skip("this machine allows no mount namespaces")
+    notebook = write_notebook("print('x' * size)", parameters="size = 1")
+    command = [sys.executable, "-c", _SMALL_DISK, str(disk), what, "1100000" if full else "1000", str(notebook)]
+    done = subprocess.run([*head, *command], capture_output=True, text=True, check=True)
+    if full:
+        assert done.stdout.splitlines() == ["disk_full", "[]"]
+    else:
+        assert "manifest-sha256.txt" in done.stdout
+
+
+def test_an_archive_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunbookError) as caught, bag.staging(tmp_path / "file"):
+        raise AssertionError("never reached")
+    assert caught.value.reason is Reason.ARCHIVE_FAILED
+
+
+def test_the_staging_folder_is_private_and_goes_away(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stop"), bag.staging(tmp_path / "archive") as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert folder.is_relative_to(tmp_path / "archive")
+        raise ValueError("stop")
+    assert not folder.exists()
+
+
+def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
+    cells = ("=HYPERLINK(1)", "+1", "-2.5", "@x", "-", "- x", "a=b", 'q"', "two\nlines", "\tx", "é")
+    table = Table(name="t", title="T", columns=("c",), rows=tuple((cell,) for cell in cells))
+    assert bag.csv_bytes(table).decode() == (
+        'c\r\n\'=HYPERLINK(1)\r\n+1\r\n-2.5\r\n\'@x\r\n-\r\n\'- x\r\na=b\r\n"q"""\r\n"two\nlines"\r\n\'\tx\r\né\r\n'
+    )
