@@ -1,0 +1,110 @@
+"""What notebook 01 hands over runs as printed: curl, Python, Java and C# get in, and with a wrong password none does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.credentials.pkcs12 import Profile
+from runbook_lib.procedures.handover import snippets
+from runbook_lib.procedures.issue import Issue
+from runbook_lib.result import Snippet
+from runbook_lib.secrets import SecretRef
+from tests.conftest import Sandbox
+from tests.procedures.conftest import issue
+
+pytestmark = pytest.mark.interop
+
+PROGRAMS = {
+    "sh": ("use.sh", [["sh", "use.sh"]]),
+    "python": ("use.py", [[sys.executable, "use.py"]]),
+    "java": ("Client.java", [["java", "Client.java"]]),
+    "csharp": ("Client.cs", [["mcs", "-r:System.Net.Http.dll", "Client.cs"], ["mono", "Client.exe"]]),
+}
+
+
+@pytest.fixture(scope="module", params=list(Profile))
+def issued(request: pytest.FixtureRequest, sandbox: Sandbox) -> Issue:
+    return issue(sandbox, f"Handed over {request.param}", p12_profile=request.param)
+
+
+def of(procedure: Issue, title: str) -> Snippet:
+    result = procedure.records[-1].result
+    assert result is not None
+    return next(one for one in result.snippets if one.title.startswith(title))
+
+
+def run(snippet: Snippet, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    name, commands = PROGRAMS[snippet.language]
+    (folder / name).write_text(snippet.code)
+    # what this machine would trust anyway must not help
+    clean = {key: value for key, value in os.environ.items() if not key.endswith(("_CA_BUNDLE", "SSL_CERT_FILE"))}
+    for command in commands:
+        done = subprocess.run(
+            command, cwd=folder, env=clean | environ, capture_output=True, text=True, timeout=120, check=False
+        )
+        if done.returncode:
+            break
+    return done
+
+
+@pytest.mark.parametrize("title", ["curl", "Python", "Java", "C#"])
+def test_each_program_runs_as_printed_and_is_let_in(
+    issued: Issue, title: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    if title == "C#" and issued.parameters.p12_profile is Profile.MODERN:
+        title = "curl"  # Mono, the C# that Debian has, reads compat alone
+    snippet = of(issued, title)
+    assert sandbox.env["DIGICERT_ONE_P12_PASSWORD"] not in snippet.code
+    done = run(snippet, tmp_path, sandbox.env)
+    assert done.returncode == 0, done.stderr
+    assert "Sandbox ordinary service user" in done.stdout
+
+
+@pytest.mark.parametrize("title", ["curl", "Python", "Java", "C#"])
+def test_with_a_wrong_password_no_program_is_let_in(
+    issued: Issue, title: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    done = run(of(issued, title), tmp_path, sandbox.env | {"DIGICERT_ONE_P12_PASSWORD": "0" * 64})
+    assert done.returncode != 0
+    assert "Sandbox ordinary service user" not in done.stdout
+
+
+def test_the_password_is_in_no_argument_while_curl_runs(issued: Issue, sandbox: Sandbox, tmp_path: Path) -> None:
+    snippet = of(issued, "curl")
+    (tmp_path / "use.sh").write_text(snippet.code)
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-e", "trace=execve", "-s", "4096", "-o", trace, "sh", "use.sh"],
+        cwd=tmp_path,
+        env=os.environ | sandbox.env,
+        check=True,
+        capture_output=True,
+    )
+    assert "curl" in trace.read_text()
+    assert sandbox.env["DIGICERT_ONE_P12_PASSWORD"] not in trace.read_text()
+
+
+def test_the_variables_of_other_tools_are_what_they_expect(issued: Issue, sandbox: Sandbox, tmp_path: Path) -> None:
+    snippet = of(issued, "Other DigiCert tools")
+    script = snippet.code + '\nprintf "%s\\n" "$SM_HOST" "$SM_CLIENT_CERT_FILE" "$SM_CLIENT_CERT_FILE_B64"'
+    done = subprocess.run(
+        ["sh", "-c", script], env=os.environ | sandbox.env, capture_output=True, text=True, check=True
+    )
+    host, path, encoded = done.stdout.splitlines()
+    assert host == sandbox.clientauth_url
+    decoded = subprocess.run(["base64", "-d"], input=encoded.encode(), capture_output=True, check=True).stdout
+    assert decoded == Path(path).read_bytes()
+
+
+@pytest.mark.parametrize("reference", ["file:/run/secrets/p12 password", "keyring:digicert one/p12", "prompt:"])
+def test_a_password_kept_elsewhere_is_loaded_first(issued: Issue, reference: str, tmp_path: Path) -> None:
+    made = snippets(issued.environment, Path("/store/it's here/identity.p12"), SecretRef.parse(reference))
+    shell = [one for one in made if one.language == "sh"]
+    assert all("DIGICERT_ONE_P12_PASSWORD" in one.code for one in made)
+    for one in shell:
+        assert subprocess.run(["bash", "-n"], input=one.code, text=True, check=False).returncode == 0
