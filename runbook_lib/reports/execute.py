@@ -7,7 +7,11 @@ plain text. Over IPC they pass sockets in a private folder.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,18 @@ class Ending(BaseModel):
     message: str = ""
 
 
+def _end_with_parent() -> None:
+    """Interrupt papermill when the runner is gone: what nobody archives should not go on changing things."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     from jupyter_client.manager import AsyncKernelManager
     from papermill.execute import execute_notebook
@@ -47,6 +63,7 @@ def main() -> None:
             Path(f"{path}.part").replace(path)
 
     plan = Plan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    _end_with_parent()
     ending = Ending()
     papermill_io.register(str(plan.output), WholeFiles())  # type: ignore[no-untyped-call]
     try:

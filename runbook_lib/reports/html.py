@@ -7,6 +7,7 @@ active; a Content-Security-Policy forbids scripts, frames, forms and every load 
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from datetime import datetime
 from pathlib import Path
@@ -44,12 +45,16 @@ _ACTIVE = (
     "form",
     "noscript",
 )
+_LOADING = {"src", "srcset", "poster", "background", "data", "xlink:href"}
 _MARKDOWN_TAGS = {
     *("a", "abbr", "b", "blockquote", "br", "code", "del", "details", "div", "dd", "dl", "dt", "em", "h1", "h2", "h3"),
     *("h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub"),
     *("summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul"),
 }
 _MARKDOWN_ATTRIBUTES = {"a": ["href", "title"], "img": ["src", "alt", "title"], "th": ["scope"], "*": ["class", "id"]}
+
+_LOG = logging.getLogger(__name__)
+_LOG.setLevel(logging.ERROR)  # nbconvert warns of images without a description, and gives them one
 
 _TONES: dict[str, set[str]] = {
     "good": {Status.DONE, Verdict.OK, Verdict.NOTHING_TO_DO},
@@ -81,6 +86,7 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_anchor_links=True,
+        log=_LOG,
     )
     filters: dict[str, Any] = {
         "text": text,
@@ -148,8 +154,9 @@ def inert_html(value: str) -> markupsafe.Markup:
         if tag.name in _ACTIVE or (tag.name == "style" and "<" in tag.get_text()):
             tag.decompose()
             continue
-        for name in list(tag.attrs or {}):
-            if name.lower().startswith("on"):
+        for name, target in list((tag.attrs or {}).items()):
+            loads = name in _LOADING and not str(target).startswith("data:")
+            if loads or name.startswith("on"):
                 del tag.attrs[name]
     return markupsafe.Markup(str(soup))  # noqa: S704  the notebook's own HTML, as said above
 

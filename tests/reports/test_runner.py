@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -183,35 +183,57 @@ def test_the_deadline_ends_the_whole_run_and_all_it_started(run: Run, tmp_path: 
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_and_it_is_archived_all_the_same(
-    write_notebook: Callable[..., Path], archive: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+PROGRAM = """
+import sys; from pathlib import Path; from runbook_lib.clock import SystemClock
+from runbook_lib.reports.runner import run_notebook
+o = run_notebook(Path(sys.argv[1]), {}, job='demo', archive=Path(sys.argv[2]), clock=SystemClock())
+print(o.status.value, int(o.exit), o.bag, sep='\\n')
+"""
+
+
+@pytest.fixture
+def in_its_cell(
+    write_notebook: Callable[..., Path], archive: Path, tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A runner in a process of its own, whose notebook is in the middle of a cell; and the kernel's process id."""
     began = tmp_path / "began"
     notebook = write_notebook(
-        f"import time, os; open({str(began)!r}, 'w').write(str(os.getpid())); time.sleep(100)", "print('after')"
+        "import os, time; print('so far', flush=True)\n"
+        f"with open({str(began)!r}, 'w') as f: f.write(str(os.getpid()))\ntime.sleep(100)",
+        "print('after')",
     )
-    program = (
-        "import sys; from pathlib import Path; from runbook_lib.clock import SystemClock\n"
-        "from runbook_lib.reports.runner import run_notebook\n"
-        "o = run_notebook(Path(sys.argv[1]), {}, job='demo', archive=Path(sys.argv[2]), clock=SystemClock())\n"
-        "print(o.status.value, int(o.exit), o.bag, sep='\\n')\n"
-    )
-    command = [sys.executable, "-c", program, str(notebook), str(archive)]
+    command = [sys.executable, "-c", PROGRAM, str(notebook), str(archive)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as runner:
         until = time.monotonic() + 60
         while not (began.exists() and began.read_text()) and time.monotonic() < until:
             time.sleep(0.1)
-        kernel = int(began.read_text())
-        runner.send_signal(number)
-        out, _ = runner.communicate(timeout=60)
-    status, code, bag = out.splitlines()
+        yield runner, int(began.read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_and_it_is_archived_all_the_same(
+    in_its_cell: tuple[subprocess.Popen[str], int], number: signal.Signals
+) -> None:
+    runner, kernel = in_its_cell
+    runner.send_signal(number)
+    status, code, bag = runner.communicate(timeout=60)[0].splitlines()
     assert (runner.returncode, status, code) == (0, "interrupted", "1")
     record = reading.record(Path(bag))
     assert record["error"]["what"] == f"{number.name} arrived in code cell 2 of 3."
     assert record["cells"]["states"] == ["executed", "interrupted", "never ran"]
     assert "The run was interrupted" in reading.page(Path(bag))
+    assert "so far" in reading.notebook(Path(bag)).cells[3].outputs[0].text
     assert not psutil.pid_exists(kernel)
+
+
+def test_a_killed_runner_leaves_nothing_running(in_its_cell: tuple[subprocess.Popen[str], int], archive: Path) -> None:
+    runner, kernel = in_its_cell
+    papermill = psutil.Process(kernel).parent()
+    assert papermill is not None
+    runner.kill()
+    assert psutil.wait_procs([papermill], timeout=30)[1] == []
+    assert not psutil.pid_exists(kernel)
+    assert not list(archive.glob("2*"))  # and no bag that would be half true
 
 
 def test_a_kernel_that_is_not_there_is_said_to_be_missing(run: Run) -> None:

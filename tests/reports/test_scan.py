@@ -137,7 +137,7 @@ def test_tokens_and_headers_are_found_by_their_look() -> None:
 
 def test_what_cannot_be_searched_for_is_said(tmp_path: Path) -> None:
     scanner = Scanner(("env:SHORT", "env:NONE", f"file:{tmp_path}/later", "prompt:"), {"SHORT": "1234567"})
-    assert scanner.searched == ()
+    assert not scanner.searched
     assert scanner.unsearched["env:SHORT"] == "shorter than 8 characters"
     assert set(scanner.unsearched) == {"env:SHORT", "env:NONE", f"file:{tmp_path}/later", "prompt:"}
     (tmp_path / "later").touch(mode=0o600)

@@ -1,0 +1,137 @@
+"""report.html: shows everything as text, loads nothing, runs nothing."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from runbook_lib.reports.html import inert_html, lines, markdown_html, terminal, text
+from runbook_lib.reports.runner import RunOutcome
+from tests.reports import reading
+from tests.reports.conftest import RECORDS
+
+HOSTILE = '<script>document.title="pwned"</script>|a\n\u202eevil" onload="x'
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+AWAY = "https://example.org"
+
+ATTACKS = (
+    "<script>document.title='pwned'</script>",
+    "<img src=x onerror=\"document.title='pwned'\">",
+    '<meta http-equiv="refresh" content="0;url=https://example.org/">',
+    '<svg><style><meta http-equiv="refresh" content="0;url=https://example.org/"></style></svg>',
+    '<!--><meta http-equiv="refresh" content="0;url=https://example.org/">-->',
+    '<iframe src="https://example.org/"></iframe><object data="https://example.org/x"></object>',
+    '<link rel="stylesheet" href="https://example.org/x.css"><base href="https://example.org/">',
+    '<style>@import url("https://example.org/y.css"); body { background: url(https://example.org/z.png) }</style>',
+    '<img src="https://example.org/w.png"><video src="https://example.org/v.mp4" autoplay></video>',
+    '<a href="javascript:document.title=\'pwned\'" id="trap">click</a>',
+    '<form action="https://example.org/"><button id="send">send</button></form>',
+)
+
+
+def test_text_from_elsewhere_shows_as_text() -> None:
+    assert "<" not in text(HOSTILE)
+    assert "\n" not in text(HOSTILE)
+    assert "\u202e" not in text(HOSTILE)
+    assert "\\u202e" in text(HOSTILE)
+    assert lines("a `b<` c\nd") == "a <code>b&lt;</code> c\nd"
+
+
+def test_printed_text_keeps_its_colours_and_loses_its_tricks() -> None:
+    assert terminal("\x1b[31mred\x1b[0m <b>") == '<span class="ansi-red-fg">red</span> &lt;b&gt;'
+    assert terminal("10%\r100%\r\nnext\n") == "100%\nnext\n"
+    assert terminal("a\u202eb\x07") == "a\\u202eb\\x07"
+
+
+@pytest.mark.parametrize("attack", ATTACKS[:7])
+def test_outputs_lose_what_is_active(attack: str) -> None:
+    shown = inert_html(f"<p style='color:red'>kept</p>{attack}").lower()
+    assert '<p style="color:red">kept</p>' in shown
+    for word in ("<script", "<meta", "onerror", "<iframe", "<object", "<link", "<base", "<!--"):
+        assert word not in shown
+
+
+def test_markdown_may_hold_no_html_of_its_own() -> None:
+    shown = markdown_html('<h2>ok</h2><script>x</script><img src="x" onerror="y"><a href="javascript:z">a</a>')
+    assert shown == '<h2>ok</h2>&lt;script&gt;x&lt;/script&gt;<img src="x"><a>a</a>'
+
+
+@pytest.fixture
+def visitors() -> Iterator[tuple[str, list[str]]]:
+    """A web server on loopback, and the paths it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.browser
+def test_a_hostile_report_is_inert_in_a_browser(
+    run: Callable[..., RunOutcome], tmp_path: Path, visitors: tuple[str, list[str]]
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    server, asked = visitors
+    attacks = "".join(ATTACKS).replace(AWAY, server)
+    outcome = run(
+        RECORDS,
+        f"hostile = {HOSTILE!r}\nprint(hostile)\n"
+        'step("look", Result(verdict=Verdict.OK, headline=hostile, facts={hostile: hostile}))',
+        f"display({{'text/html': {attacks!r}}}, raw=True)\ndisplay({{'text/markdown': {attacks!r}}}, raw=True)\n"
+        "display({'application/javascript': 'document.title=\"pwned\"', 'text/plain': 'no script'}, raw=True)\n"
+        "display({'image/svg+xml': '<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"x()\"/>'}, raw=True)\n"
+        "display({'application/pdf': 'AAAA'}, raw=True)",
+        f"raise ValueError({HOSTILE!r})",
+        parameters="note = ''",
+        given={"note": HOSTILE},
+    )
+    page_file = outcome.bag / "data/report.html"
+    html = BeautifulSoup(page_file.read_text(encoding="utf-8"), "html.parser")
+    assert [html.select_one(mark) is not None for mark in ("html[lang]", "header", "main", "footer")] == [True] * 4
+    assert all(cell.get("scope") for cell in html.select("header th"))
+    assert html.select("script") == []
+    assert page_file.stat().st_size < 60_000
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+        page = browser.new_page()
+        page.goto(page_file.as_uri())
+        title = page.title()
+        assert "pwned" not in title
+        words = page.inner_text("body")
+        assert "\\u202eevil" in words
+        assert '<script>document.title="pwned"</script>|a\\x0a' in words
+        for summary in page.locator("summary").all():
+            summary.click()
+        page.screenshot(path=tmp_path / "hostile.png", full_page=True)
+        page.locator("#trap").first.click(force=True)
+        page.wait_for_timeout(1000)
+        assert (page.title(), page.url) == (title, page_file.as_uri())
+        assert asked == []
+
+        # the attacks do reach out where nothing holds them back
+        (tmp_path / "open.html").write_text(f"<!DOCTYPE html><title>open</title>{attacks}")
+        page.goto((tmp_path / "open.html").as_uri(), wait_until="commit")
+        page.wait_for_timeout(1000)
+        assert asked
+        browser.close()
+    assert reading.record(outcome.bag)["parameters"] == {"note": HOSTILE}
