@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def sandbox_start(
         populate=populate,
     )
     out.print("The sandbox runs already." if running else "The sandbox answers.")
-    out.print(f"set -a; . '{env}'; set +a")
+    out.print(f"set -a; . {shlex.quote(str(env))}; set +a")
 
 
 @sandbox_app.command("stop")

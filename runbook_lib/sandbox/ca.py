@@ -122,7 +122,8 @@ class Authority:
         passphrase = secrets.token_hex(32)
         # Python's ssl reads keys from files only: encrypted, readable by us alone, gone at once
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            file.write(_encrypted(key, passphrase.encode()) + pem(certificate).encode())
+            # the root goes along: else OpenSSL adds one of its own choice, and that is the twin that is in no file
+            file.write(_encrypted(key, passphrase.encode()) + (pem(certificate) + pem(self.root)).encode())
             file.flush()
             context.load_cert_chain(file.name, password=passphrase)
 
