@@ -51,7 +51,12 @@ _MARKDOWN_TAGS = {
     *("h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub"),
     *("summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul"),
 }
-_MARKDOWN_ATTRIBUTES = {"a": ["href", "title"], "img": ["src", "alt", "title"], "th": ["scope"], "*": ["class", "id"]}
+_MARKDOWN_ATTRIBUTES = {
+    "a": lambda tag, name, value: name == "title" or (name == "href" and _leads_somewhere(value)),
+    "img": ["src", "alt", "title"],
+    "th": ["scope"],
+    "*": ["class", "id"],
+}
 
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)  # nbconvert warns of images without a description, and gives them one
@@ -156,7 +161,8 @@ def inert_html(value: str) -> markupsafe.Markup:
             continue
         for name, target in list((tag.attrs or {}).items()):
             loads = name in _LOADING and not str(target).startswith("data:")
-            if loads or name.startswith("on"):
+            nowhere = tag.name == "a" and name == "href" and not _leads_somewhere(str(target))
+            if loads or nowhere or name.startswith("on"):
                 del tag.attrs[name]
     return markupsafe.Markup(str(soup))  # noqa: S704  the notebook's own HTML, as said above
 
@@ -171,6 +177,11 @@ def markdown_html(value: str) -> markupsafe.Markup:
         strip=False,
     )
     return markupsafe.Markup(clean)  # noqa: S704  bleach has cleaned it
+
+
+def _leads_somewhere(href: str) -> bool:
+    """Whether a link works from within an archive: one to another notebook, beside the page, does not."""
+    return href.startswith(("https://", "http://", "mailto:", "#"))
 
 
 def utc(value: datetime) -> str:

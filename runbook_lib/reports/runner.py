@@ -110,6 +110,7 @@ def run_notebook(
             clock=clock.source,
             notebook=NotebookFile(name=source.name, sha256=bag.sha256(source.content), git=git_commit(notebook)),
             parameters=given,
+            unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
             who=who(),
             software=software(),
             records=bool(judgement.records),
@@ -175,10 +176,6 @@ def _refusal(given: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> Ru
             "The notebook has no cell tagged `parameters`, so it takes none.",
             remedy="Tag the cell with the defaults `parameters`, or run it without parameters.",
         )
-    unknown = sorted(set(given) - set(defaults or {}))
-    if unknown:
-        names = ", ".join(f"`{name}`" for name in unknown)
-        return RunbookError(Reason.UNKNOWN_PARAMETER, f"The notebook has no parameter {names}.")
     return None
 
 

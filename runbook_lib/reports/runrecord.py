@@ -128,7 +128,9 @@ class RunRecord(_Frozen):
     """The whole of run.json.
 
     `records` tells whether the notebook states its own steps and verdict; a foreign notebook does not, and counts as
-    done when every code cell was executed. `duration` is measured apart from the clock, which may stand still.
+    done when every code cell was executed. `parameters` are those given; the `unknown_parameters` among them have no
+    default in the notebook: one file of parameters may serve several notebooks, so it is the notebook that refuses a
+    misspelt one. `duration` is measured apart from the clock, which may stand still.
     """
 
     schema_version: Literal[1] = 1
@@ -146,6 +148,7 @@ class RunRecord(_Frozen):
     engine: Literal["papermill"] = "papermill"
     notebook: NotebookFile
     parameters: dict[str, Any]
+    unknown_parameters: tuple[str, ...]
     who: Who
     software: dict[str, str]
     records: bool

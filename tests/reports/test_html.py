@@ -58,6 +58,14 @@ def test_outputs_lose_what_is_active(attack: str) -> None:
         assert word not in shown
 
 
+def test_links_to_other_notebooks_are_words_in_an_archive() -> None:
+    assert (
+        markdown_html('<a href="01_issue.ipynb">01</a>') == inert_html('<a href="01_issue.ipynb">01</a>') == "<a>01</a>"
+    )
+    kept = '<a href="https://example.org/x">x</a>'
+    assert markdown_html(kept) == inert_html(kept) == kept
+
+
 def test_markdown_may_hold_no_html_of_its_own() -> None:
     shown = markdown_html('<h2>ok</h2><script>x</script><img src="x" onerror="y"><a href="javascript:z">a</a>')
     assert shown == '<h2>ok</h2>&lt;script&gt;x&lt;/script&gt;<img src="x"><a>a</a>'
