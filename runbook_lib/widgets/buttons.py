@@ -174,7 +174,7 @@ class _StepCell:
     def running(self) -> None:
         """It was pressed."""
         self.busy, self.again, self.button.disabled = True, False, True
-        self.button.description, self.button.icon = f"Running … {self.step.title}", "hourglass-half"
+        self.button.description = f"Running … {self.step.title}"
         self._say("")
 
     def show(self, procedure: Procedure[Any] | None, record: StepRecord | None) -> None:
@@ -183,8 +183,7 @@ class _StepCell:
         good = record is not None and record.error is None and record.verdict in _GOOD
         done = good and not self.again
         self.button.disabled = procedure is None or earlier is not None or done
-        self.button.icon = "check" if done else ""
-        self.button.description = f"Done: {self.step.title}" if done else self._name
+        self.button.description = f"✓ Done: {self.step.title}" if done else self._name
         if record is not None and not done:
             self.button.description = f"{'Again' if good else 'Try again'}: {self.step.title}"
         if procedure is None:

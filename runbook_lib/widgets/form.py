@@ -64,8 +64,8 @@ class Form:
         names = [name for name in model.model_fields if name not in WITHOUT_FIELD]
         self._fields = {name: _Field(name, model.model_fields[name], self._injected) for name in names}
         self._general = w.HTML()
-        self.start = w.Button(description="Start", icon="play", button_style="primary")
-        self.change = w.Button(description="Change the values", icon="pencil", disabled=True)
+        self.start = w.Button(description="Start", button_style="primary")
+        self.change = w.Button(description="Change the values", disabled=True)
         self.start.on_click(lambda _: None if self.start.disabled else self._on_start())
         self.change.on_click(lambda _: None if self.change.disabled else self.unlock())
         for field in self._fields.values():

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 import pytest
 import yaml
+from papermill.inspection import inspect_notebook
 
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import MODELS, intake
@@ -116,7 +116,7 @@ def test_the_parameters_cell_has_exactly_the_fields_and_defaults_of_the_model(pa
 
 @each_notebook
 def test_papermill_can_tell_every_parameter_with_its_type_and_help(path: Path):
-    told = papermill.inspect_notebook(str(path))
+    told = inspect_notebook(str(path))
     assert set(told) == set(procedure_of(read(path)).model.model_fields)
     for parameter in told.values():
         assert parameter["inferred_type_name"] in ("str", "int", "bool")
