@@ -16,10 +16,11 @@ from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.credentials.store import Credential, Generation, read_public
 from runbook_lib.digicert.models import ClientAuthCertificate, User
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
+from runbook_lib.procedures.proof import find
 from runbook_lib.result import Bar, Result, Table, Timeline, Verdict
 
 
@@ -53,7 +54,7 @@ class Local:
     name: str
     is_current: bool
     seen: CertificateFacts | None = None
-    problem: str = ""
+    problem: RunbookError | None = None
 
     @property
     def where(self) -> str:
@@ -207,11 +208,15 @@ class Inventory(Procedure[InventoryParameters]):
         *,
         mine: bool,
     ) -> tuple[Health, str]:
-        if local is not None and local.seen is None:
-            return Health.UNREADABLE, local.problem
+        if local is not None and local.problem is not None:
+            mixed = local.problem.reason is Reason.KEY_MISMATCH
+            return Health.MISMATCH if mixed else Health.UNREADABLE, local.problem.what
         if listed is None:
             if self._listed is None:
                 return Health.UNCHECKED, "DigiCert ONE did not answer"
+            twin = find(self._listed, local.seen) if local is not None and local.seen is not None else None
+            if twin is not None:
+                return Health.MISMATCH, f"a copy of the certificate listed as “{twin.name}”"
             return Health.MISSING, "in the store, and DigiCert ONE does not list it"
         if local is not None and local.seen is not None:
             difference = _difference(listed, local.seen)
@@ -290,7 +295,7 @@ def _read(generation: Generation, credential: Credential, *, current: Generation
     try:
         seen, _ = read_public(generation)
     except RunbookError as error:
-        return Local(generation, credential.name, generation == current, problem=error.what)
+        return Local(generation, credential.name, generation == current, problem=error)
     return Local(generation, credential.name, generation == current, seen)
 
 
@@ -302,20 +307,21 @@ def _current(credential: Credential) -> Generation | None:
 
 
 def _partner(listed: ClientAuthCertificate, local: list[Local]) -> Local | None:
-    """The local certificate of a listed one: by serial number, else by id, else by name and end date."""
-    for one in local:
-        if one.seen is not None and listed.serial is not None and one.seen.serial == listed.serial:
-            return one
-    for one in local:
-        if one.seen is None:
-            continue
-        try:
-            meta = one.generation.meta
-        except RunbookError:
-            continue
-        if (listed.id and meta.id == listed.id) or (listed.id is None and meta.name == listed.name):
-            return one
-    return None
+    """The local certificate of a listed one: by serial number, else by what was recorded with it.
+
+    Of several copies the one under the listed name is meant.
+    """
+    same = [one for one in local if one.seen is not None and one.seen.serial == listed.serial]
+    same = same or [one for one in local if _recorded(one, listed)]
+    return min(same, key=lambda one: one.name != listed.name, default=None)
+
+
+def _recorded(local: Local, listed: ClientAuthCertificate) -> bool:
+    try:
+        meta = local.generation.meta
+    except RunbookError:
+        return False
+    return meta.id == listed.id if listed.id else meta.name == listed.name
 
 
 def _difference(listed: ClientAuthCertificate, seen: CertificateFacts) -> str:
