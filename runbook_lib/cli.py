@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,13 +42,24 @@ MARK = {Verdict.OK: "✓", Verdict.NOTHING_TO_DO: "✓", Verdict.PLANNED: "·", 
 def main() -> None:
     """Run the command line; every way out has an exit code of `Exit`."""
     try:
-        app()
+        app(_join_pairs(sys.argv[1:]))
     except RunbookError as error:
         _tell(error)
         sys.exit(int(error.exit))
     except KeyboardInterrupt:
         err.print("Interrupted.")
         sys.exit(int(Exit.UNEXPECTED))
+
+
+def _join_pairs(words: list[str]) -> list[str]:
+    """Typer knows no option of two words that may be repeated, so `-p NAME VALUE` reaches it as `-p NAME=VALUE`."""
+    joined: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        joined.append(word)
+        if word == "-p":
+            joined.append("=".join(islice(rest, 2)))
+    return joined
 
 
 def _tell(error: RunbookError) -> None:
@@ -178,7 +190,7 @@ def find_notebook(text: str) -> tuple[Path, str]:
 
 
 def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
-    """Parameters of YAML files and of NAME VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
+    """Parameters of YAML files and of NAME=VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
     import yaml
 
     given: dict[str, Any] = {}
@@ -194,7 +206,10 @@ def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
         if content is not None and not isinstance(content, dict):
             raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
         given |= content or {}
-    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RunbookError(Reason.BAD_PARAMETER, f"-p {name}: its value is missing; write -p NAME VALUE.")
         given[name] = _typed(value)
     return given
 
