@@ -89,8 +89,7 @@ print(sorted(p.name for p in archive.rglob("*") if p.is_file()))
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("what", ["put", "run"])
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("what", "full"), [("put", False), ("put", True), ("run", True)])
 def test_a_full_disk_leaves_nothing_half_written(
     tmp_path: Path, write_notebook: Callable[..., Path], what: str, full: bool
 ) -> None:

@@ -135,14 +135,13 @@ def test_an_error_that_the_notebook_expects_is_no_failure(write_notebook: Callab
     assert _states(outcome) == ["executed", "executed", "executed"]
 
 
-@pytest.mark.parametrize("code", ["0", "3"])
-def test_sys_exit_is_a_failure_even_with_zero(run: Run, code: str) -> None:
-    outcome = run(f"import sys; sys.exit({code})", "print('after')")
+def test_sys_exit_is_a_failure_even_with_zero(run: Run) -> None:
+    outcome = run("import sys; sys.exit(0)", "print('after')")
     assert (outcome.status, outcome.exit) == (Status.FAILED, Exit.UNEXPECTED)
     assert outcome.error is not None
     assert outcome.error["reason"] == Reason.NOTEBOOK_STOPPED_EARLY
     assert _states(outcome) == ["executed", "failed", "never ran"]
-    _tells(outcome, f"sys.exit({code})")
+    _tells(outcome, "sys.exit(0)")
 
 
 def test_a_cell_that_takes_too_long_is_stopped(run: Run) -> None:
