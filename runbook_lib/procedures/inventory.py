@@ -226,7 +226,8 @@ class Inventory(Procedure[InventoryParameters]):
         if end is not None and end <= now:
             return Health.EXPIRED, f"ended on {iso(end)}"
         if not listed.enabled:
-            return Health.DISABLED, "listed with enabled = false"
+            used = local is not None and local.is_current
+            return Health.DISABLED, "listed with enabled = false" + (", and in use here" if used else "")
         if local is None and mine:
             return Health.ORPHAN, "enabled, and its key is not in this store"
         if end is None:
@@ -339,6 +340,8 @@ def _action(health: Health, local: Local | None, *, mine: bool) -> str:
             return "01_issue (under a new name), then 03_access for the old one" if mine else "tell its owner"
         case Health.EXPIRED:
             return "01_issue (under a new name)" if local is not None and local.is_current else ""
+        case Health.DISABLED:
+            return "03_access (enable): programs use it" if local is not None and local.is_current else ""
         case Health.ORPHAN:
             return "03_access, if nobody else has its key"
         case Health.MISSING | Health.MISMATCH | Health.UNREADABLE:

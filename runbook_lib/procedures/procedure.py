@@ -209,13 +209,16 @@ class Procedure(Generic[P]):
         return FinishRecord(
             procedure=self.slug,
             at=self.clock.now(),
-            verdict=self._overall([verdict for _, _, verdict in steps]),
+            verdict=self._overall({slug: verdict for slug, _, verdict in steps}),
             steps=steps,
             needs_action=sum(result.needs_action for result in results),
             next=tuple(dict.fromkeys(line for result in results for line in result.next)),
         )
 
-    def _overall(self, verdicts: list[Verdict]) -> Verdict:
-        if Verdict.PLANNED in verdicts and Verdict.FAILED not in verdicts:
+    def _overall(self, verdicts: dict[str, Verdict]) -> Verdict:
+        if Verdict.PLANNED in verdicts.values() and Verdict.FAILED not in verdicts.values():
             return Verdict.PLANNED  # a dry run leaves later checks unchecked on purpose
-        return worst(verdicts)
+        changes = {verdicts[step.slug] for step in self.steps() if step.kind is Kind.CHANGE}
+        idle = changes == {Verdict.NOTHING_TO_DO}
+        # a step that had nothing to do does not make the whole less than done, unless no change had anything to do
+        return worst([one for one in verdicts.values() if idle or one is not Verdict.NOTHING_TO_DO])

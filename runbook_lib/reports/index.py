@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from runbook_lib.reports.html import TEMPLATES, tone, utc
 from runbook_lib.reports.runrecord import RunRecord
-from runbook_lib.result import visible
+from runbook_lib.result import Verdict, visible
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,16 @@ class Entry:
     record: RunRecord | None
     problem: str
     report: bool
+
+    @property
+    def seen(self) -> str:
+        """What the run came to, in a line."""
+        if self.record is None:
+            return self.problem
+        if self.record.error is not None:
+            return f"{self.record.error['title']}: {self.record.error['what']}"
+        told = [step.headline for step in self.record.steps if step.verdict is not Verdict.NOTHING_TO_DO]
+        return (told or [step.headline for step in self.record.steps] or [""])[-1]
 
 
 def write_index(archive: Path) -> Path:

@@ -56,6 +56,7 @@ def test_disabled_alone_then_enabled_alone(sandbox: Sandbox) -> None:
     issue(sandbox, name)
     first, _ = act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
     assert verdicts(first) == ["ok", "ok", "ok", "nothing to do", "nothing to do"]
+    assert first.finish().verdict is Verdict.OK
     again, _ = act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
     # refused now too, but no call that worked stands against it in this run
     assert verdicts(again)[1:3] == ["nothing to do", "attention"]
