@@ -90,7 +90,7 @@ def test_disabled_orphan_unreadable_and_mismatch_are_told_apart(own: Sandbox) ->
     assert states["Swapped"] == "mismatch"
     assert len(procedure._rows) == 6
     assert end.verdict is Verdict.ATTENTION
-    assert end.needs_action == 4
+    assert end.needs_action == 5  # the disabled one too: it is in use here
     todo = procedure.records[2].result
     assert todo is not None
     assert {"Orphan", "Unreadable", "Missing"} <= {row[0] for row in todo.tables[0].rows}
