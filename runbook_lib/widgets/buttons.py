@@ -21,7 +21,7 @@ from runbook_lib.widgets.outputs import Area, show_widget
 w: Any = ipywidgets  # it has no types
 
 _SETTLE = 0.5  # seconds
-_GOOD = frozenset({Verdict.OK, Verdict.NOTHING_TO_DO, Verdict.PLANNED})
+_DONE = frozenset({Verdict.OK, Verdict.NOTHING_TO_DO, Verdict.PLANNED, Verdict.ATTENTION})
 _NOT_STARTED = "Nothing has been done yet. Check the form above, then press Start."
 _NOT_DONE = "This step has not been done yet."
 
@@ -180,7 +180,7 @@ class _StepCell:
     def show(self, procedure: Procedure[Any] | None, record: StepRecord | None) -> None:
         """Let the button say whether its turn has come."""
         earlier = procedure.waits_for(self.step.slug) if procedure else None
-        good = record is not None and record.error is None and record.verdict in _GOOD
+        good = record is not None and record.error is None and record.verdict in _DONE
         done = good and not self.again
         self.button.disabled = procedure is None or earlier is not None or done
         self.button.description = f"✓ Done: {self.step.title}" if done else self._name

@@ -14,6 +14,7 @@ import ipywidgets
 from markupsafe import escape
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import Parameters
@@ -192,7 +193,7 @@ class _Field:
         self._label = info.title or name
         self._help = info.description or ""
         self.input = _input(info, injected.get(name, info.default), self._label)
-        self._below = w.HTML(layout=w.Layout(margin="0 0 0.4rem 10.4rem", width="20rem"))
+        self._below = w.HTML(layout=w.Layout(margin="0 0 0.4rem 10.7rem", width="19rem"))
         # a parameter of type SecretReference is one whose default is a reference
         self.password: Any = None
         rows = [self.input]
@@ -248,10 +249,22 @@ def check(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:
         problems: dict[str, str] = {}
         for item in error.errors(include_input=False, include_url=False):
             where = str(item["loc"][0]) if item["loc"] else ""
-            words = item["msg"].removeprefix("Value error, ").removeprefix(f"{Reason.SECRET_AS_VALUE.value}: ")
-            problems.setdefault(where, words)
+            problems.setdefault(where, _words(item, model.model_fields.get(where)))
         return problems
     return {}
+
+
+def _words(item: ErrorDetails, info: FieldInfo | None) -> str:
+    """One of pydantic's findings as a sentence for somebody who has never seen a regular expression."""
+    match item["type"]:
+        case "string_pattern_mismatch" if info is not None and info.description:
+            return f"not of the form that is due here: {info.description}"
+        case "string_too_short":
+            return "this must not be empty"
+        case "string_too_long":
+            return f"at most {item['ctx']['max_length']} characters"
+        case _:
+            return item["msg"].removeprefix("Value error, ").removeprefix(f"{Reason.SECRET_AS_VALUE.value}: ")
 
 
 def _input(info: FieldInfo, value: Any, label: str) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, FloatRect, Locator, Page, expect, sync_playwright
 
 from runbook_lib.result import MIME
 from runbook_lib.sandbox import start, stop
@@ -185,12 +185,8 @@ class Desk:
         assert top
         assert last
         path = folder / f"{name}.png"
-        area = {
-            "x": top["x"],
-            "y": top["y"],
-            "width": top["width"],
-            "height": last["y"] + last["height"] - top["y"] + 20,
-        }
+        height = last["y"] + last["height"] - top["y"] + 20
+        area = FloatRect(x=top["x"], y=top["y"], width=top["width"], height=height)
         self.page.screenshot(path=path, clip=area)
         return path
 

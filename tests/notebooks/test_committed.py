@@ -19,9 +19,8 @@ from runbook_lib.procedures.parameters import MODELS, intake
 from runbook_lib.procedures.procedure import Procedure
 from runbook_lib.result import Kind
 from runbook_lib.widgets import panels
+from tests.notebooks.conftest import NOTEBOOKS, ROOT
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FILES = sorted((ROOT / "parameters").glob("*.yaml"))
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

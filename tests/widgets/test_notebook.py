@@ -235,7 +235,7 @@ def test_a_step_whose_cell_is_run_again_can_be_done_again_and_later_results_are_
 
 
 def test_a_double_click_runs_a_step_once(cells: Cells):
-    whole_notebook(name="Blotchy")
+    whole_notebook(name="Refused")
     for name in ("Start", "Check: Look around"):
         buttons()[name].click()
     paint = buttons()["Change: Paint it"]

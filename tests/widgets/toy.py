@@ -42,7 +42,7 @@ class Toy(Procedure[IssueParameters]):
         if self.parameters.name == "Refused":
             raise RunbookError(Reason.NO_ACCESS, "The brush is locked away.")
         return Result(
-            verdict=Verdict.ATTENTION if self.parameters.name == "Blotchy" else Verdict.OK,
+            verdict=Verdict.OK,
             headline="It is green.",
             details=((Verdict.OK, "dry", "touched it"),),
         )

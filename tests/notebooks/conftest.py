@@ -1,0 +1,64 @@
+"""A sandbox for the notebooks, and each notebook executed by plain papermill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.sandbox import start, stop
+from tests.conftest import read_env
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where the notebooks' programs run: a home of their own, and a sandbox in their environment."""
+
+    home: Path
+    environ: dict[str, str]
+    sandbox: dict[str, str]
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """`python -m …` in the project's folder; never raises."""
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def papermill(self, notebook: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+        """Execute a notebook as DESIGN.md promises: with nothing of ours in between."""
+        return self.run("papermill", notebook, out, "-f", "parameters/sandbox.yaml", "--no-progress-bar", *more)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    home = tmp_path_factory.mktemp("home")
+    sandbox = read_env(start(home / "sandbox"))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("DIGICERT_", "JUPYTER"))}
+    yield Desk(home, environ | sandbox | {"HOME": str(home)}, sandbox)
+    stop(home / "sandbox")
+
+
+@pytest.fixture(scope="module")
+def executed(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every notebook as papermill left it. 01 ran twice: the second time it finds its work done."""
+    folder = tmp_path_factory.mktemp("executed")
+    for notebook in (ROOT / "notebooks" / "01_issue.ipynb", *NOTEBOOKS):
+        first = folder / f"first-{notebook.name}"
+        out = first if notebook.stem == "01_issue" and not first.exists() else folder / notebook.name
+        ran = desk.papermill(notebook, out)
+        assert ran.returncode == 0, ran.stderr
+    return folder
