@@ -19,7 +19,7 @@ from requests.utils import get_environ_proxies
 from urllib3.util.retry import Retry
 
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.digicert.failures import answer_problem, transport_problem
+from runbook_lib.digicert.failures import TryLater, answer_problem, transport_problem
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, EnableRequest, User
 from runbook_lib.digicert.tls import ClientIdentity, ContextAdapter, TlsFacts, make_context, tls_facts
 from runbook_lib.errors import Reason, RunbookError
@@ -33,6 +33,7 @@ USER_AGENT = "digicert-one-runbooks/0.1"
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
 RETRIES = 3
+GUESS_SECONDS = 2.0
 RETRY_AFTER_MAX_SECONDS = 60
 """A Retry-After is honoured up to this; DigiCert publishes no number for its limit."""
 
@@ -48,6 +49,8 @@ class Answer:
     text: str
     date: str
     tls: TlsFacts | None
+    retry_after: float
+    """Seconds to wait before another try: what Retry-After says (RFC 9110, section 10.2.3), else a guess."""
 
 
 class Outcome(StrEnum):
@@ -169,6 +172,9 @@ class Client:
             RunbookError: OUTCOME_UNKNOWN where it was sent and its answer lost or unreadable: it may have been done.
         """
         answer = self.call("POST", CERTIFICATES, request)
+        if answer.status in (429, 503):
+            reason = Reason.RATE_LIMITED if answer.status == 429 else Reason.OUTCOME_UNKNOWN
+            raise TryLater(reason, self._problem(answer).what, seconds=answer.retry_after)
         if answer.status >= 500 or (200 <= answer.status < 300 and answer.status != 201):
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN, f"The request was answered with HTTP {answer.status}, not with 201."
@@ -244,6 +250,7 @@ class Client:
                 date = response.headers.get("Date", "")
                 status = response.status_code
                 moved = response.headers.get("Location")
+                later = _seconds(response.headers.get("Retry-After", ""), date)
         except (requests.RequestException, UnicodeError) as error:
             raise transport_problem(error, method, url) from None
         if 300 <= status < 400:
@@ -255,7 +262,7 @@ class Client:
             parsed = json.loads(text)
         except ValueError:
             parsed = None
-        return Answer(status, parsed, text, date, facts)
+        return Answer(status, parsed, text, date, facts, later)
 
     def server_time(self) -> tuple[float, Answer]:
         """The server's clock as seconds since 1970, from the Date header of any answer, and that answer.
@@ -293,6 +300,18 @@ class Client:
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {', '.join(fields)}."
             ) from None
+
+
+def _seconds(retry_after: str, date: str) -> float:
+    """Retry-After in seconds, of either form; a date counts from the server's own clock."""
+    try:
+        if retry_after.strip().isdigit():
+            seconds = float(retry_after)
+        else:
+            seconds = (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date)).total_seconds()
+    except (TypeError, ValueError):
+        seconds = GUESS_SECONDS
+    return min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
 
 
 class _NoPlainHttp(requests.adapters.BaseAdapter):

@@ -17,6 +17,14 @@ from runbook_lib.secrets import Secret
 _LONGEST_MESSAGE = 300
 
 
+class TryLater(RunbookError):
+    """The server asked to wait: HTTP 429 or 503. `seconds` is what Retry-After said, or a guess."""
+
+    def __init__(self, reason: Reason, what: str, *, remedy: str | None = None, seconds: float = 2.0) -> None:
+        super().__init__(reason, what, remedy=remedy)
+        self.seconds = seconds
+
+
 def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
     """The reason behind an exception of requests. `url` holds no secret."""
     host = urlsplit(url).netloc

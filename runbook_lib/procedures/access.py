@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import ClassVar
 
 from runbook_lib.clock import iso
@@ -13,7 +12,7 @@ from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, find, knock
+from runbook_lib.procedures.proof import TRIES, certificate_facts, check_environment, diagnose, find, knock
 from runbook_lib.result import Result, Table, Verdict
 
 NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
@@ -25,10 +24,6 @@ class Access(Procedure[AccessParameters]):
     slug: ClassVar[str] = "access"
     notebook: ClassVar[str] = "03_access"
     model = AccessParameters
-
-    tries: int = 5
-    """How often a call is repeated until a change takes effect."""
-    pause_seconds: float = 1.0
 
     _identity: Identity | None = None
     _facts: CertificateFacts | None = None
@@ -100,19 +95,9 @@ class Access(Procedure[AccessParameters]):
                 remedy="Choose the action “enable”.",
             )
 
-    def _call(self) -> Probe:
+    def _call(self, until: Outcome | None = None) -> Probe:
         assert self._identity is not None  # noqa: S101  (callers ask first)
-        return knock(self, self._identity)
-
-    def _until(self, outcome: Outcome) -> Probe:
-        """Call until it ends like this, or the tries are used up: a change may take some moments to bite."""
-        for number in range(self.tries):
-            if number:
-                time.sleep(self.pause_seconds)
-            probe = self._call()
-            if probe.outcome is outcome:
-                break
-        return probe
+        return knock(self, self._identity, until=until)
 
     # --- disable --------------------------------------------------------------------------------------------------
 
@@ -168,7 +153,7 @@ class Access(Procedure[AccessParameters]):
                 verdict=Verdict.ATTENTION,
                 headline="Listed as disabled. Whether a call is refused cannot be proven here, without its key.",
             )
-        probe = self._until(Outcome.REFUSED)
+        probe = self._call(Outcome.REFUSED)
         facts = {"Host": self.environment.clientauth_url, "Seen": probe.seen}
         if probe.outcome is Outcome.REFUSED:
             return Result(
@@ -181,7 +166,7 @@ class Access(Procedure[AccessParameters]):
             )
         problem = RunbookError(
             Reason.STILL_ACCEPTED if probe.outcome is Outcome.ACCEPTED else Reason.UNREACHABLE,
-            f"After {self.tries} calls: {probe.seen}",
+            f"After {TRIES} calls: {probe.seen}",
         )
         if not self._again:
             raise problem
@@ -215,7 +200,7 @@ class Access(Procedure[AccessParameters]):
                 verdict=Verdict.ATTENTION,
                 headline="Listed as enabled. Whether a call is let in cannot be proven here, without its key.",
             )
-        probe = self._until(Outcome.ACCEPTED)
+        probe = self._call(Outcome.ACCEPTED)
         if probe.outcome is not Outcome.ACCEPTED:
             raise diagnose(self, probe, self._facts, len(self._identity.chain))
         return Result(

@@ -7,6 +7,7 @@ where `confirm` repeats the certificate's name; with `dry_run` it says what it w
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,9 @@ class Procedure(Generic[P]):
         prompt: asks the person at the notebook for a secret; None where nobody is there.
         clock: in place of the one the parameters ask for.
     """
+
+    pause: Callable[[float], None] = staticmethod(time.sleep)
+    """Waits so many seconds. Tests need not."""
 
     slug: ClassVar[str]
     notebook: ClassVar[str]

@@ -16,6 +16,9 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.procedure import P, Procedure
 from runbook_lib.result import Verdict
 
+TRIES = 5
+PAUSE_SECONDS = 1.0
+
 Detail = tuple[Verdict, str, str]
 
 
@@ -34,12 +37,24 @@ def check_environment(generation: Generation, environment: Environment) -> None:
         )
 
 
-def knock(procedure: Procedure[P], identity: Identity | None) -> Probe:
-    """GET user/me over mTLS, as a verdict.
+def knock(procedure: Procedure[P], identity: Identity | None, *, until: Outcome | None = None) -> Probe:
+    """GET user/me over mTLS, as a verdict. Where an outcome is waited for, ask up to `TRIES` times.
+
+    A change may take some moments to bite: a certificate just issued, disabled or enabled.
 
     Some servers refuse a certificate by just ending the connection. That is a refusal where the same host, asked at
     once without a certificate, does answer; otherwise it is no verdict.
     """
+    for number in range(TRIES if until else 1):
+        if number:
+            procedure.pause(PAUSE_SECONDS)
+        probe = _ask(procedure, identity)
+        if probe.outcome is until:
+            break
+    return probe
+
+
+def _ask(procedure: Procedure[P], identity: Identity | None) -> Probe:
     with procedure.mtls(for_tls(identity) if identity else None) as client:
         probe = client.probe()
     if identity and probe.error is not None and probe.error.reason is Reason.UNREACHABLE:

@@ -230,7 +230,7 @@ def test_other_values_before_anything_was_sent_begin_anew_and_after_it_are_refus
     assert reason(third) == Reason.CONFLICTING_PARAMETER
 
 
-def test_a_certificate_whose_answer_was_lost_is_disabled_and_told(sandbox: Sandbox) -> None:
+def test_a_certificate_whose_answer_was_lost_is_disabled_and_the_next_name_is_used(sandbox: Sandbox) -> None:
     name = "Answer lost"
     first = begin(sandbox, name)
     first.perform("generate-key-and-csr")
@@ -241,10 +241,14 @@ def test_a_certificate_whose_answer_was_lost_is_disabled_and_told(sandbox: Sandb
     lines = first.credential.journal_path.read_text().splitlines(keepends=True)
     first.credential.journal_path.write_text("".join(lines[:3]))
     assert json.loads(lines[2])["state"] == "posted"
-    assert reason(begin(sandbox, name)) == Reason.ANSWER_LOST
-    listed = [one for one in sandbox.admin("GET", "/certificates") if one["name"] == name]
-    assert [one["enabled"] for one in listed] == [False]
+    second = issue(sandbox, name)
+    current = second.credential.current()
+    assert current is not None
+    assert (current.number, current.meta.name) == (2, "Answer lost 0002")
+    listed = {one["name"]: one["enabled"] for one in sandbox.admin("GET", "/certificates") if name in one["name"]}
+    assert listed == {"Answer lost": False, "Answer lost 0002": True}
     assert posts(sandbox, name) == [201]
+    assert posts(sandbox, "Answer lost 0002") == [201]
 
 
 def test_a_request_that_never_arrived_is_sent_again_once_that_is_proven(sandbox: Sandbox) -> None:
@@ -255,7 +259,7 @@ def test_a_request_that_never_arrived_is_sent_again_once_that_is_proven(sandbox:
         State.POSTED, 1, name=name, end_date="2027-01-01T00:00:00Z"
     )
     second = begin(sandbox, name)
-    second.lag_seconds = 0.01
+    second.pause = lambda _: None
     assert run(second).error is None
     assert State.RECONCILED in states(second)
     assert posts(sandbox, name) == [201]
@@ -297,3 +301,6 @@ def test_a_certificate_for_another_key_is_never_put_into_use(sandbox: Sandbox) -
     shutil.copy(other.credential.staging(1) / "response.json", procedure.credential.staging(1) / "response.json")
     assert reason(begin(sandbox, "Gets the wrong one")) == Reason.KEY_MISMATCH
     assert procedure.credential.current() is None
+    assert states(procedure)[-1] is State.ABANDONED
+    # what the server was told to disable is the certificate that nobody can use with our key
+    assert not next(one for one in sandbox.admin("GET", "/certificates") if one["name"] == "Of another key")["enabled"]

@@ -1,0 +1,455 @@
+"""One certificate from key to P12, resumable at any point: what notebook 01 does once and notebook 05 does again.
+
+The key is sealed and on disk before the request is sent. A request whose outcome is in doubt is looked for by name and
+public key before anything else happens: it is sent again only where nothing is found, and the name, which is unique in
+DigiCert ONE, keeps even a list that lags from making two. A certificate nobody can use is disabled, and seen to be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from runbook_lib.clock import iso, parse_utc
+from runbook_lib.credentials import keys, pkcs12
+from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
+from runbook_lib.credentials.csr import Subject, build_csr
+from runbook_lib.credentials.csr import pem as csr_pem
+from runbook_lib.credentials.keys import KeyKind
+from runbook_lib.credentials.lint import Finding, lint
+from runbook_lib.credentials.pkcs12 import Profile
+from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Generation, Meta
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.failures import TryLater
+from runbook_lib.digicert.models import (
+    MAX_LIFETIME_DAYS,
+    NAME_MAX_LENGTH,
+    CertificateRequest,
+    ClientAuthCertificate,
+    User,
+)
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.journal import Entry, Journal, State
+from runbook_lib.procedures.procedure import Procedure
+
+CSR, RESPONSE = "request.csr", "response.json"
+
+ATTEMPTS = 6
+"""How often one run asks for a certificate whose request ended in doubt, before it leaves the rest to the next run."""
+LOOKS = 3
+"""How often a list is read before a certificate counts as absent: a list may lag behind the request."""
+
+_NOTHING_ISSUED = frozenset(
+    {
+        Reason.API_KEY_REFUSED,
+        Reason.NO_ACCESS,
+        Reason.INVALID_INPUT,
+        Reason.NOT_MULTI_FACTOR,
+        Reason.NOT_FOUND,
+        Reason.UNREACHABLE,  # of a POST: never sent
+        Reason.TIMED_OUT,  # of a POST: never connected
+        Reason.TLS_NOT_TRUSTED,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to ask for. `end_date` is as the user gave it; empty asks for the latest that is allowed."""
+
+    name: str
+    subject: Subject
+    key_kind: KeyKind
+    profile: Profile
+    end_date: str = ""
+
+
+def certificate_name(name: str, number: int) -> str:
+    """The name on the server of a credential's generation: names are unique there, and cannot be used twice."""
+    return name if number == 1 else f"{name[: NAME_MAX_LENGTH - 5].rstrip()} {number:04d}"
+
+
+class Issuance:
+    """The issuance under way for one credential. The caller holds its lock.
+
+    Args:
+        procedure: on whose behalf: environment, store, clock, secrets.
+        wanted: what to ask for.
+        pause: waits so many seconds.
+    """
+
+    def __init__(
+        self, procedure: Procedure[Any], wanted: Wanted, *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._procedure = procedure
+        self._wanted = wanted
+        self._pause = pause
+        self.credential: Credential = procedure.store.credential(procedure.environment.name, wanted.name)
+        self.journal = Journal(self.credential.journal_path, procedure.clock)
+
+    # --- where it stands ------------------------------------------------------------------------------------------
+
+    def unfinished(self) -> Entry | None:
+        """The last entry of an issuance that is not finished, or None."""
+        last = next((one for one in reversed(self.journal.entries()) if one.state in ISSUANCE), None)
+        return None if last is None or last.state in (State.CURRENT, State.ABANDONED) else last
+
+    def reached(self, state: State) -> Entry:
+        """The last entry of the issuance under way. Raises RunbookError (STEP_OUT_OF_ORDER) before `state`."""
+        last = self.unfinished()
+        if last is None or not has_reached(last, state):
+            raise RunbookError(
+                Reason.STEP_OUT_OF_ORDER, f"The journal of “{self._wanted.name}” has not reached “{state}”."
+            )
+        return last
+
+    def generation(self, number: int) -> Generation:
+        """The committed generation of that number."""
+        return next(one for one in self.credential.generations() if one.number == number)
+
+    def response(self, number: int) -> ClientAuthCertificate:
+        """What DigiCert ONE said when it issued; without the certificate itself once that is in the P12."""
+        path = self.credential.staging(number) / RESPONSE if not self._committed(number) else None
+        if path is not None:
+            return ClientAuthCertificate.model_validate_json(path.read_bytes())
+        meta = self.generation(number).meta
+        return ClientAuthCertificate(
+            id=meta.id,
+            user_id=meta.user_id,
+            name=meta.name,
+            serial_number=meta.serial,
+            start_date=meta.not_before,
+            end_date=meta.not_after,
+            enabled=True,
+        )
+
+    def _committed(self, number: int) -> bool:
+        return any(one.number == number for one in self.credential.generations())
+
+    # --- key and CSR ----------------------------------------------------------------------------------------------
+
+    def asked(self) -> dict[str, str]:
+        """What is written down of the wish, and compared when an issuance is resumed."""
+        return {
+            "name": self._wanted.name,
+            "subject": self._wanted.subject.model_dump_json(),
+            "key": self._wanted.key_kind.value,
+            "api_url": self._procedure.environment.api_url,
+            "end_date": self._wanted.end_date,
+        }
+
+    def resume(self) -> Entry | None:
+        """The plan of an unfinished issuance that goes on; None where there is none.
+
+        One that was never sent is given up where other values are asked for.
+
+        Raises:
+            RunbookError: CONFLICTING_PARAMETER where one that was sent had other values.
+        """
+        last = self.unfinished()
+        if last is None or not has_reached(last, State.KEY_SEALED):
+            return None
+        plan = next(one for one in reversed(self.journal.entries()) if one.state is State.PLANNED)
+        differing = [name for name, value in self.asked().items() if plan.data.get(name) != value]
+        if not differing:
+            return plan
+        if last.state is State.KEY_SEALED:
+            self.journal.append(State.ABANDONED, last.generation, because="other values, and nothing had been issued")
+            return None
+        raise RunbookError(
+            Reason.CONFLICTING_PARAMETER,
+            f"An issuance of “{self._wanted.name}” was begun on {iso(plan.at)} and is not finished; it had "
+            f"another {', '.join(differing)}.",
+            remedy="Give the values it was begun with, or another `name`.",
+        )
+
+    def seal_key(self) -> x509.CertificateSigningRequest:
+        """Plan the next generation, and have its key, sealed, and its CSR on disk."""
+        number = self._next_number()
+        password = self._procedure.secret("p12_password")
+        self.journal.append(State.PLANNED, number, **self.asked())
+        key = keys.generate(self._wanted.key_kind)
+        request = build_csr(key, self._wanted.subject)
+        staging = self.credential.staging(number)
+        self.credential.write(staging / SEALED_KEY, keys.seal(key, password))
+        self.credential.write(staging / CSR, csr_pem(request).encode())
+        self.journal.append(State.KEY_SEALED, number, spki_sha256=keys.spki_sha256(key.public_key()))
+        return request
+
+    def _next_number(self) -> int:
+        """A number no generation has had, not even one that was given up: its sealed key stays where it is."""
+        return max(self.credential.next_number(), *(one.generation + 1 for one in self.journal.entries()), 1)
+
+    def request_of(self, number: int) -> x509.CertificateSigningRequest:
+        """The CSR of a generation that is not committed yet."""
+        return x509.load_pem_x509_csr((self.credential.staging(number) / CSR).read_bytes())
+
+    # --- request --------------------------------------------------------------------------------------------------
+
+    def request(self, api: Client) -> ClientAuthCertificate:
+        """Have the certificate issued, and its answer on disk.
+
+        Raises:
+            RunbookError: what DigiCert ONE refused; OUTCOME_UNKNOWN where it is still in doubt after several attempts;
+                DUPLICATE_NAME where the name is somebody else's.
+        """
+        user = api.me()
+        doubt: RunbookError | None = None
+        for attempt in range(ATTEMPTS):
+            last = self.reached(State.KEY_SEALED)
+            if has_reached(last, State.RECEIVED):
+                return self.response(last.generation)
+            if last.state in (State.POSTED, State.AMBIGUOUS) and self._reconcile(api, last.generation):
+                continue
+            last = self.reached(State.KEY_SEALED)
+            try:
+                self._post(api, last.generation, user)
+            except RunbookError as error:
+                if error.reason in _NOTHING_ISSUED:
+                    self.journal.append(State.KEY_SEALED, last.generation, refused=error.reason.value)
+                    raise
+                self.journal.append(State.AMBIGUOUS, last.generation, what=error.what)
+                doubt = error
+                self._pause(error.seconds if isinstance(error, TryLater) else min(0.5 * 2**attempt, 8))
+        last = self.reached(State.KEY_SEALED)
+        if has_reached(last, State.RECEIVED):
+            return self.response(last.generation)
+        raise doubt or RunbookError(Reason.OUTCOME_UNKNOWN, "DigiCert ONE gave no clear answer.")
+
+    def _post(self, api: Client, number: int, user: User) -> None:
+        end = self.end_date(user)
+        request = CertificateRequest(
+            csr=csr_pem(self.request_of(number)),
+            name=certificate_name(self._wanted.name, number),
+            expiration_date=end,
+        )
+        self.journal.append(State.POSTED, number, name=request.name, end_date=iso(end))
+        self._receive(api.request_certificate(request), number)
+
+    def _receive(self, issued: ClientAuthCertificate, number: int) -> None:
+        self.credential.write(
+            self.credential.staging(number) / RESPONSE, issued.model_dump_json(exclude_none=True).encode()
+        )
+        self.journal.append(State.RECEIVED, number, id=issued.id or "", serial=issued.serial_number or "")
+
+    def _reconcile(self, api: Client, number: int) -> bool:
+        """After a request in doubt: whether something was found, and dealt with.
+
+        A certificate that can still be had is adopted. One that cannot, since only the lost answer held it, is disabled
+        and seen to be, and the next generation begins under the next name. Nothing found: False.
+        """
+        name = certificate_name(self._wanted.name, number)
+        for look in range(LOOKS):
+            if look:
+                self._pause(0.5 * 2**look)
+            found = next((one for one in api.certificates() if one.name == name), None)
+            if found is not None:
+                break
+        else:
+            self.journal.append(State.RECONCILED, number, found=f"nothing by that name, {LOOKS} times")
+            return False
+        if found.public_key is None or found.id is None:
+            raise RunbookError(
+                Reason.OUTCOME_UNKNOWN,
+                f"A certificate “{name}” is listed, without the public key that would tell whether it is ours.",
+                remedy="Look at it in DigiCert ONE; if it is yours, disable it and issue under another name.",
+            )
+        if not keys.same_key(self.request_of(number).public_key(), found.public_key):
+            self.journal.append(State.KEY_SEALED, number, refused=Reason.DUPLICATE_NAME.value)
+            raise RunbookError(
+                Reason.DUPLICATE_NAME,
+                f"“{name}” exists and was made for another key: it is not ours"
+                + (", or the store was put back from an old backup." if number > 1 else "."),
+            )
+        if found.x509_cert:
+            self.journal.append(State.RECONCILED, number, found="issued, and adopted")
+            self._receive(found, number)
+            return True
+        self.withdraw(api, found.id, name)
+        self.journal.append(State.RECONCILED, number, found="issued, its only copy lost", disabled=found.id)
+        self.journal.append(State.ABANDONED, number, because="the certificate cannot be had again")
+        self.seal_key()
+        return True
+
+    def withdraw(self, api: Client, certificate_id: str, name: str) -> None:
+        """Disable a certificate nobody can use, and see that it is. Raises RunbookError (OUTCOME_UNKNOWN)."""
+        api.set_enabled(certificate_id, False)
+        for look in range(LOOKS):
+            if look:
+                self._pause(0.5 * 2**look)
+            listed = next((one for one in api.certificates() if one.id == certificate_id), None)
+            if listed is not None and not listed.enabled:
+                return
+        raise RunbookError(
+            Reason.OUTCOME_UNKNOWN,
+            f"“{name}” was disabled, and is not listed as disabled.",
+            remedy="Run again in a minute; it looks once more before anything else.",
+        )
+
+    # --- check ----------------------------------------------------------------------------------------------------
+
+    def check(self, api_of: Callable[[], Client]) -> tuple[x509.Certificate, list[Finding]]:
+        """Lint what was issued; one that breaks a rule is disabled and given up.
+
+        Returns:
+            the certificate and the findings; no findings where an earlier run had checked it.
+
+        Raises:
+            RunbookError: KEY_MISMATCH, LINT_FAILED or UNREADABLE_FILE.
+        """
+        last = self.reached(State.RECEIVED)
+        number = last.generation
+        if has_reached(last, State.BUNDLED) or self._committed(number):
+            return self.generation(number).certificate(), []
+        posted = next(one for one in reversed(self.journal.entries()) if one.state is State.POSTED)
+        try:
+            certificate, chain = self._received(number)
+            findings = lint(
+                certificate,
+                chain,
+                csr=self.request_of(number),
+                now=self._procedure.clock.now(),
+                end_date=parse_utc(posted.data["end_date"]),
+            )
+            broken = [one for one in findings if not one.ok]
+            if broken:
+                raise RunbookError(
+                    Reason.KEY_MISMATCH if any(one.rule == "key" for one in broken) else Reason.LINT_FAILED,
+                    "; ".join(f"{one.rule}: {one.detail}" for one in broken),
+                )
+        except RunbookError as error:
+            issued = self.response(number)
+            with api_of() as api:
+                self.withdraw(api, issued.id or "", issued.name)
+            self.journal.append(State.ABANDONED, number, because=error.reason.value, disabled=issued.id or "")
+            raise RunbookError(
+                error.reason,
+                f"“{issued.name}” was disabled, since it is not what was asked for: {error.what}",
+                remedy="Run again: another is asked for, under the next name. If it recurs, tell DigiCert support "
+                f"the finding and the id {issued.id}.",
+            ) from None
+        if not has_reached(last, State.LINTED):
+            self.journal.append(State.LINTED, number, rules=str(len(findings)))
+        return certificate, findings
+
+    def _received(self, number: int) -> tuple[x509.Certificate, list[x509.Certificate]]:
+        issued = self.response(number)
+        return load_certificate(issued.x509_cert or ""), load_certificates(issued.ca_cert) if issued.ca_cert else []
+
+    # --- P12 ------------------------------------------------------------------------------------------------------
+
+    def bundle(self) -> Generation:
+        """Key, certificate and chain as a P12 in a committed generation; the sealed key goes."""
+        last = self.reached(State.LINTED)
+        number = last.generation
+        if has_reached(last, State.BUNDLED):
+            return self.generation(number)
+        if self._committed(number):
+            # renamed into place, and then the run ended before it could say so
+            self.journal.append(State.BUNDLED, number)
+            return self.generation(number)
+        staging = self.credential.staging(number)
+        if (staging / SEALED_KEY).exists():
+            self._write_generation(staging, number)
+        # else `commit` had dropped the sealed key, which it does when the P12 has been opened again, and the run ended
+        generation = self.credential.commit(number)
+        self.journal.append(State.BUNDLED, number)
+        return generation
+
+    def _write_generation(self, staging: Path, number: int) -> None:
+        password = self._procedure.secret("p12_password")
+        environment = self._procedure.environment
+        certificate, chain = self._received(number)
+        issued = self.response(number)
+        seen = facts(certificate)
+        identity = pkcs12.Identity(
+            keys.unseal((staging / SEALED_KEY).read_bytes(), password), certificate, tuple(chain)
+        )
+        meta = Meta(
+            name=issued.name,
+            id=issued.id,
+            user_id=issued.user_id,
+            environment=environment.name,
+            api_url=environment.api_url,
+            clientauth_url=environment.clientauth_url,
+            serial=seen.serial_hex,
+            not_before=seen.not_before,
+            not_after=seen.not_after,
+            spki_sha256=seen.spki_sha256,
+            key_kind=self._wanted.key_kind,
+            p12_profile=self._wanted.profile,
+            created=self._procedure.clock.now(),
+            tool_version=version("digicert-one-runbooks"),
+        )
+        bundle = pkcs12.write(identity, password, profile=self._wanted.profile, friendly_name=self._wanted.name)
+        self.credential.write(staging / IDENTITY, bundle)
+        self.credential.write(staging / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+        self.credential.write(staging / CHAIN, b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+        self.credential.write(staging / META, meta.to_json())
+        pkcs12.open_p12((staging / IDENTITY).read_bytes(), password)  # before `commit` drops the sealed key
+
+    # --- dates ----------------------------------------------------------------------------------------------------
+
+    def end_date(self, user: User | None = None) -> datetime:
+        """The end date to ask for: what was given, else the latest that is allowed.
+
+        Raises:
+            RunbookError: BAD_PARAMETER where what was given is past, or later than allowed.
+        """
+        now = self._procedure.clock.now()
+        limits = {f"{MAX_LIFETIME_DAYS} days from now": now + timedelta(days=MAX_LIFETIME_DAYS)} | ends_of(user)
+        given = self._wanted.end_date
+        if not given:
+            # today + 397 at the last second would be over the limit: the days count from the moment of creation
+            latest = (now + timedelta(days=MAX_LIFETIME_DAYS - 1)).replace(hour=23, minute=59, second=59, microsecond=0)
+            return min(latest, *limits.values())
+        end = parse_utc(given)
+        if end <= now:
+            raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is past.")
+        for what, limit in limits.items():
+            if end > limit:
+                raise RunbookError(
+                    Reason.BAD_PARAMETER, f"expiration_date: {given} is later than {what} ({iso(limit)})."
+                )
+        return end
+
+
+def ends_of(user: User | None) -> dict[str, datetime]:
+    """When a service user itself ends, by what ends it: no certificate of it works longer."""
+    limits: dict[str, datetime] = {}
+    if user is not None:
+        if user.end_date is not None:
+            limits["the service user's own end date"] = user.end_date
+        ends = [one.service_period.to for one in user.accounts if one.service_period and one.service_period.to]
+        if len(ends) == 1:
+            limits["the end of the account's service period"] = parse_utc(f"{ends[0].isoformat()}T23:59:59Z")
+    return limits
+
+
+ISSUANCE = (
+    State.PLANNED,
+    State.KEY_SEALED,
+    State.POSTED,
+    State.AMBIGUOUS,
+    State.RECONCILED,
+    State.RECEIVED,
+    State.LINTED,
+    State.BUNDLED,
+    State.VERIFIED,
+    State.CURRENT,
+    State.ABANDONED,
+)
+"""The states of an issuance, in order. A request in doubt comes before one whose answer was received."""
+
+
+def has_reached(entry: Entry, state: State) -> bool:
+    """Whether an issuance has come as far as `state`."""
+    return ISSUANCE.index(entry.state) >= ISSUANCE.index(state)
