@@ -72,6 +72,7 @@ class Buttons:
         rows = tuple(row.model_copy(update={"source": "form"}) if row.name in typed else row for row in rows)
         record = ParametersRecord(procedure=self._class.slug, at=self._procedure.clock.now(), rows=rows)
         self._parameters.update(panels.bundle(record, folded=True))
+        self._summarise()
         self._refresh()
 
     def _reset(self) -> None:
@@ -79,6 +80,7 @@ class Buttons:
         self._parameters.update(panels.note(_NOT_STARTED))
         for cell in self._cells.values():
             cell.area.update(panels.note(_NOT_DONE))
+        self._summarise()
         self._refresh()
 
     # --- the steps --------------------------------------------------------------------------------------------------
@@ -101,6 +103,7 @@ class Buttons:
             if after and not self._record(other.step):
                 other.area.update(panels.note(_NOT_DONE))  # it rested on what this step found before
             after = after or slug == cell.step.slug
+        self._summarise()
         self._settle(cell)
 
     def _broken(self, procedure: Procedure[Any], step: Step, problem: RunbookError) -> StepRecord:
@@ -138,6 +141,8 @@ class Buttons:
         for cell in self._cells.values():
             if not cell.busy:
                 cell.show(self._procedure, self._record(cell.step))
+
+    def _summarise(self) -> None:
         if self._summary is not None:
             self._summary.update(panels.bundle(self._finish()))
 
@@ -161,8 +166,9 @@ class _StepCell:
         self.busy = False
         self.again = False  # done before, and its cell was run again on purpose
         self._name = f"{step.kind.value.capitalize()}: {step.title}"
+        self._colour = "warning" if step.kind is Kind.CHANGE else "info"
         self.button = w.Button(
-            button_style="warning" if step.kind is Kind.CHANGE else "info",
+            button_style=self._colour,
             layout=w.Layout(width="auto", min_width="16rem"),
             disabled=True,
         )
@@ -183,6 +189,7 @@ class _StepCell:
         good = record is not None and record.error is None and record.verdict in _DONE
         done = good and not self.again
         self.button.disabled = procedure is None or earlier is not None or done
+        self.button.button_style = "" if done else self._colour
         self.button.description = f"✓ Done: {self.step.title}" if done else self._name
         if record is not None and not done:
             self.button.description = f"{'Again' if good else 'Try again'}: {self.step.title}"
@@ -191,7 +198,7 @@ class _StepCell:
         elif earlier is not None:
             self._say(f"Comes after “{earlier.title}”.")
         elif done:
-            self._say("To do it again, run this cell again.")
+            self._say("To see its result anew, or to do it again, run this cell again.")
         else:
             self._say(self._plan(procedure))
 

@@ -81,9 +81,10 @@ def html(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool =
 
 
 def prose(words: str) -> Markup:
-    """A sentence: `code` in backticks, and a link where it names one of our notebooks. All else is escaped."""
+    """A sentence: `code` in backticks, one *word* in asterisks, a link to a notebook it names. All else is escaped."""
     safe = str(escape(visible(words)))
     safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
+    safe = re.sub(r"(?<!\w)\*(\w+)\*(?!\w)", r"<em>\1</em>", safe)
     return Markup(_MENTION.sub(_link, safe))  # noqa: S704  (escaped above)
 
 

@@ -158,7 +158,7 @@ def _for_html(svg: str, words: str) -> str:
     width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
     head = (
         f'<svg role="img" aria-label="{escape(visible(words))}" '
-        f'style="width: 100%; max-width: {width[1] if width else 700}pt; height: auto; '
+        f'style="display: block; width: 100%; max-width: {width[1] if width else 700}pt; height: auto; '
         'stroke-linejoin: round; stroke-linecap: butt"'
     )
     return re.sub(r'^<svg(.*?) width="[^"]*" height="[^"]*"', lambda found: head + found[1], svg, count=1)

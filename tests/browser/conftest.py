@@ -198,7 +198,7 @@ def desk(browser: Browser, lab: Lab, tmp_path: Path) -> Iterator[Any]:
 
     def open_notebook(name: str) -> Desk:
         # high enough for all cells: JupyterLab does not draw what is scrolled out of sight, and then it cannot be found
-        page = browser.new_page(viewport={"width": 1280, "height": 6000})
+        page = browser.new_page(viewport={"width": 1280, "height": 10000})
         pages.append(page)
         page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={lab.token}&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)

@@ -272,3 +272,14 @@ def test_a_form_value_is_recorded_as_coming_from_the_form(cells: Cells):
     assert rows["country"] == ("DE", "form")
     assert rows["name"] == ("Wall", "given")
     assert rows["state"] == ("", "default")
+
+
+def test_the_summary_is_up_to_date_the_moment_a_result_stands_there(cells: Cells):
+    whole_notebook(name="Wall")
+    buttons()["Start"].click()
+
+    async def click() -> None:
+        buttons()["Check: Look around"].click()
+        assert next(verdict for _, _, verdict in cells.records[-1]["steps"]) == "ok"  # saved now, it is true
+
+    asyncio.run(click())

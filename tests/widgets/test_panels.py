@@ -135,6 +135,7 @@ def test_every_known_error_can_be_shown(reason: Reason):
         ("02_verify: prove it", '<a href="02_verify.ipynb">02_verify</a>: prove it'),
         ("run `a & b`", "run <code>a &amp; b</code>"),
         ("notebook 99 and 2026-01-02", "notebook 99 and 2026-01-02"),
+        ("the *name* is 2*3*4", "the <em>name</em> is 2*3*4"),
         ("<b>bold</b>", "&lt;b&gt;bold&lt;/b&gt;"),
     ],
 )
