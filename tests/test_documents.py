@@ -1,0 +1,257 @@
+"""What the documents name exists, and what must be in them is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+from functools import cache, reduce
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from PIL import Image
+from typer.main import get_command
+
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
+from runbook_lib.cli import NOTEBOOKS, app
+from runbook_lib.digicert.environments import HOSTS
+from runbook_lib.procedures.procedure import Procedure, Step
+
+ROOT = Path(__file__).parents[1]
+MAP = ROOT / "docs" / "tutorial-map.md"
+README = ROOT / "README.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").rglob("*.md")])
+
+HEADINGS = (
+    "Before you begin",
+    "Step 1: Generate a certificate signing request (CSR)",
+    "Step 2: Request a client authentication certificate",
+    "Step 3: Extract the certificate from response.json",
+    "Step 4: Create PKCS#12 file",
+    "Step 4: Delete sensitive files",
+    "Step 5: Test mTLS authentication",
+    "Step 6: Manage certificate access (enable/disable)",
+    "Step 6: Verify access is revoked",
+    "Step 6: Re-enable the certificate",
+    "Check certificate expiration",
+    "What happens at expiration",
+    "Best practices: Set up monitoring",
+    "Best practices: Rotation workflow (zero-downtime)",
+    "Use mTLS (client certificate) for",
+    "Common errors and solutions",
+)
+"""The tutorial's headings."""
+
+ERRORS = ("duplicate_error", "no_access", "invalid_input_field", "AUTHORIZATION_ERROR")
+ENDPOINTS = (
+    "POST /account/api/v1/client-auth-certificate",
+    "GET /account/api/v1/client-auth-certificate",
+    "GET /account/api/v1/user/me",
+    "PUT /account/api/v1/client-auth-certificate/CERT_ID/enable",
+)
+
+FUNCTION = re.compile(r"`(runbook_lib(?:\.\w+)+:[\w.]+)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+NOTEBOOK = re.compile(r"\[(\w+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
+
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The body rows of every table of a page, as cells."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    found = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    heads = {number - 1 for number, line in enumerate(lines) if re.fullmatch(r"[|\-: ]+", line)}
+    return [
+        [cell.strip("| ") for cell in row]
+        for number, row in enumerate(found)
+        if number not in heads and number - 1 not in heads
+    ]
+
+
+def find(name: str) -> Any:
+    """What `module:Class.method` names. Raises ImportError or AttributeError."""
+    module, _, qualified = name.partition(":")
+    return reduce(getattr, qualified.split("."), importlib.import_module(module))
+
+
+@cache
+def cases_in(file: str) -> frozenset[str]:
+    body = ast.parse(read(ROOT / file)).body
+    return frozenset(one.name for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_"))
+
+
+def notebook_steps() -> list[tuple[str, type[Procedure[Any]], Step]]:
+    """Every step that a notebook runs: the notebook, its procedure, the step."""
+    found: list[tuple[str, type[Procedure[Any]], Step]] = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook: Any = nbformat.read(path, as_version=4)
+        source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        imported = re.search(r"from (runbook_lib\.procedures\.\w+) import (\w+)", source)
+        assert imported
+        procedure: type[Procedure[Any]] = find(f"{imported[1]}:{imported[2]}")
+        run = re.findall(rf"runbook\.step\({imported[2]}\.(\w+)\)", source)
+        assert run
+        found += [(path.stem, procedure, procedure.step(name.replace("_", "-"))) for name in run]
+    return found
+
+
+# --- the tutorial map -------------------------------------------------------------------------------------------------
+
+
+def test_every_function_that_the_map_names_exists():
+    names = FUNCTION.findall(read(MAP))
+    assert len(names) > 30
+    for name in names:
+        find(name)
+
+
+def test_every_test_that_the_map_names_exists():
+    named = TEST.findall(read(MAP))
+    assert len(named) > 30
+    assert [f"{file}::{test}" for file, test in named if test not in cases_in(file)] == []
+
+
+def test_every_notebook_that_the_map_names_exists_and_runs_the_step_beside_it():
+    assert all(shown == file for shown, file in NOTEBOOK.findall(read(MAP)))
+    run = {(stem, find_name(step)) for stem, _, step in notebook_steps()}
+    steps = {name for _, name in run}
+    for row in rows(read(MAP)):
+        notebooks = {file for _, file in NOTEBOOK.findall(" ".join(row))}
+        for name in set(FUNCTION.findall(" ".join(row))) & steps:
+            assert not notebooks or any((stem, name) in run for stem in notebooks), (name, notebooks)
+
+
+def find_name(step: Step) -> str:
+    return f"{step.method.__module__}:{step.method.__qualname__}"
+
+
+def test_a_name_that_does_not_exist_would_be_noticed():
+    with pytest.raises(AttributeError):
+        find("runbook_lib.procedures.issue:Issue.renew")
+    with pytest.raises(ImportError):
+        find("runbook_lib.procedures.renew:Renew")
+    assert "test_a_certificate_is_renewed" not in cases_in("tests/procedures/test_issue.py")
+
+
+@pytest.mark.parametrize("heading", [*HEADINGS, *ERRORS, *ENDPOINTS])
+def test_every_part_of_the_tutorial_has_a_row_with_a_function_and_a_test(heading: str):
+    found = [row for row in rows(read(MAP)) if row[0].replace("`", "").startswith(heading)]
+    assert found, heading
+    for row in found:
+        if "Rotation" in heading:
+            assert set(row[1:]) == {"not yet"}
+            assert not list((ROOT / "notebooks").glob("05*")), "rotation is there: map it"
+        else:
+            assert FUNCTION.search(" ".join(row)), row
+            assert TEST.search(" ".join(row)), row
+
+
+def test_every_step_that_says_it_carries_out_a_part_of_the_tutorial_is_in_that_parts_row():
+    stated = [(procedure, step) for _, procedure, step in notebook_steps() if step.tutorial]
+    assert len(stated) >= 11
+    for _, step in stated:
+        part = re.split(r"[,:]", step.tutorial)[0]
+        mapped = [row for row in rows(read(MAP)) if row[0].startswith(part)]
+        assert any(find_name(step) in FUNCTION.findall(" ".join(row)) for row in mapped), (part, step.slug)
+
+
+def test_the_reasons_in_the_map_are_those_of_the_catalogue_with_the_notebook_that_fixes_them():
+    errors = [row for row in rows(read(MAP)) if len(row) == 5]
+    assert len(errors) >= len(ERRORS)
+    for row in errors:
+        reason = Reason(row[1].strip("`"))
+        ((_, notebook),) = NOTEBOOK.findall(row[3])
+        assert notebook == CATALOGUE[reason].notebook, reason
+
+
+# --- every document ---------------------------------------------------------------------------------------------------
+
+
+@each_document
+def test_every_relative_link_leads_somewhere(path: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(path)):
+        if not re.match(r"https?://|#", target):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@each_document
+def test_every_test_file_that_a_document_names_exists(path: Path):
+    for name in re.findall(r"`((?:tests|runbook_lib|docs|notebooks|parameters)/[\w./-]+)`", read(path)):
+        assert (ROOT / name).exists(), name
+
+
+def test_a_document_says_nothing_of_files_that_git_does_not_keep():
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert {str(path.relative_to(ROOT)) for path in DOCUMENTS} <= set(kept)
+
+
+# --- README -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_readmes_exit_codes_are_those_of_the_program():
+    stated = [int(row[0]) for row in rows(read(README)) if row[0].isdigit()]
+    assert stated == [int(code) for code in Exit]
+
+
+def test_the_readme_names_every_environment():
+    cells = " ".join(row[0] for row in rows(read(README)))
+    assert {name for name in (*HOSTS, "configured", "sandbox") if f"`{name}`" not in cells} == set()
+
+
+def test_the_readme_lists_every_notebook_that_exists_and_no_other():
+    listed = re.findall(r"\]\(notebooks/(\w+)\.ipynb\)", read(README))
+    assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert sorted(listed) == sorted(NOTEBOOKS.values())
+
+
+@each_document
+def test_every_runbook_command_that_a_document_shows_is_one_the_program_takes(path: Path):
+    lines = [line for line in read(path).replace("\\\n", " ").splitlines() if re.search(r"\.venv/bin/runbook ", line)]
+    for line in lines:
+        words = shlex.split(line[line.index(".venv/bin/runbook ") :].split("`")[0], comments=True)[1:]
+        command: Any = get_command(app)
+        while words and hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if re.match(r"--?[a-z]", word)} <= options, line
+
+
+@each_document
+def test_every_make_target_that_a_document_shows_exists(path: Path):
+    targets = set(re.findall(r"^(\w+):", read(ROOT / "Makefile"), re.MULTILINE))
+    shown = re.findall(r"(?:^|`)make (\w+)", read(path), re.MULTILINE)
+    assert set(shown) <= targets
+
+
+def test_the_picture_of_a_report_is_small_and_readable():
+    file = ROOT / "docs" / "report.png"
+    assert file.stat().st_size < 200_000
+    with Image.open(file) as picture:
+        assert picture.width >= 800
+
+
+# --- the catalogue ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_explained_and_its_notebook_exists(reason: Reason):
+    explanation = CATALOGUE[reason]
+    assert explanation.title
+    assert explanation.means
+    assert explanation.remedy
+    assert isinstance(explanation.exit, Exit)
+    if explanation.notebook:
+        assert (ROOT / "notebooks" / f"{explanation.notebook}.ipynb").is_file()
+
+
+def test_every_exit_code_but_done_and_due_has_a_reason():
+    assert {one.exit for one in CATALOGUE.values()} == set(Exit) - {Exit.DONE, Exit.DUE}
