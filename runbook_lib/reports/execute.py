@@ -54,6 +54,9 @@ def main() -> None:
 
     class IpcKernelManager(AsyncKernelManager):
         transport = "ipc"
+        # Left to itself it names the sockets `kernel-ipc-1` and so on in the current folder, where two runs would meet,
+        # and where a killed one leaves them. JUPYTER_RUNTIME_DIR lies in the run's private folder.
+        ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]).parent / "kernel")
 
     class WholeFiles(LocalHandler):
         """Saves by renaming: however a run is killed, what is found afterwards is a whole notebook."""

@@ -29,7 +29,7 @@ RUN_MARK = "RUNBOOK_RUN"
 
 
 class Interruptions:
-    """Ctrl-C and SIGTERM, counted rather than obeyed at once: an interrupted run is still archived."""
+    """Ctrl-C, SIGTERM and a closed terminal are counted, not obeyed at once: an interrupted run is still archived."""
 
     def __init__(self) -> None:
         self.signals: list[signal.Signals] = []
@@ -43,7 +43,9 @@ class Interruptions:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal means nothing
+            numbers.append(signal.SIGHUP)
         before = [signal.signal(number, self._note) for number in numbers]
         try:
             yield self

@@ -212,7 +212,7 @@ def in_its_cell(
         yield runner, int(began.read_text())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_and_it_is_archived_all_the_same(
     in_its_cell: tuple[subprocess.Popen[str], int], number: signal.Signals
 ) -> None:
@@ -226,6 +226,19 @@ def test_a_signal_ends_the_run_and_it_is_archived_all_the_same(
     assert "The run was interrupted" in reading.page(Path(bag))
     assert "so far" in reading.notebook(Path(bag)).cells[3].outputs[0].text
     assert not psutil.pid_exists(kernel)
+
+
+def test_two_runs_in_one_folder_at_once_do_not_meet(
+    write_notebook: Callable[..., Path], archive: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    notebook = write_notebook("import time; time.sleep(3)")
+    command = [sys.executable, "-c", PROGRAM, str(notebook), str(archive)]
+    running = [subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [one.communicate(timeout=60)[0].split()[0] for one in running] == ["done", "done"]
+    assert len(list(archive.glob("*/*/*/*-demo*"))) == 2
+    assert not list(here.iterdir())  # no socket is left, nor was one there
 
 
 def test_a_killed_runner_leaves_nothing_running(in_its_cell: tuple[subprocess.Popen[str], int], archive: Path) -> None:
