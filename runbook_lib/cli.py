@@ -32,6 +32,7 @@ NOTEBOOKS = {
     "verify": "02_verify",
     "access": "03_access",
     "inventory": "04_inventory",
+    "rotate": "05_rotate",
     "troubleshoot": "07_troubleshoot",
 }
 """Short names of our own notebooks."""
@@ -83,6 +84,12 @@ def sandbox_start(
         bool, typer.Option("--root-only", help="The mTLS host knows only the root: a P12 without its CA is refused.")
     ] = False,
     populate: Annotated[int, typer.Option(help="Make this many service users with certificates of all ages.")] = 0,
+    faults: Annotated[
+        Path | None, typer.Option(help="YAML file of rules by which requests go wrong; see parameters/faults.")
+    ] = None,
+    fault_seed: Annotated[
+        int | None, typer.Option(help="Repeats what a seed printed by an earlier start gave. Drawn when not given.")
+    ] = None,
 ) -> None:
     """Start it in the background and return when it answers."""
     from runbook_lib.sandbox import control
@@ -95,8 +102,12 @@ def sandbox_start(
         clientauth_port=clientauth_port,
         clientauth_trusts="root" if root_only else "intermediate",
         populate=populate,
+        faults=faults,
+        fault_seed=fault_seed,
     )
     out.print("The sandbox runs already." if running else "The sandbox answers.")
+    if seed := control.fault_seed_of(env):
+        out.print(f"Faults are on. Their seed is {seed}.")
     out.print(f"set -a; . {shlex.quote(str(env))}; set +a")
 
 
@@ -301,6 +312,7 @@ def demo(
         ("issue", {}),
         ("verify", {}),
         ("inventory", {}),
+        ("rotate", {"rotate_now": True, "overlap_days": 0}),
         ("access", {"action": "disable and re-enable"}),
         ("access", {"action": "disable"}),
         ("inventory", {}),

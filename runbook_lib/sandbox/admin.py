@@ -1,12 +1,13 @@
 """The admin listener: plain HTTP on loopback, JSON, a bearer token. It looks behind the API and sets the clock.
 
-GET /health · GET /users · GET /certificates · GET /requests · GET and PUT /clock
+GET /health · GET and POST /users · GET /certificates · GET /requests · GET and PUT /clock · GET, PUT and DELETE /faults
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -14,11 +15,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from runbook_lib.clock import iso, parse_utc
+from runbook_lib.errors import RunbookError
+from runbook_lib.sandbox.faults import Faults, read_rules
+from runbook_lib.sandbox.seed import add_ordinary
 from runbook_lib.sandbox.state import SandboxClock, Store
 
 
-def admin_application(store: Store, clock: SandboxClock, token: str) -> web.Application:
-    """The admin listener's routes. `token` is what `Authorization: Bearer` has to carry."""
+def admin_application(
+    store: Store, clock: SandboxClock, faults: Faults, token: str, faults_changed: Callable[[], None]
+) -> web.Application:
+    """The admin listener's routes. `token` is what `Authorization: Bearer` has to carry.
+
+    `faults_changed` is called before a change of the faults is answered.
+    """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -35,6 +44,10 @@ def admin_application(store: Store, clock: SandboxClock, token: str) -> web.Appl
 
     async def users(request: web.Request) -> web.Response:
         return web.json_response([asdict(user) for user in store.users()])
+
+    async def add_user(request: web.Request) -> web.Response:
+        """An ordinary service user more, in an account of its own: as good as a sandbox of its own, and at once."""
+        return web.json_response(asdict(add_ordinary(store, clock.now())), status=201)
 
     async def certificates(request: web.Request) -> web.Response:
         return web.json_response([asdict(certificate) for certificate in store.certificates()])
@@ -59,11 +72,41 @@ def admin_application(store: Store, clock: SandboxClock, token: str) -> web.Appl
             return web.json_response({"error": hint}, status=400)
         return web.json_response(clock_json())
 
+    async def get_faults(request: web.Request) -> web.Response:
+        return web.json_response(faults.as_json())
+
+    async def put_faults(request: web.Request) -> web.Response:
+        try:
+            match json.loads(await request.read()):
+                case {"rules": rules, "seed": int() | None as seed, **rest} if not rest and not isinstance(seed, bool):
+                    faults.set(read_rules(rules), seed)
+                case {"rules": rules, **rest} if not rest:
+                    faults.set(read_rules(rules))
+                case _:
+                    raise ValueError
+        except RunbookError as error:
+            return web.json_response({"error": error.what}, status=400)
+        except (ValueError, RecursionError):
+            return web.json_response(
+                {"error": 'Send {"seed": n, "rules": [...]}; the seed may be left out.'}, status=400
+            )
+        faults_changed()
+        return await get_faults(request)
+
+    async def delete_faults(request: web.Request) -> web.Response:
+        faults.clear()
+        faults_changed()
+        return await get_faults(request)
+
     app = web.Application(middlewares=[guard])
     app.router.add_get("/health", health)
     app.router.add_get("/users", users)
+    app.router.add_post("/users", add_user)
     app.router.add_get("/certificates", certificates)
     app.router.add_get("/requests", requests)
     app.router.add_get("/clock", get_clock)
     app.router.add_put("/clock", put_clock)
+    app.router.add_get("/faults", get_faults)
+    app.router.add_put("/faults", put_faults)
+    app.router.add_delete("/faults", delete_faults)
     return app

@@ -6,25 +6,29 @@ connection. Fields, statuses and error bodies are the tutorial's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import ValidationError
 
 from runbook_lib.clock import Clock, iso, parse_utc
 from runbook_lib.digicert.models import MAX_LIFETIME_DAYS, CertificateRequest, EnableRequest
+from runbook_lib.sandbox.answers import NO_ANSWER, Dropped, http_date, instead, lower_case_serials
 from runbook_lib.sandbox.ca import Authority, pem
 from runbook_lib.sandbox.csr import BadCsr, Csr, public_key_base64, read_csr
-from runbook_lib.sandbox.state import Certificate, DuplicateName, Entry, ServiceUser, Store, ended
+from runbook_lib.sandbox.faults import Fault, Faults, Plan, Rule
+from runbook_lib.sandbox.state import Certificate, Entry, ServiceUser, Store, ended
 from runbook_lib.sandbox.user_me import user_me
 
 Listener = Literal["api", "clientauth"]
@@ -33,6 +37,8 @@ CERTIFICATES = "/account/api/v1/client-auth-certificate"
 USER_ME = "/account/api/v1/user/me"
 
 _ENTRY = "journal entry"
+_PLAN = "faults"
+_SKEW = "clock skew"
 MAX_LIFETIME = timedelta(days=MAX_LIFETIME_DAYS)
 
 
@@ -74,12 +80,14 @@ class AccountManager:
 
     Args:
         clock: the sandbox's time; every date rule and the `Date` header follow it.
+        faults: what is to go wrong.
     """
 
-    def __init__(self, store: Store, authority: Authority, clock: Clock) -> None:
+    def __init__(self, store: Store, authority: Authority, clock: Clock, faults: Faults) -> None:
         self._store = store
         self._authority = authority
         self._clock = clock
+        self._faults = faults
 
     def application(self, listener: Listener) -> web.Application:
         """The routes for one host."""
@@ -95,21 +103,68 @@ class AccountManager:
         return app
 
     def _gate(self, listener: Listener) -> Middleware:
-        """The one door of a listener: every request is journalled here, and fault rules will find their place here."""
+        """The one door of a listener: every request is journalled here, and meets its faults here."""
 
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
             entry = Entry(iso(self._clock.now()), listener, request.method, request.path)
             request[_ENTRY] = entry
+            request[_PLAN] = Plan()
+            through = self._through_faults(handler) if self._faults.on else handler
             try:
-                response = await _answer(request, handler)
-                response.headers["Date"] = self._clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
-                entry.status = response.status
+                response = await _answer(request, through)
+                response.headers["Date"] = http_date(self._now(request))
+                entry.status = NO_ANSWER if isinstance(response, Dropped) else response.status
                 return response
+            except asyncio.CancelledError:  # stopped in the middle of a delay
+                entry.status = NO_ANSWER
+                raise
             finally:
                 self._store.add_request(entry)
 
         return gate
+
+    def _through_faults(self, handler: Handler) -> Handler:
+        async def through(request: web.Request) -> web.StreamResponse:
+            entry, name = request[_ENTRY], await self._certificate_name(request)
+            request[_PLAN] = plan = self._faults.plan(request.method, request.path, name, entry.faults)
+            entry.certificate_name = name and name[:300]
+            if skew := plan.take("clock_skew"):
+                request[_SKEW] = timedelta(seconds=skew.seconds or 0)
+            if delay := plan.take("delay_before"):
+                await asyncio.sleep(delay.seconds or 0)
+            answer = None
+            if plan.ending is None or plan.ending.carries_out:
+                answer = await _answer(request, handler)
+                if _tells_serials(answer) and plan.take("lower_case_serial"):
+                    answer = lower_case_serials(answer)
+            if delay := plan.take("delay_after"):
+                await asyncio.sleep(delay.seconds or 0)
+            if plan.ending is not None and plan.take(plan.ending.fault):
+                return instead(plan.ending, answer, self._now(request))
+            assert answer is not None  # noqa: S101  (nothing took its place)
+            return answer
+
+        return through
+
+    async def _certificate_name(self, request: web.Request) -> str | None:
+        """The name that a rule's `name` is held against."""
+        if request.method == "POST":
+            try:
+                name = (await _json_object(request)).get("name")
+            except Refusal:
+                return None
+            return name if isinstance(name, str) else None
+        known = None
+        if "id" in request.match_info:
+            known = self._store.certificate(request.match_info["id"])
+        elif presented := _presented(request):
+            known = self._store.certificate_by_serial(f"{presented.serial_number:X}")
+        return known.name if known else None
+
+    def _now(self, request: web.Request) -> datetime:
+        skew: timedelta = request.get(_SKEW, timedelta())
+        return self._clock.now() + skew
 
     # who is asking
 
@@ -118,21 +173,20 @@ class AccountManager:
         return self._active(request, self._store.user_by_key(key))
 
     def _by_certificate(self, request: web.Request) -> ServiceUser:
-        tls = request.get_extra_info("ssl_object")
-        der = tls.getpeercert(True) if isinstance(tls, ssl.SSLObject) else None
-        if not der:
+        presented = _presented(request)
+        if presented is None:
             raise _not_authenticated()
-        presented = x509.load_der_x509_certificate(der)
         serial = f"{presented.serial_number:X}"
         request[_ENTRY].certificate_serial = serial
         known = self._store.certificate_by_serial(serial)
+        request[_ENTRY].certificate_name = known.name if known else None
         if (
             known is None
             or known.public_key != public_key_base64(presented.public_key())
-            or not known.enabled
+            or not self._is_enabled(request, known)
             or not _for_client_auth(presented)
-            or self._clock.now() < presented.not_valid_before_utc
-            or ended(known.end_date, self._clock.now())
+            or self._now(request) < presented.not_valid_before_utc
+            or ended(known.end_date, self._now(request))
         ):
             raise _not_authenticated()
         user = self._active(request, self._store.user(known.user_id))
@@ -141,11 +195,17 @@ class AccountManager:
             raise _not_authenticated()
         return user
 
+    def _is_enabled(self, request: web.Request, known: Certificate) -> bool:
+        enabled = self._faults.is_enabled(known.id, known.enabled)
+        if enabled is not known.enabled:
+            request[_ENTRY].faults.append("slow_enable")
+        return enabled
+
     def _active(self, request: web.Request, user: ServiceUser | None) -> ServiceUser:
         if user is None:
             raise _not_authenticated()
         request[_ENTRY].user_id = user.id
-        if user.status != "ACTIVE" or ended(user.end_date, self._clock.now()):
+        if user.status != "ACTIVE" or ended(user.end_date, self._now(request)):
             raise _not_authenticated()
         return user
 
@@ -157,7 +217,15 @@ class AccountManager:
     async def _list(self, request: web.Request, caller: ServiceUser) -> web.Response:
         """Every certificate of the account, expired and disabled ones too, as a bare array."""
         _demand_management(caller)
-        return web.json_response([_as_json(known) for known in self._store.certificates(caller.account_id)])
+        listed = []
+        for known in self._store.certificates(caller.account_id):
+            if known.user_id != caller.id or self._faults.is_listed(known.id):
+                listed.append(_as_json(known))
+            elif "late_in_list" not in request[_ENTRY].faults:
+                request[_ENTRY].faults.append("late_in_list")
+        if _take(request, "shuffled_list"):
+            self._faults.shuffle(listed)
+        return web.json_response(listed)
 
     async def _request(self, request: web.Request, caller: ServiceUser) -> web.Response:
         body = await _json_object(request)
@@ -165,8 +233,19 @@ class AccountManager:
         request[_ENTRY].certificate_name = name[:300] if isinstance(name, str) else None
         _demand_management(caller)
         asked, csr = _read_request(body)
-        start, end = self._validity(asked.expiration_date, caller)
-        certificate = self._authority.issue_client(csr.subject, csr.key, start=start, end=end)
+        if self._store.has_name(caller.account_id, asked.name):
+            raise _duplicate()
+        start, end = self._validity(asked.expiration_date, caller, self._now(request))
+        if _take(request, "too_long"):
+            end = start + MAX_LIFETIME + timedelta(days=1)
+        certificate = self._authority.issue_client(
+            csr.subject,
+            ec.generate_private_key(ec.SECP256R1()).public_key() if _take(request, "other_key") else csr.key,
+            start=start,
+            end=end,
+            usage=ExtendedKeyUsageOID.SERVER_AUTH if _take(request, "wrong_eku") else ExtendedKeyUsageOID.CLIENT_AUTH,
+            odd_serial=_take(request, "odd_serial") is not None,
+        )
         issued = Certificate(
             id=str(uuid.uuid4()),
             account_id=caller.account_id,
@@ -179,11 +258,13 @@ class AccountManager:
             serial_number=f"{certificate.serial_number:X}",
             public_key=public_key_base64(certificate.public_key()),
         )
-        try:
-            self._store.add_certificate(issued)
-        except DuplicateName:
-            raise _duplicate() from None
+        self._store.add_certificates([issued])
+        request[_ENTRY].effect = True
+        if late := _take(request, "late_in_list"):
+            self._faults.list_late(issued.id, late.lag or 0)
         answer = _as_json(issued, x509_cert=pem(certificate), ca_cert=pem(self._authority.intermediate))
+        if _take(request, "no_ca_cert"):
+            del answer["ca_cert"]
         return web.json_response(answer, status=201)
 
     async def _enable(self, request: web.Request, caller: ServiceUser) -> web.Response:
@@ -192,14 +273,20 @@ class AccountManager:
             asked = EnableRequest.model_validate(await _json_object(request))
         except ValidationError:
             raise _invalid() from None
-        known = self._store.enable_certificate(request.match_info["id"], caller.account_id, enabled=asked.enabled)
-        if known is None:
+        known = self._store.certificate(request.match_info["id"])
+        if known is None or known.account_id != caller.account_id:
             raise _not_found()
-        return web.json_response(_as_json(known))
+        changed = self._store.enable_certificate(known.id, enabled=asked.enabled)
+        entry = request[_ENTRY]
+        entry.certificate_name, entry.enabled, entry.effect = known.name, asked.enabled, True
+        if known.enabled is not asked.enabled and (slow := _take(request, "slow_enable")):
+            self._faults.enable_late(known.id, known.enabled, slow.lag or 0)
+        return web.json_response(_as_json(changed))
 
-    def _validity(self, asked: datetime | None, caller: ServiceUser) -> tuple[datetime, datetime]:
+    @staticmethod
+    def _validity(asked: datetime | None, caller: ServiceUser, now: datetime) -> tuple[datetime, datetime]:
         """Start and end of a new certificate: at most 397 days, never past the service user's own end."""
-        now = self._clock.now().replace(microsecond=0)
+        now = now.replace(microsecond=0)
         today = now.replace(hour=0, minute=0, second=0)
         last = parse_utc(caller.end_date) if caller.end_date else datetime.max.replace(tzinfo=now.tzinfo)
         end = asked or min(today + MAX_LIFETIME - timedelta(seconds=1), last)
@@ -226,6 +313,23 @@ def _authenticated(
         return await handler(request, identify(request))
 
     return handle
+
+
+def _take(request: web.Request, fault: Fault) -> Rule | None:
+    """The rule of this fault if the request is to meet it, which counts as met from now on."""
+    plan: Plan = request[_PLAN]
+    return plan.take(fault)
+
+
+def _presented(request: web.Request) -> x509.Certificate | None:
+    """The client certificate of the TLS connection."""
+    tls = request.get_extra_info("ssl_object")
+    der = tls.getpeercert(True) if isinstance(tls, ssl.SSLObject) else None
+    return x509.load_der_x509_certificate(der) if der else None
+
+
+def _tells_serials(answer: web.StreamResponse) -> TypeGuard[web.Response]:
+    return isinstance(answer, web.Response) and isinstance(answer.body, bytes) and b'"serial_number"' in answer.body
 
 
 def _demand_management(caller: ServiceUser) -> None:

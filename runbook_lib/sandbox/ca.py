@@ -68,14 +68,26 @@ class Authority:
             ) from None
 
     def issue_client(
-        self, subject: x509.Name, key: CertificateIssuerPublicKeyTypes, *, start: datetime, end: datetime
+        self,
+        subject: x509.Name,
+        key: CertificateIssuerPublicKeyTypes,
+        *,
+        start: datetime,
+        end: datetime,
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+        odd_serial: bool = False,
     ) -> x509.Certificate:
-        """A client certificate for the CSR's subject and key; nothing else is taken from a CSR."""
-        builder = _builder(subject, self.intermediate.subject, key, start, end)
+        """A client certificate for the CSR's subject and key; nothing else is taken from a CSR.
+
+        `usage` is another for a faulty certificate only; `odd_serial`: a serial number of 31 hexadecimal digits, which
+        one in sixteen has anyway.
+        """
+        serial = 1 << 120 | secrets.randbits(120) if odd_serial else None
+        builder = _builder(subject, self.intermediate.subject, key, start, end, serial)
         return (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(_authority_key(self.intermediate_key), critical=False)
             .sign(self.intermediate_key, hashes.SHA256())
         )
@@ -190,14 +202,19 @@ def _create(folder: Path) -> None:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: CertificateIssuerPublicKeyTypes, start: datetime, end: datetime
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: CertificateIssuerPublicKeyTypes,
+    start: datetime,
+    end: datetime,
+    serial: int | None = None,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        .serial_number(secrets.randbits(128) | 1)
+        .serial_number(serial or secrets.randbits(128) | 1)
         .not_valid_before(start)
         .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

@@ -36,6 +36,8 @@ def start(
     clientauth_port: int = 0,
     clientauth_trusts: Trusts = "intermediate",
     populate: int = 0,
+    faults: Path | None = None,
+    fault_seed: int | None = None,
 ) -> Path:
     """Start the sandbox whose state is in `state`, and return the path of its `sandbox.env` once it answers.
 
@@ -47,12 +49,15 @@ def start(
         port, clientauth_port: 0 for the ports of the last start, or free ones.
         clientauth_trusts: with `root`, the clientauth host accepts a certificate only with its chain.
         populate: how many service users of all certificate ages there have to be besides the seeded ones.
+        faults: a file of rules (`faults.Rule`), in force until the sandbox ends or is told otherwise.
+        fault_seed: of the rules that have a probability; None to draw one, which sandbox.env then tells.
 
     Raises:
-        RunbookError: BAD_PARAMETER for a port that is taken or for options that a running sandbox does not have,
-            STORE_NOT_WRITABLE for a folder that cannot be written, UNREACHABLE if it does not come up.
+        RunbookError: BAD_PARAMETER for a port that is taken, for a bad file of faults, or for options that a
+            running sandbox does not have, STORE_NOT_WRITABLE for a folder that cannot be written, UNREACHABLE if it
+            does not come up.
     """
-    options = Options(port, clientauth_port, clientauth_trusts, populate)
+    options = Options(port, clientauth_port, clientauth_trusts, populate, _rules(faults), fault_seed)
     _check(options)
     state = _prepare(state)
     if foreground:
@@ -89,6 +94,12 @@ def is_running(state: Path) -> bool:
     return _is_locked(state.absolute()) and _status(state.absolute()).get("phase") == "ready"
 
 
+def fault_seed_of(env: Path) -> str:
+    """The seed that a `sandbox.env` tells, or nothing while no faults are on."""
+    lines = env.read_text(encoding="utf-8").splitlines()
+    return next((line.partition("=")[2] for line in lines if line.startswith("DIGICERT_ONE_FAULT_SEED=")), "")
+
+
 def serve(state: Path, options: Options) -> bool:
     """Be the sandbox, in this process, until it is told to end. False if another process is it already.
 
@@ -118,8 +129,19 @@ def _check(options: Options) -> None:
             raise RunbookError(Reason.BAD_PARAMETER, f"{port} is no {name}: 0 to 65535.")
     if options.port and options.port == options.clientauth_port:
         raise RunbookError(Reason.BAD_PARAMETER, f"Both hosts cannot have the port {options.port}.")
+    if options.fault_seed is not None and not options.faults:
+        raise RunbookError(Reason.BAD_PARAMETER, "A fault seed is for faults, and there are none.")
     if options.populate < 0:
         raise RunbookError(Reason.BAD_PARAMETER, f"{options.populate} service users cannot be made.")
+
+
+def _rules(file: Path | None) -> str:
+    if file is None:
+        return ""
+    from runbook_lib.sandbox.faults import read_rules_file  # only a start with faults needs pydantic
+
+    rules = read_rules_file(file)
+    return json.dumps([rule.model_dump(exclude_unset=True) for rule in rules]) if rules else ""
 
 
 def _prepare(state: Path) -> Path:

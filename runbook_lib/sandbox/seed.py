@@ -55,6 +55,15 @@ def seed(store: Store, now: datetime) -> None:
     )
 
 
+def add_ordinary(store: Store, now: datetime) -> ServiceUser:
+    """One more ordinary service user, in an account of its own. Its role is `added`."""
+    account = str(uuid.uuid4())
+    name = "Sandbox added service user"
+    user = _service_user("added", account, f"Account {account[:8]}", name, now, None, "ACTIVE", True)
+    store.add_users([user])
+    return user
+
+
 def populate(store: Store, count: int, now: datetime) -> None:
     """Bring the number of populated service users up to `count`, each with one certificate, of all ages in turn."""
     users, certificates = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 import shlex
@@ -20,6 +21,7 @@ from runbook_lib.sandbox.admin import admin_application
 from runbook_lib.sandbox.alerts import send_alerts
 from runbook_lib.sandbox.api import AccountManager
 from runbook_lib.sandbox.ca import Authority, pem
+from runbook_lib.sandbox.faults import Faults, read_rules
 from runbook_lib.sandbox.options import Options
 from runbook_lib.sandbox.seed import populate, seed
 from runbook_lib.sandbox.state import SandboxClock, Store
@@ -51,8 +53,15 @@ async def _serve(state: Path, options: Options, store: Store, ready: Callable[[]
     authority = Authority.open(state / "ca")
     seed(store, clock.now())
     populate(store, options.populate, clock.now())
-    manager = AccountManager(store, authority, clock)
+    faults = Faults()
+    if options.faults:
+        faults.set(read_rules(json.loads(options.faults)), options.fault_seed)
+    manager = AccountManager(store, authority, clock, faults)
     token = store.setting("admin_token", secrets.token_hex(32))
+
+    def write_env() -> None:
+        _write(state / "sandbox.env", _env(state, store, token, faults.seed))
+
     listeners: list[tuple[str, int, web.Application, ssl.SSLContext | None]] = [
         ("port", options.port, manager.application("api"), authority.api_context(machine)),
         (
@@ -61,7 +70,7 @@ async def _serve(state: Path, options: Options, store: Store, ready: Callable[[]
             manager.application("clientauth"),
             authority.clientauth_context(machine, options.clientauth_trusts),
         ),
-        ("admin_port", 0, admin_application(store, clock, token), None),
+        ("admin_port", 0, admin_application(store, clock, faults, token, write_env), None),
     ]
     runners: list[web.AppRunner] = []
     stopped = asyncio.Event()
@@ -76,7 +85,7 @@ async def _serve(state: Path, options: Options, store: Store, ready: Callable[[]
             runners.append(runner)
             await web.SockSite(runner, _bind(store, name, wanted), ssl_context=context).start()
         _write(state / "ca.pem", pem(authority.root))
-        _write(state / "sandbox.env", _env(state, store, token))
+        write_env()
         ready()
         await stopped.wait()
     finally:
@@ -109,7 +118,7 @@ def _bind(store: Store, name: str, wanted: int) -> socket.socket:
     raise RunbookError(Reason.BAD_PARAMETER, what, remedy="Choose another port, or leave the choice to the sandbox.")
 
 
-def _env(state: Path, store: Store, token: str) -> str:
+def _env(state: Path, store: Store, token: str, fault_seed: int | None) -> str:
     ordinary = next(user for user in store.users() if user.role == "ordinary")
     values = {
         "DIGICERT_ONE_URL": f"https://localhost:{store.setting('port', '')}",
@@ -122,6 +131,8 @@ def _env(state: Path, store: Store, token: str) -> str:
         "DIGICERT_ONE_STORE": str(state / "store"),
         "DIGICERT_ONE_P12_PASSWORD": store.setting("p12_password", secrets.token_hex(32)),
     }
+    if fault_seed is not None:
+        values["DIGICERT_ONE_FAULT_SEED"] = str(fault_seed)
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 

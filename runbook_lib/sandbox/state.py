@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ CREATE TABLE IF NOT EXISTS certificates (
     id TEXT PRIMARY KEY, account_id TEXT NOT NULL, user_id TEXT NOT NULL REFERENCES users (id), name TEXT NOT NULL,
     common_name TEXT NOT NULL, start_date TEXT NOT NULL, end_date TEXT NOT NULL, enabled INTEGER NOT NULL,
     serial_number TEXT NOT NULL UNIQUE, public_key TEXT NOT NULL, UNIQUE (account_id, name));
-CREATE TABLE IF NOT EXISTS requests (
+CREATE TABLE IF NOT EXISTS journal (
     number INTEGER PRIMARY KEY, time TEXT NOT NULL, listener TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
-    status INTEGER NOT NULL, user_id TEXT, certificate_serial TEXT, certificate_name TEXT);
+    status INTEGER NOT NULL, user_id TEXT, certificate_serial TEXT, certificate_name TEXT, enabled INTEGER,
+    effect INTEGER NOT NULL, faults TEXT NOT NULL);
 """
 
 
@@ -36,7 +37,7 @@ class ServiceUser:
 
     Args:
         role: what it is there for: ordinary, second, no_permission, expired, disabled, ends_soon, other_account,
-            populated.
+            populated, added.
         end_date: the last moment its key and its certificates work; None for no end.
         may_manage: whether it may request, list, enable and disable client authentication certificates.
     """
@@ -72,7 +73,15 @@ class Certificate:
 
 @dataclass
 class Entry:
-    """One request in the journal. It never holds a key, a body or a header."""
+    """One request in the journal: what was asked, what was done, what was answered. Never a key, a body or a header.
+
+    Args:
+        status: of the answer; 0 where none was sent.
+        certificate_name: that is asked for, enabled or disabled, or presented over mTLS.
+        enabled: what a PUT asked for.
+        effect: whether a certificate was issued, or a PUT carried out.
+        faults: that were applied to this request; for late_in_list and slow_enable also where their delay is met.
+    """
 
     time: str
     listener: str
@@ -82,10 +91,9 @@ class Entry:
     user_id: str | None = None
     certificate_serial: str | None = None
     certificate_name: str | None = None
-
-
-class DuplicateName(Exception):
-    """The account has a certificate of that name."""
+    enabled: bool | None = None
+    effect: bool = False
+    faults: list[str] = field(default_factory=list)
 
 
 class Store:
@@ -133,13 +141,6 @@ class Store:
 
     # certificates
 
-    def add_certificate(self, certificate: Certificate) -> None:
-        """Raises DuplicateName."""
-        try:
-            self._insert("certificates", [certificate])
-        except sqlite3.IntegrityError:
-            raise DuplicateName from None
-
     def add_certificates(self, certificates: Iterable[Certificate]) -> None:
         self._insert("certificates", certificates)
 
@@ -149,34 +150,44 @@ class Store:
         rows = self._db.execute(f"SELECT * FROM certificates {where} ORDER BY rowid", values)  # noqa: S608 - fixed text
         return [_certificate(row) for row in rows]
 
+    def has_name(self, account_id: str, name: str) -> bool:
+        """Whether the account has a certificate of that name."""
+        found = self._db.execute("SELECT 1 FROM certificates WHERE account_id = ? AND name = ?", (account_id, name))
+        return found.fetchone() is not None
+
+    def certificate(self, id: str) -> Certificate | None:
+        row = self._db.execute("SELECT * FROM certificates WHERE id = ?", (id,)).fetchone()
+        return _certificate(row) if row else None
+
     def certificate_by_serial(self, serial_number: str) -> Certificate | None:
         row = self._db.execute("SELECT * FROM certificates WHERE serial_number = ?", (serial_number,)).fetchone()
         return _certificate(row) if row else None
 
-    def enable_certificate(self, id: str, account_id: str, *, enabled: bool) -> Certificate | None:
-        """The certificate as it is now, or None if the account has none of that id."""
-        row = self._db.execute(
-            "UPDATE certificates SET enabled = ? WHERE id = ? AND account_id = ? RETURNING *", (enabled, id, account_id)
-        ).fetchone()
-        return _certificate(row) if row else None
+    def enable_certificate(self, id: str, *, enabled: bool) -> Certificate:
+        """The certificate as it is now."""
+        row = self._db.execute("UPDATE certificates SET enabled = ? WHERE id = ? RETURNING *", (enabled, id)).fetchone()
+        return _certificate(row)
 
     # journal
 
     def add_request(self, entry: Entry) -> None:
-        self._insert("requests", [entry], columns=[field.name for field in fields(Entry)])
+        row = {**asdict(entry), "faults": " ".join(entry.faults)}
+        self._db.execute(
+            f"INSERT INTO journal ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",  # noqa: S608 - names are ours
+            tuple(row.values()),
+        )
 
     def requests(self) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._db.execute("SELECT * FROM requests ORDER BY number")]
+        return [_request(row) for row in self._db.execute("SELECT * FROM journal ORDER BY number")]
 
-    def _insert(self, table: str, records: Iterable[Any], columns: list[str] | None = None) -> None:
+    def _insert(self, table: str, records: Iterable[Any]) -> None:
         rows = [astuple(record) for record in records]
         if not rows:
             return
-        into = f"({', '.join(columns)})" if columns else ""
         marks = ", ".join("?" * len(rows[0]))
         self._db.execute("BEGIN")
         try:
-            self._db.executemany(f"INSERT INTO {table} {into} VALUES ({marks})", rows)  # noqa: S608 - names are ours
+            self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - names are ours
         except sqlite3.Error:
             self._db.execute("ROLLBACK")
             raise
@@ -227,3 +238,8 @@ def _user_or_none(row: sqlite3.Row | None) -> ServiceUser | None:
 
 def _certificate(row: sqlite3.Row) -> Certificate:
     return Certificate(**{**dict(row), "enabled": bool(row["enabled"])})
+
+
+def _request(row: sqlite3.Row) -> dict[str, Any]:
+    enabled = None if row["enabled"] is None else bool(row["enabled"])
+    return {**dict(row), "enabled": enabled, "effect": bool(row["effect"]), "faults": row["faults"].split()}
