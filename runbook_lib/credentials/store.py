@@ -178,7 +178,8 @@ class Credential:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise oserror(error, path) from None
-        with os.fdopen(descriptor, "r+") as stream:
+        # unbuffered: closing a buffered stream on a full disk fails once more, past the answer below
+        with os.fdopen(descriptor, "r+b", buffering=0) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -187,8 +188,7 @@ class Credential:
             holder = json.dumps({"pid": os.getpid(), "since": iso(SystemClock().now())})
             try:
                 stream.truncate()
-                stream.write(holder)
-                stream.flush()
+                stream.write(holder.encode())
             except OSError as error:
                 raise oserror(error, path) from None
             yield
@@ -274,7 +274,7 @@ def _short(name: str) -> str:
     return repr(name) if len(name) <= 140 else f"{name[:40]!r}… ({len(name)} characters)"
 
 
-def _holder(text: str) -> str:
+def _holder(text: bytes) -> str:
     try:
         found = json.loads(text)
         return f" by process {int(found['pid'])} since {found['since']}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -303,6 +304,16 @@ def test_a_full_disk_is_told_and_what_was_there_is_untouched(small_disk):
     assert (staging / "meta.json").read_bytes() == b"before"
     credential.write(staging / "meta.json", b"after")
     assert (staging / "meta.json").read_bytes() == b"after"
+
+
+def test_a_disk_that_was_full_before_is_told_by_the_lock(small_disk):
+    credential = Store(small_disk / "certs").credential("sandbox", "a")
+    with contextlib.suppress(OSError), (small_disk / "fill").open("wb") as stream:
+        stream.write(bytes(200_000))
+    assert reason(lambda: credential.lock().__enter__()) is Reason.DISK_FULL
+    (small_disk / "fill").unlink()
+    with credential.lock():
+        pass
 
 
 def test_a_store_of_somebody_else_is_told(store, credential, tmp_path):
