@@ -77,6 +77,11 @@ class Reason(StrEnum):
     BUSY = "busy"
     JOURNAL_DAMAGED = "journal_damaged"
     CLOCK_WRONG = "clock_wrong"
+    CLOCK_WENT_BACK = "clock_went_back"
+    # a rotation
+    HOOK_FAILED = "hook_failed"
+    ROTATION_POINTLESS = "rotation_pointless"
+    STATE_CONTRADICTION = "state_contradiction"
     # the run
     SECRET_IN_ARTEFACT = "secret_in_artefact"
     CELL_TIMEOUT = "cell_timeout"
@@ -86,6 +91,7 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     NOTEBOOK_STOPPED_EARLY = "notebook_stopped_early"
     NOTEBOOK_ERROR = "notebook_error"
+    NOT_PROVEN = "not_proven"
     ARCHIVE_FAILED = "archive_failed"
 
 
@@ -454,6 +460,35 @@ CATALOGUE: dict[Reason, Explanation] = {
         "00_start_here",
         Exit.CHECK_FAILED,
     ),
+    Reason.CLOCK_WENT_BACK: Explanation(
+        "The clock went back",
+        "The journal holds an entry later than now. Waiting times would be wrong, so nothing was done.",
+        "Synchronise the clock; if the journal was written under a wrong clock, wait until its last entry is past.",
+        "00_start_here",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.HOOK_FAILED: Explanation(
+        "The deploy hook failed",
+        "The new certificate is in place, and whether programs use it is unknown. The old one stays enabled.",
+        "Correct the hook and run 05 again: it is called again. To go back, choose the action “roll back”.",
+        "05_rotate",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.ROTATION_POINTLESS: Explanation(
+        "A new certificate would not last longer",
+        "No certificate outlives its service user, so a rotation would change nothing. Nothing was done.",
+        "Have an account administrator extend the service user's end date, then run 05 again.",
+        "05_rotate",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.STATE_CONTRADICTION: Explanation(
+        "What is there is not what the journal says",
+        "Somebody else changed it, or the store was put back from an older backup. Nothing is guessed, and nothing was "
+        "changed.",
+        "Look with notebook 04, set right what is named above, and run 05 again; or choose the action “roll back”.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
     Reason.SECRET_IN_ARTEFACT: Explanation(
         "A secret was found in what would have been archived",
         "The file that held it was withheld and the run counts as failed. The secret has not been archived.",
@@ -510,6 +545,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Read the failed cell in run.ipynb; report it if the notebook is ours and unchanged.",
         "07_troubleshoot",
         Exit.UNEXPECTED,
+    ),
+    Reason.NOT_PROVEN: Explanation(
+        "A step did not find what it should, or could not look",
+        "The run reached its end and its report is whole, but it does not show what it was run to show.",
+        "Read the step named above in report.html; `runbook doctor` looks at the connection and the secrets.",
+        "07_troubleshoot",
+        Exit.CHECK_FAILED,
     ),
     Reason.ARCHIVE_FAILED: Explanation(
         "The run could not be archived",

@@ -153,6 +153,8 @@ class FinishRecord(_Frozen):
     steps: tuple[tuple[str, str, Verdict], ...]  # slug, title, verdict
     needs_action: int = 0
     next: tuple[str, ...] = ()
+    progress: Literal["", "nothing due", "progressed", "waiting", "finished"] = ""
+    """How far a procedure that takes many runs has come in this one."""
 
 
 Record = Annotated[ParametersRecord | StepRecord | FinishRecord, Field(discriminator="record")]

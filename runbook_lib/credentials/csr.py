@@ -47,6 +47,23 @@ class Subject(BaseModel):
     locality: Annotated[str, _attribute(128), AfterValidator(_printable)] = ""
     state: Annotated[str, _attribute(128), AfterValidator(_printable)] = ""
 
+    @classmethod
+    def of(cls, name: x509.Name) -> Subject:
+        """The subject of an existing certificate, for its successor. Raises pydantic.ValidationError."""
+
+        def first(oid: x509.ObjectIdentifier) -> str:
+            found = name.get_attributes_for_oid(oid)
+            return str(found[0].value) if found else ""
+
+        return cls(
+            common_name=first(NameOID.COMMON_NAME),
+            organization=first(NameOID.ORGANIZATION_NAME),
+            country=first(NameOID.COUNTRY_NAME),
+            organizational_unit=first(NameOID.ORGANIZATIONAL_UNIT_NAME),
+            locality=first(NameOID.LOCALITY_NAME),
+            state=first(NameOID.STATE_OR_PROVINCE_NAME),
+        )
+
     def name(self) -> x509.Name:
         """The X.501 name, from the country down to the common name."""
         values = (

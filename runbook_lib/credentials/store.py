@@ -90,8 +90,10 @@ class Credential:
         return Generation(self.folder / target)
 
     def next_number(self) -> int:
-        """The number of the generation after the last committed one; a staging folder of that number is resumed."""
-        return max((generation.number for generation in self.generations()), default=0) + 1
+        """The number after the last generation committed or retired; a staging folder of that number is resumed."""
+        names = (path.name.removeprefix(".retired-") for path in _folders(self.folder))
+        numbers = [int(name) for name in names if _NUMBER.fullmatch(name)]
+        return max(numbers, default=0) + 1
 
     def staging(self, number: int) -> Path:
         """The folder in which generation `number` is made, private and there when this returns.
@@ -164,6 +166,34 @@ class Credential:
             sync_folder(self.folder)
         except OSError as error:
             raise oserror(error, self.folder / "current") from None
+
+    def is_retired(self, number: int) -> bool:
+        """Whether a generation's key has been destroyed, or that was begun."""
+        return (self.folder / f".retired-{number:04d}").is_dir()
+
+    def retire(self, generation: Generation) -> None:
+        """Destroy a generation's key for good: its folder becomes `.retired-NNNN`, and its P12 is deleted.
+
+        Certificate and meta.json stay, so that the past can be told. Calling it again finishes what was interrupted.
+
+        Raises:
+            RunbookError: CERTIFICATE_IN_USE where `current` points to it; STORE_NOT_WRITABLE.
+        """
+        current = self.current()
+        if current is not None and current.number == generation.number:
+            raise RunbookError(
+                Reason.CERTIFICATE_IN_USE, f"{self.folder / 'current'} points to {generation.folder.name}."
+            )
+        retired = self.folder / f".retired-{generation.number:04d}"
+        try:
+            if generation.folder.exists():
+                generation.folder.rename(retired)
+                sync_folder(self.folder)
+            retired.chmod(0o700)
+            (retired / IDENTITY).unlink(missing_ok=True)
+            sync_folder(retired)
+        except OSError as error:
+            raise oserror(error, retired) from None
 
     @contextmanager
     def lock(self) -> Iterator[None]:

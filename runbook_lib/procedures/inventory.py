@@ -7,7 +7,7 @@ disabled certificates are rows.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -17,10 +17,11 @@ from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.credentials.store import Credential, Generation, read_public
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.journal import Journal, State
+from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.procedures.proof import find
+from runbook_lib.procedures.rotation import Rotation, command, part_of, replay
 from runbook_lib.result import Bar, Result, Table, Timeline, Verdict
 
 
@@ -40,8 +41,8 @@ class Health(StrEnum):
 
 
 COLUMNS = (
-    *("name", "state", "days left", "ends", "effective end", "enabled"),
-    *("in the store", "owner", "serial", "id", "why"),
+    *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
+    *("in the store", "rotation", "owner", "serial", "id"),
 )
 """Of inventory.csv. Scripts read them: add at the end, rename none."""
 
@@ -53,6 +54,7 @@ class Local:
     generation: Generation
     name: str
     is_current: bool
+    rotation: str
     seen: CertificateFacts | None = None
     problem: RunbookError | None = None
 
@@ -87,7 +89,7 @@ class Inventory(Procedure[InventoryParameters]):
     _user: User | None
     _listed: list[ClientAuthCertificate] | None
     _local: list[Local]
-    _unfinished: list[str]
+    _unfinished: list[tuple[str, str, str]]
     _rows: list[Row]
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
@@ -125,18 +127,21 @@ class Inventory(Procedure[InventoryParameters]):
         except RunbookError as error:
             return None, None, f"{error.reason.value}: {error.what}"
 
-    def _read_store(self) -> tuple[list[Local], list[str]]:
+    def _read_store(self) -> tuple[list[Local], list[tuple[str, str, str]]]:
+        """What the store holds, and what was begun there: name, why it is not finished, what next."""
         found: list[Local] = []
-        unfinished: list[str] = []
+        unfinished: list[tuple[str, str, str]] = []
         for credential in self.store.credentials(self.environment.name):
-            found += [_read(one, credential, current=_current(credential)) for one in credential.generations()]
+            rotation = None
             try:
-                last = Journal(credential.journal_path, self.clock).last()
+                entries = Journal(credential.journal_path, self.clock).entries()
             except RunbookError as error:
-                unfinished.append(f"{credential.name}: {error.what}")
-                continue
-            if last is not None and last.state not in (State.CURRENT, State.ABANDONED):
-                unfinished.append(f"{credential.name}: an issuance has stopped at “{last.state}” on {iso(last.at)}")
+                unfinished.append((credential.name, error.what, "04_inventory"))
+            else:
+                rotation = replay(entries)
+                unfinished += _unfinished_of(credential, entries, rotation)
+            for one in credential.generations():
+                found.append(_read(one, credential, current=_current(credential), rotation=rotation))
         return found, unfinished
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
@@ -260,15 +265,16 @@ class Inventory(Procedure[InventoryParameters]):
                 (
                     row.name,
                     row.health.value,
+                    row.why,
                     str((row.effective_end - now).days) if row.effective_end else "",
                     iso(row.end) if row.end else "",
                     iso(row.effective_end) if row.effective_end else "",
                     ("yes" if row.listed.enabled else "no") if row.listed else "unknown",
                     row.local.where if row.local else "no",
+                    row.local.rotation if row.local else "",
                     row.owner,
                     _serial(row),
                     (row.listed.id or "") if row.listed else "",
-                    row.why,
                 )
                 for row in rows
             ),
@@ -279,9 +285,7 @@ class Inventory(Procedure[InventoryParameters]):
     @check("What to do, and with which notebook")
     def what_to_do(self) -> Result:
         todo = [(row.name, row.health.value, row.why, row.action) for row in self._rows if row.action]
-        todo += [
-            (line.partition(":")[0], "unfinished", line.partition(": ")[2], "01_issue") for line in self._unfinished
-        ]
+        todo += [(name, "unfinished", why, what) for name, why, what in self._unfinished]
         if not todo:
             return Result(verdict=Verdict.OK, headline="Nothing needs anybody.")
         return Result(
@@ -292,12 +296,28 @@ class Inventory(Procedure[InventoryParameters]):
         )
 
 
-def _read(generation: Generation, credential: Credential, *, current: Generation | None) -> Local:
+def _read(
+    generation: Generation, credential: Credential, *, current: Generation | None, rotation: Rotation | None
+) -> Local:
+    local = Local(generation, credential.name, generation == current, part_of(rotation, generation.number))
     try:
         seen, _ = read_public(generation)
     except RunbookError as error:
-        return Local(generation, credential.name, generation == current, problem=error)
-    return Local(generation, credential.name, generation == current, seen)
+        return replace(local, problem=error)
+    return replace(local, seen=seen)
+
+
+def _unfinished_of(
+    credential: Credential, entries: list[Entry], rotation: Rotation | None
+) -> list[tuple[str, str, str]]:
+    if rotation is not None and not rotation.finished:
+        since = f"a rotation stands at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
+        problem = f"; the hook {rotation.hook_problem}" if rotation.hook_problem else ""
+        return [(credential.name, since + problem, command(credential.name))]
+    last = next((one for one in reversed(entries) if one.state in ISSUANCE), None)
+    if last is not None and last.state not in (State.CURRENT, State.ABANDONED):
+        return [(credential.name, f"an issuance has stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
+    return []
 
 
 def _current(credential: Credential) -> Generation | None:
@@ -337,7 +357,9 @@ def _action(health: Health, local: Local | None, *, mine: bool) -> str:
     """The notebook for a row that needs somebody; empty for one that needs nobody."""
     match health:
         case Health.DUE | Health.URGENT:
-            return "01_issue (under a new name), then 03_access for the old one" if mine else "tell its owner"
+            if not mine:
+                return "tell its owner"
+            return command(local.name) if local is not None and local.is_current else "05_rotate, or 03_access"
         case Health.EXPIRED:
             return "01_issue (under a new name)" if local is not None and local.is_current else ""
         case Health.DISABLED:

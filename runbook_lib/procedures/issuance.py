@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,24 +20,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials import keys, pkcs12
 from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
-from runbook_lib.credentials.csr import Subject, build_csr
+from runbook_lib.credentials.csr import build_csr
 from runbook_lib.credentials.csr import pem as csr_pem
-from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.lint import Finding, lint
-from runbook_lib.credentials.pkcs12 import Profile
 from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Generation, Meta
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.failures import TryLater
-from runbook_lib.digicert.models import (
-    MAX_LIFETIME_DAYS,
-    NAME_MAX_LENGTH,
-    CertificateRequest,
-    ClientAuthCertificate,
-    User,
-)
+from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.journal import Entry, Journal, State
+from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State, has_reached
 from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.procedures.wanted import Wanted, certificate_name, latest_end
 
 CSR, RESPONSE = "request.csr", "response.json"
 
@@ -59,22 +51,6 @@ _NOTHING_ISSUED = frozenset(
         Reason.TLS_NOT_TRUSTED,
     }
 )
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to ask for. `end_date` is as the user gave it; empty asks for the latest that is allowed."""
-
-    name: str
-    subject: Subject
-    key_kind: KeyKind
-    profile: Profile
-    end_date: str = ""
-
-
-def certificate_name(name: str, number: int) -> str:
-    """The name on the server of a credential's generation: names are unique there, and cannot be used twice."""
-    return name if number == 1 else f"{name[: NAME_MAX_LENGTH - 5].rstrip()} {number:04d}"
 
 
 class Issuance:
@@ -396,60 +372,6 @@ class Issuance:
         self.credential.write(staging / META, meta.to_json())
         pkcs12.open_p12((staging / IDENTITY).read_bytes(), password)  # before `commit` drops the sealed key
 
-    # --- dates ----------------------------------------------------------------------------------------------------
-
     def end_date(self, user: User | None = None) -> datetime:
-        """The end date to ask for: what was given, else the latest that is allowed.
-
-        Raises:
-            RunbookError: BAD_PARAMETER where what was given is past, or later than allowed.
-        """
-        now = self._procedure.clock.now()
-        limits = {f"{MAX_LIFETIME_DAYS} days from now": now + timedelta(days=MAX_LIFETIME_DAYS)} | ends_of(user)
-        given = self._wanted.end_date
-        if not given:
-            # today + 397 at the last second would be over the limit: the days count from the moment of creation
-            latest = (now + timedelta(days=MAX_LIFETIME_DAYS - 1)).replace(hour=23, minute=59, second=59, microsecond=0)
-            return min(latest, *limits.values())
-        end = parse_utc(given)
-        if end <= now:
-            raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is past.")
-        for what, limit in limits.items():
-            if end > limit:
-                raise RunbookError(
-                    Reason.BAD_PARAMETER, f"expiration_date: {given} is later than {what} ({iso(limit)})."
-                )
-        return end
-
-
-def ends_of(user: User | None) -> dict[str, datetime]:
-    """When a service user itself ends, by what ends it: no certificate of it works longer."""
-    limits: dict[str, datetime] = {}
-    if user is not None:
-        if user.end_date is not None:
-            limits["the service user's own end date"] = user.end_date
-        ends = [one.service_period.to for one in user.accounts if one.service_period and one.service_period.to]
-        if len(ends) == 1:
-            limits["the end of the account's service period"] = parse_utc(f"{ends[0].isoformat()}T23:59:59Z")
-    return limits
-
-
-ISSUANCE = (
-    State.PLANNED,
-    State.KEY_SEALED,
-    State.POSTED,
-    State.AMBIGUOUS,
-    State.RECONCILED,
-    State.RECEIVED,
-    State.LINTED,
-    State.BUNDLED,
-    State.VERIFIED,
-    State.CURRENT,
-    State.ABANDONED,
-)
-"""The states of an issuance, in order. A request in doubt comes before one whose answer was received."""
-
-
-def has_reached(entry: Entry, state: State) -> bool:
-    """Whether an issuance has come as far as `state`."""
-    return ISSUANCE.index(entry.state) >= ISSUANCE.index(state)
+        """The end date to ask for. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
+        return latest_end(self._wanted.end_date, self._procedure.clock.now(), user)

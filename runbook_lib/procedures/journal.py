@@ -1,4 +1,4 @@
-"""The issuance journal of one credential: what is about to happen is written down, and on disk, before it happens.
+"""The journal of one credential: what is about to happen is written down, and on disk, before it happens.
 
 `planned → key_sealed → posted → received | ambiguous → reconciled → linted → bundled → verified → current`. Running
 again reads it and goes on from the last line. Each line holds the digest of the one before, so an edited one shows.
@@ -21,7 +21,7 @@ from runbook_lib.errors import Reason, RunbookError
 
 
 class State(StrEnum):
-    """Where an issuance stands."""
+    """Where an issuance, or a rotation, stands."""
 
     PLANNED = "planned"
     KEY_SEALED = "key_sealed"
@@ -34,6 +34,16 @@ class State(StrEnum):
     VERIFIED = "verified"
     CURRENT = "current"
     ABANDONED = "abandoned"
+    # a rotation; what it issues is told by the states above
+    ROTATION_BEGUN = "rotation_begun"
+    HOOK_FAILED = "hook_failed"
+    HOOKED = "hooked"
+    IN_SERVICE = "in_service"
+    OLD_DISABLED = "old_disabled"
+    OLD_REFUSED = "old_refused"
+    RETIRED = "retired"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
 
 
 class Entry(BaseModel):
@@ -128,6 +138,27 @@ class Journal:
 
     def _damaged(self, line: int, how: str) -> RunbookError:
         return RunbookError(Reason.JOURNAL_DAMAGED, f"{self._path}, line {line}: {how}.")
+
+
+ISSUANCE = (
+    State.PLANNED,
+    State.KEY_SEALED,
+    State.POSTED,
+    State.AMBIGUOUS,
+    State.RECONCILED,
+    State.RECEIVED,
+    State.LINTED,
+    State.BUNDLED,
+    State.VERIFIED,
+    State.CURRENT,
+    State.ABANDONED,
+)
+"""The states of an issuance, in order. A request in doubt comes before one whose answer was received."""
+
+
+def has_reached(entry: Entry, state: State) -> bool:
+    """Whether an issuance has come as far as `state`."""
+    return ISSUANCE.index(entry.state) >= ISSUANCE.index(state)
 
 
 def _digest(line: str) -> str:

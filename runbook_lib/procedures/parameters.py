@@ -180,6 +180,37 @@ class AccessParameters(ChangeParameters):
     )
 
 
+class RotateParameters(ChangeParameters):
+    """05_rotate."""
+
+    action: Literal["advance", "roll back"] = Field(
+        "advance", title="Action", description="take the steps that are due; or go back to the old certificate"
+    )
+    rotate_now: bool = Field(
+        False, title="Rotate now", description="begin although it is not due, or after a roll-back"
+    )
+    rotate_before_days: int = Field(
+        60, ge=1, le=397, title="Begin", description="days before the effective end; at most a third of the lifetime"
+    )
+    overlap_days: int = Field(
+        1,
+        ge=0,
+        le=60,
+        title="Overlap",
+        description="days both certificates stay enabled after the new one is in service",
+    )
+    grace_days: int = Field(
+        7, ge=0, le=90, title="Grace", description="days the old files are kept after the old one is refused"
+    )
+    hook: str = Field(
+        "", title="Deploy hook", description="a command run after the switch; RUNBOOK_P12 names the new P12"
+    )
+    hook_seconds: int = Field(120, ge=1, le=3600, title="Hook's time", description="seconds it may take")
+    expiration_date: Moment = Field(
+        "", title="End date", description="of the new certificate; empty: as late as allowed"
+    )
+
+
 class InventoryParameters(Parameters):
     """04_inventory. The two limits are also capped by a certificate's lifetime: a third of it, and a ninth."""
 
@@ -203,6 +234,7 @@ MODELS: tuple[type[Parameters], ...] = (
     VerifyParameters,
     AccessParameters,
     InventoryParameters,
+    RotateParameters,
     TroubleshootParameters,
 )
 

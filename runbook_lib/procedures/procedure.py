@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from runbook_lib.clock import Clock
 from runbook_lib.credentials.store import Credential, Store
@@ -78,6 +78,8 @@ class Procedure(Generic[P]):
 
     pause: Callable[[float], None] = staticmethod(time.sleep)
     """Waits so many seconds. Tests need not."""
+
+    progress: Literal["", "nothing due", "progressed", "waiting", "finished"] = ""
 
     slug: ClassVar[str]
     notebook: ClassVar[str]
@@ -216,6 +218,7 @@ class Procedure(Generic[P]):
             verdict=self._overall({slug: verdict for slug, _, verdict in steps}),
             steps=steps,
             needs_action=sum(result.needs_action for result in results),
+            progress=self.progress,
             next=tuple(dict.fromkeys(line for result in results for line in result.next)),
         )
 

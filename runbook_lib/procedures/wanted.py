@@ -1,0 +1,61 @@
+"""What to ask for: name, subject, key, and an end date that is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from runbook_lib.clock import iso, parse_utc
+from runbook_lib.credentials.csr import Subject
+from runbook_lib.credentials.keys import KeyKind
+from runbook_lib.credentials.pkcs12 import Profile
+from runbook_lib.digicert.models import MAX_LIFETIME_DAYS, NAME_MAX_LENGTH, User
+from runbook_lib.errors import Reason, RunbookError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to ask for. `end_date` is as the user gave it; empty asks for the latest that is allowed."""
+
+    name: str
+    subject: Subject
+    key_kind: KeyKind
+    profile: Profile
+    end_date: str = ""
+
+
+def certificate_name(name: str, number: int) -> str:
+    """The name on the server of a credential's generation: names are unique there, and cannot be used twice."""
+    return name if number == 1 else f"{name[: NAME_MAX_LENGTH - 5].rstrip()} {number:04d}"
+
+
+def latest_end(given: str, now: datetime, user: User | None = None) -> datetime:
+    """The end date to ask for: what was given (empty for nothing), else the latest that is allowed.
+
+    Raises:
+        RunbookError: BAD_PARAMETER where what was given is past, or later than allowed.
+    """
+    limits = {f"{MAX_LIFETIME_DAYS} days from now": now + timedelta(days=MAX_LIFETIME_DAYS)} | ends_of(user)
+    if not given:
+        # today + 397 at the last second would be over the limit: the days count from the moment of creation
+        latest = (now + timedelta(days=MAX_LIFETIME_DAYS - 1)).replace(hour=23, minute=59, second=59, microsecond=0)
+        return min(latest, *limits.values())
+    end = parse_utc(given)
+    if end <= now:
+        raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is past.")
+    for what, limit in limits.items():
+        if end > limit:
+            raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is later than {what} ({iso(limit)}).")
+    return end
+
+
+def ends_of(user: User | None) -> dict[str, datetime]:
+    """When a service user itself ends, by what ends it: no certificate of it works longer."""
+    limits: dict[str, datetime] = {}
+    if user is not None:
+        if user.end_date is not None:
+            limits["the service user's own end date"] = user.end_date
+        ends = [one.service_period.to for one in user.accounts if one.service_period and one.service_period.to]
+        if len(ends) == 1:
+            limits["the end of the account's service period"] = parse_utc(f"{ends[0].isoformat()}T23:59:59Z")
+    return limits
