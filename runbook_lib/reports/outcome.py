@@ -130,10 +130,8 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
             status, error = Status.FAILED, _error(Reason.NOTEBOOK_STOPPED_EARLY, "The last cell never gave its word.")
             exit_code = Exit.UNEXPECTED
         elif finish.verdict in (Verdict.FAILED, Verdict.UNCHECKED):
-            status, exit_code = Status.FAILED, Exit.CHECK_FAILED
-            error = _recorded_error(records)
-            if error:
-                exit_code = Exit(error["exit"])
+            status, error = Status.FAILED, _recorded_error(records) or _not_proven(records)
+            exit_code = Exit(error["exit"])
     elif status is Status.DONE and CellState.NEVER_RAN in cells:
         status, exit_code = Status.FAILED, Exit.UNEXPECTED
         error = _error(Reason.NOTEBOOK_STOPPED_EARLY, f"{cells.count(CellState.NEVER_RAN)} cells never ran.")
@@ -197,6 +195,18 @@ def _error(reason: Reason, what: str) -> dict[str, Any]:
 def _recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
     """The first error that a step, or the reading of the parameters, recorded."""
     return next((r.error for r in records if not isinstance(r, FinishRecord) and r.error), None)
+
+
+def _not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
+    """The error of a run whose steps raised none, and whose verdict is bad all the same."""
+    bad = [
+        (one.title, one.result)
+        for one in records
+        if isinstance(one, StepRecord) and one.result and one.verdict in (Verdict.FAILED, Verdict.UNCHECKED)
+    ]
+    what = " ".join(f"“{title}”: {result.headline}" for title, result in bad[:2]) or "The notebook's verdict says so."
+    remedy = next((result.next[0] for _, result in bad if result.next), None)
+    return RunbookError(Reason.NOT_PROVEN, what, remedy=remedy).as_dict()
 
 
 def _cell_error(number: int, output: NotebookNode) -> dict[str, Any]:

@@ -97,9 +97,16 @@ def test_an_error_that_a_step_recorded_decides_the_exit_code(run: Run) -> None:
 
 
 def test_a_failed_verdict_fails_a_run_that_reached_its_end(run: Run) -> None:
-    outcome = run(RECORDS, 'step("look", Result(verdict=Verdict.UNCHECKED, headline="?"))', "finish(Verdict.UNCHECKED)")
+    outcome = run(
+        RECORDS,
+        'step("look", Result(verdict=Verdict.UNCHECKED, headline="Nobody answered.", next=("Ask again.",)))',
+        "finish(Verdict.UNCHECKED)",
+    )
     assert (outcome.status, outcome.exit, outcome.verdict) == (Status.FAILED, Exit.CHECK_FAILED, Verdict.UNCHECKED)
     assert "unchecked" in reading.page(outcome.bag)
+    assert outcome.error is not None
+    assert (outcome.error["reason"], outcome.error["remedy"]) == (Reason.NOT_PROVEN, "Ask again.")
+    _tells(outcome, "“Look”: Nobody answered.")
 
 
 def test_our_error_outside_a_step_keeps_its_reason(run: Run) -> None:
