@@ -17,6 +17,9 @@ class Exit(IntEnum):
     DONE = 0
     UNEXPECTED = 1
     USAGE = 2
+    NOTHING_DUE = 10  # the next three only with --exit-detail
+    PROGRESSED = 11
+    WAITING = 12
     DUE = 20
     CHECK_FAILED = 30
     OUTCOME_UNKNOWN = 40

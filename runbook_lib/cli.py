@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -36,6 +37,9 @@ NOTEBOOKS = {
     "troubleshoot": "07_troubleshoot",
 }
 """Short names of our own notebooks."""
+
+PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
+"""What --exit-detail makes of a rotation's progress; "finished" is 0."""
 
 MARK = {Verdict.OK: "✓", Verdict.NOTHING_TO_DO: "✓", Verdict.PLANNED: "·", Verdict.ATTENTION: "!"}
 
@@ -137,12 +141,23 @@ def run(
     cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds for one cell.")] = 600,
     deadline: Annotated[int, typer.Option(min=1, help="Seconds for the whole run.")] = 3600,
     fail_on: Annotated[str, typer.Option(help="due: exit 20 where a certificate needs action.")] = "",
+    exit_detail: Annotated[
+        bool, typer.Option("--exit-detail", help="rotate: 10 nothing was due, 11 progressed, 12 waiting; else 0.")
+    ] = False,
 ) -> None:
     """Run one notebook headlessly and archive it. The last line on stdout is the path of the run's bag."""
     if fail_on not in ("", "due"):
         raise RunbookError(Reason.BAD_PARAMETER, f"--fail-on: {fail_on!r} is not known; `due` is.")
     given = read_parameters(files or [], parameters or [])
-    code = run_one(notebook, given, archive=archive, cell_timeout=cell_timeout, deadline=deadline, fail_on=fail_on)
+    code = run_one(
+        notebook,
+        given,
+        archive=archive,
+        cell_timeout=cell_timeout,
+        deadline=deadline,
+        fail_on=fail_on,
+        exit_detail=exit_detail,
+    )
     raise typer.Exit(int(code))
 
 
@@ -154,6 +169,7 @@ def run_one(
     cell_timeout: int = 600,
     deadline: int = 3600,
     fail_on: str = "",
+    exit_detail: bool = False,
     environ: dict[str, str] | None = None,
 ) -> Exit:
     """Run a notebook, say how it ended, and print the bag's path last."""
@@ -178,7 +194,9 @@ def run_one(
     code = outcome.exit
     if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
         code = Exit.DUE
-    said = f"{job}: {outcome.status.value}"
+    if code is Exit.DONE and exit_detail:
+        code = PROGRESS.get(outcome.progress, code)
+    said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
     if outcome.needs_action:
         said += f", {outcome.needs_action} need action"
     err.print(said)
@@ -333,9 +351,12 @@ def lab(
 ) -> None:
     """JupyterLab on the notebooks, with a sandbox beside it that ends with it."""
     notebooks = Path(__file__).parent.parent / "notebooks"
+    command = [sys.executable, "-m", "jupyterlab", str(notebooks / "00_start_here.ipynb")]
+    command += [] if browser else ["--no-browser"]
+    command += ["--allow-root"] if os.geteuid() == 0 else []  # as in a container; JupyterLab refuses else
     with _sandbox(state.absolute()) as environ:
-        command = [sys.executable, "-m", "jupyterlab", str(notebooks / "00_start_here.ipynb")]
-        subprocess.run(command if browser else [*command, "--no-browser"], env=environ, check=False)
+        code = subprocess.run(command, env=environ, check=False).returncode
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class RunOutcome:
         error: `RunbookError.as_dict()`, None when done.
         verdict: the notebook's own; None for a notebook that ended well and states none.
         needs_action: how many certificates need somebody to act.
+        progress: how far a procedure of many runs has come in this one; empty for others.
     """
 
     status: Status
@@ -55,6 +56,7 @@ class RunOutcome:
     error: dict[str, Any] | None
     verdict: Verdict | None
     needs_action: int
+    progress: str
 
 
 class CellState(StrEnum):

@@ -103,6 +103,7 @@ def run_notebook(
             verdict=judgement.verdict,
             exit=judgement.exit,
             needs_action=judgement.needs_action,
+            progress=judgement.finish.progress if judgement.finish else "",
             error=judgement.error,
             started=started,
             finished=clock.now(),
@@ -123,7 +124,7 @@ def run_notebook(
         record, files = artefacts.make(nb, record, judgement.steps, log, scanner)
         place = bag.put(archive, folder, job=job, run=run, at=started, files=files)
     return RunOutcome(
-        record.status, Exit(record.exit), place, record.error, record.verdict, needs_action=record.needs_action
+        record.status, Exit(record.exit), place, record.error, record.verdict, record.needs_action, record.progress
     )
 
 

@@ -140,6 +140,7 @@ class RunRecord(_Frozen):
     verdict: Verdict | None
     exit: int
     needs_action: int
+    progress: str
     error: dict[str, Any] | None
     started: datetime
     finished: datetime
