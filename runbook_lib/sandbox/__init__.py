@@ -4,6 +4,8 @@
     ...
     stop(Path("state"))
 
+Requests go wrong by rule where that is wanted: see `faults`, and parameters/faults for three stories to practise with.
+
 Where DigiCert's behaviour is not public, the sandbox had to choose: duplicate names and wrong input answer 400, an
 unknown certificate id 404. A client certificate of a foreign CA, or one whose extended key usage names something else
 than clientAuth, is refused by OpenSSL with a TLS alert and never reaches HTTP; every other refusal is a 403.

@@ -1,6 +1,7 @@
 """The admin listener: plain HTTP on loopback, JSON, a bearer token. It looks behind the API and sets the clock.
 
-GET /health · GET and POST /users · GET /certificates · GET /requests · GET and PUT /clock · GET, PUT and DELETE /faults
+GET /health · GET and POST /users · GET /certificates[?account_id=…] · GET /requests[?after=NUMBER] ·
+GET and PUT /clock · GET, PUT and DELETE /faults
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ def admin_application(
         return web.json_response(asdict(add_ordinary(store, clock.now())), status=201)
 
     async def certificates(request: web.Request) -> web.Response:
-        return web.json_response([asdict(certificate) for certificate in store.certificates()])
+        account = request.query.get("account_id")
+        return web.json_response([asdict(certificate) for certificate in store.certificates(account)])
 
     async def requests(request: web.Request) -> web.Response:
-        return web.json_response(store.requests())
+        after = request.query.get("after", "0")
+        if not (after.isascii() and after.isdigit()):
+            return web.json_response({"error": "`after` is the number of a request."}, status=400)
+        return web.json_response(store.requests(after=int(after[:18])))
 
     async def get_clock(request: web.Request) -> web.Response:
         return web.json_response(clock_json())

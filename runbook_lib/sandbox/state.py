@@ -177,8 +177,10 @@ class Store:
             tuple(row.values()),
         )
 
-    def requests(self) -> list[dict[str, Any]]:
-        return [_request(row) for row in self._db.execute("SELECT * FROM journal ORDER BY number")]
+    def requests(self, *, after: int = 0) -> list[dict[str, Any]]:
+        """The journal in the order the requests ended, from the one that follows number `after`."""
+        rows = self._db.execute("SELECT * FROM journal WHERE number > ? ORDER BY number", (after,))
+        return [_request(row) for row in rows]
 
     def _insert(self, table: str, records: Iterable[Any]) -> None:
         rows = [astuple(record) for record in records]

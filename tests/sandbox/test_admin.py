@@ -65,6 +65,27 @@ def test_the_journal_holds_neither_keys_nor_certificates(caller: Caller, sandbox
         assert secret not in journal
 
 
+def test_the_journal_is_read_on_from_a_number(caller: Caller, sandbox: Sandbox) -> None:
+    caller.api("GET", USER_ME)
+    seen = sandbox.admin("GET", "/requests")[-1]["number"]
+    assert sandbox.admin("GET", f"/requests?after={seen}") == []
+    caller.api("GET", CERTIFICATES)
+    assert [one["path"] for one in sandbox.admin("GET", f"/requests?after={seen}")] == [CERTIFICATES]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        sandbox.admin("GET", "/requests?after=yesterday")
+    assert caught.value.code == 400
+    caught.value.close()
+
+
+def test_the_certificates_of_one_account_are_listed(caller: Caller, sandbox: Sandbox) -> None:
+    other = sandbox.users()["other_account"]
+    theirs = caller.issue(key=other["api_key"]).answer["id"]
+    ours = caller.issue().answer["id"]
+    listed = {one["id"] for one in sandbox.admin("GET", f"/certificates?account_id={other['account_id']}")}
+    assert theirs in listed
+    assert ours not in listed
+
+
 def test_the_server_never_had_the_private_key(caller: Caller, sandbox: Sandbox) -> None:
     identity = caller.issue()
     body = b"".join(key_pem(identity.key).splitlines()[1:-1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import subprocess
+import sys
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runbook_lib.clock import parse_utc
+from runbook_lib.errors import RunbookError
 from runbook_lib.sandbox import start, stop
 from runbook_lib.sandbox.csr import public_key_base64
 from tests.conftest import Sandbox, read_env
@@ -62,14 +65,15 @@ class Operator:
 
     def there(self) -> list[str]:
         """The names of the account's certificates that really exist."""
-        mine = self.user["account_id"]
-        return [one["name"] for one in self.sandbox.admin("GET", "/certificates") if one["account_id"] == mine]
+        mine = self.sandbox.admin("GET", f"/certificates?account_id={self.user['account_id']}")
+        return [one["name"] for one in mine]
 
     def journal(self) -> list[dict[str, Any]]:
-        return [one for one in self.sandbox.admin("GET", "/requests") if one["number"] > self.since]
+        requests: list[dict[str, Any]] = self.sandbox.admin("GET", f"/requests?after={self.since}")
+        return requests
 
     def __enter__(self) -> Operator:
-        self.since = len(self.sandbox.admin("GET", "/requests"))
+        self.since = max((one["number"] for one in self.sandbox.admin("GET", "/requests")), default=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -328,6 +332,18 @@ def test_a_new_certificate_comes_late_into_its_user_s_list(operator: Operator) -
     assert operator.there() == ["old", "new one"]
 
 
+def test_a_colleague_sees_a_late_certificate_at_once(operator: Operator) -> None:
+    users = operator.sandbox.users()
+    operator.faults({"fault": "late_in_list", "lag": 1, "name": "late for me"})
+    operator.caller.issue("late for me", key=users["ordinary"]["api_key"])
+
+    def sees(role: str) -> bool:
+        items = operator.caller.api("GET", CERTIFICATES, key=users[role]["api_key"]).json()
+        return "late for me" in {item["name"] for item in items}
+
+    assert [sees("second"), sees("ordinary"), sees("second"), sees("ordinary")] == [True, False, True, True]
+
+
 def test_a_lost_answer_and_a_late_list_may_come_together(operator: Operator) -> None:
     operator.faults({"fault": "late_in_list", "lag": 1}, {"fault": "drop_after", "method": "POST", "nth": 1})
     with pytest.raises(LOST):
@@ -502,3 +518,54 @@ def test_ending_the_sandbox_does_not_wait_for_a_long_delay(tmp_path: Path) -> No
     assert after.admin("GET", "/requests")[-1]["status"] == 0
     assert after.admin("GET", "/faults") == {"seed": None, "rules": []}, "a plain start has no faults"
     stop(state)
+
+
+def test_a_person_starts_it_with_a_file_of_faults_and_is_told_the_seed(tmp_path: Path) -> None:
+    state, rules = tmp_path / "state", tmp_path / "faults.yaml"
+    rules.write_text("- {fault: html_page, path: '*/user/me', probability: 0.5}")
+
+    def runbook(*words: str) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name("runbook")
+        command = [str(program), "sandbox", *words, "--state", str(state)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    try:
+        first = runbook("start", "--faults", str(rules))
+        assert first.returncode == 0, first.stderr
+        seed = read_env(state / "sandbox.env")["DIGICERT_ONE_FAULT_SEED"]
+        assert f"Faults are on. Their seed is {seed}." in first.stdout
+        again = runbook("start", "--faults", str(rules))
+        assert "runs already" in again.stdout
+        assert f"Their seed is {seed}." in again.stdout
+        rules.write_text("- {fault: drop_before}")
+        changed = runbook("start", "--faults", str(rules))
+        assert (changed.returncode, "another faults" in changed.stderr) == (2, True), "an edited file is another one"
+    finally:
+        stop(state)
+
+
+def test_a_bad_file_of_faults_starts_nothing(tmp_path: Path) -> None:
+    rules = tmp_path / "faults.yaml"
+    rules.write_text("- {fault: drop_before}\n- {fault: drop_after, nth: 0}")
+    with pytest.raises(RunbookError, match=r"faults\.yaml: rule 2 \(drop_after\): nth"):
+        start(tmp_path / "state", faults=rules)
+    with pytest.raises(RunbookError, match="there are none"):
+        start(tmp_path / "state", fault_seed=1)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_start_with_a_given_seed_repeats_the_faults(tmp_path: Path) -> None:
+    state, rules = tmp_path / "state", tmp_path / "faults.yaml"
+    rules.write_text("- {fault: html_page, probability: 0.5}")
+
+    def seen() -> list[int]:
+        sandbox = Sandbox(state, read_env(start(state, faults=rules, fault_seed=4)))
+        caller = caller_of(sandbox, tmp_path)
+        statuses = [caller.api("GET", USER_ME).status_code for _ in range(12)]
+        caller.session.close()
+        stop(state)
+        return statuses
+
+    first = seen()
+    assert set(first) == {200, 502}
+    assert seen() == first
