@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -244,15 +245,12 @@ def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
 
 
 def _typed(text: str) -> Any:
-    """As papermill reads -p: true and false, whole and decimal numbers, else text."""
+    """True and false, numbers, else text. Only what is written as the number is: a name 0012 or 1_000 stays itself."""
     if text in ("true", "True", "false", "False"):
         return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text) else text
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

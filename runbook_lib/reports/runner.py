@@ -5,6 +5,7 @@ load → refuse what must not run → execute → judge → correct → scan and
 
 from __future__ import annotations
 
+import keyword
 import os
 import time
 import uuid
@@ -171,6 +172,10 @@ def _refusal(given: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> Ru
     if plain:
         names = ", ".join(f"`{name}`" for name in plain)
         return RunbookError(Reason.SECRET_AS_VALUE, f"A plain value stands where a reference is due: {names}.")
+    # papermill writes a name into the notebook as code, whatever it is
+    odd = [name for name in given if not name.isidentifier() or keyword.iskeyword(name)]
+    if odd:
+        return RunbookError(Reason.BAD_PARAMETER, f"{', '.join(map(repr, odd))} cannot be a parameter's name.")
     if given and defaults is None:
         return RunbookError(
             Reason.UNKNOWN_PARAMETER,

@@ -287,6 +287,14 @@ def test_parameters_for_a_notebook_that_takes_none_are_refused(run: Run, tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["2020-01-01", "p = 1; print('done by a name') #", "import", ""])
+def test_the_name_of_a_parameter_is_no_code(run: Run, name: str) -> None:
+    outcome = run("print('ran')", given={name: 1})
+    assert (outcome.status, outcome.exit) == (Status.REFUSED, Exit.USAGE)
+    assert outcome.error is not None
+    assert outcome.error["reason"] == Reason.BAD_PARAMETER
+
+
 def test_a_notebook_that_does_not_exist_is_no_run(tmp_path: Path, archive: Path) -> None:
     with pytest.raises(RunbookError) as caught:
         run_notebook(tmp_path / "none.ipynb", {}, job="demo", archive=archive, clock=SystemClock())
