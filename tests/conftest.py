@@ -58,7 +58,9 @@ class Sandbox:
     def users(self) -> dict[str, dict[str, Any]]:
         """The seeded service users by role: ordinary, second, no_permission, expired, disabled, ends_soon,
         other_account. Each has api_key, id, account_id, end_date."""
-        return {user["role"]: user for user in self.admin("GET", "/users") if user["role"] not in ("populated", "added")}
+        return {
+            user["role"]: user for user in self.admin("GET", "/users") if user["role"] not in ("populated", "added")
+        }
 
 
 def read_env(path: Path) -> dict[str, str]:
