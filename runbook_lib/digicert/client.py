@@ -260,7 +260,7 @@ class Client:
             )
         try:
             parsed = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         return Answer(status, parsed, text, date, facts, later)
 

@@ -100,6 +100,7 @@ def answer_problem(status: int, body: Any, text: str, base_url: str, api_key: Se
         said = kind
     if api_key is not None:
         said = said.replace(api_key.reveal(), "[api key]")
+    said = " ".join(said.split())  # a line of its own could pass for one of ours
     what = f"{host} answered HTTP {status}: {said[:_LONGEST_MESSAGE]}."
     return RunbookError(_reason(status, codes, said, api_key is not None), what)
 

