@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.store import IDENTITY
+from runbook_lib.credentials.store import IDENTITY, Generation
 from runbook_lib.digicert.client import Outcome
+from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.issuance import Issuance
@@ -153,21 +154,14 @@ class Issue(Procedure[IssueParameters]):
     )
     def put_into_use(self) -> Result:
         done = self._in_use()
-        if done is not None:
-            return done
+        current = self.credential.current()
+        if done is not None and current is not None:
+            self._prove(current)  # it may have been disabled since
+            return done.model_copy(update={"headline": f"{done.headline} mTLS works."})
         with self.credential.lock():
             last = self._issuance.reached(State.BUNDLED)
             generation = self._issuance.generation(last.generation)
-            check_environment(generation, self.environment)
-            identity = generation.open(self.secret("p12_password"))
-            probe = knock(self, identity, until=Outcome.ACCEPTED)
-            if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
-                raise diagnose(self, probe, certificate_facts(generation), len(identity.chain))
-            if generation.meta.user_id and probe.user.id != generation.meta.user_id:
-                raise RunbookError(
-                    Reason.UNEXPECTED_ANSWER,
-                    f"Issued to user {generation.meta.user_id}, and mTLS says we are {probe.user.id}.",
-                )
+            user = self._prove(generation)
             controls = run_controls(self)
             controls.require()
             if not has_reached(last, State.VERIFIED):
@@ -178,7 +172,7 @@ class Issue(Procedure[IssueParameters]):
             verdict=controls.verdict,
             headline=f"mTLS works, and “{self.parameters.name}” is in use.",
             facts={
-                "The API says we are": probe.user.friendly_name or probe.user.id,
+                "The API says we are": user.friendly_name or user.id,
                 "Path for programs": str(self._current_p12()),
             },
             details=((Verdict.OK, "With the certificate", "let in, HTTP 200"), *controls.details),
@@ -209,6 +203,20 @@ class Issue(Procedure[IssueParameters]):
                 "04_inventory tells when it is due.",
             ),
         )
+
+    def _prove(self, generation: Generation) -> User:
+        """Who the API says we are with this certificate. Raises RunbookError where it does not let us in."""
+        check_environment(generation, self.environment)
+        identity = generation.open(self.secret("p12_password"))
+        probe = knock(self, identity, until=Outcome.ACCEPTED)
+        if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
+            raise diagnose(self, probe, certificate_facts(generation), len(identity.chain))
+        if generation.meta.user_id and probe.user.id != generation.meta.user_id:
+            raise RunbookError(
+                Reason.UNEXPECTED_ANSWER,
+                f"Issued to user {generation.meta.user_id}, and mTLS says we are {probe.user.id}.",
+            )
+        return probe.user
 
     # --- where it stands ------------------------------------------------------------------------------------------
 

@@ -61,6 +61,14 @@ def test_a_certificate_is_issued_put_into_use_and_the_second_run_has_nothing_to_
     ]
     again = issue(sandbox, "Issued once")
     assert again.finish().verdict is Verdict.NOTHING_TO_DO
+    with again.api() as api:
+        (mine,) = [one for one in api.certificates() if one.name == "Issued once"]
+        assert mine.id is not None
+        api.set_enabled(mine.id, False)
+    disabled = prepare(Issue, sandbox, name="Issued once", confirm="Issued once", key_kind="p-256")
+    record = run(disabled)
+    assert record.error is not None  # in use, and of no use: that is not “nothing to do”
+    assert record.error["reason"] == "certificate_disabled"
     assert posts(sandbox, "Issued once") == [201]
 
 
