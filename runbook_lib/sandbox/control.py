@@ -205,10 +205,9 @@ def _demand_same(options: Options, state: Path) -> None:
         if time.monotonic() > deadline or not _is_locked(state):
             raise RunbookError(Reason.UNREACHABLE, f"Another start of the sandbox in {state} did not come up.")
         time.sleep(_POLL_SECONDS)
-    running = status["options"]
-    different = [
-        name for name, asked in asdict(options).items() if asked != running[name] and asked != getattr(Options(), name)
-    ]
+    default = asdict(Options())
+    running = default | status["options"]  # one that an older version started knows fewer
+    different = [name for name, asked in asdict(options).items() if asked not in (running[name], default[name])]
     if different:
         raise RunbookError(
             Reason.BAD_PARAMETER,
