@@ -19,10 +19,10 @@ from runbook_lib.procedures.journal import State
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import change, check
 from runbook_lib.procedures.proof import certificate_facts, run_controls
-from runbook_lib.procedures.rotation import WORDS, Rotation, Stage
+from runbook_lib.procedures.rotation import Rotation, Stage
 from runbook_lib.procedures.rotation_at_hand import RotationAtHand
 from runbook_lib.procedures.wanted import certificate_name
-from runbook_lib.result import Result, Table, Timeline, Verdict
+from runbook_lib.result import Result, Timeline, Verdict
 
 
 def _nothing(why: str) -> Result:
@@ -70,7 +70,7 @@ class Rotate(RotationAtHand):
                 "Effective end": f"{iso(end)}, by {ends_by}",
                 "As of": f"{iso(self.clock.now())} ({self.clock.source})",
             },
-            tables=(self._others(),),
+            tables=(self._path(rotation, "The way, as this run found it"), self._others()),
         )
 
     # --- issue and test -------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Rotate(RotationAtHand):
                 )
             elif rotation.reached(Stage.ISSUED):
                 return _nothing(f"Issued on {iso(rotation.at[Stage.ISSUED])}.")
-            if self._issuance.resume() is None and self._issuance.unfinished() is None:
+            if self._issuance.resume() is None:
                 self._issuance.seal_key()
             issued = self._issuance.request(api)
             self._issuance.check(self.api)
@@ -362,20 +362,10 @@ class Rotate(RotationAtHand):
         else:
             self.progress = "finished" if moved else "nothing due"
         when = self._next_step(rotation)
-        rows = [
-            (
-                words,
-                "done" if rotation and rotation.reached(one) else "next" if rotation and words == when[0] else "later",
-                iso(rotation.at[one]) if rotation and one in rotation.at else when[1] if words == when[0] else "",
-            )
-            for one, words in WORDS.items()
-        ]
         return Result(
             verdict=Verdict.OK,
-            headline=f"{self.progress.capitalize()}. Next: {when[0]}, {when[1]}."
-            if when[0]
-            else f"{self.progress.capitalize()}.",
-            tables=(Table(name="path", title="The way", columns=("step", "state", "when"), rows=tuple(rows)),),
+            headline=f"{self.progress.capitalize()}. Next: {when[0]}, {when[1]}.",
+            tables=(self._path(rotation, "The way from here"),),
             timeline=Timeline(title="Validity", bars=self._bars(rotation), now=self.clock.now()),
-            next=(f"{when[1]}: {when[0]} (run 05 again).",) if when[0] else (),
+            next=(f"{when[1][0].upper()}{when[1][1:]}: {when[0]} (run 05_rotate again).",),
         )

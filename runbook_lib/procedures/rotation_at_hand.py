@@ -24,6 +24,7 @@ from runbook_lib.procedures.wanted import Wanted, certificate_name, ends_of
 from runbook_lib.result import Bar, Table
 
 CLOCK_SLACK = timedelta(minutes=5)
+BACK = "Roll back to the old certificate"
 
 
 class RotationAtHand(Procedure[RotateParameters]):
@@ -200,11 +201,45 @@ class RotationAtHand(Procedure[RotateParameters]):
         columns = ("name", "rotation", "old", "new", "since")
         return Table(name="rotations", title="Rotations in this store", columns=columns, rows=tuple(rows))
 
+    def _path(self, rotation: Rotation | None, title: str) -> Table:
+        """The way of a rotation: what was done and when, what is next, and the earliest moment of what comes later."""
+        following, when = self._next_step(rotation)
+        back = rotation is not None and rotation.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK)
+        rows = []
+        for one, words in WORDS.items():
+            if rotation is not None and (rotation.reached(one) or (back and one in rotation.at)):
+                rows.append((words, "done", iso(rotation.at[one])))
+            elif words == following:
+                rows.append((words, "next", when))
+            elif not back:
+                rows.append((words, "later", self._not_before(rotation, one)))
+        if rotation is not None and rotation.stage is Stage.ROLLED_BACK:
+            rows.append((BACK, "done", iso(rotation.at[Stage.ROLLED_BACK])))
+        if following not in [words for words, _, _ in rows]:
+            rows.append((following, "next", when))
+        return Table(name="path", title=title, columns=("step", "state", "when"), rows=tuple(rows))
+
+    def _not_before(self, rotation: Rotation | None, stage: Stage) -> str:
+        """When a step that is not next can come at the earliest; empty for one that waits only for the one before."""
+        overlap, grace = self.parameters.overlap_days, self.parameters.grace_days
+        in_service = rotation.disable_from(overlap) if rotation else None
+        if stage is Stage.OLD_DISABLED:
+            return _after(overlap)
+        if stage is Stage.RETIRED and in_service is None:
+            return _after(grace)
+        if stage is Stage.RETIRED and in_service is not None:
+            return f"not before {iso(max(in_service, self.clock.now()) + timedelta(days=grace))}"
+        return ""
+
     def _next_step(self, rotation: Rotation | None) -> tuple[str, str]:
-        if rotation is None or rotation.finished:
+        if rotation is None:
             return WORDS[Stage.BEGUN], f"from {iso(self._due_from)}"
+        if rotation.stage is Stage.ROLLED_BACK:
+            return "Begin again", "with `rotate_now`"
+        if rotation.finished:
+            return "Begin the next rotation", f"from {iso(self._due_from)}"
         if rotation.stage is Stage.ROLLING_BACK:
-            return "Finish the roll-back", "now"
+            return BACK, "now"
         path = list(WORDS)
         following = path[path.index(rotation.stage) + 1]
         waits = {
@@ -228,3 +263,7 @@ class RotationAtHand(Procedure[RotateParameters]):
                 Bar(label=f"{one.folder.name} {meta.name}", start=meta.not_before, end=meta.not_after, state=state)
             )
         return tuple(bars)
+
+
+def _after(days: int) -> str:
+    return "at once" if days == 0 else f"{days} day{'' if days == 1 else 's'} after that"

@@ -26,7 +26,7 @@ from runbook_lib.result import (
 from runbook_lib.widgets import plots
 from runbook_lib.widgets.words import mark, tone
 
-NOTEBOOKS = ("00_start_here", "01_issue", "02_verify", "03_access", "04_inventory", "07_troubleshoot")
+NOTEBOOKS = ("00_start_here", "01_issue", "02_verify", "03_access", "04_inventory", "05_rotate", "07_troubleshoot")
 """The notebooks that a sentence may name, as `notebook 01` or `01_issue`, and is then given a link to."""
 
 Bundle = dict[str, Any]
@@ -103,6 +103,19 @@ def utc(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+_MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\dZ)")
+_LONG_DIGITS = re.compile(r"\b[0-9A-Fa-f]{12,}\b")
+
+
+def _narrow(cell: str) -> Markup:
+    """A cell of a table with many columns: says where a moment, a serial number or an id may be broken into lines.
+
+    What is copied from the page is the value as it is: `<wbr>` is no character.
+    """
+    safe = _LONG_DIGITS.sub(lambda found: re.sub(r"(.{8})(?=.)", r"\1<wbr>", found[0]), str(escape(visible(cell))))
+    return Markup(_MOMENT.sub(r'<span class="dor-short">\1</span><wbr>\2', safe))  # noqa: S704  (escaped above)
+
+
 def _seconds(record: StepRecord) -> str:
     return f"{(record.finished - record.started).total_seconds():.1f} s"
 
@@ -124,6 +137,7 @@ _ENVIRONMENT.filters.update(
     lines=_lines,
     utc=utc,
     seconds=_seconds,
+    narrow=_narrow,
     tone=tone,
     mark=mark,
     timeline=lambda timeline: Markup(plots.timeline_svg(timeline)),  # noqa: S704  (escaped where it is drawn)
@@ -184,6 +198,8 @@ def _step_text(record: StepRecord) -> Iterable[str]:
 
 def _finish_text(record: FinishRecord) -> Iterable[str]:
     yield f"[{record.verdict.value}] {_HEADLINES[record.verdict]}"
+    if record.progress:
+        yield f"How far it has come: {record.progress}"
     yield from _table_text(("step", "verdict"), [(title, verdict.value) for _, title, verdict in record.steps])
     if record.needs_action:
         yield f"Certificates that need somebody to act: {record.needs_action}"

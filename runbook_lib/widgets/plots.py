@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_BARS = 40
 _LABEL = 34  # characters of a certificate's name that fit beside the plot
 _INK = "#010203"  # stands for "the colour of the text around it" until the SVG is written
-_COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "bad": "#cf4a44", "calm": "#8a93a0"}
+_COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "info": "#3f7fc4", "bad": "#cf4a44", "calm": "#8a93a0"}
 
 
 def most_pressing(timeline: Timeline) -> tuple[Bar, ...]:

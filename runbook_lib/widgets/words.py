@@ -14,14 +14,16 @@ MARKS = {
 }
 
 _TONES = {
-    "good": {"ok", "nothing to do", "healthy", "enabled", "yes", "current", "active"},
+    "good": {"ok", "nothing to do", "healthy", "enabled", "yes", "current", "active", "in use"}
+    | {"done", "progressed", "finished"},
     "warn": {"attention", "due", "planned", "orphan"},
+    "info": {"next", "new"},
     "bad": {"failed", "urgent", "expired", "missing", "mismatch", "unreadable", "unknown"},
 }
 
 
 def tone(state: str) -> str:
-    """The tone of a verdict or state: `good`, `warn`, `bad`, or `calm` for every word that is none of these."""
+    """The tone of a verdict or state: `good`, `warn`, `info`, `bad`, or `calm` for every word that is none of these."""
     return next((name for name, words in _TONES.items() if state.lower() in words), "calm")
 
 

@@ -64,7 +64,7 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in ("br", "path", "use"):
+        if tag not in ("br", "path", "use", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -150,6 +150,57 @@ def test_tables_have_headings_that_a_screen_reader_finds_and_states_carry_words(
     assert re.search(r'<td><span class="dor-badge dor-warn">due</span></td>', html)
 
 
+WAY = Table(
+    name="path",
+    title="The way",
+    columns=("step", "state", "when"),
+    rows=(
+        ("Issue", "done", "2027-10-26T00:00:00Z"),
+        ("Disable the old one", "next", "from 2027-10-27T00:00:00Z"),
+        ("Delete `0001`", "later", "7 days after that"),
+    ),
+)
+
+
+def test_a_way_is_drawn_as_steps_in_order_and_says_in_words_what_its_colours_say():
+    record = step(result=Result(verdict=Verdict.OK, headline="h", tables=(WAY,)))
+    html, text = panels.html(record), panels.text(record)
+    Elements(html)
+    drawn = re.findall(r'<li class="dor-(\w+)"( aria-current="step")?>.*?</li>', html)
+    assert drawn == [("good", ""), ("info", ' aria-current="step"'), ("calm", "")]
+    states = re.findall(r'<span class="dor-state">(\w+)</span>', html)
+    assert states == ["done", "next", "later"]
+    assert "Delete <code>0001</code>" in html
+    for words in ("2027-10-26T00:00:00Z", "from 2027-10-27T00:00:00Z", "7 days after that", "The way"):
+        assert words in html
+        assert words in text
+
+
+def test_hostile_values_in_a_way_and_in_a_table_with_many_columns_are_text():
+    way = Table(name="path", title=HOSTILE, columns=("step", "state", "when"), rows=((HOSTILE, HOSTILE, HOSTILE),))
+    wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=((HOSTILE,) * 9,))
+    elements = Elements(panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(way, wide)))))
+    assert "script" not in elements.names
+    assert not [one for one in elements.attributes if one[1].startswith("on")]
+
+
+def test_a_table_with_many_columns_may_break_its_ids_and_moments_and_is_copied_whole():
+    values = ("name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", "e281fe3b-fb97-4183-a4fa-205913a7aee4", *"abcde")
+    wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=(values,))
+    html = panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(wide,))))
+    assert '<span class="dor-short">2027-10-26</span><wbr>T00:00:00Z' in html
+    assert "0A1B2C3D<wbr>4E5F6071<wbr>8293" in html
+    cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd](?: scope=.row.)?>(.*?)</t[hd]>", html)]
+    assert cells == list(values)
+
+
+def test_the_summary_says_how_far_a_rotation_has_come_and_others_say_nothing_of_it():
+    shape = {"procedure": "p", "at": NOW, "verdict": Verdict.OK, "steps": ()}
+    for twin in (panels.html, panels.text):
+        assert "waiting" in twin(FinishRecord.model_validate(shape | {"progress": "waiting"}))
+        assert "How far" not in twin(FinishRecord.model_validate(shape))
+
+
 def test_an_empty_table_says_so():
     empty = Table(name="t", title="Nothing here", columns=("name",), rows=())
     record = step(result=Result(verdict=Verdict.OK, headline="h", tables=(empty,)))
@@ -165,7 +216,9 @@ def test_plain_tables_are_aligned():
 
 def test_the_style_reaches_nothing_outside_the_panels_and_loads_nothing():
     css = panels.style()["text/html"]
-    rules = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL).removeprefix("<style>").removesuffix("</style>")
+    rules = (
+        re.sub(r"/\*.*?\*/|@media print {", "", css, flags=re.DOTALL).removeprefix("<style>").removesuffix("</style>")
+    )
     selectors = [one.strip() for block in rules.split("}") for one in block.split("{")[0].split(",") if one.strip()]
     assert selectors
     assert all(one.startswith(".dor.dor") for one in selectors)
