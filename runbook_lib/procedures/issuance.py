@@ -123,9 +123,9 @@ class Issuance:
         }
 
     def resume(self) -> Entry | None:
-        """The plan of an unfinished issuance that goes on; None where there is none.
+        """The plan of an unfinished issuance that goes on; None where there is none: then a key is to be sealed.
 
-        One that was never sent is given up where other values are asked for.
+        One that was never sent is given up where other values are asked for. A commit that was begun is finished.
 
         Raises:
             RunbookError: CONFLICTING_PARAMETER where one that was sent had other values.
@@ -136,6 +136,8 @@ class Issuance:
         plan = next(one for one in reversed(self.journal.entries()) if one.state is State.PLANNED)
         differing = [name for name, value in self.asked().items() if plan.data.get(name) != value]
         if not differing:
+            if last.state is State.LINTED:
+                self._finish_commit(last.generation)
             return plan
         if last.state is State.KEY_SEALED:
             self.journal.append(State.ABANDONED, last.generation, because="other values, and nothing had been issued")
@@ -328,17 +330,25 @@ class Issuance:
         number = last.generation
         if has_reached(last, State.BUNDLED):
             return self.generation(number)
-        if self._committed(number):
-            # renamed into place, and then the run ended before it could say so
-            self.journal.append(State.BUNDLED, number)
-            return self.generation(number)
-        staging = self.credential.staging(number)
-        if (staging / SEALED_KEY).exists():
-            self._write_generation(staging, number)
-        # else `commit` had dropped the sealed key, which it does when the P12 has been opened again, and the run ended
+        finished = self._finish_commit(number)
+        if finished is not None:
+            return finished
+        self._write_generation(self.credential.staging(number), number)
         generation = self.credential.commit(number)
         self.journal.append(State.BUNDLED, number)
         return generation
+
+    def _finish_commit(self, number: int) -> Generation | None:
+        """The generation whose commit an earlier run began; None where it had not begun.
+
+        `commit` begins by dropping the sealed key, when the P12 has been opened again, and ends with a rename.
+        """
+        if not self._committed(number):
+            if (self.credential.staging(number) / SEALED_KEY).exists():
+                return None
+            self.credential.commit(number)
+        self.journal.append(State.BUNDLED, number)
+        return self.generation(number)
 
     def _write_generation(self, staging: Path, number: int) -> None:
         password = self._procedure.secret("p12_password")
