@@ -231,9 +231,9 @@ class Issue(Procedure[IssueParameters]):
                 Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” ended on {iso(current.meta.not_after)}."
             )
         with self.credential.lock():
-            if self._issuance.unfinished() is not None and has_reached(
-                self._issuance.reached(State.PLANNED), State.VERIFIED
-            ):
+            last = self._issuance.unfinished()
+            # a rotation's successor may stand at “verified” too, and is not what `current` points to
+            if last is not None and last.generation == current.number and has_reached(last, State.VERIFIED):
                 # `current` was set, and then the run ended before it could say so
                 self._issuance.journal.append(State.CURRENT, current.number)
         return Result(
