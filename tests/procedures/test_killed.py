@@ -1,0 +1,188 @@
+"""Killed at any point and run again: nothing is lost, nothing is left enabled that nobody can use.
+
+strace kills the process at the k-th call of a system call, before that call has an effect. So a kill after an effect is
+the kill at the next call. `make test` takes a seeded sample of all points, `make soak` every one.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from unittest.mock import Mock
+
+import pytest
+
+from runbook_lib.credentials.store import IDENTITY, SEALED_KEY
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.models import CertificateRequest
+from runbook_lib.procedures.issue import Issue
+from runbook_lib.procedures.journal import Journal, State
+from runbook_lib.procedures.rotate import Rotate
+from tests.conftest import Sandbox
+from tests.soak import SOAK
+from tests.soak.ledger import Grounds, Owner, audit
+from tests.soak.stories import issue, issue_and_rotate, prepare, rotate
+from tests.soak.worker import Worker
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+CALLS = (
+    "write,writev,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,symlink,symlinkat,unlink,unlinkat,"
+    "mkdir,chmod,fchmod,connect,sendto,sendmsg"
+)
+READS = "read,recvfrom"
+"""A kill there is after a request was sent and before its answer was read; most of them read files."""
+
+SAMPLE, SEED = 25, 3
+RERUNS = 3
+
+Point = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def grounds(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Grounds:
+    return Grounds(sandbox, tmp_path_factory.mktemp("killed"))
+
+
+@pytest.fixture(scope="module")
+def worker(grounds: Grounds) -> Iterator[Worker]:
+    worker = Worker()
+    worker.warm("issue_and_rotate", "Warm", grounds.owner().environ)
+    yield worker
+    worker.close()
+
+
+def points(worker: Worker, grounds: Grounds, calls: str) -> list[Point]:
+    """Every call of a whole undisturbed story, as strace counts them."""
+    ended, seen = worker.trace(["-e", f"trace={calls}"], "issue_and_rotate", "Counted", grounds.owner().environ)
+    assert ended.done, ended
+    counted = Counter(re.findall(r"^(\w+)\(", seen, re.MULTILINE))
+    return [(call, k) for call, count in counted.items() for k in range(1, count + 1)]
+
+
+def kill(worker: Worker, grounds: Grounds, point: Point) -> tuple[bool, State | None, list[str]]:
+    """Whether the kill came, where the journal stood then, and what is wrong after the story was run again."""
+    name, owner = "Killed", grounds.owner()
+    call, k = point
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={k}"]
+    ended, _ = worker.trace(inject, "issue_and_rotate", name, owner.environ)
+    procedure = prepare(Issue, name, owner.environ)
+    last = Journal(owner.credential(name).journal_path, procedure.clock).last()
+    runs = 0
+    while not ended.done:
+        if runs == RERUNS or ended.crash:
+            return True, last and last.state, [f"does not end: {ended}"]
+        ended = worker.run("issue_and_rotate", name, owner.environ)
+        runs += 1
+    return runs > 0, last and last.state, audit(owner, name, kills=min(runs, 1))
+
+
+def test_killed_at_any_point_and_run_again_it_ends_well(worker: Worker, grounds: Grounds) -> None:
+    chosen = points(worker, grounds, CALLS)
+    assert len(chosen) > 200
+    if SOAK:
+        chosen += points(worker, grounds, READS)
+    else:
+        chosen = random.Random(SEED).sample(chosen, SAMPLE)
+    killed, left = Counter[str](), Counter[str]()
+    wrong = {}
+    for point in chosen:
+        came, state, problems = kill(worker, grounds, point)
+        killed[point[0]] += came
+        left[str(state)] += 1
+        if problems:
+            wrong[point] = problems
+            print(point, state, problems, flush=True)
+    print(f"killed at {killed.total()} of {len(chosen)} points: {dict(killed)}; the journal stood at {dict(left)}")
+    assert not wrong
+    assert killed.total() >= 0.9 * len(chosen)  # where a run makes a call fewer, its last point is not reached
+
+
+# --- points that once went wrong, each by name ------------------------------------------------------------------------
+
+
+def stop_at(owner: Owner, name: str, kind: type[Issue] | type[Rotate], state: State) -> None:
+    """Run as far as the step that writes this state, and die right after it was written."""
+    given = {"rotate_now": True, "overlap_days": 0} if kind is Rotate else {"key_kind": "p-256"}
+    procedure = prepare(kind, name, owner.environ, **given)
+    append = Journal.append
+
+    def and_die(self: Journal, written: State, generation: int, **data: str) -> None:
+        append(self, written, generation, **data)
+        if written is state:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Journal, "append", and_die)
+        for step in procedure.steps():
+            assert procedure.perform(step.slug).error is None
+
+
+def test_a_commit_that_was_cut_off_after_it_had_dropped_the_sealed_key_is_finished(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("runbook_lib.credentials.store.sync_folder", Mock(side_effect=KeyboardInterrupt))
+        issue("Cut off", owner.environ)
+    staging = owner.credential("Cut off").folder / ".staging-0001"
+    assert not (staging / SEALED_KEY).exists()
+    assert (staging / IDENTITY).exists()
+    assert issue("Cut off", owner.environ) is None
+    assert audit(owner, "Cut off") == []
+
+
+def test_a_rotation_that_ended_between_its_plan_and_its_key_goes_on(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("No key yet", owner.environ) is None
+    stop_at(owner, "No key yet", Rotate, State.PLANNED)
+    assert rotate("No key yet", owner.environ) is None
+    assert audit(owner, "No key yet") == []
+
+
+def test_an_issuance_run_again_does_not_speak_for_a_rotation_under_way(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("Two at work", owner.environ) is None
+    stop_at(owner, "Two at work", Rotate, State.VERIFIED)
+    before = owner.credential("Two at work").journal_path.read_text()
+    assert issue("Two at work", owner.environ) is None  # nothing to do, and nothing to tell
+    assert owner.credential("Two at work").journal_path.read_text() == before
+    assert rotate("Two at work", owner.environ) is None
+    assert audit(owner, "Two at work") == []
+
+
+# --- the audit can fail -----------------------------------------------------------------------------------------------
+
+
+def test_the_audit_sees_a_lost_key(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("Lost", owner.environ) is None
+    assert audit(owner, "Lost") == []
+    current = owner.credential("Lost").current()
+    assert current is not None
+    (current.folder / IDENTITY).unlink()
+    assert "the key of 0001 is lost" in audit(owner, "Lost")
+    assert "“Lost” is enabled and nobody has its key" in audit(owner, "Lost")
+
+
+def test_the_audit_sees_an_orphan_and_a_request_that_no_journal_announced(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue_and_rotate("Orphan", owner.environ) is None
+    procedure = prepare(Issue, "Another", owner.environ, key_kind="p-256")
+    assert procedure.perform("generate-key-and-csr").error is None
+    request = (procedure.credential.staging(1) / "request.csr").read_text()
+    end = owner.certificates()[-1]["end_date"]
+    with Client(procedure.environment, api_key=procedure.secret("api_key")) as api:
+        api.request_certificate(CertificateRequest(csr=request, name="Behind its back", expiration_date=end))
+    assert audit(owner, "Orphan") == [
+        "“Behind its back” is enabled and nobody has its key",
+        "2 certificates are enabled: Orphan 0002, Behind its back",
+        "“Behind its back” was posted 1 times, and announced 0 times",
+    ]
+
+
+def test_a_kill_is_seen_as_one(worker: Worker, grounds: Grounds) -> None:
+    owner = grounds.owner()
+    ended, _ = worker.trace(["-e", "inject=fsync:signal=SIGKILL:when=9"], "issue_and_rotate", "Seen", owner.environ)
+    assert ended.killed
+    assert audit(owner, "Seen") == ["nothing is in use"]
