@@ -34,7 +34,7 @@ tools:
 	sh tests/tools.sh
 
 test: check tools
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # Pins every package with its hashes; names no registry.
 lock: $(READY)

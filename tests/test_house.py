@@ -19,9 +19,6 @@ LINES = 400
 DATA = {"catalogue.py"}
 """Modules that are a table and no program."""
 
-TO_BE_SPLIT = {"procedures/issuance.py"}
-"""Longer than the rule allows, for now. Once one is short enough its test fails, and it leaves this list."""
-
 # put together here, so that this file is not a find itself
 _REGISTRIES = (
     *(
@@ -108,14 +105,8 @@ def test_a_forbidden_import_would_be_seen(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", [one for one in MODULES if one.name not in DATA], ids=lambda path: path.name)
-def test_no_module_is_longer_than_400_lines(path: Path, request: pytest.FixtureRequest):
-    if str(path.relative_to(PACKAGE)) in TO_BE_SPLIT:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="to be split"))
+def test_no_module_is_longer_than_400_lines(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES
-
-
-def test_what_is_to_be_split_is_there():
-    assert {str(path.relative_to(PACKAGE)) for path in MODULES} >= TO_BE_SPLIT | DATA
 
 
 @each_module

@@ -71,7 +71,11 @@ def test_a_wrong_password_is_called_one_even_where_its_padding_happens_to_fit():
     assert caught.value.reason is Reason.WRONG_PASSWORD
 
 
-@pytest.mark.parametrize("data", [b"", b"junk", SEALED[:100], SEALED[:60] + b"\n-----END ENCRYPTED PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"junk", SEALED[:100], SEALED[:60] + b"\n-----END ENCRYPTED PRIVATE KEY-----\n"],
+    ids=["empty", "junk", "cut off", "cut short"],
+)
 def test_a_damaged_sealed_key_is_unreadable(data):
     with pytest.raises(RunbookError) as caught:
         unseal(data, PASSWORD)

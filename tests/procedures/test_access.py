@@ -39,7 +39,7 @@ def puts(sandbox: Sandbox, name: str) -> int:
 @pytest.fixture
 def second(sandbox: Sandbox) -> dict[str, str]:
     """A service user whose certificates are this file's alone."""
-    return {"DIGICERT_ONE_API_KEY": sandbox.users()["second"]["api_key"]}
+    return {"DIGICERT_ONE_API_KEY": sandbox.admin("POST", "/users")["api_key"]}
 
 
 def test_disable_proves_itself_and_enable_gives_access_back(sandbox: Sandbox) -> None:
