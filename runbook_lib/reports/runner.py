@@ -110,6 +110,7 @@ def run_notebook(
             finished=clock.now(),
             duration=round(time.monotonic() - ticks, 3),
             clock=clock.source,
+            fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
             notebook=NotebookFile(name=source.name, sha256=bag.sha256(source.content), git=git_commit(notebook)),
             parameters=given,
             unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),

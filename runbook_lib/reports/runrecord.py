@@ -146,6 +146,7 @@ class RunRecord(_Frozen):
     finished: datetime
     duration: float
     clock: str
+    fault_seed: str  # of the sandbox's faults, where they are on: a run in training is no evidence of the real thing
     engine: Literal["papermill"] = "papermill"
     notebook: NotebookFile
     parameters: dict[str, Any]

@@ -1,0 +1,103 @@
+"""The command line: what scripts rely on, and what a person sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.catalogue import Exit
+from tests.conftest import Sandbox
+from tests.procedures.conftest import issue
+
+RUNBOOK = Path(sys.executable).with_name("runbook")
+
+
+def runbook(*words: str | Path, environ: dict[str, str] | None = None, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [RUNBOOK, *words], cwd=cwd, env=os.environ | (environ or {}), capture_output=True, text=True, check=False
+    )
+
+
+def test_a_run_ends_with_the_path_of_its_bag_and_its_parameters_in_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("symptom: duplicate\r\n")
+    words: list[str | Path] = [
+        "run",
+        "troubleshoot",
+        "-f",
+        "own.yaml",
+        "-p",
+        "symptom",
+        "403",
+        "--archive",
+        tmp_path / "a b",
+    ]
+    done = runbook(*words, environ={"DIGICERT_ONE_FAULT_SEED": "7"}, cwd=tmp_path)
+    assert done.returncode == Exit.DONE, done.stderr
+    bag = Path(done.stdout.splitlines()[-1])
+    record = json.loads((bag / "data" / "run.json").read_text())
+    assert record["parameters"] == {"mode": "headless", "symptom": 403}
+    assert (record["status"], record["fault_seed"]) == ("done", "7")
+    assert "the sandbox injects faults, seed 7" in (bag / "data" / "report.html").read_text()
+
+
+def test_certificates_that_need_action_have_an_exit_code_of_their_own(sandbox: Sandbox, tmp_path: Path) -> None:
+    user = sandbox.env | {"DIGICERT_ONE_API_KEY": sandbox.admin("POST", "/users")["api_key"]}
+    user["DIGICERT_ONE_STORE"] = str(tmp_path / "store")
+    words = ["run", "inventory", "-p", "environment", "sandbox", "--archive", "archive"]
+    healthy = runbook(*words, "--fail-on", "due", environ=user, cwd=tmp_path)
+    assert healthy.returncode == Exit.DONE, healthy.stderr
+    issue(sandbox, "An orphan soon", user)
+    (tmp_path / "store" / "sandbox" / "An orphan soon").rename(tmp_path / "gone")
+    assert runbook(*words, environ=user, cwd=tmp_path).returncode == Exit.DONE
+    assert runbook(*words, "--fail-on", "due", environ=user, cwd=tmp_path).returncode == Exit.DUE
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "nothing"], "unknown_notebook"),
+        (["run", "doctor", "-f", "missing.yaml"], "cannot be read"),
+        (["run", "doctor", "-p", "name"], "value is missing"),
+        (["run", "doctor", "--fail-on", "moon"], "is not known"),
+        (["doctor", "-p", "colour", "red"], "unknown_parameter"),
+        (["doctor", "-p", "api_key", "swordfish"], "secret_as_value"),
+        (["run"], "Missing argument"),
+        (["run", "doctor", "--cell-timeout", "0"], "cell-timeout"),
+    ],
+)
+def test_wrong_words_are_refused_with_a_remedy_and_without_a_traceback(
+    words: list[str], says: str, tmp_path: Path
+) -> None:
+    done = runbook(*words, cwd=tmp_path)
+    assert done.returncode == Exit.USAGE
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "swordfish" not in done.stderr
+
+
+def test_the_doctor_tells_each_check_and_what_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
+    well = runbook("doctor", environ=sandbox.env, cwd=tmp_path)
+    assert (well.returncode, well.stdout.count("✓ ")) >= (Exit.DONE, 5)
+    ill = runbook("doctor", environ=sandbox.env | {"DIGICERT_ONE_API_KEY": "wrong"}, cwd=tmp_path)
+    assert ill.returncode == Exit.CHECK_FAILED
+    assert "What to do" in ill.stdout
+    assert "wrong" not in ill.stdout
+
+
+def test_the_sandbox_starts_and_stops(tmp_path: Path) -> None:
+    state = tmp_path / "it's here"
+    started = runbook("sandbox", "start", "--state", state, cwd=tmp_path)
+    assert started.returncode == Exit.DONE, started.stderr
+    line = started.stdout.splitlines()[-1]
+    sourced = subprocess.run(
+        ["sh", "-c", f'{line}\n"$1" doctor', "sh", RUNBOOK], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert sourced.returncode == Exit.DONE, sourced.stdout
+    assert "runs already" in runbook("sandbox", "start", "--state", state, cwd=tmp_path).stdout
+    assert runbook("sandbox", "stop", "--state", state, cwd=tmp_path).returncode == Exit.DONE
+    assert runbook("sandbox", "stop", "--state", state, cwd=tmp_path).returncode == Exit.DONE
