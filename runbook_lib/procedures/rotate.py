@@ -36,7 +36,7 @@ class Rotate(RotationAtHand):
     notebook: ClassVar[str] = "05_rotate"
     model = RotateParameters
 
-    _stage_before: Stage | None
+    _before: Rotation | None
 
     # --- plan -----------------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class Rotate(RotationAtHand):
                 self._user, self._listed = api.me(), api.certificates()
             if self._advancing:
                 self._refuse_contradictions(current, rotation)
-        self._stage_before = rotation.stage if rotation else None
+        self._before = rotation
         end, ends_by = self._effective_end(current)
         seen = certificate_facts(current)
         self._due_from = end - min(timedelta(days=self.parameters.rotate_before_days), (end - seen.not_before) / 3)
@@ -90,7 +90,8 @@ class Rotate(RotationAtHand):
             rotation = self._rotation
             if rotation is None or rotation.finished:
                 current = self._current()
-                self._refuse_pointless(current)
+                if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
+                    self._refuse_pointless(current)
                 self._journal.append(State.ROTATION_BEGUN, current.number, due_from=iso(self._due_from))
             elif rotation.stage is Stage.ROLLING_BACK:
                 raise RunbookError(
@@ -355,8 +356,7 @@ class Rotate(RotationAtHand):
     @check("What comes next, and when")
     def what_comes_next(self) -> Result:
         rotation = self._rotation
-        stage = rotation.stage if rotation else None
-        moved = stage is not self._stage_before
+        moved = rotation != self._before
         if rotation is not None and not rotation.finished:
             self.progress = "progressed" if moved else "waiting"
         else:
