@@ -16,12 +16,14 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
 
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials import keys, pkcs12
 from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
 from runbook_lib.credentials.csr import build_csr
 from runbook_lib.credentials.csr import pem as csr_pem
+from runbook_lib.credentials.files import read
 from runbook_lib.credentials.lint import Finding, lint
 from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Generation, Meta
 from runbook_lib.digicert.client import Client
@@ -93,9 +95,12 @@ class Issuance:
 
     def response(self, number: int) -> ClientAuthCertificate:
         """What DigiCert ONE said when it issued; without the certificate itself once that is in the P12."""
-        path = self.credential.staging(number) / RESPONSE if not self._committed(number) else None
-        if path is not None:
-            return ClientAuthCertificate.model_validate_json(path.read_bytes())
+        if not self._committed(number):
+            path = self.credential.staging(number) / RESPONSE
+            try:
+                return ClientAuthCertificate.model_validate_json(read(path))
+            except ValidationError:
+                raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is not what this software writes.") from None
         meta = self.generation(number).meta
         return ClientAuthCertificate(
             id=meta.id,
@@ -168,7 +173,11 @@ class Issuance:
 
     def request_of(self, number: int) -> x509.CertificateSigningRequest:
         """The CSR of a generation that is not committed yet."""
-        return x509.load_pem_x509_csr((self.credential.staging(number) / CSR).read_bytes())
+        path = self.credential.staging(number) / CSR
+        try:
+            return x509.load_pem_x509_csr(read(path))
+        except ValueError:
+            raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is no CSR in PEM.") from None
 
     # --- request --------------------------------------------------------------------------------------------------
 
@@ -288,12 +297,14 @@ class Issuance:
         if has_reached(last, State.BUNDLED) or self._committed(number):
             return self.generation(number).certificate(), []
         posted = next(one for one in reversed(self.journal.entries()) if one.state is State.POSTED)
+        # read before judging: a file that cannot be read is no reason to give up what was issued
+        issued, csr = self.response(number), self.request_of(number)
         try:
-            certificate, chain = self._received(number)
+            certificate, chain = _certificates(issued)
             findings = lint(
                 certificate,
                 chain,
-                csr=self.request_of(number),
+                csr=csr,
                 now=self._procedure.clock.now(),
                 end_date=parse_utc(posted.data["end_date"]),
             )
@@ -304,7 +315,6 @@ class Issuance:
                     "; ".join(f"{one.rule}: {one.detail}" for one in broken),
                 )
         except RunbookError as error:
-            issued = self.response(number)
             with api_of() as api:
                 self.withdraw(api, issued.id or "", issued.name)
             self.journal.append(State.ABANDONED, number, because=error.reason.value, disabled=issued.id or "")
@@ -317,10 +327,6 @@ class Issuance:
         if not has_reached(last, State.LINTED):
             self.journal.append(State.LINTED, number, rules=str(len(findings)))
         return certificate, findings
-
-    def _received(self, number: int) -> tuple[x509.Certificate, list[x509.Certificate]]:
-        issued = self.response(number)
-        return load_certificate(issued.x509_cert or ""), load_certificates(issued.ca_cert) if issued.ca_cert else []
 
     # --- P12 ------------------------------------------------------------------------------------------------------
 
@@ -353,12 +359,10 @@ class Issuance:
     def _write_generation(self, staging: Path, number: int) -> None:
         password = self._procedure.secret("p12_password")
         environment = self._procedure.environment
-        certificate, chain = self._received(number)
         issued = self.response(number)
+        certificate, chain = _certificates(issued)
         seen = facts(certificate)
-        identity = pkcs12.Identity(
-            keys.unseal((staging / SEALED_KEY).read_bytes(), password), certificate, tuple(chain)
-        )
+        identity = pkcs12.Identity(keys.unseal(read(staging / SEALED_KEY), password), certificate, tuple(chain))
         meta = Meta(
             name=issued.name,
             id=issued.id,
@@ -380,8 +384,12 @@ class Issuance:
         self.credential.write(staging / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
         self.credential.write(staging / CHAIN, b"".join(one.public_bytes(Encoding.PEM) for one in chain))
         self.credential.write(staging / META, meta.to_json())
-        pkcs12.open_p12((staging / IDENTITY).read_bytes(), password)  # before `commit` drops the sealed key
+        pkcs12.open_p12(read(staging / IDENTITY), password)  # before `commit` drops the sealed key
 
     def end_date(self, user: User | None = None) -> datetime:
         """The end date to ask for. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
         return latest_end(self._wanted.end_date, self._procedure.clock.now(), user)
+
+
+def _certificates(issued: ClientAuthCertificate) -> tuple[x509.Certificate, list[x509.Certificate]]:
+    return load_certificate(issued.x509_cert or ""), load_certificates(issued.ca_cert) if issued.ca_cert else []
