@@ -7,7 +7,6 @@ until then a roll-back is one action.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import ClassVar
 
 from runbook_lib.clock import iso
@@ -18,7 +17,7 @@ from runbook_lib.procedures.hook import run_hook
 from runbook_lib.procedures.journal import State
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import change, check
-from runbook_lib.procedures.proof import certificate_facts, run_controls
+from runbook_lib.procedures.proof import run_controls
 from runbook_lib.procedures.rotation import Rotation, Stage
 from runbook_lib.procedures.rotation_at_hand import RotationAtHand
 from runbook_lib.procedures.wanted import certificate_name
@@ -52,8 +51,7 @@ class Rotate(RotationAtHand):
                 self._refuse_contradictions(current, rotation)
         self._before = rotation
         end, ends_by = self._effective_end(current)
-        seen = certificate_facts(current)
-        self._due_from = end - min(timedelta(days=self.parameters.rotate_before_days), (end - seen.not_before) / 3)
+        self._due_from = self._due_since(current)
         rolled_back = rotation is not None and rotation.stage is Stage.ROLLED_BACK
         under_way = rotation is not None and not rotation.finished
         due = self.clock.now() >= self._due_from
@@ -361,6 +359,7 @@ class Rotate(RotationAtHand):
             self.progress = "progressed" if moved else "waiting"
         else:
             self.progress = "finished" if moved else "nothing due"
+        self._due_from = self._due_since(self._current())  # another one may be in use now
         when = self._next_step(rotation)
         return Result(
             verdict=Verdict.OK,

@@ -163,6 +163,12 @@ class RotationAtHand(Procedure[RotateParameters]):
         what = min(ends, key=lambda one: ends[one])
         return ends[what], what
 
+    def _due_since(self, generation: Generation) -> datetime:
+        """From when on a generation is to be replaced."""
+        end, _ = self._effective_end(generation)
+        lifetime = end - certificate_facts(generation).not_before
+        return end - min(timedelta(days=self.parameters.rotate_before_days), lifetime / 3)
+
     def _let_in(self, generation: Generation) -> None:
         """Raise, with the reason, unless mTLS works with this generation as its owner."""
         identity = generation.open(self.secret("p12_password"))
@@ -233,7 +239,7 @@ class RotationAtHand(Procedure[RotateParameters]):
 
     def _next_step(self, rotation: Rotation | None) -> tuple[str, str]:
         if rotation is None:
-            return WORDS[Stage.BEGUN], f"from {iso(self._due_from)}"
+            return WORDS[Stage.BEGUN], "now" if self._due else f"from {iso(self._due_from)}"
         if rotation.stage is Stage.ROLLED_BACK:
             return "Begin again", "with `rotate_now`"
         if rotation.finished:
