@@ -16,8 +16,10 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock, iso
@@ -44,6 +46,7 @@ SEALED_KEY = "key.pem"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,127}")  # DigiCert ONE's rule for a certificate's name
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a short name or a host's
 _NUMBER = re.compile(r"\d{4,9}")
+_LOOKS = 20
 
 
 class Credential:
@@ -213,7 +216,7 @@ class Credential:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunbookError(Reason.BUSY, f"{self.name} is being worked on{_holder(stream.read())}.") from None
+                raise RunbookError(Reason.BUSY, f"{self.name} is being worked on by {_holder(stream)}.") from None
             # the real time, whatever clock the run was given: it is for a person who looks for that process
             holder = json.dumps({"pid": os.getpid(), "since": iso(SystemClock().now())})
             try:
@@ -221,7 +224,11 @@ class Credential:
                 stream.write(holder.encode())
             except OSError as error:
                 raise oserror(error, path) from None
-            yield
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    stream.truncate(0)
 
     def _make(self) -> None:
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
@@ -304,9 +311,16 @@ def _short(name: str) -> str:
     return repr(name) if len(name) <= 140 else f"{name[:40]!r}… ({len(name)} characters)"
 
 
-def _holder(text: bytes) -> str:
-    try:
-        found = json.loads(text)
-        return f" by process {int(found['pid'])} since {found['since']}"
-    except (ValueError, KeyError, TypeError):
-        return " by another process"
+def _holder(lock: FileIO) -> str:
+    """Who holds a lock. Its holder writes its name a moment after it got it: until then an old one may stand there."""
+    for _ in range(_LOOKS):
+        lock.seek(0)
+        try:
+            found = json.loads(lock.read())
+            os.kill(int(found["pid"]), 0)
+            return f"process {int(found['pid'])} since {found['since']}"
+        except PermissionError:  # somebody else's, and alive
+            return f"process {int(found['pid'])} since {found['since']}"
+        except (ValueError, KeyError, TypeError, OSError, OverflowError):
+            time.sleep(0.01)
+    return "another process"
