@@ -11,9 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from runbook_lib.catalogue import Reason
+from runbook_lib.procedures.rotate import Rotate
+from runbook_lib.result import Verdict
 from tests.conftest import Sandbox
 from tests.soak import SOAK
 from tests.soak.ledger import Grounds, Owner, audit
+from tests.soak.stories import issue, prepare, rotate
 from tests.soak.worker import Ended, Worker
 
 ROUNDS = 25 if SOAK else 2
@@ -80,3 +83,14 @@ def test_two_at_once_without_a_lock_are_seen(
     ended = [worker.end(pid) for pid in pids]
     assert sorted(one.reason for one in ended) == ["", Reason.DUPLICATE_NAME]
     assert owner.posts()["Unlocked"] > 1
+
+
+def test_a_plan_made_before_another_run_has_rotated_is_not_carried_out(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("Planned twice", owner.environ) is None
+    late = prepare(Rotate, "Planned twice", owner.environ, rotate_now=True, overlap_days=0, grace_days=0)
+    late.perform("where-it-stands")
+    assert rotate("Planned twice", owner.environ) is None
+    record = late.perform("issue-beside")
+    assert record.verdict is Verdict.NOTHING_TO_DO, record
+    assert [one["name"] for one in owner.certificates()] == ["Planned twice", "Planned twice 0002"]
