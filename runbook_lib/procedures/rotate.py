@@ -87,6 +87,8 @@ class Rotate(RotationAtHand):
         with self.credential.lock(), self.api() as api:
             rotation = self._rotation
             if rotation is None or rotation.finished:
+                if rotation != self._before:
+                    return _nothing("Another run has finished a rotation since this one looked.")
                 current = self._current()
                 if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
                     self._refuse_pointless(current)
