@@ -112,7 +112,7 @@ class Explanation:
 CATALOGUE: dict[Reason, Explanation] = {
     Reason.BAD_PARAMETER: Explanation(
         "A parameter has a wrong value",
-        "The value was refused before anything was done; nothing was sent and nothing was written.",
+        "The value was refused before anything was changed.",
         "Correct the parameter named above, in the form or in the YAML file, and run again.",
         "",
         Exit.USAGE,
@@ -531,7 +531,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     Reason.INTERRUPTED: Explanation(
         "The run was interrupted",
         "Ctrl-C or a termination signal ended it. What had run until then stands.",
-        "Run again; an issuance continues where it stopped.",
+        "Run the same again: issuing, rotating and taking access away go on where they stopped.",
         "",
         Exit.UNEXPECTED,
     ),

@@ -180,6 +180,7 @@ def run_one(
     path, job = find_notebook(notebook)
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
+    err.print(f"{job}: running {path.name}, to be archived in {archive}")
     outcome = run_notebook(
         path,
         given,

@@ -7,7 +7,8 @@ its answer is lost the outcome counts as unknown.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -47,7 +48,6 @@ class Answer:
     status: int
     body: Any
     text: str
-    date: str
     tls: TlsFacts | None
     retry_after: float
     """Seconds to wait before another try: what Retry-After says (RFC 9110, section 10.2.3), else a guess."""
@@ -71,6 +71,7 @@ class Probe:
         seen: what was seen, in a few words.
         status: the HTTP status, where there was one.
         error: why there was no verdict, or what the refusal said.
+        server_clock: what time it was there, where there was an answer.
     """
 
     outcome: Outcome
@@ -79,6 +80,7 @@ class Probe:
     user: User | None = None
     tls: TlsFacts | None = None
     error: RunbookError | None = None
+    server_clock: datetime | None = None
 
 
 class Client:
@@ -103,6 +105,8 @@ class Client:
         read_seconds: float = READ_SECONDS,
     ) -> None:
         self.environment = environment
+        self.server_clock: datetime | None = None
+        """What time the server's last answer was dated (RFC 9110, section 6.6.1)."""
         self.base_url = environment.clientauth_url if clientauth else environment.api_url
         self._api_key = api_key
         self._timeout = (connect_seconds, read_seconds)
@@ -206,6 +210,9 @@ class Client:
 
     def probe(self) -> Probe:
         """GET user/me, told as a verdict in place of an error: what a control needs. Never raises RunbookError."""
+        return replace(self._probe(), server_clock=self.server_clock)
+
+    def _probe(self) -> Probe:
         try:
             answer = self.call("GET", ME)
         except RunbookError as error:
@@ -262,19 +269,8 @@ class Client:
             parsed = json.loads(text)
         except (ValueError, RecursionError):
             parsed = None
-        return Answer(status, parsed, text, date, facts, later)
-
-    def server_time(self) -> tuple[float, Answer]:
-        """The server's clock as seconds since 1970, from the Date header of any answer, and that answer.
-
-        Raises:
-            RunbookError: UNEXPECTED_ANSWER where the server sends no usable date.
-        """
-        answer = self.call("GET", ME)
-        try:
-            return parsedate_to_datetime(answer.date).timestamp(), answer
-        except (TypeError, ValueError):
-            raise RunbookError(Reason.UNEXPECTED_ANSWER, "The server's answer has no Date.") from None
+        self.server_clock = _moment(date)
+        return Answer(status, parsed, text, facts, later)
 
     def _problem(self, answer: Answer) -> RunbookError:
         return answer_problem(answer.status, answer.body, answer.text, self.base_url, self._api_key)
@@ -300,6 +296,14 @@ class Client:
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {', '.join(fields)}."
             ) from None
+
+
+def _moment(date: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else None
 
 
 def _seconds(retry_after: str, date: str) -> float:

@@ -46,10 +46,10 @@ def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
-    except (ssl.SSLError, OSError) as error:
+    except (ssl.SSLError, OSError):
         raise RunbookError(
             Reason.UNREADABLE_FILE,
-            f"The CA file {ca_file} cannot be used: {error.strerror or error}.",
+            f"The CA file {ca_file} holds no PEM certificate that can be read.",
             remedy="Give a PEM file that holds the CA certificates to trust.",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -10,6 +10,7 @@ from runbook_lib.credentials.pkcs12 import Identity
 from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
 from runbook_lib.procedures.proof import TRIES, certificate_facts, check_environment, diagnose, find, knock
@@ -30,6 +31,8 @@ class Access(Procedure[AccessParameters]):
     _target: ClientAuthCertificate
     _others: list[ClientAuthCertificate]
     _worked: bool = False
+    _cut_off: str = ""
+    """When an earlier run took access away that never came to give it back; empty where none did."""
 
     # --- before ---------------------------------------------------------------------------------------------------
 
@@ -60,9 +63,15 @@ class Access(Procedure[AccessParameters]):
         if not self._target.enabled and self._worked:
             raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, and is let in.")
         self._refuse_contradiction()
+        resumed = self._again and not self._worked
+        headline = "It works now: mTLS is let in with HTTP 200." if self._worked else "It is disabled, and refused."
+        if resumed:
+            headline = (
+                f"A run of {self._cut_off} disabled it and ended before it was enabled again; this one goes on there."
+            )
         return Result(
-            verdict=Verdict.OK,
-            headline="It works now: mTLS is let in with HTTP 200." if self._worked else "It is disabled, and refused.",
+            verdict=Verdict.ATTENTION if resumed else Verdict.OK,
+            headline=headline,
             facts={"Host": self.environment.clientauth_url, "Seen": probe.seen},
             tables=(table,),
         )
@@ -79,6 +88,10 @@ class Access(Procedure[AccessParameters]):
             check_environment(generation, self.environment)
             self._identity = generation.open(self.secret("p12_password"))
             self._facts = certificate_facts(generation)
+            past = [
+                one for one in self._journal.entries() if one.state in (State.ACCESS_TAKEN, State.ACCESS_GIVEN_BACK)
+            ]
+            self._cut_off = iso(past[-1].at) if past and past[-1].state is State.ACCESS_TAKEN else ""
             target = find(listed, self._facts) or next((one for one in listed if one.id == generation.meta.id), None)
         if target is None or target.id is None:
             raise RunbookError(
@@ -88,7 +101,7 @@ class Access(Procedure[AccessParameters]):
         self._others = [one for one in listed if one.id != target.id and one.user_id in (None, me.id)]
 
     def _refuse_contradiction(self) -> None:
-        if self.parameters.action == "disable and re-enable" and not self._target.enabled:
+        if self._again and not self._target.enabled and not self._cut_off:
             raise RunbookError(
                 Reason.CERTIFICATE_DISABLED,
                 f"“{self._target.name}” is disabled already: there is no working access to take away and give back.",
@@ -112,7 +125,28 @@ class Access(Procedure[AccessParameters]):
         if not self._target.enabled:
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is disabled already.")
         self._refuse_outage()
-        return self._set(False)
+        if not self._again or self._identity is None:
+            return self._set(False)
+        with self.credential.lock():
+            self._journal.append(State.ACCESS_TAKEN, self._number, id=self._target.id or "")
+        try:
+            return self._set(False)
+        except RunbookError as error:
+            raise RunbookError(error.reason, f"{error.what} {self._give_back()}", remedy=error.remedy) from None
+
+    def _give_back(self) -> str:
+        """After a change that ended in doubt: enable it again, and say whether that is certain."""
+        try:
+            self._set(True)
+        except RunbookError:
+            return "Whether it is disabled now is not known: run the same again, it goes on from there."
+        self._note_given_back()
+        return "It was enabled again."
+
+    def _note_given_back(self) -> None:
+        if self._identity is not None:
+            with self.credential.lock():
+                self._journal.append(State.ACCESS_GIVEN_BACK, self._number, id=self._target.id or "")
 
     def _refuse_outage(self) -> None:
         if self.parameters.allow_outage_of == self.parameters.name:
@@ -176,6 +210,15 @@ class Access(Procedure[AccessParameters]):
     # --- enable ---------------------------------------------------------------------------------------------------
 
     @property
+    def _journal(self) -> Journal:
+        return Journal(self.credential.journal_path, self.clock)
+
+    @property
+    def _number(self) -> int:
+        current = self.credential.current()
+        return current.number if current else 0
+
+    @property
     def _again(self) -> bool:
         return self.parameters.action == "disable and re-enable"
 
@@ -189,7 +232,9 @@ class Access(Procedure[AccessParameters]):
             return NOT_ASKED
         if self._target.enabled:
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is enabled already.")
-        return self._set(True)
+        result = self._set(True)
+        self._note_given_back()
+        return result
 
     @check("Prove that access is back")
     def prove_restored(self) -> Result:

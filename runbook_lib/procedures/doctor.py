@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import wraps
 from typing import ClassVar
 
 from runbook_lib.clock import iso
-from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.client import ME, Client
 from runbook_lib.digicert.environments import FROM_VARIABLES
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import DoctorParameters
 from runbook_lib.procedures.procedure import Method, Procedure, check
+from runbook_lib.procedures.proof import refuse_wrong_clock
 from runbook_lib.result import Result, Verdict
 from runbook_lib.secrets import SecretRef
-
-CLOCK_SECONDS = 300
-"""How far this machine's clock may be from the server's."""
 
 
 def _told(method: Method) -> Method:
@@ -50,7 +47,7 @@ class Doctor(Procedure[DoctorParameters]):
         details = []
         for clientauth, name in ((False, "API host"), (True, "mTLS host")):
             with Client(self.environment, clientauth=clientauth) as client:
-                answer = client.call("GET", "/account/api/v1/user/me")
+                answer = client.call("GET", ME)
                 tls = f", {answer.tls.protocol}, {answer.tls.server}" if answer.tls else ", through a proxy"
                 details.append((Verdict.OK, name, f"{client.base_url} answers{tls}"))
         trust = str(self.environment.ca_file or "the CAs of this machine")
@@ -75,13 +72,12 @@ class Doctor(Procedure[DoctorParameters]):
     @_told
     def clock_agrees(self) -> Result:
         with Client(self.environment) as client:
-            seconds, _ = client.server_time()
-        server = datetime.fromtimestamp(seconds, UTC)
+            client.call("GET", ME)
+        refuse_wrong_clock(self, client)
+        server = client.server_clock
+        if server is None:
+            raise RunbookError(Reason.UNEXPECTED_ANSWER, "The server's answer is not dated.")
         apart = abs((self.clock.now() - server).total_seconds())
-        if apart > CLOCK_SECONDS:
-            raise RunbookError(
-                Reason.CLOCK_WRONG, f"It is {iso(self.clock.now())} here and {iso(server)} there, {apart:.0f} s apart."
-            )
         return Result(
             verdict=Verdict.OK,
             headline=f"They agree within {max(1, round(apart))} s.",
@@ -131,7 +127,7 @@ class Doctor(Procedure[DoctorParameters]):
     @_told
     def store_is_private(self) -> Result:
         self.store.check()
-        held = list(self.store.credentials(self.environment.name))
+        held = [one for one in self.store.credentials(self.environment.name) if one.current() is not None]
         return Result(
             verdict=Verdict.OK,
             headline=f"{self.store.root} is ready.",

@@ -20,7 +20,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.procedures.proof import find
+from runbook_lib.procedures.proof import find, refuse_wrong_clock
 from runbook_lib.procedures.rotation import Rotation, command, part_of, replay
 from runbook_lib.result import Bar, Result, Table, Timeline, Verdict
 
@@ -96,14 +96,16 @@ class Inventory(Procedure[InventoryParameters]):
 
     @check("Ask DigiCert ONE, and read the store")
     def collect(self) -> Result:
-        self._user, self._listed, api_said = self._ask()
+        self._user, self._listed, problem = self._ask()
         self._local, self._unfinished = self._read_store()
         unreadable = [one for one in self._local if one.seen is None]
         sources = (
             (
                 "Account Manager API",
                 self.environment.api_url,
-                f"{len(self._listed)} certificates" if self._listed is not None else f"DID NOT ANSWER: {api_said}",
+                f"DID NOT ANSWER: {problem.reason}: {problem.what}"
+                if problem
+                else f"{len(self._listed or [])} certificates",
             ),
             (
                 "Store",
@@ -114,18 +116,21 @@ class Inventory(Procedure[InventoryParameters]):
         return Result(
             verdict=Verdict.OK if self._listed is not None else Verdict.UNCHECKED,
             headline="Both sources answered."
-            if self._listed is not None
-            else "DigiCert ONE did not answer, so what follows is only what this store knows.",
+            if problem is None
+            else f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}",
+            next=(problem.remedy,) if problem else (),
             facts={"Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown"},
             tables=(Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=sources),),
         )
 
-    def _ask(self) -> tuple[User | None, list[ClientAuthCertificate] | None, str]:
+    def _ask(self) -> tuple[User | None, list[ClientAuthCertificate] | None, RunbookError | None]:
         try:
             with self.api() as api:
-                return api.me(), api.certificates(), ""
+                user, listed = api.me(), api.certificates()
+                refuse_wrong_clock(self, api)  # days left would be counted from a wrong day
+                return user, listed, None
         except RunbookError as error:
-            return None, None, f"{error.reason.value}: {error.what}"
+            return None, None, error
 
     def _read_store(self) -> tuple[list[Local], list[tuple[str, str, str]]]:
         """What the store holds, and what was begun there: name, why it is not finished, what next."""

@@ -46,7 +46,7 @@ class Issue(Procedure[IssueParameters]):
         if done is not None:
             return done
         keys.check_password(self.secret("p12_password"))
-        end = self._issuance.end_date()
+        end = self._issuance.end_date(self._user_if_a_date_was_given())
         with self.credential.lock():
             plan = self._issuance.resume()
             if plan is not None:
@@ -64,6 +64,13 @@ class Issue(Procedure[IssueParameters]):
                 "End date to ask for": iso(end),
             },
         )
+
+    def _user_if_a_date_was_given(self) -> User | None:
+        """Asked before a key is made: a date past the service user's own end would be refused later anyway."""
+        if not self.parameters.expiration_date:
+            return None
+        with self.api() as api:
+            return api.me()
 
     def _resumed(self, plan: Entry) -> Result:
         last = self._issuance.reached(State.KEY_SEALED)

@@ -44,6 +44,9 @@ class State(StrEnum):
     RETIRED = "retired"
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
+    # taking access away for a while, and giving it back
+    ACCESS_TAKEN = "access_taken"
+    ACCESS_GIVEN_BACK = "access_given_back"
 
 
 class Entry(BaseModel):

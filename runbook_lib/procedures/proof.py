@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts, facts
 from runbook_lib.credentials.pkcs12 import Identity, unrelated_identity
 from runbook_lib.credentials.store import Generation
-from runbook_lib.digicert.client import Outcome, Probe
+from runbook_lib.digicert.client import Client, Outcome, Probe
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.digicert.tls import ClientIdentity
@@ -16,6 +17,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.procedure import P, Procedure
 from runbook_lib.result import Verdict
 
+CLOCK_SLACK = timedelta(minutes=5)
 TRIES = 5
 PAUSE_SECONDS = 1.0
 
@@ -66,14 +68,27 @@ def _ask(procedure: Procedure[P], identity: Identity | None) -> Probe:
     return probe
 
 
+def refuse_wrong_clock(procedure: Procedure[P], answered: Client | Probe) -> None:
+    """Raise RunbookError (CLOCK_WRONG) where the last answer was dated more than five minutes from now."""
+    here, there = procedure.clock.now(), answered.server_clock
+    if there is not None and abs(here - there) > CLOCK_SLACK:
+        raise RunbookError(
+            Reason.CLOCK_WRONG, f"It is {iso(here)} here ({procedure.clock.source}), and {iso(there)} at DigiCert ONE."
+        )
+
+
 def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chain: int) -> RunbookError:
     """Why mTLS with this certificate is refused.
 
-    The status says nothing: disabled, expired and absent certificates all answer 403. So its dates, the list seen by
-    the API key, and its chain are asked, in this order.
+    The status says nothing: disabled, expired and absent certificates all answer 403. So the clocks, its dates, the
+    list seen by the API key, and its chain are asked, in this order.
     """
     if probe.error is not None and probe.outcome is Outcome.NO_VERDICT:
         return probe.error
+    try:
+        refuse_wrong_clock(procedure, probe)
+    except RunbookError as error:
+        return error
     now = procedure.clock.now()
     if seen.not_after < now:
         return RunbookError(Reason.CERTIFICATE_EXPIRED, f"{probe.seen} It ended on {iso(seen.not_after)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,6 +66,34 @@ def test_disabled_alone_then_enabled_alone(sandbox: Sandbox) -> None:
     back, _ = act(sandbox, name, confirm=name, action="enable")
     assert verdicts(back) == ["ok", "nothing to do", "nothing to do", "ok", "ok"]
     assert puts(sandbox, name) == 2
+
+
+def test_a_run_that_was_killed_while_access_was_away_is_finished_by_the_next(sandbox: Sandbox) -> None:
+    name = "Killed in between"
+    issue(sandbox, name)
+    first = prepare(Access, sandbox, name=name, confirm=name, allow_outage_of=name)
+    for step in first.steps()[:2]:
+        assert first.perform(step.slug).error is None
+    second, end = act(sandbox, name, confirm=name, allow_outage_of=name)
+    assert verdicts(second) == ["attention", "nothing to do", "attention", "ok", "ok"]
+    assert end.verdict is Verdict.ATTENTION
+    third, end = act(sandbox, name, confirm=name, allow_outage_of=name)
+    assert end.verdict is Verdict.OK
+    act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
+    refused, _ = act(sandbox, name, confirm=name, allow_outage_of=name)
+    assert failed(refused) == Reason.CERTIFICATE_DISABLED  # that was asked for: nobody's run was cut off
+
+
+def test_a_disable_that_ends_in_doubt_is_taken_back(fresh_sandbox: Callable[..., Sandbox]) -> None:
+    sandbox = fresh_sandbox()
+    issue(sandbox, "In doubt")
+    sandbox.admin("PUT", "/faults", {"seed": 1, "rules": [{"fault": "drop_after", "method": "PUT", "first": 2}]})
+    procedure, _ = act(sandbox, "In doubt", confirm="In doubt", allow_outage_of="In doubt")
+    assert failed(procedure) == Reason.UNREACHABLE
+    error = procedure.records[-1].error
+    assert error is not None
+    assert "It was enabled again." in error["what"]
+    assert [one["enabled"] for one in sandbox.admin("GET", "/certificates")] == [True]
 
 
 def test_the_last_working_certificate_is_not_disabled_unless_named(sandbox: Sandbox, second: dict[str, str]) -> None:

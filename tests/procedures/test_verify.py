@@ -85,7 +85,9 @@ def test_an_expired_certificate_is_named_as_expired(fresh_sandbox: Callable[...,
     later = iso(current.meta.not_after + timedelta(days=1))
     sandbox.admin("PUT", "/clock", {"now": later})
     assert why(sandbox, name="Old", clock=later) == ("call-over-mtls", Reason.CERTIFICATE_EXPIRED)
+    assert why(sandbox, name="Old") == ("call-over-mtls", Reason.CLOCK_WRONG)
     early = iso(current.meta.not_before - timedelta(days=1))
+    sandbox.admin("PUT", "/clock", {"now": early})
     assert why(sandbox, name="Old", clock=early) == ("call-over-mtls", Reason.CERTIFICATE_NOT_YET_VALID)
 
 
