@@ -20,6 +20,7 @@ need keytool default-jdk-headless
 need mcs mono-mcs mono-runtime libmono-system-net-http4.0-cil
 need mono mono-runtime
 need setpriv util-linux
+[ -e /usr/share/java/jackson-databind.jar ] || missing="$missing libjackson2-databind-java" absent="$absent jackson"
 
 if [ -n "$missing" ] && command -v apt-get >/dev/null 2>&1; then
     root=""

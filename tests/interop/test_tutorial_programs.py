@@ -25,6 +25,9 @@ PASSWORD = "TutorialPassword0123456789"
 REFUSED = {"errors": [{"code": "AUTHORIZATION_ERROR", "message": "No authentication data provided"}]}
 
 
+JACKSON = [Path(f"/usr/share/java/jackson-{part}.jar") for part in ("annotations", "core", "databind")]
+
+
 @dataclass
 class Reader:
     """Somebody who walks through the tutorial in a home of their own."""
@@ -63,9 +66,12 @@ class Reader:
         command = [sys.executable] if program.endswith(".py") else ["sh"]
         return self._run([*command, str(PROGRAMS / program)], env)
 
-    def java(self, trust_store: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    def java(
+        self, trust_store: Path, program: str = "Step5Verify.java", **env: str
+    ) -> subprocess.CompletedProcess[str]:
         options = [f"-Djavax.net.ssl.trustStore={trust_store}", "-Djavax.net.ssl.trustStorePassword=changeit"]
-        return self._run(["java", *options, str(PROGRAMS / "Step5Verify.java")], env)
+        jars = ":".join(str(path) for path in JACKSON)
+        return self._run(["java", *options, "-cp", jars, str(PROGRAMS / program)], env)
 
     def walk(self, **env: str) -> None:
         """Steps 1 to 4."""
@@ -185,6 +191,16 @@ def test_the_python_programs_get_201_and_200_and_403_after_disable(reader: Reade
     assert (status, body) == (403, str(REFUSED))
     other.enable(True)
     assert outcome(other.run("step5_verify.py"))[0] == 200
+
+
+def test_the_java_program_of_step_2_gets_a_certificate_once(reader: Reader) -> None:
+    reader.run("step1_csr.sh")
+    store = trust_store(reader)
+    status, body = outcome(reader.java(store, "Step2Request.java"))
+    assert status == 201
+    assert json.loads(body)["name"] == "API Client Auth Certificate"
+    status, body = outcome(reader.java(store, "Step2Request.java"))
+    assert (status, json.loads(body)["errors"][0]["code"]) == (400, "duplicate_error")
 
 
 def test_the_java_program_gets_200_and_403_after_disable(reader: Reader) -> None:
