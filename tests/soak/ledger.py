@@ -42,9 +42,9 @@ class Owner:
         return found
 
     def requests(self) -> list[dict[str, Any]]:
-        """This user's, as the server's journal tells them."""
+        """This user's, as the server's journal tells them; and those that a fault met before the user was known."""
         requests = self.sandbox.admin("GET", f"/requests?after={self.since}")
-        return [one for one in requests if one["user_id"] == self.id]
+        return [one for one in requests if one["user_id"] in (self.id, None)]
 
     def posts(self) -> Counter[str]:
         """How many POSTs of this user reached the server, by the name asked for; “” where it was cut off."""
