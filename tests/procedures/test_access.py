@@ -77,7 +77,7 @@ def test_a_run_that_was_killed_while_access_was_away_is_finished_by_the_next(san
     second, end = act(sandbox, name, confirm=name, allow_outage_of=name)
     assert verdicts(second) == ["attention", "nothing to do", "attention", "ok", "ok"]
     assert end.verdict is Verdict.ATTENTION
-    third, end = act(sandbox, name, confirm=name, allow_outage_of=name)
+    _, end = act(sandbox, name, confirm=name, allow_outage_of=name)
     assert end.verdict is Verdict.OK
     act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
     refused, _ = act(sandbox, name, confirm=name, allow_outage_of=name)
