@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Error, FloatRect, Locator, Page, expect, sync_playwright
 
@@ -137,9 +139,33 @@ class Desk:
         """Run all cells, as the first notebook tells the reader to."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        # the last cell has run when the summary stands there
-        self.page.get_by_label("Summary", exact=True).wait_for(timeout=STEP_SECONDS * 1000)
-        self.button("Start").wait_for(timeout=STEP_SECONDS * 1000)
+        # the last cell has run when the summary stands there; one of an earlier run says something else
+        summary = self.page.get_by_label("Summary", exact=True)
+        expect(self.button("Start")).to_be_enabled(timeout=STEP_SECONDS * 1000)
+        expect(summary).to_contain_text("Not every step has been done.", timeout=STEP_SECONDS * 1000)
+
+    def rewrite(self, **parameters: str) -> None:
+        """Write other values into the parameters cell, as an analyst does: click the line, type it anew."""
+        for name, value in parameters.items():
+            line = self.page.locator(".jp-CodeCell .cm-line").filter(has_text=re.compile(rf"^{name}: str = ")).first
+            line.click()
+            self.page.keyboard.press("Home")
+            self.page.keyboard.press("Shift+End")
+            self.page.keyboard.insert_text(f'{name}: str = "{value}"')
+            expect(self.page.locator(".jp-CodeCell .cm-line").filter(has_text=value).first).to_be_visible()
+
+    def kill_kernel(self) -> None:
+        """End the notebook's kernel with SIGKILL, and put away JupyterLab's words about it."""
+        request = urllib.request.Request(  # noqa: S310 - a loopback http address of our own
+            f"{self.lab.url}/api/sessions", headers={"Authorization": f"token {self.lab.token}"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=5) as answer:
+            (kernel,) = [one["kernel"]["id"] for one in json.load(answer) if one["path"] == f"{self.name}.ipynb"]
+        (process,) = [one for one in psutil.process_iter(["cmdline"]) if kernel in " ".join(one.info["cmdline"] or [])]
+        process.kill()
+        self.page.get_by_role("dialog").get_by_role("button", name="Ok").click(timeout=STEP_SECONDS * 1000)
+        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=STEP_SECONDS * 1000)
 
     def field(self, label: str) -> Locator:
         return self.page.get_by_label(label, exact=True)
