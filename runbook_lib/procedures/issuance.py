@@ -250,11 +250,16 @@ class Issuance:
                 remedy="Look at it in DigiCert ONE; if it is yours, disable it and issue under another name.",
             )
         if not keys.same_key(self.request_of(number).public_key(), found.public_key):
-            self.journal.append(State.KEY_SEALED, number, refused=Reason.DUPLICATE_NAME.value)
+            what = f"“{name}” exists and was made for another key: it is not ours"
+            if number == 1:  # the name was chosen by a person, and so is another
+                self.journal.append(State.KEY_SEALED, number, refused=Reason.DUPLICATE_NAME.value)
+                raise RunbookError(Reason.DUPLICATE_NAME, f"{what}.")
+            self.journal.append(State.ABANDONED, number, because=Reason.DUPLICATE_NAME.value)
             raise RunbookError(
                 Reason.DUPLICATE_NAME,
-                f"“{name}” exists and was made for another key: it is not ours"
-                + (", or the store was put back from an old backup." if number > 1 else "."),
+                f"{what}, or the store was put back from an old backup.",
+                remedy=f"Look at “{name}” in DigiCert ONE: if nobody has its key, disable it. Run again: the next name "
+                "is asked for.",
             )
         if found.x509_cert:
             self.journal.append(State.RECONCILED, number, found="issued, and adopted")

@@ -16,11 +16,12 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.digicert.client import Client
+from runbook_lib.procedures.issue import Issue
 from runbook_lib.sandbox import start, stop
 from tests.conftest import Sandbox, read_env
 from tests.soak import SOAK
 from tests.soak.ledger import Grounds, Owner, audit
-from tests.soak.stories import Ending, issue_and_rotate
+from tests.soak.stories import Ending, issue, issue_and_rotate, prepare, rotate
 
 pytestmark = pytest.mark.slow
 
@@ -96,14 +97,47 @@ def play(owner: Owner, seed: int) -> tuple[int, list[Ending], list[str]]:
             runs = number
             break
         refusals.append(ending)
+        _heed(owner, ending)
     owner.sandbox.admin("DELETE", "/faults")
     time.sleep(0.25)  # what was delayed past the client's patience is done by then
     wrong = [f"no words: {one}" for one in refusals if one and not (one["what"] and one["remedy"])]
     if not runs:
         rest = [issue_and_rotate(name, owner.environ) for _ in range(3)]
+        if rest[-1] is not None and rest[-1]["reason"] == Reason.DUPLICATE_NAME:
+            # issued for another key, and the answer lost: the name that a person chose is taken for good
+            return 0, refusals, wrong + [one["name"] for one in owner.certificates() if one["enabled"]]
         if rest[-1] is not None:
             return 0, refusals, [*wrong, f"stuck: {rest}"]
     return runs, refusals, wrong + audit(owner, name)
+
+
+def _heed(owner: Owner, refusal: dict[str, Any]) -> None:
+    """Do what the remedy of a name that is taken says: disable that certificate, if nobody has its key."""
+    if refusal["reason"] == Reason.DUPLICATE_NAME:
+        name = refusal["what"].split("“")[1].split("”")[0]
+        procedure = prepare(Issue, name, owner.environ)
+        owner.sandbox.admin("DELETE", "/faults")
+        with procedure.api() as api:
+            for one in api.certificates():
+                if one.name == name:
+                    api.set_enabled(one.id or "", False)
+
+
+def test_a_name_taken_by_another_key_does_not_stop_the_rotations_for_ever(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("Taken name", owner.environ) is None
+    rules = [{"fault": "other_key", "nth": 1}, {"fault": "drop_after", "method": "POST", "nth": 1}]
+    owner.sandbox.admin("PUT", "/faults", {"seed": 1, "rules": rules})
+    refusal = rotate("Taken name", owner.environ)
+    owner.sandbox.admin("DELETE", "/faults")
+    assert refusal is not None
+    assert refusal["reason"] == Reason.DUPLICATE_NAME
+    assert "Run again" in refusal["remedy"]
+    assert "“Taken name 0002” is enabled and nobody has its key" in audit(owner, "Taken name")
+    _heed(owner, refusal)
+    assert rotate("Taken name", owner.environ) is None
+    assert audit(owner, "Taken name") == []
+    assert [one["name"] for one in owner.certificates() if one["enabled"]] == ["Taken name 0003"]
 
 
 def test_every_schedule_ends_done_or_in_words_and_leaves_no_orphan(grounds: Grounds) -> None:
