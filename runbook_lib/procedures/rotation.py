@@ -101,6 +101,8 @@ def replay(entries: list[Entry]) -> Rotation | None:
             continue
         elif entry.state is State.PLANNED:
             rotation = replace(rotation, new=entry.generation)
+        elif rotation.stage is Stage.ROLLING_BACK and entry.state is not State.ROLLED_BACK:
+            continue  # what is done on the way back, its hook among it, is no step forward
         elif entry.state is State.ABANDONED and rotation.new == entry.generation:
             rotation = replace(rotation, new=None, stage=Stage.BEGUN)
         elif entry.state is State.HOOK_FAILED:

@@ -258,13 +258,11 @@ class RotationAtHand(Procedure[RotateParameters]):
         bars = []
         for one in self.credential.generations():
             meta = one.meta
-            state = (
-                "in use"
-                if one == self.credential.current()
-                else "new"
-                if rotation and rotation.new == one.number
-                else "old"
-            )
+            state = "old"
+            if one == self.credential.current():
+                state = "in use"
+            elif rotation is not None and rotation.new == one.number:
+                state = "given up" if rotation.stage is Stage.ROLLED_BACK else "new"
             bars.append(
                 Bar(label=f"{one.folder.name} {meta.name}", start=meta.not_before, end=meta.not_after, state=state)
             )

@@ -103,12 +103,18 @@ def utc(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _is_wide(table: tuple[tuple[str, ...], ...]) -> bool:
+    """Whether a table's rows would be longer than a page is wide, if none of its cells were broken into lines."""
+    return sum(min(max(map(len, column)), _SHORT) + 2 for column in zip(*table, strict=True)) > _PAGE
+
+
+_SHORT, _PAGE = 40, 105  # characters
 _MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\dZ)")
 _LONG_DIGITS = re.compile(r"\b[0-9A-Fa-f]{12,}\b")
 
 
 def _narrow(cell: str) -> Markup:
-    """A cell of a table with many columns: says where a moment, a serial number or an id may be broken into lines.
+    """A cell of a table that is too wide for a page: says where a moment, a serial number or an id may be broken into lines.
 
     What is copied from the page is the value as it is: `<wbr>` is no character.
     """
@@ -138,6 +144,7 @@ _ENVIRONMENT.filters.update(
     utc=utc,
     seconds=_seconds,
     narrow=_narrow,
+    is_wide=_is_wide,
     tone=tone,
     mark=mark,
     timeline=lambda timeline: Markup(plots.timeline_svg(timeline)),  # noqa: S704  (escaped where it is drawn)

@@ -13,6 +13,7 @@ import pytest
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.procedures.access import Access
+from runbook_lib.procedures.journal import State
 from runbook_lib.procedures.rotate import Rotate
 from runbook_lib.procedures.rotation import Stage, replay
 from runbook_lib.procedures.verify import Verify
@@ -154,6 +155,19 @@ def test_from_every_stage_before_retirement_there_is_a_way_back(days: Days, afte
     again = days.later(days=1).rotate(rotate_now=True)
     assert stage(again) is Stage.IN_SERVICE
     assert days.enabled() == {"Rotated": True, "Rotated 0002": False, "Rotated 0003": True}
+
+
+def test_a_roll_back_that_was_cut_off_after_its_hook_is_still_a_roll_back(days: Days) -> None:
+    days.at(50).rotate(hook="true")
+    back = days.later(days=1).rotate(action="roll back", hook="true")
+    entries = back._journal.entries()
+    assert entries[-2].state is State.HOOKED
+    cut = replay(entries[:-1])
+    whole = replay(entries)
+    assert cut is not None
+    assert whole is not None
+    assert (cut.stage, whole.stage) == (Stage.ROLLING_BACK, Stage.ROLLED_BACK)
+    assert whole.at[Stage.HOOKED] == whole.at[Stage.DEPLOYED]
 
 
 def test_after_retirement_there_is_none(days: Days) -> None:

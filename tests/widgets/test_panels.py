@@ -185,13 +185,19 @@ def test_hostile_values_in_a_way_and_in_a_table_with_many_columns_are_text():
 
 
 def test_a_table_with_many_columns_may_break_its_ids_and_moments_and_is_copied_whole():
-    values = ("name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", "e281fe3b-fb97-4183-a4fa-205913a7aee4", *"abcde")
+    values = ("name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", "e281fe3b-fb97-4183-a4fa-205913a7aee4", "a fact", *"bcde")
     wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=(values,))
     html = panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(wide,))))
     assert '<span class="dor-short">2027-10-26</span><wbr>T00:00:00Z' in html
     assert "0A1B2C3D<wbr>4E5F6071<wbr>8293" in html
     cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd](?: scope=.row.)?>(.*?)</t[hd]>", html)]
     assert cells == list(values)
+
+
+def test_a_table_that_fits_the_page_is_left_whole():
+    table = Table(name="t", title="t", columns=("name", "ends"), rows=(("North", "2027-10-26T00:00:00Z"),))
+    html = panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(table,))))
+    assert '<td class="dor-short">2027-10-26T00:00:00Z</td>' in html
 
 
 def test_the_summary_says_how_far_a_rotation_has_come_and_others_say_nothing_of_it():
