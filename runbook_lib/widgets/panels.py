@@ -114,7 +114,7 @@ _LONG_DIGITS = re.compile(r"\b[0-9A-Fa-f]{12,}\b")
 
 
 def _narrow(cell: str) -> Markup:
-    """A cell of a table that is too wide for a page: says where a moment, a serial number or an id may be broken into lines.
+    """A cell of a table that is too wide for a page: says where a moment, a serial or an id may be broken.
 
     What is copied from the page is the value as it is: `<wbr>` is no character.
     """

@@ -185,7 +185,8 @@ def test_hostile_values_in_a_way_and_in_a_table_with_many_columns_are_text():
 
 
 def test_a_table_with_many_columns_may_break_its_ids_and_moments_and_is_copied_whole():
-    values = ("name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", "e281fe3b-fb97-4183-a4fa-205913a7aee4", "a fact", *"bcde")
+    uuid = "e281fe3b-fb97-4183-a4fa-205913a7aee4"
+    values = ("a longer name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", uuid, *"bcdef")
     wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=(values,))
     html = panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(wide,))))
     assert '<span class="dor-short">2027-10-26</span><wbr>T00:00:00Z' in html
