@@ -96,6 +96,7 @@ class Reason(StrEnum):
     NOTEBOOK_ERROR = "notebook_error"
     NOT_PROVEN = "not_proven"
     ARCHIVE_FAILED = "archive_failed"
+    NOT_SIGNED = "not_signed"
 
 
 @dataclass(frozen=True)
@@ -560,6 +561,14 @@ CATALOGUE: dict[Reason, Explanation] = {
         "The run could not be archived",
         "What ran is not in the archive, so there is no evidence of it.",
         "Free space or correct the archive's owner, then run again.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.NOT_SIGNED: Explanation(
+        "The run is archived, but its bag is not signed",
+        "The archive has a signer, and its key could not be used. The evidence is kept and chained, and says of itself "
+        "that nobody signed it; the signature of the next signed bag covers it too.",
+        "Put the passphrase where its reference in certs/signer.json points, then run again.",
         "",
         Exit.UNEXPECTED,
     ),

@@ -18,12 +18,14 @@ import typer
 from rich.console import Console
 
 from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.cli_archive import archive_app
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import StepRecord, Verdict, visible
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 sandbox_app = typer.Typer(no_args_is_help=True, help="A local DigiCert ONE: real TLS, its own CA.")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(archive_app, name="archive")
 
 out = Console(highlight=False, markup=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -193,6 +195,8 @@ def run_one(
     )
     if outcome.error is not None:
         _tell(RunbookError.from_dict(outcome.error))
+    if outcome.unsigned is not None:
+        _tell(RunbookError.from_dict(outcome.unsigned))
     code = outcome.exit
     if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
         code = Exit.DUE

@@ -1,4 +1,4 @@
-"""BagIt bags (RFC 8493): built aside, complete, checked, and only then renamed to where they belong.
+"""BagIt bags (RFC 8493): built aside, complete, sealed into the chain, and only then renamed to where they belong.
 
 The `bagit` library checks every bag before it is put in place. It does not write them: its `make_bag` changes the
 process's working directory, which threads share, and writes version 0.97, the draft before the RFC.
@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import io
+import json
 import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-import bagit
-
 from runbook_lib.catalogue import Reason
+from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports import chain, durable, interrupted, signing
+from runbook_lib.reports.chain import sha256
+from runbook_lib.reports.interrupted import Started
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import who
+from runbook_lib.reports.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
+from runbook_lib.reports.signing import Signer
 from runbook_lib.result import Table
+
+__all__ = ["Place", "Started", "Work", "archive_errors", "begin_signing", "csv_bytes", "put", "sha256", "staging"]
 
 STAGING = ".staging"
 AGENT = "digicert-one-runbooks"
@@ -31,9 +40,9 @@ AGENT = "digicert-one-runbooks"
 JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What a job may be called: it becomes part of a folder's name."""
 
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+SIGNER_JOB = "signer"
+"""The job of a bag that says who signs from now on."""
 
 
 def csv_bytes(table: Table) -> bytes:
@@ -74,111 +83,123 @@ def archive_errors(archive: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staging(archive: Path) -> Iterator[Path]:
+def staging(archive: Path, started: Started) -> Iterator[Path]:
     """A private folder (0700) on the archive's file system, gone afterwards.
 
-    Making it shows that the archive can be written before anything runs.
+    Making it shows that the archive can be written before anything runs. If this process is killed, what it says of
+    the run is sealed by the next one.
 
     Raises:
         RunbookError: ARCHIVE_FAILED or DISK_FULL.
     """
-    with archive_errors(archive):
-        (archive / STAGING).mkdir(parents=True, exist_ok=True)
-        if not os.access(archive, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "permission denied")
-        folder = Path(tempfile.mkdtemp(dir=archive / STAGING))
-        try:
+    with ExitStack() as alive:
+        with archive_errors(archive):
+            (archive / STAGING).mkdir(parents=True, exist_ok=True)
+            if not os.access(archive, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "permission denied")
+            with chain.locked(archive):
+                folder = Path(tempfile.mkdtemp(dir=archive / STAGING))
+                alive.callback(shutil.rmtree, folder, ignore_errors=True)
+                alive.enter_context(interrupted.announced(folder, started))
             # a full disk often has room for a name and none for a byte
-            _write(folder / "probe", b"\0" * 65536)
+            durable.write(folder / "probe", b"\0" * 65536)
             (folder / "probe").unlink()
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-    try:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def put(archive: Path, folder: Path, *, job: str, run: str, at: datetime, files: Mapping[str, bytes]) -> Path:
-    """Write a bag and put it into its place, `<archive>/YYYY/MM/DD/<utc>-<job>`.
+def put(
+    archive: Path,
+    folder: Path,
+    work: Work,
+    *,
+    run: str,
+    files: Mapping[str, bytes],
+    environ: Mapping[str, str] | None = None,
+) -> Place:
+    """Write a bag, `<archive>/YYYY/MM/DD/<utc>-<job>`, and append it to the archive's chain, signed if it has a signer.
+
+    Runs that were killed before they could do so come first, as bags of their own.
 
     Args:
         folder: the run's staging folder.
+        work: names and dates the bag, and says how the run ended.
         run: the run's identifier, a UUID.
-        at: when the run was started; names the bag and dates it.
-        files: the payload: path below `data/`, content.
+        files: the payload: path below `data/` (letters, digits, `.`, `_`, `-` and `/`), content.
+        environ: what the reference to the signer's passphrase is resolved in, in place of this process's environment.
 
     Returns:
-        The bag's folder. A second run of the same job in the same second gets `-2` appended, and so on.
+        Where the bag is. Where the signer's key cannot be opened, it is in the archive and in the chain all the same,
+        and `unsigned` is the error (NOT_SIGNED).
 
     Raises:
-        RunbookError: DISK_FULL or ARCHIVE_FAILED; then nothing is in the archive.
+        RunbookError: DISK_FULL or ARCHIVE_FAILED; then the run is not in the archive.
     """
-    aside = folder / "bag"
+    environ = os.environ if environ is None else environ
     with archive_errors(archive):
-        for name, content in files.items():
-            _write(aside / "data" / name, content)
-        size = sum(map(len, files.values()))
-        manifest = "".join(f"{sha256(content)}  data/{name}\n" for name, content in sorted(files.items()))
-        info = {
-            "Bag-Software-Agent": AGENT,
-            "Bagging-Date": f"{at:%Y-%m-%d}",
-            "External-Description": f"One run of the job {job}",
-            "External-Identifier": f"urn:uuid:{run}",
-            "Payload-Oxum": f"{size}.{len(files)}",
+        _fill(folder / BAG, work, run, files)
+        with chain.locked(archive):
+            write_guides(archive)
+            recover(archive)
+            for left, started in interrupted.left_over(archive / STAGING):
+                # a left-over that cannot be sealed now stays for the next run: this one's evidence comes first
+                with suppress(OSError, RunbookError):
+                    _seal_left_over(archive, left, started, work.at, environ)
+            return into_chain(archive, folder, work, environ=environ)
+
+
+def _seal_left_over(
+    archive: Path, left: Path, started: Started | None, found: datetime, environ: Mapping[str, str]
+) -> None:
+    if started is not None:
+        killed = Work(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
+        shutil.rmtree(left / BAG, ignore_errors=True)
+        (left / SIGNATURE).unlink(missing_ok=True)
+        _fill(left / BAG, killed, started.run, interrupted.files(started, found))
+        into_chain(archive, left, killed, environ=environ)
+    shutil.rmtree(left, ignore_errors=True)
+
+
+def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mapping[str, str]) -> Place:
+    """Make `signer` the one who signs from now on: a bag of the job `signer` that holds its certificate.
+
+    The signer before it signs that bag; the first one of an archive signs it itself.
+
+    Raises:
+        RunbookError: NOT_SIGNED where the signer before cannot sign; DISK_FULL or ARCHIVE_FAILED.
+    """
+    started = Started(run=str(uuid.uuid4()), job=SIGNER_JOB, at=at, notebook="", sha256="", who=who())
+    work = Work(SIGNER_JOB, at, Status.DONE.value, expected=1, produced=1)
+    with staging(archive, started) as folder, archive_errors(archive), chain.locked(archive):
+        write_guides(archive)
+        recover(archive)
+        before = chain.find_head(archive).next_signer
+        sealing = signer if before == chain.NONE else signing.load(archive, before, environ)
+        told = {"run": started.run, "at": iso(at), "before": before, "from_now_on": signer.fingerprint}
+        files = {
+            "signer.json": json.dumps(told | started.who.model_dump(), indent=2).encode() + b"\n",
+            "certificate.pem": (archive / signing.CERTS / f"{signer.fingerprint}.pem").read_bytes(),
+            "roots.pem": (archive / signing.CERTS / signing.ROOTS).read_bytes(),
         }
-        _write(aside / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
-        _write(aside / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
-        _write(aside / "manifest-sha256.txt", manifest.encode())
-        seal(aside)
-        for inner in sorted({aside, *(path for path in aside.rglob("*") if path.is_dir())}):
-            _sync_folder(inner)
-        try:
-            bagit.Bag(str(aside)).validate()
-        except bagit.BagError as error:
-            raise RunbookError(Reason.ARCHIVE_FAILED, f"The bag does not hold what was written: {error}.") from error
-        return _into_place(aside, archive, f"{at:%Y%m%dT%H%M%SZ}-{job}", at)
+        _fill(folder / BAG, work, started.run, files)
+        return into_chain(archive, folder, work, environ=environ, signer=sealing, successor=signer.fingerprint)
 
 
-def seal(bag: Path) -> None:
-    """Write the tag manifest over a bag whose content is complete: nothing is written into the bag after this."""
-    tags = sorted(path for path in bag.iterdir() if path.is_file())
-    lines = "".join(f"{sha256(path.read_bytes())}  {path.name}\n" for path in tags)
-    _write(bag / "tagmanifest-sha256.txt", lines.encode())
-
-
-def _into_place(aside: Path, archive: Path, name: str, at: datetime) -> Path:
-    day = archive / f"{at:%Y}" / f"{at:%m}" / f"{at:%d}"
-    day.mkdir(parents=True, exist_ok=True)
-    count = 1
-    while True:
-        target = day / (name if count == 1 else f"{name}-{count}")
-        try:
-            # a rename onto a folder that is not empty fails (POSIX), so of two runs in one second none is lost
-            aside.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            count += 1
-        else:
-            break
-    for folder in (day, day.parent, day.parent.parent, archive):
-        _sync_folder(folder)
-    return target
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _fill(bag: Path, work: Work, run: str, files: Mapping[str, bytes]) -> None:
+    """Write a bag up to what `into_chain` adds."""
+    odd = [name for name in files if not PAYLOAD.fullmatch(name) or ".." in name.split("/")]
+    if odd:
+        raise RunbookError(Reason.ARCHIVE_FAILED, f"{odd[0]!r} is no name that every tool reads alike.")
+    for name, content in files.items():
+        durable.write(bag / "data" / name, content)
+    size = sum(map(len, files.values()))
+    manifest = "".join(f"{sha256(content)}  data/{name}\n" for name, content in sorted(files.items()))
+    info = {
+        "Bag-Software-Agent": AGENT,
+        "Bagging-Date": f"{work.at:%Y-%m-%d}",
+        "External-Description": f"One run of the job {work.job}",
+        "External-Identifier": f"urn:uuid:{run}",
+        "Payload-Oxum": f"{size}.{len(files)}",
+    }
+    durable.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+    durable.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
+    durable.write(bag / "manifest-sha256.txt", manifest.encode())

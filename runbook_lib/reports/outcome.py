@@ -48,6 +48,7 @@ class RunOutcome:
         verdict: the notebook's own; None for a notebook that ended well and states none.
         needs_action: how many certificates need somebody to act.
         progress: how far a procedure of many runs has come in this one; empty for others.
+        unsigned: why the bag has no signature where the archive has a signer; `RunbookError.as_dict()`.
     """
 
     status: Status
@@ -57,6 +58,7 @@ class RunOutcome:
     verdict: Verdict | None
     needs_action: int
     progress: str
+    unsigned: dict[str, Any] | None = None
 
 
 class CellState(StrEnum):

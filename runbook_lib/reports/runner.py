@@ -1,6 +1,6 @@
 """Runs a notebook headlessly and archives it, whatever becomes of it.
 
-load → refuse what must not run → execute → judge → correct → scan and render → bag → rename into place
+load → refuse what must not run → execute → judge → correct → scan and render → bag → seal into the chain
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic_core import to_jsonable_python
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import annotate, artefacts, bag, scan
+from runbook_lib.reports import annotate, artefacts, bag, scan, signing
 from runbook_lib.reports.execute import Plan
 from runbook_lib.reports.outcome import Judgement, RunOutcome, Status, judge, refused
 from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, Step, git_commit, software, who
@@ -70,9 +70,12 @@ def run_notebook(
     given: dict[str, Any] = to_jsonable_python(dict(parameters), fallback=str)
     source = _load(notebook)
     run, started, ticks = str(uuid.uuid4()), clock.now(), time.monotonic()
-    with Interruptions().collected() as interruptions, bag.staging(archive) as folder:
+    digest = bag.sha256(source.content)
+    told = bag.Started(run=run, job=job, at=started, notebook=source.name, sha256=digest, who=who())
+    with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
         defaults = scan.default_parameters(source.nb)
-        scanner = scan.Scanner(scan.references_in({"given": given, "defaults": defaults}), environ)
+        references = scan.references_in({"given": given, "defaults": defaults, "": signing.references(archive)})
+        scanner = scan.Scanner(references, environ)
         refusal = source.problem or _refusal(given, defaults)
         if refusal is not None:
             for name, value in scan.plain_secrets([defaults or {}, given]):
@@ -111,10 +114,10 @@ def run_notebook(
             duration=round(time.monotonic() - ticks, 3),
             clock=clock.source,
             fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
-            notebook=NotebookFile(name=source.name, sha256=bag.sha256(source.content), git=git_commit(notebook)),
+            notebook=NotebookFile(name=source.name, sha256=digest, git=git_commit(notebook)),
             parameters=given,
             unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
-            who=who(),
+            who=told.who,
             software=software(),
             records=bool(judgement.records),
             cells=Cells.of(judgement.cells),
@@ -124,9 +127,19 @@ def run_notebook(
             scan=Scan(),
         )
         record, files = artefacts.make(nb, record, judgement.steps, log, scanner)
-        place = bag.put(archive, folder, job=job, run=run, at=started, files=files)
+        produced = 1 if record.status is Status.DONE else 0
+        work = bag.Work(job, started, record.status.value, expected=1, produced=produced)
+        place = bag.put(archive, folder, work, run=run, files=files, environ=environ)
     return RunOutcome(
-        record.status, Exit(record.exit), place, record.error, record.verdict, record.needs_action, record.progress
+        status=record.status,
+        # a run that is done and whose evidence is not signed is not the success that was asked for
+        exit=Exit(record.exit) or (place.unsigned.exit if place.unsigned else Exit.DONE),
+        bag=place.folder,
+        error=record.error,
+        verdict=record.verdict,
+        needs_action=record.needs_action,
+        progress=record.progress,
+        unsigned=place.unsigned.as_dict() if place.unsigned else None,
     )
 
 

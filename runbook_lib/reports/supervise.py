@@ -143,6 +143,11 @@ def _stop(child: subprocess.Popen[bytes], interruptions: Interruptions) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def still_running(run: str) -> bool:
+    """Whether a process of a run is alive on this machine, though the one that supervised it is not."""
+    return any(_belongs(process, run) for process in psutil.process_iter())
+
+
 def _end_processes(run: str) -> None:
     """Kill every process that carries the run's mark: papermill, the kernel, and whatever they started."""
     for _ in range(50):  # a process may start another while we look

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,14 +14,7 @@ import pytest
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.reports import bag
 from runbook_lib.result import Table
-
-AT = datetime(2026, 11, 23, 14, 15, 0, 999999, tzinfo=UTC)
-FILES = {"run.json": b"{}\n", "report.html": "é".encode(), "tables/a.csv": b"a\r\n1\r\n"}
-
-
-def _put(archive: Path, files: dict[str, bytes] | None = None) -> Path:
-    with bag.staging(archive) as folder:
-        return bag.put(archive, folder, job="demo", run=str(uuid.uuid4()), at=AT, files=files or FILES)
+from tests.reports.bags import FILES, put, started
 
 
 def _accepted(place: Path) -> dict[str, bool]:
@@ -41,12 +32,13 @@ def _accepted(place: Path) -> dict[str, bool]:
 
 @pytest.mark.interop
 def test_stock_tools_accept_a_bag_and_notice_one_changed_byte(tmp_path: Path) -> None:
-    place = _put(tmp_path / "archive")
+    place = put(tmp_path / "archive").folder
     assert place == tmp_path / "archive/2026/11/23/20261123T141500Z-demo"
     assert _accepted(place) == {"bagit": True, "payload": True, "tags": True}
     assert sorted(path.name for path in place.iterdir()) == [
         "bag-info.txt",
         "bagit.txt",
+        "chain.json",
         "data",
         "manifest-sha256.txt",
         "tagmanifest-sha256.txt",
@@ -64,27 +56,26 @@ def test_stock_tools_accept_a_bag_and_notice_one_changed_byte(tmp_path: Path) ->
 
 def test_two_runs_in_one_second_are_two_bags(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        places = list(pool.map(lambda _: _put(tmp_path / "archive"), range(8)))
+        places = list(pool.map(lambda _: put(tmp_path / "archive").folder, range(8)))
     assert len(set(places)) == 8
     assert sorted(place.name for place in places)[:2] == ["20261123T141500Z-demo", "20261123T141500Z-demo-2"]
     assert not list((tmp_path / "archive/.staging").iterdir())
 
 
 _SMALL_DISK = """
-import sys; from datetime import UTC, datetime; from pathlib import Path
+import sys; from pathlib import Path
 from runbook_lib.clock import SystemClock; from runbook_lib.errors import RunbookError
-from runbook_lib.reports import bag; from runbook_lib.reports.runner import run_notebook
+from runbook_lib.reports.runner import run_notebook
 archive, what, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 try:
     if what == "run":
         run_notebook(Path(sys.argv[4]), {"size": size}, job="demo", archive=archive, clock=SystemClock())
     else:
-        with bag.staging(archive) as folder:
-            files = {"a": b"1", "b": b"x" * size}
-            bag.put(archive, folder, job="demo", run="r", at=datetime.now(UTC), files=files)
+        from tests.reports.bags import put
+        put(archive, {"a": b"1", "b": b"x" * size})
 except RunbookError as error:
     print(error.reason.value)
-print(sorted(p.name for p in archive.rglob("*") if p.is_file()))
+print(sorted(p.name for p in archive.rglob("*") if p.is_file() and p.name[0] != "."))
 """
 
 
@@ -111,13 +102,13 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 def test_an_archive_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunbookError) as caught, bag.staging(tmp_path / "file"):
+    with pytest.raises(RunbookError) as caught, bag.staging(tmp_path / "file", started()):
         raise AssertionError("never reached")
     assert caught.value.reason is Reason.ARCHIVE_FAILED
 
 
 def test_the_staging_folder_is_private_and_goes_away(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stop"), bag.staging(tmp_path / "archive") as folder:
+    with pytest.raises(ValueError, match="stop"), bag.staging(tmp_path / "archive", started()) as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         assert folder.is_relative_to(tmp_path / "archive")
         raise ValueError("stop")

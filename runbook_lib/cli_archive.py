@@ -1,0 +1,124 @@
+"""`runbook archive`: the signer, the proof, the head for a ticket, the index."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.result import visible
+
+archive_app = typer.Typer(no_args_is_help=True, help="The archive: who signs it, whether it is whole, what is in it.")
+out = Console(highlight=False, markup=False, soft_wrap=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The archive.")]
+
+
+@archive_app.command("init")
+def init(
+    archive: Annotated[
+        Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
+    ] = Path("archive"),
+    passphrase: Annotated[
+        str, typer.Option(help="Where the passphrase of the signing key is: env:NAME, file:PATH, keyring:SERVICE/USER.")
+    ] = "env:DIGICERT_ONE_ARCHIVE_PASSPHRASE",  # noqa: S107 - a reference
+    csr: Annotated[bool, typer.Option("--csr", help="Make a request for your own CA, and sign nothing yet.")] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM that your CA made of the request: signer, intermediates, root.")
+    ] = None,
+    roll_over: Annotated[bool, typer.Option("--roll-over", help="Replace the signer; the old one signs that.")] = False,
+) -> None:
+    """Make a signing key with a self-signed certificate, or a request for one. From then on every run is signed."""
+    from runbook_lib.clock import SystemClock
+    from runbook_lib.reports import bag, chain, signing
+
+    if csr and certificate is not None:
+        raise RunbookError(Reason.BAD_PARAMETER, "--csr asks for a certificate and --certificate brings one.")
+    with bag.archive_errors(archive):
+        archive.mkdir(parents=True, exist_ok=True)
+        before = chain.find_head(archive).next_signer
+        if before != chain.NONE and not roll_over:
+            raise RunbookError(
+                Reason.CONFIRMATION_MISSING,
+                f"{archive} has a signer: {before}.",
+                remedy="Add --roll-over to replace it.",
+            )
+        now = SystemClock().now()
+        if csr:
+            made = signing.request(archive, passphrase=passphrase, at=now, environ=os.environ)
+            out.print(
+                f"Have your CA certify {made} for signing, then bring signer, intermediates and root in one file:"
+            )
+            out.print(
+                f"runbook archive init --archive {archive} --certificate FILE{' --roll-over' if roll_over else ''}"
+            )
+            return
+        if certificate is not None:
+            signer = signing.accept(archive, certificate, os.environ)
+        else:
+            signer = signing.make(archive, passphrase=passphrase, at=now, environ=os.environ)
+        place = bag.begin_signing(archive, signer, at=now, environ=os.environ)
+    out.print("Every run is signed from now on. Keep this where nobody who writes to the archive can change it:")
+    out.print(f"signer {signer.fingerprint}")
+    sys.stdout.write(f"{place.folder}\n")
+
+
+@archive_app.command("verify")
+def verify(
+    archive: Folder,
+    head: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Kept elsewhere: shows whether the end was cut off.")
+    ] = None,
+) -> None:
+    """Exit 0 if every bag, the chain and the signatures hold; else 1 and a line for each thing that does not."""
+    from runbook_lib.reports.verify import verify as check
+
+    audit = check(archive, head=head)
+    if audit.findings:
+        out.print("NOT OK: this archive is not as it was sealed.", style="bold red")
+        for one in audit.findings:
+            out.print(f"  {visible(one)}")
+        raise typer.Exit(int(Exit.UNEXPECTED))
+    out.print(
+        f"OK: {audit.bags} bags with {audit.files} files: none changed, added or missing, and the chain from the first "
+        "to the last is whole."
+    )
+    if audit.signer:
+        out.print(f"Signed: {audit.signed} bags. Compare certs/roots.pem with what you were given elsewhere.")
+    else:
+        out.print(
+            "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head with one kept."
+        )
+    if audit.covered:
+        out.print(f"Not signed themselves, but covered by the signature of a later bag: {audit.covered}")
+    out.print("The head you gave is in the chain." if head else "Without --head a cut-off end cannot be seen.")
+    if audit.head is not None:
+        out.print(f"Head: {audit.head[0]} {audit.head[1]}")
+
+
+@archive_app.command("head")
+def head(archive: Folder) -> None:
+    """Print number and digest of the last bag, for a ticket or a mail: later, `--head DIGEST` finds a cut-off end."""
+    from runbook_lib.reports import bag, chain
+
+    with bag.archive_errors(archive):
+        last = chain.find_head(archive)
+    if last == chain.GENESIS:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} holds no bag.")
+    sys.stdout.write(f"{last.sequence} {last.digest}\n")
+
+
+@archive_app.command("index")
+def index(archive: Folder) -> None:
+    """Make index.html anew from the bags, and print its path."""
+    from runbook_lib.reports.bag import archive_errors
+    from runbook_lib.reports.index import write_index
+
+    with archive_errors(archive):
+        sys.stdout.write(f"{write_index(archive)}\n")

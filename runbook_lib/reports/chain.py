@@ -1,0 +1,221 @@
+"""The chain of an archive: each bag names the one before it by digest, so that none can be lost, moved or slipped in.
+
+`chain.json` in a bag is its link. `<archive>/.head` says where the chain ends; it is a convenience that is checked
+against the bags before it is believed, and no evidence.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from runbook_lib.reports import durable
+
+LINK, TAGS = "chain.json", "tagmanifest-sha256.txt"
+HEAD, LOCK = ".head", ".lock"
+NONE = "none"
+"""Stands where a digest would: nothing came before, or nobody signs."""
+
+DIGEST = r"[0-9a-f]{64}"
+PLACE = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{8}T[0-9]{6}Z-[a-z0-9-]+"
+"""A bag's folder below the archive. POSIX regular expressions and Python read these alike: verify.sh has them too."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Link:
+    """What chain.json says.
+
+    Args:
+        bag: the bag's own place, so that a renamed or copied bag contradicts itself.
+        sequence: 1 for the first bag of the archive, and one more for each that follows.
+        previous: SHA-256 of the previous bag's tagmanifest-sha256.txt; `none` for the first.
+        previous_signature: SHA-256 of the previous bag's .p7s; `none` where it has none.
+        status: how the run ended.
+        expected: how many runs the bag is to hold: 1, or the accounts of a batch.
+        produced: how many of these reached their end.
+        signer: SHA-256 of the certificate (DER) that signs this bag; `none` if it is not signed.
+        next_signer: who signs the bags that follow. Another than `signer` is a roll-over.
+    """
+
+    bag: str
+    sequence: int
+    previous: str
+    previous_signature: str
+    status: str
+    expected: int
+    produced: int
+    signer: str
+    next_signer: str
+
+    def text(self) -> bytes:
+        """chain.json: JSON, one key a line, in this order; a shell can read it."""
+        lines = [f'  "{one.name}": {_json(getattr(self, one.name))}' for one in fields(self)]
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
+
+    @classmethod
+    def read(cls, content: bytes) -> Link:
+        """Read chain.json. Raises ValueError for anything that `text` would not write, to the byte."""
+        found = _FORM.fullmatch(content)
+        if found is None:
+            raise ValueError("chain.json is not in its form")
+        values = {name: value.decode("ascii") for name, value in found.groupdict().items()}
+        return cls(**{name: int(text) if name in _NUMBERS else text for name, text in values.items()})  # type: ignore[arg-type]
+
+
+def _json(value: str | int) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+_NUMBERS = {"sequence": "[1-9][0-9]*", "expected": "0|[1-9][0-9]*", "produced": "0|[1-9][0-9]*"}
+_TEXTS = {"bag": PLACE, "status": "[a-z][a-z ]*"}
+_FORM = re.compile(
+    (
+        r"\{\n"
+        + ",\n".join(
+            f'  "{one.name}": (?P<{one.name}>{_NUMBERS[one.name]})'
+            if one.name in _NUMBERS
+            else f'  "{one.name}": "(?P<{one.name}>{_TEXTS.get(one.name, f"{DIGEST}|{NONE}")})"'
+            for one in fields(Link)
+        )
+        + r"\n\}\n"
+    ).encode("ascii")
+)
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A bag as the chain knows it. `digest` is that of its tag manifest, `signature` that of its .p7s."""
+
+    sequence: int
+    digest: str
+    signature: str
+    next_signer: str
+    bag: str
+
+
+GENESIS = Sealed(0, NONE, NONE, NONE, NONE)
+"""Before the first bag."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A sealed bag on its way from a staging folder into its place."""
+
+    sealed: Sealed
+    staging: str
+
+
+@contextmanager
+def locked(archive: Path) -> Iterator[None]:
+    """One writer at a time: between reading the head and the rename nobody else may seal. Raises OSError."""
+    descriptor = os.open(archive / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# --- the pointer ------------------------------------------------------------------------------------------------------
+
+_SEALED = rf"([0-9]+) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({PLACE}|{NONE})"
+_POINTER = re.compile(rf"head {_SEALED}\n(?:next {_SEALED} (\S+)\n)?")
+
+
+def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -> None:
+    """Say where the chain ends, and what is about to be added to it."""
+    text = f"head {_words(head)}\n"
+    if pending is not None:
+        text += f"next {_words(pending.sealed)} {pending.staging}\n"
+    durable.replace(archive / HEAD, text.encode("ascii"))
+
+
+def read_pointer(archive: Path) -> tuple[Sealed | None, Pending | None]:
+    """What `.head` says; nothing where it is missing or damaged."""
+    try:
+        found = _POINTER.fullmatch((archive / HEAD).read_text(encoding="ascii", errors="replace"))
+    except FileNotFoundError:
+        return None, None
+    if found is None:
+        return None, None
+    return _sealed(found, 1), Pending(_sealed(found, 6), found[11]) if found[11] else None
+
+
+def _words(one: Sealed) -> str:
+    return f"{one.sequence} {one.digest} {one.signature} {one.next_signer} {one.bag}"
+
+
+def _sealed(found: re.Match[str], group: int) -> Sealed:
+    number, digest, signature, next_signer, bag = found.groups()[group - 1 : group + 4]
+    return Sealed(int(number), digest, signature, next_signer, bag)
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
+
+
+def find_head(archive: Path) -> Sealed:
+    """Where the chain ends.
+
+    The pointer is believed if its bag is there unchanged and the newest bag by name does not stand further up the
+    chain; else every bag is read. What the pointer knows and the bags do not outranks them: the next bag then follows
+    on the one that is missing, and the gap shows for good instead of closing over it.
+    """
+    pointer, _ = read_pointer(archive)
+    newest = _newest(archive)
+    if pointer is not None and (newest is None or newest.sequence <= pointer.sequence):
+        here = GENESIS if pointer == GENESIS else look_at(archive, archive / pointer.bag)
+        if here == pointer and (pointer != GENESIS or newest is None):
+            return pointer
+    found = (look_at(archive, bag) for bag in bags(archive))
+    highest = max((one for one in found if one is not None), key=lambda one: one.sequence, default=GENESIS)
+    return pointer if pointer is not None and pointer.sequence >= highest.sequence else highest
+
+
+def look_at(archive: Path, bag: Path) -> Sealed | None:
+    """A bag as it lies there; None where it is in no chain."""
+    try:
+        link = Link.read((bag / LINK).read_bytes())
+        digest = sha256((bag / TAGS).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return Sealed(link.sequence, digest, signature_digest(bag), link.next_signer, str(bag.relative_to(archive)))
+
+
+def signature_of(bag: Path) -> Path:
+    """Where a bag's CMS signature lies: beside it."""
+    return bag.with_name(f"{bag.name}.p7s")
+
+
+def signature_digest(bag: Path) -> str:
+    try:
+        return sha256(signature_of(bag).read_bytes())
+    except FileNotFoundError:
+        return NONE
+
+
+def bags(archive: Path) -> Iterator[Path]:
+    """Every bag's folder, newest day first."""
+    for day in _folders(_folders(_folders([archive], "[0-9]{4}"), "[0-9]{2}"), "[0-9]{2}"):
+        yield from _folders([day], "[0-9]{8}T[0-9]{6}Z-[a-z0-9-]+")
+
+
+def _folders(above: Iterator[Path] | list[Path], name: str) -> Iterator[Path]:
+    for folder in above:
+        with os.scandir(folder) as entries:
+            names = [one.name for one in entries if re.fullmatch(name, one.name) and one.is_dir(follow_symlinks=False)]
+        yield from (folder / one for one in sorted(names, reverse=True))
+
+
+def _newest(archive: Path) -> Sealed | None:
+    bag = next(bags(archive), None)
+    return look_at(archive, bag) if bag is not None else None

@@ -1,0 +1,138 @@
+"""A run that ended without a word: its staging folder is left over, and the next run seals what it tells.
+
+Each staging folder holds `started.json` and a lock that lives as long as its run. A folder whose lock is free and in
+whose name no process runs any more belongs to a run that was killed, or whose machine went down.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import nbformat
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.clock import iso
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports import durable
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, Who
+from runbook_lib.reports.supervise import still_running
+from runbook_lib.result import Verdict
+
+STARTED, ALIVE = "started.json", "alive"
+
+
+class Started(BaseModel):
+    """What is known of a run when it starts. `at` is UTC; `sha256` the notebook's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    job: str
+    at: datetime
+    notebook: str
+    sha256: str
+    who: Who
+
+
+@contextmanager
+def announced(folder: Path, started: Started) -> Iterator[None]:
+    """Say in a staging folder that a run has started, and that it is alive for as long as the block runs."""
+    descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        durable.write(folder / STARTED, started.model_dump_json().encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sealed(folder: Path) -> None:
+    """The run of this staging folder is in the archive: it is no left-over, whatever happens now."""
+    (folder / STARTED).unlink(missing_ok=True)
+
+
+def left_over(staging: Path) -> Iterator[tuple[Path, Started | None]]:
+    """The staging folders that nobody uses any more, oldest start first; None where nothing had begun in one.
+
+    Called by the holder of the archive's lock: it is also held while a staging folder is made.
+    """
+    found = [(folder, _read(folder)) for folder in staging.iterdir() if folder.is_dir() and not _alive(folder)]
+    found.sort(key=lambda one: (one[1].at.isoformat() if one[1] else "", one[0].name))
+    for folder, started in found:
+        if started is None or not still_running(started.run):
+            yield folder, started
+
+
+def record(started: Started, found: datetime) -> RunRecord:
+    """run.json of a run that was killed.
+
+    Args:
+        found: when the run that found it started: the last moment at which it can have been alive is not known.
+    """
+    what = (
+        f"The process that ran it was killed, or its machine went down. It had started at {iso(started.at)}; a run "
+        f"that started at {iso(found)} found what it left. Neither how far it came is known nor its parameters."
+    )
+    return RunRecord(
+        run=started.run,
+        job=started.job,
+        status=Status.INTERRUPTED,
+        verdict=Verdict.FAILED,
+        exit=int(RunbookError(Reason.INTERRUPTED, what).exit),
+        needs_action=0,
+        progress="",
+        error=RunbookError(Reason.INTERRUPTED, what).as_dict(),
+        started=started.at,
+        finished=max(started.at, found),
+        duration=0.0,
+        clock="of the run that found it",
+        fault_seed="",
+        notebook=NotebookFile(name=started.notebook, sha256=started.sha256, git=None),
+        parameters={},
+        unknown_parameters=(),
+        who=started.who,
+        software={},
+        records=False,
+        cells=Cells.of(()),
+        steps=(),
+        next=(),
+        tables=(),
+        scan=Scan(),
+    )
+
+
+def files(started: Started, found: datetime) -> dict[str, bytes]:
+    """The payload of its bag: run.json and report.html. What its notebook held was never searched for secrets."""
+    from runbook_lib.reports import html  # nbconvert is slow to import, and this is rare
+
+    told = record(started, found)
+    page = html.render(nbformat.v4.new_notebook(), told)
+    return {"run.json": (told.model_dump_json(indent=2) + "\n").encode(), "report.html": page.encode("utf-8")}
+
+
+def _alive(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _read(folder: Path) -> Started | None:
+    try:
+        return Started.model_validate_json((folder / STARTED).read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,190 @@
+"""Closes a bag and puts it into its place in the chain: link, tag manifest, signature, rename.
+
+What a SIGKILL leaves, and what the next writer makes of it (each step is on the disk before the next):
+
+    before `next` is in .head      a left-over staging folder: sealed as interrupted (`interrupted.left_over`)
+    after it                       a closed bag in the staging folder: `recover` moves it to where it belongs
+    after the signature's rename   the same
+    after the bag's rename         the bag is in place: `recover` tidies up
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import bagit
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports import chain, durable, interrupted, signing
+from runbook_lib.reports.chain import NONE, Link, Pending, Sealed
+from runbook_lib.reports.signing import Signer
+
+BAG, SIGNATURE = "bag", "bag.p7s"
+"""In a staging folder: the bag that is being made, and its signature."""
+
+GUIDES = ("verify.sh", "VERIFY.md")
+_TEMPLATES = Path(__file__).with_name("templates") / "archive"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What goes into the chain about a bag: its job, when it started (UTC), how it ended, and `Link`'s counts."""
+
+    job: str
+    at: datetime
+    status: str
+    expected: int
+    produced: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bag in the archive, and why it has no signature where it should have one."""
+
+    folder: Path
+    unsigned: RunbookError | None
+
+
+def into_chain(
+    archive: Path,
+    folder: Path,
+    work: Work,
+    *,
+    environ: Mapping[str, str],
+    signer: Signer | None = None,
+    successor: str = "",
+) -> Place:
+    """Close the bag in `folder` and append it to the chain. The caller holds the archive's lock.
+
+    Args:
+        folder: a staging folder of this archive with a bag in it that lacks only chain.json and the tag manifest.
+        environ: what the passphrase's reference is resolved in.
+        signer: signs in place of the one whose turn it is: the first signer of an archive.
+        successor: SHA-256 of the certificate that signs from the next bag on.
+
+    Raises:
+        RunbookError: ARCHIVE_FAILED where the bag does not hold what was written. OSError: from the file system.
+    """
+    head = chain.find_head(archive)
+    unsigned = None
+    if signer is None and head.next_signer != NONE:
+        try:
+            signer = signing.load(archive, head.next_signer, environ)
+        except RunbookError as error:
+            unsigned = error
+    aside = folder / BAG
+    target = _free(archive, work)
+    link = Link(
+        bag=str(target.relative_to(archive)),
+        sequence=head.sequence + 1,
+        previous=head.digest,
+        previous_signature=head.signature,
+        status=work.status,
+        expected=work.expected,
+        produced=work.produced,
+        signer=signer.fingerprint if signer else NONE,
+        next_signer=successor or (signer.fingerprint if signer else head.next_signer),
+    )
+    durable.write(aside / chain.LINK, link.text())
+    tags = _close(aside)
+    signature = b""
+    if signer is not None:
+        signature = signer.sign(tags)
+        durable.write(folder / SIGNATURE, signature)
+    _check(aside)
+    for inner in [aside, *(path for path in aside.rglob("*") if path.is_dir()), folder]:
+        durable.sync_folder(inner)
+    sealed = Sealed(
+        sequence=link.sequence,
+        digest=chain.sha256(tags),
+        signature=chain.sha256(signature) if signature else NONE,
+        next_signer=link.next_signer,
+        bag=link.bag,
+    )
+    chain.write_pointer(archive, head, Pending(sealed, str(folder.relative_to(archive))))
+    try:
+        _move(archive, folder, target)
+    except OSError:
+        if not target.exists():
+            chain.signature_of(target).unlink(missing_ok=True)
+        raise
+    interrupted.sealed(folder)
+    chain.write_pointer(archive, sealed)
+    return Place(target, unsigned)
+
+
+def recover(archive: Path) -> None:
+    """Finish what a writer that was killed had begun. The caller holds the archive's lock."""
+    head, pending = chain.read_pointer(archive)
+    if head is None or pending is None:
+        return
+    sealed, folder, target = pending.sealed, archive / pending.staging, archive / pending.sealed.bag
+    if _digest(folder / BAG) == sealed.digest and not target.exists():
+        _move(archive, folder, target)
+    if _digest(target) == sealed.digest:
+        head = sealed
+    else:
+        chain.signature_of(target).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    chain.write_pointer(archive, head)
+
+
+def write_guides(archive: Path) -> None:
+    """Put verify.sh and VERIFY.md of this version into the archive."""
+    for name in GUIDES:
+        content = (_TEMPLATES / name).read_bytes()
+        try:
+            same = (archive / name).read_bytes() == content
+        except FileNotFoundError:
+            same = False
+        if not same:
+            durable.replace(archive / name, content)
+
+
+def _free(archive: Path, work: Work) -> Path:
+    """Where the bag will lie. A second run of the same job in the same second gets `-2` appended, and so on."""
+    day = archive / f"{work.at:%Y}" / f"{work.at:%m}" / f"{work.at:%d}"
+    name, count = f"{work.at:%Y%m%dT%H%M%SZ}-{work.job}", 1
+    while True:
+        target = day / (name if count == 1 else f"{name}-{count}")
+        if not target.exists() and not chain.signature_of(target).exists():
+            return target
+        count += 1
+
+
+def _close(bag: Path) -> bytes:
+    """Write the tag manifest: nothing is written into the bag after this."""
+    tags = sorted(path for path in bag.iterdir() if path.is_file())
+    lines = "".join(f"{chain.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
+    durable.write(bag / chain.TAGS, lines)
+    return lines
+
+
+def _check(bag: Path) -> None:
+    try:
+        bagit.Bag(str(bag)).validate()
+    except bagit.BagError as error:
+        raise RunbookError(Reason.ARCHIVE_FAILED, f"The bag does not hold what was written: {error}.") from error
+
+
+def _move(archive: Path, folder: Path, target: Path) -> None:
+    """Signature first: who sees the bag sees its signature too."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (folder / SIGNATURE).exists():
+        (folder / SIGNATURE).rename(chain.signature_of(target))
+    # a rename onto a folder that is not empty fails (POSIX): nothing in the archive is ever overwritten
+    (folder / BAG).rename(target)
+    for above in (target.parent, target.parent.parent, target.parent.parent.parent, archive):
+        durable.sync_folder(above)
+
+
+def _digest(bag: Path) -> str:
+    try:
+        return chain.sha256((bag / chain.TAGS).read_bytes())
+    except OSError:
+        return ""

@@ -1,0 +1,300 @@
+"""Who signs an archive: the key and its certificate in `<archive>/certs`, and the CMS signature of a bag.
+
+    <archive>/certs/roots.pem          what the signers' certificates must lead to
+    <archive>/certs/<sha256>.pem       a signer's certificate, then any intermediates; named by its SHA-256 (DER)
+    <archive>/certs/<sha256>.key       its private key, encrypted (PKCS#8)
+    <archive>/certs/signer.json        where the passphrase of each key is: a reference, never itself
+    <archive>/certs/request.key .csr   a key whose certificate has still to come from the company's CA
+
+The chain decides whose turn it is: `next_signer` of the last bag.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
+from cryptography.x509.oid import NameOID
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports import durable
+from runbook_lib.secrets import SecretRef, resolve
+
+CERTS, ROOTS, REFERENCES, REQUEST = "certs", "roots.pem", "signer.json", "request"
+PASSPHRASE = "env:DIGICERT_ONE_ARCHIVE_PASSPHRASE"  # noqa: S105 - a reference
+FEWEST = 22
+"""Characters of a passphrase: as many as a P12 password needs for 128 bits."""
+
+YEARS = 10
+"""How long a self-signed certificate is valid: long enough for a roll-over to be a decision and not an alarm."""
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_OPTIONS = [PKCS7Options.DetachedSignature, PKCS7Options.Binary, PKCS7Options.NoCapabilities]
+
+
+@dataclass(frozen=True, repr=False)
+class Signer:
+    """A key that is open, its certificate, and the certificates between that and the root."""
+
+    key: Key
+    certificates: tuple[x509.Certificate, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.certificates[0])
+
+    def sign(self, content: bytes) -> bytes:
+        """A detached CMS signature (RFC 5652) of `content`, in DER, with SHA-256, the certificates in it."""
+        builder = PKCS7SignatureBuilder().set_data(content)
+        builder = builder.add_signer(self.certificates[0], self.key, hashes.SHA256())
+        for one in self.certificates[1:]:
+            builder = builder.add_certificate(one)
+        return builder.sign(Encoding.DER, _OPTIONS)
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def load(archive: Path, signer: str, environ: Mapping[str, str]) -> Signer:
+    """Open a signer's key.
+
+    Args:
+        signer: its certificate's SHA-256, as the chain names it.
+        environ: what an `env:` reference is resolved in.
+
+    Raises:
+        RunbookError: NOT_SIGNED, with the reason in words.
+    """
+    certs = archive / CERTS
+    try:
+        reference = _references(certs)[signer]
+        certificates = tuple(x509.load_pem_x509_certificates((certs / f"{signer}.pem").read_bytes()))
+        key = _open(certs / f"{signer}.key", reference, environ)
+    except KeyError:
+        raise RunbookError(Reason.NOT_SIGNED, f"{CERTS}/{REFERENCES} names no passphrase for {signer}.") from None
+    except RunbookError as error:
+        raise RunbookError(
+            Reason.NOT_SIGNED, f"The signing key stays shut: {error.what}", remedy=error.remedy
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunbookError(Reason.NOT_SIGNED, f"The signing key cannot be read: {error}.") from None
+    found = Signer(key, certificates)
+    if found.fingerprint != signer or key.public_key() != certificates[0].public_key():
+        raise RunbookError(Reason.NOT_SIGNED, f"Key and certificate in {CERTS} are not those of {signer}.")
+    return found
+
+
+def references(archive: Path) -> tuple[str, ...]:
+    """Every reference to a passphrase, so that a run can be searched for what they name."""
+    try:
+        return tuple(sorted(set(_references(archive / CERTS).values())))
+    except RunbookError:
+        return ()
+
+
+def make(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Signer:
+    """A new P-256 key with a self-signed certificate, written to `certs`. It signs nothing until the chain names it.
+
+    Raises:
+        RunbookError: SECRET_AS_VALUE, SECRET_NOT_FOUND, SECRET_EXPOSED or WEAK_PASSWORD, for the passphrase.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(archive, at)
+    usage = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(at - timedelta(minutes=5))  # a clock that is a little behind
+        .not_valid_after(at + timedelta(days=365 * YEARS))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    signer = Signer(key, (certificate,))
+    _install(archive, signer, _sealed(key, passphrase, environ), passphrase, certificate)
+    return signer
+
+
+def request(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Path:
+    """A new P-256 key and the request (PKCS#10) with which the company's CA certifies it; returns the .csr.
+
+    Raises:
+        RunbookError: as `make`, and BUSY where another request is still open.
+    """
+    certs = archive / CERTS
+    key_file, csr_file = certs / f"{REQUEST}.key", certs / f"{REQUEST}.csr"
+    if key_file.exists():
+        raise RunbookError(
+            Reason.BUSY,
+            f"{csr_file} is still waiting for its certificate.",
+            remedy=f"Bring it with `--certificate FILE`, or delete {REQUEST}.key and {REQUEST}.csr to begin anew.",
+        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    sealed = _sealed(key, passphrase, environ)
+    csr = x509.CertificateSigningRequestBuilder().subject_name(_name(archive, at)).sign(key, hashes.SHA256())
+    _remember(certs, REQUEST, passphrase)
+    durable.write(csr_file, csr.public_bytes(Encoding.PEM))
+    durable.write(key_file, sealed, mode=0o600)
+    return csr_file
+
+
+def accept(archive: Path, file: Path, environ: Mapping[str, str]) -> Signer:
+    """Take the certificate that the company's CA made for the request.
+
+    Args:
+        file: PEM: the certificate, the intermediates, and last the self-signed root.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE, KEY_MISMATCH, or LINT_FAILED where `openssl cms -verify` would refuse it.
+    """
+    certs = archive / CERTS
+    try:
+        *chain, root = x509.load_pem_x509_certificates(file.read_bytes())
+        sealed = (certs / f"{REQUEST}.key").read_bytes()
+    except (OSError, ValueError) as error:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{file} or the request's key cannot be read: {error}.") from None
+    if not chain or root.subject != root.issuer:
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{file} must hold the certificate, any intermediates, and last the self-signed root.",
+            remedy="Put the PEM files of your CA together in this order: cat signer.pem intermediate.pem root.pem",
+        )
+    reference = _references(certs).get(REQUEST, PASSPHRASE)
+    signer = Signer(_open(certs / f"{REQUEST}.key", reference, environ), tuple(chain))
+    if signer.key.public_key() != chain[0].public_key():
+        raise RunbookError(Reason.KEY_MISMATCH, f"{file} is not the certificate of {REQUEST}.csr.")
+    _install(archive, signer, sealed, reference, root)
+    for name in (f"{REQUEST}.key", f"{REQUEST}.csr"):
+        (certs / name).unlink(missing_ok=True)
+    return signer
+
+
+def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root: x509.Certificate) -> None:
+    certs = archive / CERTS
+    content = b"probe\n"
+    with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
+        pem = Path(folder) / "signer.pem"
+        pem.write_bytes(_pem(*signer.certificates))
+        (Path(folder) / "p7s").write_bytes(signer.sign(content))
+        (Path(folder) / "content").write_bytes(content)
+        (Path(folder) / ROOTS).write_bytes(_pem(root))
+        why = refused(Path(folder) / "p7s", Path(folder) / "content", pem, Path(folder) / ROOTS)
+    if why:
+        raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
+    roots_file = certs / ROOTS
+    roots = x509.load_pem_x509_certificates(roots_file.read_bytes()) if roots_file.exists() else []
+    durable.replace(certs / f"{signer.fingerprint}.pem", _pem(*signer.certificates))
+    durable.replace(roots_file, _pem(*roots, *([] if root in roots else [root])))
+    _remember(certs, signer.fingerprint, passphrase)
+    durable.replace(certs / f"{signer.fingerprint}.key", sealed, mode=0o600)
+
+
+def refused(signature: Path, content: Path, signer: Path, roots: Path) -> str:
+    """Why openssl does not accept a signature; empty where it does.
+
+    The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. Certificates
+    are taken as valid whenever they were (`-no_check_time`): a signature does not become wrong when its signer expires.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE where there is no openssl.
+    """
+    command = [
+        "openssl",
+        "cms",
+        "-verify",
+        "-binary",
+        "-inform",
+        "DER",
+        "-in",
+        str(signature),
+        "-content",
+        str(content),
+    ]
+    command += ["-nointern", "-certfile", str(signer), "-CAfile", str(roots), "-no_check_time", "-out", os.devnull]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        raise RunbookError(
+            Reason.UNREADABLE_FILE, "There is no `openssl` here to check signatures with.", remedy="Install openssl."
+        ) from None
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    return lines[-1].split(":")[-1].strip() or lines[-1]
+
+
+def _open(file: Path, reference: str, environ: Mapping[str, str]) -> Key:
+    secret = resolve(reference, environ=environ)
+    try:
+        key = load_pem_private_key(file.read_bytes(), secret.reveal().encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise RunbookError(
+            Reason.WRONG_PASSWORD, f"{CERTS}/{file.name} does not open with the passphrase at {reference}."
+        ) from None
+    if not isinstance(key, Key):
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{CERTS}/{file.name} holds another kind of key.")
+    return key
+
+
+def _sealed(key: Key, passphrase: str, environ: Mapping[str, str]) -> bytes:
+    reference = SecretRef.parse(passphrase)
+    secret = resolve(reference, environ=environ)
+    if len(secret.reveal()) < FEWEST:
+        raise RunbookError(
+            Reason.WEAK_PASSWORD,
+            f"The passphrase at {reference} has fewer than {FEWEST} characters.",
+        )
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(secret.reveal().encode()))
+
+
+def _references(certs: Path) -> dict[str, str]:
+    try:
+        content = json.loads((certs / REFERENCES).read_text(encoding="utf-8"))
+        return {name: str(one["passphrase"]) for name, one in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{certs / REFERENCES} cannot be read.") from None
+
+
+def _remember(certs: Path, name: str, passphrase: str) -> None:
+    known = _references(certs) | {name: str(SecretRef.parse(passphrase))}
+    if name != REQUEST:
+        known.pop(REQUEST, None)
+    text = json.dumps({one: {"passphrase": where} for one, where in sorted(known.items())}, indent=2)
+    certs.mkdir(parents=True, exist_ok=True)
+    durable.replace(certs / REFERENCES, text.encode() + b"\n")
+
+
+def _pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+
+
+def _name(archive: Path, at: datetime) -> x509.Name:
+    # two signers of one archive must not look alike to whoever lists them
+    common = f"Archive signer {archive.resolve().name[:30]} {at:%Y-%m-%d %H%M%S}"
+    attributes = [(NameOID.ORGANIZATION_NAME, "DigiCert ONE runbooks"), (NameOID.COMMON_NAME, common)]
+    return x509.Name([x509.NameAttribute(oid, text) for oid, text in attributes])

@@ -1,0 +1,284 @@
+#!/bin/sh
+# Verifies the archive that this file lies in:   sh verify.sh [--head DIGEST]
+#
+# Needs a POSIX shell, sha256sum, openssl, find, sort, sed and awk; nothing of the software that made the archive.
+# Exit code 0 if everything holds, 1 and a line for each thing that does not, 2 if it could not look.
+# VERIFY.md says what this proves and what it does not. This file does not verify itself: take it from a place you trust.
+set -u
+LC_ALL=C
+export LC_ALL
+unset OPENSSL_CONF POSIXLY_CORRECT CDPATH 2>/dev/null
+IFS=' 	
+'
+case $0 in */*) cd "${0%/*}" || exit 2 ;; esac
+
+head=
+if [ "$#" -eq 2 ] && [ "$1" = --head ]; then
+    head=$2
+    case $head in *[!0-9a-f]* | '') echo "--head is a SHA-256 digest: 64 digits and letters a to f." >&2; exit 2 ;; esac
+    [ "${#head}" -eq 64 ] || { echo "--head is a SHA-256 digest: 64 digits and letters a to f." >&2; exit 2; }
+elif [ "$#" -ne 0 ]; then
+    echo "usage: sh verify.sh [--head DIGEST]" >&2
+    exit 2
+fi
+for tool in sha256sum openssl find sort sed awk; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
+done
+
+# --- what lies at the top ---------------------------------------------------------------------------------------------
+# Names that begin with a dot are the writers' own: lock, pointer, staging.
+years=
+top=
+for entry in *; do
+    case $entry in
+    [0-9][0-9][0-9][0-9])
+        if [ -d "$entry" ] && [ ! -h "$entry" ]; then years="$years $entry"; else top="$top
+FINDING $entry: not part of an archive"; fi ;;
+    certs | index.html | VERIFY.md | verify.sh) ;;
+    *[!A-Za-z0-9._-]*) top="$top
+FINDING a file with odd characters in its name lies at the top" ;;
+    *) [ -e "$entry" ] || [ -h "$entry" ] && top="$top
+FINDING $entry: not part of an archive" ;;
+    esac
+done
+if [ -z "$years" ]; then
+    echo "NOT OK: there is no bag here: nothing was verified."
+    exit 1
+fi
+# Everything below works on lines and words, so a name that is neither is refused before it can be misread.
+if [ -n "$(find $years -name '*[!A-Za-z0-9._-]*')" ]; then
+    echo "NOT OK: there are names with spaces or other odd characters, which no bag holds. Nothing else was looked at:"
+    find $years -name '*[!A-Za-z0-9._-]*' | sed 's/[^A-Za-z0-9._/-]/?/g; s/^/  /'
+    exit 1
+fi
+
+# --- every file against its manifest ----------------------------------------------------------------------------------
+# Lines "path a digest" (as it is), "path e digest" (as the manifest has it), "path p" (a folder that a listed file needs),
+# "path d" (a folder), "path o" (something else), sorted, so that one pass in constant memory compares them.
+common='
+function place(path,   part, n) {      # the bag that a path is in, or ""
+    n = split(path, part, "/")
+    if (n < 4 || part[1] !~ /^[0-9][0-9][0-9][0-9]$/ || part[2] !~ /^[0-9][0-9]$/ || part[3] !~ /^[0-9][0-9]$/) return ""
+    sub(/\.p7s$/, "", part[4])
+    if (part[4] !~ /^[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z-[a-z0-9-]+$/) return ""
+    return part[1] "/" part[2] "/" part[3] "/" part[4]
+}
+function hex(text) { return length(text) == 64 && text !~ /[^0-9a-f]/ }
+'
+manifests='
+FNR == 1 { bag = place(FILENAME); file = FILENAME; ours = 0; data = 0
+    if (bag != "" && FILENAME == bag "/manifest-sha256.txt") { ours = 1; data = 1 }
+    if (bag != "" && FILENAME == bag "/tagmanifest-sha256.txt") ours = 1
+}
+ours {
+    digest = substr($0, 1, 64); name = substr($0, 67)
+    bad = !hex(digest) || substr($0, 65, 2) != "  " || name !~ /^[A-Za-z0-9._\/-]+$/
+    if (data && name !~ /^data\/./) bad = 1
+    if (!data && name ~ /\//) bad = 1
+    if (("/" name "/") ~ /\/\.\.?\//  || name ~ /\/\// || name ~ /\/$/) bad = 1
+    if (bad) { print file, "b"; next }
+    print bag "/" name, "e", digest
+    n = split(name, part, "/"); path = bag
+    for (i = 1; i < n; i++) { path = path "/" part[i]; print path, "p" }
+}'
+compare='
+function told(text) { print "FINDING " text }
+function done() {
+    if (path == "") return
+    bag = place(path)
+    if (b) told(path ": a line that is none of a manifest")
+    if (o) { told(path ": neither a file nor a folder"); return }
+    if (bag == "") { if (a || (d && path !~ /^[0-9][0-9][0-9][0-9](\/[0-9][0-9](\/[0-9][0-9])?)?$/)) told(path ": not part of an archive"); return }
+    if (d) {
+        if (path == bag || path == bag "/data") return
+        if (path ~ /\.p7s$/ && path == bag ".p7s") told(path ": not part of an archive")
+        else if (!p) told(path ": an empty folder was added")
+        return
+    }
+    if (path == bag) { if (a) told(path ": not part of an archive"); return }
+    if (a) files++
+    if (path == bag ".p7s") { files--; return }
+    if (path == bag "/tagmanifest-sha256.txt" && !e) return
+    if (e > 1) told(path ": is listed twice")
+    if (e && !a) told(path ": missing")
+    else if (a && !e) told(path ": was added")
+    else if (a && is != should) told(path ": was changed")
+}
+$1 != path { done(); path = $1; a = e = b = d = o = p = 0 }
+$2 == "a" { a++; is = $3 }
+$2 == "e" { e++; should = $3 }
+$2 == "b" { b = 1 }
+$2 == "d" { d = 1 }
+$2 == "o" { o = 1 }
+$2 == "p" { p = 1 }
+END { done(); print "FILES " files + 0 }'
+
+check_files() {
+    {
+        find $years -type f -exec sha256sum {} + | awk '{ print $2, "a", $1 }'
+        find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt ')' \
+            -exec awk "$common$manifests" {} +
+        find $years -type d | awk '{ print $1, "d" }'
+        find $years ! -type f ! -type d | awk '{ print $1, "o" }'
+    } | sort | awk "$common$compare"
+}
+
+# --- the chain --------------------------------------------------------------------------------------------------------
+# chain.json is written one key a line, in one order; anything else is refused.
+links='
+function bad() { if (bag != "") print bag, "x"; bag = "" }
+function field(line, name, text,   begin, end) {
+    begin = "  \"" name "\": " (text ? "\"" : ""); end = (text ? "\"" : "") (line < 10 ? "," : "")
+    if (substr($0, 1, length(begin)) != begin || substr($0, length($0) - length(end) + 1) != end) { bad(); return "" }
+    value = substr($0, length(begin) + 1, length($0) - length(begin) - length(end))
+    return value
+}
+function digest(text) { if (!hex(text) && text != "none") bad(); return text }
+function number(text) { if (text !~ /^(0|[1-9][0-9]*)$/) bad(); return text }
+function flush() { if (bag != "") { if (lines != 11) bad(); else print bag, "l", sequence, itself, previous, before, signer, turn } }
+FNR == 1 { flush(); bag = place(FILENAME); if (FILENAME != bag "/chain.json") bag = "" ; lines = 0 }
+bag != "" { lines++ }
+bag == "" { next }
+FNR == 1 { if ($0 != "{") bad() }
+FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || itself ~ /\.p7s$/) bad() }
+FNR == 3 { sequence = number(field(3, "sequence", 0)); if (sequence == "0") bad() }
+FNR == 4 { previous = digest(field(4, "previous", 1)) }
+FNR == 5 { before = digest(field(5, "previous_signature", 1)) }
+FNR == 6 { if (field(6, "status", 1) !~ /^[a-z][a-z ]*$/) bad() }
+FNR == 7 { number(field(7, "expected", 0)) }
+FNR == 8 { number(field(8, "produced", 0)) }
+FNR == 9 { signer = digest(field(9, "signer", 1)) }
+FNR == 10 { turn = digest(field(10, "next_signer", 1)) }
+FNR == 11 { if ($0 != "}") bad() }
+FNR > 11 { bad() }
+END { flush() }'
+# One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, and what its link says.
+bags='
+function told(text) { print 0, "FINDING " text }
+function done() {
+    if (bag == "") return
+    if (!d) { if (s != "none") told(bag ".p7s: a signature without its bag"); return }
+    if (t == "") told(bag ": has no tagmanifest-sha256.txt")
+    if (!m) told(bag ": has no manifest-sha256.txt")
+    if (x) told(bag "/chain.json: not in its form")
+    else if (link == "") told(bag ": not chained: it has no chain.json")
+    if (x || link == "") return
+    split(link, l, " ")
+    if (l[2] != bag) told(bag ": says that it is " l[2] ": renamed, moved or copied")
+    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6]
+}
+$1 != bag { done(); bag = $1; t = link = ""; s = "none"; d = x = m = 0 }
+$2 == "d" { d = 1; count++ }
+$2 == "t" { t = $3 }
+$2 == "m" { m = 1 }
+$2 == "s" { s = $3 }
+$2 == "x" { x = 1 }
+$2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
+END { done(); print 0, "BAGS", count + 0 }'
+order='
+function told(text) { print "FINDING " text }
+$1 == 0 { sub(/^0 /, ""); print; next }
+{
+    if ($1 "" == number "") told($2 ": number " number " is in the chain twice")
+    else if ($1 "" != (number + 1) "") told($2 ": one or more bags are missing before it, from number " number + 1 " on")
+    if ($5 != digest) told($2 ": follows another bag than the one before it")
+    if ($6 != signature) told($2 ": the signature of the bag before it is another")
+    if ($7 != "none" && turn != "none" && $7 != turn) told($2 ": signed by another than the signer whose turn it was")
+    if (($7 == "none" && $8 != turn) || ($7 != "none" && $8 == "none")) told($2 ": names a next signer that it cannot name")
+    if ($7 != "none" && $4 == "none") told($2 ": its signature is missing")
+    if ($7 == "none" && $4 != "none") told($2 ": has a signature that it does not know of")
+    if ($7 != "none" && $4 != "none") print "SIGNED", $2, $7
+    if ($8 != "none") any = 1
+    if ($3 == head) seen = 1
+    number = $1; bag = $2; digest = $3; signature = $4; signer = $7; turn = $8; links++
+}
+BEGIN { number = 0; digest = signature = turn = "none" }
+END {
+    if (!links) told("there is no bag in a chain here: nothing was verified")
+    if (links && turn != "none" && signer == "none") told(bag ": not signed, and no signed bag follows")
+    if (head != "" && !seen) told("the head " head " is not in this archive: it was cut off or written anew since")
+    last = number " " digest " " signature " " turn " " bag
+    while ((getline line < ".head") > 0) {
+        n = split(line, word, " ")
+        if ((word[1] == "head" && n == 6) || (word[1] == "next" && n == 7)) {
+            pointer = 1
+            if (last == word[2] " " word[3] " " word[4] " " word[5] " " word[6]) agrees = 1
+        }
+    }
+    if (links && pointer && !agrees) told(".head says that the chain ends with another bag than the last one here")
+    print "HEAD", number, digest, any + 0
+}'
+
+check_chain() {
+    {
+        find $years -type f -name tagmanifest-sha256.txt -exec sha256sum {} + |
+            awk "$common"'{ bag = place($2); if ($2 == bag "/tagmanifest-sha256.txt") print bag, "t", $1 }'
+        find $years -type f -name '*.p7s' -exec sha256sum {} + |
+            awk "$common"'{ bag = place($2); if ($2 == bag ".p7s") print bag, "s", $1 }'
+        find $years -type f -name manifest-sha256.txt |
+            awk "$common"'{ bag = place($1); if ($1 == bag "/manifest-sha256.txt") print bag, "m" }'
+        find $years -type d | awk "$common"'{ if ($1 == place($1)) print $1, "d" }'
+        find $years -type f -name chain.json -exec awk "$common$links" {} +
+    } | sort | awk "$common$bags" | sort -k 1,1n -k 2 | awk -v head="$head" "$order" | check_signatures
+}
+
+# --- the signatures ---------------------------------------------------------------------------------------------------
+# The signer must be the very certificate that the chain names (-nointern), and lead to certs/roots.pem. That it has
+# expired since makes no signature wrong (-no_check_time).
+known=
+for file in certs/*.pem; do
+    name=${file#certs/}
+    name=${name%.pem}
+    case $name in *[!0-9a-f]* | '') continue ;; esac
+    found=$(openssl x509 -in "$file" -outform DER 2>/dev/null | sha256sum)
+    [ "${found%% *}" = "$name" ] && known="$known $name"
+done
+check_signatures() {
+    holds=0
+    while read -r kind bag signer rest; do
+        if [ "$kind" != SIGNED ]; then
+            printf '%s\n' "$kind $bag $signer $rest"
+            continue
+        fi
+        case "$known " in
+        *" $signer "*)
+            if openssl cms -verify -binary -inform DER -in "$bag.p7s" -content "$bag/tagmanifest-sha256.txt" -nointern \
+                -certfile "certs/$signer.pem" -CAfile certs/roots.pem -no_check_time -out /dev/null </dev/null 2>/dev/null; then
+                holds=$((holds + 1))
+            else
+                printf '%s\n' "FINDING $bag: its signature does not hold"
+            fi ;;
+        *) printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate" ;;
+        esac
+    done
+    printf '%s\n' "SIGNATURES $holds"
+}
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
+result=$(check_files; check_chain)
+say() { printf '%s\n' "$top
+$result" | sed -n "s/ *$//; s/^$1 //p"; }
+findings=$(say FINDING)
+files=$(say FILES) bags=$(say BAGS) end=$(say HEAD) signatures=$(say SIGNATURES)
+for value in files bags end signatures; do
+    eval "[ -n \"\$$value\" ]" || findings="$findings
+the check itself did not come to its end ($value)"
+done
+if [ -n "$findings" ]; then
+    echo "NOT OK: this archive is not as it was sealed."
+    printf '%s\n' "$findings" | sed -n 's/^\(..*\)$/  \1/p'
+    exit 1
+fi
+set -- $end
+echo "OK: $bags bags with $files files: none changed, added or missing, and the chain from the first to the last is whole."
+if [ "$3" -eq 1 ]; then
+    echo "Signed: $signatures bags, by the certificates in certs/. Compare certs/roots.pem with what you were given elsewhere."
+else
+    echo "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head below with one kept elsewhere."
+fi
+if [ -n "$head" ]; then
+    echo "The head you gave is in the chain."
+else
+    echo "Without --head nobody can see whether bags were cut off at the end."
+fi
+echo "Head: $1 $2"
