@@ -33,7 +33,7 @@ CALLS = (
     "mkdir,chmod,fchmod,connect,sendto,sendmsg"
 )
 READS = "read,recvfrom"
-"""A kill there is after a request was sent and before its answer was read; most of them read files."""
+"""A kill there is after a request was sent and before its answer was read."""
 
 SAMPLE, SEED = 25, 3
 RERUNS = 3
@@ -55,11 +55,16 @@ def worker(grounds: Grounds) -> Iterator[Worker]:
 
 
 def points(worker: Worker, grounds: Grounds, calls: str) -> list[Point]:
-    """Every call of a whole undisturbed story, as strace counts them."""
-    ended, seen = worker.trace(["-e", f"trace={calls}"], "issue_and_rotate", "Counted", grounds.owner().environ)
+    """Every call of a whole undisturbed story, as strace counts them; of reads only those of answers."""
+    options = ["-y", "-e", f"trace={calls}"]
+    ended, seen = worker.trace(options, "issue_and_rotate", "Counted", grounds.owner().environ)
     assert ended.done, ended
-    counted = Counter(re.findall(r"^(\w+)\(", seen, re.MULTILINE))
-    return [(call, k) for call, count in counted.items() for k in range(1, count + 1)]
+    count, found = Counter[str](), list[Point]()
+    for call, rest in re.findall(r"^(\w+)\((.*)", seen, re.MULTILINE):
+        count[call] += 1
+        if call not in READS.split(",") or "<socket:" in rest or "<TCP" in rest:
+            found.append((call, count[call]))
+    return found
 
 
 def kill(worker: Worker, grounds: Grounds, point: Point) -> tuple[bool, State | None, list[str]]:
