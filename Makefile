@@ -7,7 +7,9 @@ READY  := $(VENV)/.ready
 # Imports are the larger part of a run: let Python keep its bytecode whatever the caller's shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: env demo test check lab lock tools clean
+PROOFS := $(addprefix tests/procedures/test_,killed.py disk.py together.py downtime.py schedules.py machine.py)
+
+.PHONY: env demo test soak check lab lock tools clean
 
 env: $(READY)
 
@@ -35,6 +37,10 @@ tools:
 
 test: check tools
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The proofs that nothing is lost, in full (`make test` runs them bounded): hours. Their figures are in docs/measured.md.
+soak: $(READY) tools
+	RUNBOOK_SOAK=1 $(BIN)/pytest -s --timeout=0 --show-capture=no $(PROOFS)
 
 # Pins every package with its hashes; names no registry.
 lock: $(READY)
