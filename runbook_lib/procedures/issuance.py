@@ -286,6 +286,26 @@ class Issuance:
             remedy="Run again in a minute; it looks once more before anything else.",
         )
 
+    def give_up(self, api: Client, *, because: str) -> None:
+        """End the issuance under way; what was issued is disabled, and seen to be.
+
+        A request in doubt is settled first, by asking on: the name is unique, so that the certificate either exists or
+        comes into being now, and can be disabled. Nothing can turn up later.
+
+        Raises:
+            RunbookError: as `request` and `withdraw`; the issuance is then still under way.
+        """
+        last = self.reached(State.PLANNED)
+        if last.state in (State.POSTED, State.AMBIGUOUS, State.RECONCILED):
+            self.request(api)
+        elif last.state is State.LINTED:
+            self._finish_commit(last.generation)
+        last = self.reached(State.PLANNED)
+        if has_reached(last, State.RECEIVED):
+            issued = self.response(last.generation)
+            self.withdraw(api, issued.id or "", issued.name)
+        self.journal.append(State.ABANDONED, last.generation, because=because)
+
     # --- check ----------------------------------------------------------------------------------------------------
 
     def check(self, api_of: Callable[[], Client]) -> tuple[x509.Certificate, list[Finding]]:

@@ -20,7 +20,6 @@ from runbook_lib.procedures.procedure import change, check
 from runbook_lib.procedures.proof import run_controls
 from runbook_lib.procedures.rotation import Rotation, Stage
 from runbook_lib.procedures.rotation_at_hand import RotationAtHand
-from runbook_lib.procedures.wanted import certificate_name
 from runbook_lib.result import Result, Timeline, Verdict
 
 
@@ -336,20 +335,12 @@ class Rotate(RotationAtHand):
             return {"Hook": f"FAILED: {error.what}"}
 
     def _give_up_new(self, rotation: Rotation) -> None:
-        last = self._issuance.unfinished()
-        if last is not None and last.state in (State.POSTED, State.AMBIGUOUS, State.RECONCILED):
-            raise RunbookError(
-                Reason.OUTCOME_UNKNOWN,
-                "The new certificate's request is in doubt: it may exist. The old one is in use.",
-                remedy="Run with the action “advance” first, which settles it, then roll back.",
-            )
-        names = {one.name: one for one in self._listed}
-        new = names.get(certificate_name(self.parameters.name, rotation.new)) if rotation.new else None
-        if new is not None and new.id is not None:
-            with self.api() as api:
-                self._issuance.withdraw(api, new.id, new.name)
-        if last is not None:
-            self._journal.append(State.ABANDONED, last.generation, because="rolled back")
+        with self.api() as api:
+            if self._issuance.unfinished() is not None:
+                self._issuance.give_up(api, because="rolled back")
+            elif rotation.new in {one.number for one in self.credential.generations()}:
+                new = self._entry(rotation.new or 0)
+                self._issuance.withdraw(api, new.id or "", new.name)
 
     # --- what next ------------------------------------------------------------------------------------------------
 

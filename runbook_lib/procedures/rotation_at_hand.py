@@ -14,7 +14,7 @@ from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Outcome
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.issuance import Issuance
+from runbook_lib.procedures.issuance import LOOKS, Issuance
 from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import Procedure
@@ -148,10 +148,15 @@ class RotationAtHand(Procedure[RotateParameters]):
         )
 
     def _entry(self, number: int) -> ClientAuthCertificate:
-        """A generation as DigiCert ONE lists it now."""
+        """A generation as DigiCert ONE lists it now; looked for as often as a list may lag."""
         generation = self._generation(number)
         with self.api() as api:
-            listed = find(api.certificates(), certificate_facts(generation))
+            for look in range(LOOKS):
+                if look:
+                    self.pause(0.5 * 2**look)
+                listed = find(api.certificates(), certificate_facts(generation))
+                if listed is not None:
+                    break
         if listed is None or listed.id is None:
             raise RunbookError(
                 Reason.STATE_CONTRADICTION, f"{self.environment.api_url} no longer lists “{generation.meta.name}”."

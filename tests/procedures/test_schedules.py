@@ -17,11 +17,12 @@ import pytest
 from runbook_lib.catalogue import Reason
 from runbook_lib.digicert.client import Client
 from runbook_lib.procedures.issue import Issue
+from runbook_lib.procedures.rotate import Rotate
 from runbook_lib.sandbox import start, stop
 from tests.conftest import Sandbox, read_env
 from tests.soak import SOAK
 from tests.soak.ledger import Grounds, Owner, audit
-from tests.soak.stories import Ending, issue, issue_and_rotate, prepare, rotate
+from tests.soak.stories import Ending, issue, issue_and_rotate, perform, prepare, rotate
 
 pytestmark = pytest.mark.slow
 
@@ -183,3 +184,45 @@ def test_without_looking_for_the_lost_certificate_an_orphan_would_be_left(
         assert issue_and_rotate("Careless", owner.environ) is None
     owner.sandbox.admin("DELETE", "/faults")
     assert "“Careless” is enabled and nobody has its key" in audit(owner, "Careless")
+
+
+def test_a_list_that_lags_is_not_taken_for_a_certificate_that_is_gone(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("Lagging", owner.environ) is None
+    rules = [{"fault": "late_in_list", "lag": 3}]
+    owner.sandbox.admin("PUT", "/faults", {"seed": 1, "rules": rules})
+    procedure = prepare(Rotate, "Lagging", owner.environ, rotate_now=True)
+    assert perform(procedure) is None  # both stay enabled for a day
+    assert perform(prepare(Rotate, "Lagging", owner.environ)) is None
+    owner.sandbox.admin("DELETE", "/faults")
+    assert {one["name"]: one["enabled"] for one in owner.certificates()} == {"Lagging": True, "Lagging 0002": True}
+
+
+def test_a_roll_back_disables_the_new_one_although_the_list_lags(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("Lagging back", owner.environ) is None
+    owner.sandbox.admin("PUT", "/faults", {"seed": 1, "rules": [{"fault": "late_in_list", "lag": 3}]})
+    assert perform(prepare(Rotate, "Lagging back", owner.environ, rotate_now=True)) is None
+    assert perform(prepare(Rotate, "Lagging back", owner.environ, action="roll back")) is None
+    owner.sandbox.admin("DELETE", "/faults")
+    enabled = {one["name"]: one["enabled"] for one in owner.certificates()}
+    assert enabled == {"Lagging back": True, "Lagging back 0002": False}
+
+
+def test_a_roll_back_settles_a_request_in_doubt_by_itself(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    assert issue("In doubt", owner.environ) is None
+    owner.sandbox.admin("PUT", "/faults", {"seed": 1, "rules": [{"fault": "internal_server_error", "method": "POST"}]})
+    refusal = perform(prepare(Rotate, "In doubt", owner.environ, rotate_now=True))
+    assert refusal is not None
+    assert refusal["reason"] == Reason.OUTCOME_UNKNOWN
+    refusal = perform(prepare(Rotate, "In doubt", owner.environ, action="roll back"))
+    assert refusal is not None
+    assert refusal["reason"] == Reason.OUTCOME_UNKNOWN
+    owner.sandbox.admin("DELETE", "/faults")
+    refusal = perform(prepare(Rotate, "In doubt", owner.environ))
+    assert refusal is not None
+    assert refusal["reason"] == Reason.STEP_OUT_OF_ORDER  # the way back was begun, and it does not turn round by itself
+    assert perform(prepare(Rotate, "In doubt", owner.environ, action="roll back")) is None
+    assert audit(owner, "In doubt") == []
+    assert [one["name"] for one in owner.certificates() if one["enabled"]] == ["In doubt"]
