@@ -7,7 +7,8 @@ READY  := $(VENV)/.ready
 # Imports are the larger part of a run: let Python keep its bytecode whatever the caller's shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-PROOFS := $(addprefix tests/procedures/test_,killed.py disk.py together.py downtime.py schedules.py machine.py)
+PROOFS := $(addprefix tests/procedures/test_,killed.py disk.py together.py downtime.py schedules.py machine.py) \
+          tests/notebooks/test_rotation_100_days.py
 
 .PHONY: env demo test soak check lab lock tools clean
 
