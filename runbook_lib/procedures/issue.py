@@ -18,7 +18,7 @@ from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.issuance import Issuance
-from runbook_lib.procedures.journal import Entry, Journal, State, has_reached
+from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State, has_reached
 from runbook_lib.procedures.parameters import IssueParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
 from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, knock, run_controls, shown
@@ -190,7 +190,8 @@ class Issue(Procedure[IssueParameters]):
         generation = self.credential.current()
         if generation is None:
             raise RunbookError(Reason.NO_CREDENTIAL, f"“{self.parameters.name}” is not in use.")
-        journal = Journal(self.credential.journal_path, self.clock).entries()
+        entries = Journal(self.credential.journal_path, self.clock).entries()
+        issuing = [one for one in entries if one.state in ISSUANCE]  # the rest is of rotations, or of 03_access
         return Result(
             verdict=Verdict.OK,
             headline=f"Ready to paste. The certificate ends on {iso(generation.meta.not_after)}.",
@@ -200,7 +201,7 @@ class Issue(Procedure[IssueParameters]):
                     name="journal",
                     title="How it was issued",
                     columns=("at", "state", "generation", "what"),
-                    rows=tuple((iso(one.at), one.state.value, f"{one.generation:04d}", _told(one)) for one in journal),
+                    rows=tuple((iso(one.at), one.state.value, f"{one.generation:04d}", _told(one)) for one in issuing),
                 ),
             ),
             snippets=snippets(self.environment, self._current_p12(), SecretRef.parse(self.parameters.p12_password)),
