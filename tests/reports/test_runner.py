@@ -181,7 +181,7 @@ def test_the_deadline_ends_the_whole_run_and_all_it_started(run: Run, tmp_path: 
         f"open({str(pid_file)!r}, 'w').write(str(subprocess.Popen(['sleep', '300'], start_new_session=True).pid))",
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(100)",
         "print('after')",
-        deadline=12,
+        deadline=25,
     )
     assert (outcome.status, outcome.exit) == (Status.TIMED_OUT, Exit.UNEXPECTED)
     assert outcome.error is not None
@@ -225,7 +225,7 @@ def test_a_signal_ends_the_run_and_it_is_archived_all_the_same(
 ) -> None:
     runner, kernel = in_its_cell
     runner.send_signal(number)
-    status, code, bag = runner.communicate(timeout=60)[0].splitlines()
+    status, code, bag = runner.communicate(timeout=200)[0].splitlines()
     assert (runner.returncode, status, code) == (0, "interrupted", "1")
     record = reading.record(Path(bag))
     assert record["error"]["what"] == f"{number.name} arrived in code cell 2 of 3."

@@ -126,7 +126,7 @@ def unexplained(owner: Owner, credential: Credential, kills: int) -> list[str]:
     cut_off = sent.pop("", 0)
     wrong = [f"“{one}” was posted {sent[one]} times, and announced {announced[one]} times"
              for one in sent if sent[one] > announced[one]]  # fmt: skip
-    missing = announced.total() - sent.total()
+    missing = (announced - sent).total()
     if missing > kills or cut_off > missing:
         wrong.append(f"{missing} requests were announced and not sent, after {kills} kills")
     return wrong
