@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -339,10 +340,17 @@ def demo(
         ("inventory", {}),
     ]
     codes = []
+    runbook = [sys.executable, "-m", "runbook_lib.cli", "archive"]
     with _sandbox(folder / "sandbox") as environ:
+        environ["DIGICERT_ONE_ARCHIVE_PASSPHRASE"] = secrets.token_hex(32)
+        subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
         for job, more in jobs:
             codes.append(run_one(job, ours | more, archive=archive, environ=environ))
     index = write_index(archive)
+    out.print("\nThe auditor's view, once with our command and once with a shell, sha256sum and openssl alone:")
+    for command in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
+        held = subprocess.run(command, cwd=archive, check=False).returncode == 0
+        codes.append(Exit.DONE if held else Exit.CHECK_FAILED)
     out.print(f"\nEvery report, with its status: {index}")
     raise typer.Exit(int(max(codes)))
 
