@@ -10,26 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
 from runbook_lib.clock import iso, parse_utc
-from runbook_lib.credentials import keys, pkcs12
-from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
+from runbook_lib.credentials import keys
 from runbook_lib.credentials.csr import build_csr
 from runbook_lib.credentials.csr import pem as csr_pem
 from runbook_lib.credentials.files import read
 from runbook_lib.credentials.lint import Finding, lint
-from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Generation, Meta
+from runbook_lib.credentials.store import SEALED_KEY, Credential, Generation
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.failures import TryLater
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.bundle import certificates_of, write_generation
 from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State, has_reached
 from runbook_lib.procedures.procedure import Procedure
 from runbook_lib.procedures.wanted import Wanted, certificate_name, latest_end
@@ -325,7 +322,7 @@ class Issuance:
         # read before judging: a file that cannot be read is no reason to give up what was issued
         issued, csr = self.response(number), self.request_of(number)
         try:
-            certificate, chain = _certificates(issued)
+            certificate, chain = certificates_of(issued)
             findings = lint(
                 certificate,
                 chain,
@@ -364,7 +361,7 @@ class Issuance:
         finished = self._finish_commit(number)
         if finished is not None:
             return finished
-        self._write_generation(self.credential.staging(number), number)
+        write_generation(self._procedure, self.credential, number, self._wanted, self.response(number))
         generation = self.credential.commit(number)
         self.journal.append(State.BUNDLED, number)
         return generation
@@ -381,40 +378,6 @@ class Issuance:
         self.journal.append(State.BUNDLED, number)
         return self.generation(number)
 
-    def _write_generation(self, staging: Path, number: int) -> None:
-        password = self._procedure.secret("p12_password")
-        environment = self._procedure.environment
-        issued = self.response(number)
-        certificate, chain = _certificates(issued)
-        seen = facts(certificate)
-        identity = pkcs12.Identity(keys.unseal(read(staging / SEALED_KEY), password), certificate, tuple(chain))
-        meta = Meta(
-            name=issued.name,
-            id=issued.id,
-            user_id=issued.user_id,
-            environment=environment.name,
-            api_url=environment.api_url,
-            clientauth_url=environment.clientauth_url,
-            serial=seen.serial_hex,
-            not_before=seen.not_before,
-            not_after=seen.not_after,
-            spki_sha256=seen.spki_sha256,
-            key_kind=self._wanted.key_kind,
-            p12_profile=self._wanted.profile,
-            created=self._procedure.clock.now(),
-            tool_version=version("digicert-one-runbooks"),
-        )
-        bundle = pkcs12.write(identity, password, profile=self._wanted.profile, friendly_name=self._wanted.name)
-        self.credential.write(staging / IDENTITY, bundle)
-        self.credential.write(staging / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
-        self.credential.write(staging / CHAIN, b"".join(one.public_bytes(Encoding.PEM) for one in chain))
-        self.credential.write(staging / META, meta.to_json())
-        pkcs12.open_p12(read(staging / IDENTITY), password)  # before `commit` drops the sealed key
-
     def end_date(self, user: User | None = None) -> datetime:
         """The end date to ask for. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
         return latest_end(self._wanted.end_date, self._procedure.clock.now(), user)
-
-
-def _certificates(issued: ClientAuthCertificate) -> tuple[x509.Certificate, list[x509.Certificate]]:
-    return load_certificate(issued.x509_cert or ""), load_certificates(issued.ca_cert) if issued.ca_cert else []

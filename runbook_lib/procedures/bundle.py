@@ -1,0 +1,60 @@
+"""What was issued, as the four files of a generation."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from runbook_lib.credentials import keys, pkcs12
+from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
+from runbook_lib.credentials.files import read
+from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Meta
+from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.procedures.wanted import Wanted
+
+
+def certificates_of(issued: ClientAuthCertificate) -> tuple[x509.Certificate, list[x509.Certificate]]:
+    """The certificate and its chain out of the answer to the POST. Raises RunbookError (UNREADABLE_FILE)."""
+    return load_certificate(issued.x509_cert or ""), load_certificates(issued.ca_cert) if issued.ca_cert else []
+
+
+def write_generation(
+    procedure: Procedure[Any], credential: Credential, number: int, wanted: Wanted, issued: ClientAuthCertificate
+) -> None:
+    """Write P12, certificate, chain and meta.json into the staging folder, and open the P12 again.
+
+    Raises:
+        RunbookError: WRONG_PASSWORD where the sealed key does not open; DISK_FULL or STORE_NOT_WRITABLE.
+    """
+    staging = credential.staging(number)
+    password = procedure.secret("p12_password")
+    environment = procedure.environment
+    certificate, chain = certificates_of(issued)
+    seen = facts(certificate)
+    identity = pkcs12.Identity(keys.unseal(read(staging / SEALED_KEY), password), certificate, tuple(chain))
+    meta = Meta(
+        name=issued.name,
+        id=issued.id,
+        user_id=issued.user_id,
+        environment=environment.name,
+        api_url=environment.api_url,
+        clientauth_url=environment.clientauth_url,
+        serial=seen.serial_hex,
+        not_before=seen.not_before,
+        not_after=seen.not_after,
+        spki_sha256=seen.spki_sha256,
+        key_kind=wanted.key_kind,
+        p12_profile=wanted.profile,
+        created=procedure.clock.now(),
+        tool_version=version("digicert-one-runbooks"),
+    )
+    bundle = pkcs12.write(identity, password, profile=wanted.profile, friendly_name=wanted.name)
+    credential.write(staging / IDENTITY, bundle)
+    credential.write(staging / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+    credential.write(staging / CHAIN, b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+    credential.write(staging / META, meta.to_json())
+    pkcs12.open_p12(read(staging / IDENTITY), password)  # before `commit` drops the sealed key
