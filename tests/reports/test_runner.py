@@ -187,7 +187,7 @@ def test_the_deadline_ends_the_whole_run_and_all_it_started(run: Run, tmp_path: 
     assert outcome.error is not None
     assert outcome.error["reason"] == Reason.RUN_DEADLINE
     assert _states(outcome) == ["executed", "executed", "timed out", "never ran"]
-    _tells(outcome, "The run was stopped after 12 s, in code cell 3 of 4.")
+    _tells(outcome, "The run was stopped after 25 s, in code cell 3 of 4.")
     pid = int(pid_file.read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
