@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets as entropy
 import ssl
@@ -42,7 +43,8 @@ def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -
     """A client context that verifies the server against `ca_file`, or the system's CAs where it is None.
 
     Raises:
-        RunbookError: UNREADABLE_FILE where the CA file holds no certificate.
+        RunbookError: UNREADABLE_FILE where the CA file holds no certificate; that or DISK_FULL where the operating
+            system does not let the identity be handed to OpenSSL.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
@@ -66,21 +68,32 @@ def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("identity", os.MFD_CLOEXEC)
+    try:
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("identity", os.MFD_CLOEXEC)
+            name = f"/proc/self/fd/{fd}"
+        else:  # macOS, Windows: a private file, encrypted, gone at once
+            fd, name = tempfile.mkstemp()
+    except OSError as error:
+        raise _not_handed_over(error) from None
+    try:
         try:
-            os.write(fd, content)
-            yield f"/proc/self/fd/{fd}"
-        finally:
-            os.close(fd)
-    else:  # macOS, Windows: a private file, encrypted, gone at once
-        fd, name = tempfile.mkstemp()
-        try:
-            with os.fdopen(fd, "wb") as stream:
+            with os.fdopen(fd, "wb", closefd=False) as stream:
                 stream.write(content)
-            yield name
-        finally:
+        except OSError as error:
+            raise _not_handed_over(error) from None
+        yield name
+    finally:
+        os.close(fd)
+        if not name.startswith("/proc/"):
             Path(name).unlink()
+
+
+def _not_handed_over(error: OSError) -> RunbookError:
+    text = f"The key and certificate cannot be handed to OpenSSL in memory: {error.strerror}."
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        return RunbookError(Reason.DISK_FULL, text, remedy="Free some memory or files in use, and run again.")
+    return RunbookError(Reason.UNREADABLE_FILE, text, remedy="Run again, or on a machine that allows memfd_create.")
 
 
 class ContextAdapter(HTTPAdapter):
