@@ -23,6 +23,7 @@ class Exit(IntEnum):
     DUE = 20
     CHECK_FAILED = 30
     OUTCOME_UNKNOWN = 40
+    BUSY = 41
 
 
 class Reason(StrEnum):
@@ -447,7 +448,7 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Two runs at once could each ask for a certificate under the same name. This one did nothing.",
         "Wait until the other has ended, then run again. If it was killed, its lock is gone with it.",
         "",
-        Exit.UNEXPECTED,
+        Exit.BUSY,
     ),
     Reason.JOURNAL_DAMAGED: Explanation(
         "The credential's journal does not add up",

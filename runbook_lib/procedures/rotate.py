@@ -7,6 +7,7 @@ until then a roll-back is one action.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 from runbook_lib.clock import iso
@@ -239,7 +240,8 @@ class Rotate(RotationAtHand):
             if rotation.reached(Stage.OLD_REFUSED):
                 return _nothing(f"Proven on {iso(rotation.at[Stage.OLD_REFUSED])}.")
             seen = self._refused(self._generation(rotation.old))
-            self._journal.append(State.OLD_REFUSED, rotation.new or 0)
+            until = self.clock.now() + timedelta(days=self.parameters.grace_days)
+            self._journal.append(State.OLD_REFUSED, rotation.new or 0, grace_until=iso(until))
         return Result(verdict=Verdict.OK, headline="The old certificate is refused.", facts={"Seen": seen})
 
     @check("Watch during the grace period", tutorial="Rotation workflow 7")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from runbook_lib.clock import iso
 from runbook_lib.procedures.journal import Entry, State
 
 
@@ -64,6 +63,7 @@ class Rotation:
         stage: the last stage that was reached.
         at: when each stage was reached.
         hook_problem: what the deploy hook's last failure said, until it succeeds.
+        grace_until: until when the run that proved the refusal meant to keep the old key; empty before that.
     """
 
     old: int
@@ -71,6 +71,7 @@ class Rotation:
     stage: Stage
     at: dict[Stage, datetime]
     hook_problem: str = ""
+    grace_until: str = ""
 
     def reached(self, stage: Stage) -> bool:
         """Whether a stage of the path was reached. A roll-back has left the path."""
@@ -112,6 +113,8 @@ def replay(entries: list[Entry]) -> Rotation | None:
             rotation = replace(rotation, stage=stage, at=rotation.at | {stage: entry.at})
             if stage is Stage.HOOKED:
                 rotation = replace(rotation, hook_problem="")
+            if stage is Stage.OLD_REFUSED:
+                rotation = replace(rotation, grace_until=entry.data.get("grace_until", ""))
     return rotation
 
 
@@ -126,7 +129,7 @@ def part_of(rotation: Rotation | None, number: int) -> str:
     if number == rotation.new:
         return f"new, {rotation.stage}"
     if rotation.reached(Stage.OLD_REFUSED):
-        return f"in grace since {iso(rotation.at[Stage.OLD_REFUSED])}, roll-back possible"
+        return f"in grace, roll-back possible until {rotation.grace_until}"
     return (
         f"superseded by {rotation.new:04d}, roll-back possible"
         if rotation.reached(Stage.DEPLOYED)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.catalogue import Reason
+from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.parameters import intake
@@ -294,7 +294,7 @@ def test_a_second_run_at_the_same_time_is_told_who_has_it(sandbox: Sandbox) -> N
     with first.credential.lock():
         record = run(begin(sandbox, "Busy"))
     assert record.error is not None
-    assert record.error["reason"] == Reason.BUSY
+    assert (record.error["reason"], record.error["exit"]) == (Reason.BUSY, Exit.BUSY)
     assert str(os.getpid()) in record.error["what"]
     assert run(begin(sandbox, "Busy")).error is None
 

@@ -13,6 +13,7 @@ import pytest
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.procedures.access import Access
+from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.procedures.journal import State
 from runbook_lib.procedures.rotate import Rotate
 from runbook_lib.procedures.rotation import Stage, replay
@@ -100,6 +101,14 @@ def test_a_whole_rotation_takes_each_step_on_its_day(days: Days) -> None:
     second = days.later(hours=5).rotate()
     assert (second.progress, stage(second)) == ("progressed", Stage.OLD_REFUSED)
     assert days.enabled() == {"Rotated": False, "Rotated 0002": True}
+    inventory = prepare(Inventory, days.sandbox, clock=iso(days.now))
+    run(inventory)
+    told = {row.local.where: row.local.rotation for row in inventory._rows if row.local and row.local.name == NAME}
+    until = iso(days.now + timedelta(days=7))
+    assert told == {
+        f"{NAME}/0001": f"in grace, roll-back possible until {until}",
+        f"{NAME}/0002 (in use)": "new, old refused",
+    }
     for _ in range(6):
         assert days.later(days=1).rotate().progress == "waiting"
     assert (second.credential.folder / "0001" / "identity.p12").exists()
