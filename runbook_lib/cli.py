@@ -21,6 +21,7 @@ from rich.console import Console
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.cli_archive import archive_app
 from runbook_lib.errors import RunbookError
+from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.result import StepRecord, Verdict, visible
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -30,17 +31,6 @@ app.add_typer(archive_app, name="archive")
 
 out = Console(highlight=False, markup=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
-NOTEBOOKS = {
-    "doctor": "00_start_here",
-    "issue": "01_issue",
-    "verify": "02_verify",
-    "access": "03_access",
-    "inventory": "04_inventory",
-    "rotate": "05_rotate",
-    "troubleshoot": "07_troubleshoot",
-}
-"""Short names of our own notebooks."""
 
 PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
 """What --exit-detail makes of a rotation's progress; "finished" is 0."""
@@ -210,19 +200,6 @@ def run_one(
     if outcome.bag is not None:
         sys.stdout.write(f"{outcome.bag}\n")
     return code
-
-
-def find_notebook(text: str) -> tuple[Path, str]:
-    """The file of a short name or a path, and the job's name. Raises RunbookError (UNKNOWN_NOTEBOOK)."""
-    if text in NOTEBOOKS:
-        folder = Path(__file__).parent.parent / "notebooks"
-        return folder / f"{NOTEBOOKS[text]}.ipynb", text
-    path = Path(text)
-    if path.suffix != ".ipynb" or not path.is_file():
-        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.")
-    known = {stem: short for short, stem in NOTEBOOKS.items()}
-    job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
-    return path, known.get(path.stem, job or "notebook")
 
 
 def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:

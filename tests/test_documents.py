@@ -17,8 +17,9 @@ from PIL import Image
 from typer.main import get_command
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
-from runbook_lib.cli import NOTEBOOKS, app
+from runbook_lib.cli import app
 from runbook_lib.digicert.environments import HOSTS
+from runbook_lib.notebooks import NOTEBOOKS
 from runbook_lib.procedures.procedure import Procedure, Step
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,33 @@
+"""Our own notebooks, and what a command line or a fleet file may call them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+
+NOTEBOOKS = {
+    "doctor": "00_start_here",
+    "issue": "01_issue",
+    "verify": "02_verify",
+    "access": "03_access",
+    "inventory": "04_inventory",
+    "rotate": "05_rotate",
+    "troubleshoot": "07_troubleshoot",
+}
+"""Short names of our own notebooks."""
+
+
+def find_notebook(text: str) -> tuple[Path, str]:
+    """The file of a short name or a path, and the job's name. Raises RunbookError (UNKNOWN_NOTEBOOK)."""
+    if text in NOTEBOOKS:
+        return FOLDER / f"{NOTEBOOKS[text]}.ipynb", text
+    path = Path(text)
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.")
+    known = {stem: short for short, stem in NOTEBOOKS.items()}
+    job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
+    return path, known.get(path.stem, job or "notebook")
