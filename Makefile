@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PROOFS := $(addprefix tests/procedures/test_,killed.py disk.py together.py downtime.py schedules.py machine.py) \
           tests/notebooks/test_rotation_100_days.py
 
-.PHONY: env demo test soak check lab lock tools clean
+.PHONY: env demo test soak bench check lab lock tools clean
 
 env: $(READY)
 
@@ -42,6 +42,10 @@ test: check tools
 # The proofs that nothing is lost, in full (`make test` runs them bounded): hours. Their figures are in docs/measured.md.
 soak: $(READY) tools
 	RUNBOOK_SOAK=1 $(BIN)/pytest -s --timeout=0 --show-capture=no $(PROOFS)
+
+# Ratios measured side by side; the table is kept in docs/bench. TOPIC=engine for one of them.
+bench: $(READY) tools
+	$(BIN)/python -m tests.bench $(TOPIC)
 
 # Pins every package with its hashes; names no registry.
 lock: $(READY)
