@@ -6,6 +6,7 @@ executed notebook alone holds everything a report or an auditor needs, whoever r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -114,18 +115,96 @@ class ParameterRow(_Frozen):
     description: str = ""
 
 
+# --- provenance: whom and what a run talked to ------------------------------------------------------------------------
+
+
+class _Described(_Frozen):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Trust(_Described):
+    """What the server's certificate had to lead to."""
+
+    source: Literal["file", "system"]
+    """A CA file that was named, or the CAs of the machine."""
+    file: str
+    """Where they were read from; empty where the machine keeps them in no single file."""
+    sha256: str | None
+    """SHA-256 of that file; null where there is none or it could not be read."""
+
+
+class Target(_Described):
+    """The DigiCert ONE that a run was told to work with."""
+
+    environment: str
+    """Its short name, or its host where it has none."""
+    api_url: str
+    """For the API key."""
+    clientauth_url: str
+    """For mTLS."""
+    trust: Trust
+
+
+class ServiceUser(_Described):
+    """A service user as DigiCert ONE named it."""
+
+    id: str
+    name: str
+    """Its friendly name; empty where it has none."""
+    accounts: tuple[str, ...]
+    """The accounts it belongs to: their names, or ids where they have none."""
+
+
+class Connection(_Described):
+    """A TLS connection that was answered. The same terms with the same server are told once."""
+
+    url: str
+    protocol: str
+    cipher: str
+    subject: str
+    """Of the server's certificate (RFC 4514)."""
+    issuer: str
+    not_after: str
+    """The last second it is valid, `YYYY-MM-DDTHH:MM:SSZ`."""
+    sha256: str
+    """Fingerprint of the server's certificate (DER)."""
+
+
+class Seen(_Described):
+    """Whom and what a step talked to. What it did not see is absent: a refused handshake leaves no connection."""
+
+    service_users: tuple[ServiceUser, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    clock_ahead: float | None = None
+    """Seconds by which the server's clock was ahead of ours where they differed most; a server tells full seconds."""
+
+    @classmethod
+    def together(cls, parts: Iterable[Seen]) -> Seen:
+        """Everything that was seen, each once, in order."""
+        parts = tuple(parts)
+        return cls(
+            service_users=tuple(dict.fromkeys(one for part in parts for one in part.service_users)),
+            connections=tuple(dict.fromkeys(one for part in parts for one in part.connections)),
+            clock_ahead=max((one.clock_ahead for one in parts if one.clock_ahead is not None), key=abs, default=None),
+        )
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
 class ParametersRecord(_Frozen):
-    """The parameters of a run."""
+    """The parameters of a run, and the DigiCert ONE they name; None where they name none."""
 
     record: Literal["parameters"] = "parameters"
     procedure: str
     at: datetime
     rows: tuple[ParameterRow, ...]
+    target: Target | None = None
     error: dict[str, Any] | None = None
 
 
 class StepRecord(_Frozen):
-    """One step: what it was, when, and how it ended (`result` or `error`)."""
+    """One step: what it was, when, how it ended (`result` or `error`), and whom it talked to."""
 
     record: Literal["step"] = "step"
     procedure: str
@@ -137,6 +216,7 @@ class StepRecord(_Frozen):
     finished: datetime
     result: Result | None = None
     error: dict[str, Any] | None = None
+    seen: Seen = Seen()
 
     @property
     def verdict(self) -> Verdict:

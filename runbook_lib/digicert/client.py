@@ -7,6 +7,7 @@ its answer is lost the outcome counts as unknown.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -107,6 +108,12 @@ class Client:
         self.environment = environment
         self.server_clock: datetime | None = None
         """What time the server's last answer was dated (RFC 9110, section 6.6.1)."""
+        self.answered = 0.0
+        """When that answer came, by `time.monotonic`."""
+        self.user: User | None = None
+        """Who the API last said we are."""
+        self.connections: list[TlsFacts] = []
+        """The TLS facts of all answers, each once."""
         self.base_url = environment.clientauth_url if clientauth else environment.api_url
         self._api_key = api_key
         self._timeout = (connect_seconds, read_seconds)
@@ -138,7 +145,8 @@ class Client:
 
     def me(self) -> User:
         """GET user/me: who the API says we are. Raises RunbookError."""
-        return self._read(User, self._expect(self.call("GET", ME), 200))
+        self.user = self._read(User, self._expect(self.call("GET", ME), 200))
+        return self.user
 
     def certificates(self) -> list[ClientAuthCertificate]:
         """GET client-auth-certificate: all of them, expired ones too; PEM is never among it.
@@ -220,10 +228,10 @@ class Client:
             return Probe(Outcome.REFUSED if refused else Outcome.NO_VERDICT, error.what, error=error)
         if answer.status == 200:
             try:
-                user = self._read(User, answer)
+                self.user = self._read(User, answer)
             except RunbookError as error:
                 return Probe(Outcome.NO_VERDICT, error.what, 200, tls=answer.tls, error=error)
-            return Probe(Outcome.ACCEPTED, "HTTP 200", 200, user=user, tls=answer.tls)
+            return Probe(Outcome.ACCEPTED, "HTTP 200", 200, user=self.user, tls=answer.tls)
         problem = self._problem(answer)
         outcome = Outcome.REFUSED if answer.status in (401, 403) else Outcome.NO_VERDICT
         return Probe(outcome, problem.what, answer.status, tls=answer.tls, error=problem)
@@ -269,7 +277,9 @@ class Client:
             parsed = json.loads(text)
         except (ValueError, RecursionError):
             parsed = None
-        self.server_clock = _moment(date)
+        self.server_clock, self.answered = _moment(date), time.monotonic()
+        if facts is not None and facts not in self.connections:
+            self.connections.append(facts)
         return Answer(status, parsed, text, facts, later)
 
     def _problem(self, answer: Answer) -> RunbookError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets as entropy
 import ssl
@@ -127,13 +128,14 @@ class ContextAdapter(HTTPAdapter):
 
 @dataclass(frozen=True)
 class TlsFacts:
-    """What was agreed on: protocol, cipher, and the server's certificate."""
+    """What was agreed on: protocol, cipher, and the server's certificate with its SHA-256 (of the DER form)."""
 
     protocol: str
     cipher: str
     server: str
     issuer: str
     not_after: str
+    sha256: str
 
 
 def tls_facts(raw: HTTPResponse) -> TlsFacts | None:
@@ -152,4 +154,5 @@ def tls_facts(raw: HTTPResponse) -> TlsFacts | None:
         server=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         not_after=f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        sha256=hashlib.sha256(peer).hexdigest(),
     )

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import ClassVar
 
 from runbook_lib.clock import iso
-from runbook_lib.digicert.client import ME, Client
+from runbook_lib.digicert.client import ME
 from runbook_lib.digicert.environments import FROM_VARIABLES
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import DoctorParameters
@@ -46,7 +46,7 @@ class Doctor(Procedure[DoctorParameters]):
     def connection(self) -> Result:
         details = []
         for clientauth, name in ((False, "API host"), (True, "mTLS host")):
-            with Client(self.environment, clientauth=clientauth) as client:
+            with self.client(clientauth=clientauth) as client:
                 answer = client.call("GET", ME)
                 tls = f", {answer.tls.protocol}, {answer.tls.server}" if answer.tls else ", through a proxy"
                 details.append((Verdict.OK, name, f"{client.base_url} answers{tls}"))
@@ -71,7 +71,7 @@ class Doctor(Procedure[DoctorParameters]):
     @check("Clock: this machine and the server agree")
     @_told
     def clock_agrees(self) -> Result:
-        with Client(self.environment) as client:
+        with self.client() as client:
             client.call("GET", ME)
         refuse_wrong_clock(self, client)
         server = client.server_clock

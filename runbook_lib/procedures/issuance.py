@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -305,7 +306,7 @@ class Issuance:
 
     # --- check ----------------------------------------------------------------------------------------------------
 
-    def check(self, api_of: Callable[[], Client]) -> tuple[x509.Certificate, list[Finding]]:
+    def check(self, api_of: Callable[[], AbstractContextManager[Client]]) -> tuple[x509.Certificate, list[Finding]]:
         """Lint what was issued; one that breaks a rule is disabled and given up.
 
         Returns:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,18 @@ from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.tls import ClientIdentity
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ChangeParameters, CredentialParameters, Parameters
-from runbook_lib.result import FinishRecord, Kind, Result, StepRecord, Verdict, worst
+from runbook_lib.procedures.provenance import seen, target
+from runbook_lib.result import (
+    FinishRecord,
+    Kind,
+    ParameterRow,
+    ParametersRecord,
+    Result,
+    Seen,
+    StepRecord,
+    Verdict,
+    worst,
+)
 from runbook_lib.secrets import Prompt, Secret, resolve
 
 P = TypeVar("P", bound=Parameters)
@@ -99,6 +111,7 @@ class Procedure(Generic[P]):
         self.clock = clock or parameters.make_clock()
         self.records: list[StepRecord] = []
         self._secrets: dict[str, Secret] = {}
+        self._seen: list[Seen] = []
 
     # --- what steps use -------------------------------------------------------------------------------------------
 
@@ -127,13 +140,24 @@ class Procedure(Generic[P]):
         assert isinstance(self.parameters, CredentialParameters)  # noqa: S101  (a programming error, not a user's)
         return self.store.credential(self.environment.name, self.parameters.name)
 
-    def api(self) -> Client:
-        """A client that authenticates with the API key."""
-        return Client(self.environment, api_key=self.secret("api_key"))
+    @contextmanager
+    def client(
+        self, *, api_key: Secret | None = None, identity: ClientIdentity | None = None, clientauth: bool = False
+    ) -> Iterator[Client]:
+        """A client of the environment, as `Client` makes it; what its calls met goes into the step's record."""
+        with Client(self.environment, api_key=api_key, identity=identity, clientauth=clientauth) as client:
+            try:
+                yield client
+            finally:
+                self._seen.append(seen(client, self.clock))
 
-    def mtls(self, identity: ClientIdentity | None) -> Client:
+    def api(self) -> AbstractContextManager[Client]:
+        """A client that authenticates with the API key."""
+        return self.client(api_key=self.secret("api_key"))
+
+    def mtls(self, identity: ClientIdentity | None) -> AbstractContextManager[Client]:
         """A client of the clientauth host that authenticates with a certificate, or, for a control, with nothing."""
-        return Client(self.environment, identity=identity, clientauth=True)
+        return self.client(identity=identity, clientauth=True)
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -157,6 +181,14 @@ class Procedure(Generic[P]):
                 return step
         raise KeyError(slug)
 
+    def begin(self, rows: tuple[ParameterRow, ...]) -> ParametersRecord:
+        """The first word: the parameters, row by row, and the DigiCert ONE they name."""
+        try:
+            named = target(self.environment)
+        except RunbookError:  # the first step that needs it fails, and tells why
+            named = None
+        return ParametersRecord(procedure=self.slug, at=self.clock.now(), rows=rows, target=named)
+
     def perform(self, slug: str) -> StepRecord:
         """Run one step and record how it ended. What a person can act on is in the record's `error`, not raised.
 
@@ -166,6 +198,7 @@ class Procedure(Generic[P]):
         order = [one.slug for one in self.steps()]
         self.records = [record for record in self.records if order.index(record.step) < order.index(slug)]
         started = self.clock.now()
+        self._seen = []
         result, error = None, None
         try:
             result = self._run(step)
@@ -181,6 +214,7 @@ class Procedure(Generic[P]):
             finished=self.clock.now(),
             result=result,
             error=error,
+            seen=Seen.together(self._seen),
         )
         self.records.append(record)
         return record

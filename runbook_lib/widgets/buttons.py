@@ -12,7 +12,7 @@ from markupsafe import escape
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import intake
 from runbook_lib.procedures.procedure import Procedure, Step
-from runbook_lib.result import FinishRecord, Kind, ParametersRecord, StepRecord, Verdict, visible
+from runbook_lib.result import FinishRecord, Kind, StepRecord, Verdict, visible
 from runbook_lib.widgets import panels
 from runbook_lib.widgets.form import Form
 from runbook_lib.widgets.notebook import refused
@@ -70,8 +70,7 @@ class Buttons:
             return
         self.form.lock()
         rows = tuple(row.model_copy(update={"source": "form"}) if row.name in typed else row for row in rows)
-        record = ParametersRecord(procedure=self._class.slug, at=self._procedure.clock.now(), rows=rows)
-        self._parameters.update(panels.bundle(record, folded=True))
+        self._parameters.update(panels.bundle(self._procedure.begin(rows), folded=True))
         self._summarise()
         self._refresh()
 

@@ -99,8 +99,7 @@ class _AtOnce:
 
     def __init__(self, procedure: type[Procedure[Any]], parameters: Parameters, rows: tuple[ParameterRow, ...]) -> None:
         self._procedure = procedure(parameters)
-        record = ParametersRecord(procedure=procedure.slug, at=self._procedure.clock.now(), rows=rows)
-        show(panels.bundle(record))
+        show(panels.bundle(self._procedure.begin(rows)))
 
     def step(self, step: Step) -> None:
         record = self._procedure.perform(step.slug)

@@ -1,0 +1,66 @@
+"""What a procedure records of whom and what it talked to, so that the notebook alone can tell it later."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from runbook_lib.clock import Clock
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.result import Connection, Seen, ServiceUser, Target, Trust
+
+
+def target(environment: Environment) -> Target:
+    """The DigiCert ONE that is meant, and what its certificate has to lead to."""
+    return Target(
+        environment=environment.name,
+        api_url=environment.api_url,
+        clientauth_url=environment.clientauth_url,
+        trust=_trust(environment.ca_file),
+    )
+
+
+def _trust(ca_file: Path | None) -> Trust:
+    # the file of the machine's CAs is what OpenSSL loads by default; it looks into a folder of them only besides
+    file = ca_file or ssl.get_default_verify_paths().cafile
+    try:
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    except OSError:
+        digest = None
+    return Trust(source="file" if ca_file else "system", file=str(file or ""), sha256=digest)
+
+
+def seen(client: Client, clock: Clock) -> Seen:
+    """What the calls of a client met. Call it soon after the last of them, if the clock is one that stands still."""
+    user, ahead = client.user, None
+    if client.server_clock is not None:
+        here = clock.now() - timedelta(seconds=time.monotonic() - client.answered)
+        ahead = round((client.server_clock - here).total_seconds(), 1)
+    return Seen(
+        service_users=()
+        if user is None
+        else (
+            ServiceUser(
+                id=user.id,
+                name=user.friendly_name or "",
+                accounts=tuple(one.name or one.id for one in user.accounts),
+            ),
+        ),
+        connections=tuple(
+            Connection(
+                url=client.base_url,
+                protocol=one.protocol,
+                cipher=one.cipher,
+                subject=one.server,
+                issuer=one.issuer,
+                not_after=one.not_after,
+                sha256=one.sha256,
+            )
+            for one in client.connections
+        ),
+        clock_ahead=ahead,
+    )
