@@ -93,6 +93,7 @@ class Result(_Frozen):
         details: named checks, each with its own verdict: (verdict, name, what was seen).
         next: what to do now, a sentence each.
         needs_action: how many certificates need somebody to act (`--fail-on due`).
+        reason: where something was not found out and the step went on all the same: why, as the catalogue names it.
     """
 
     verdict: Verdict
@@ -104,6 +105,7 @@ class Result(_Frozen):
     snippets: tuple[Snippet, ...] = ()
     next: tuple[str, ...] = ()
     needs_action: int = 0
+    reason: str = ""
 
 
 class ParameterRow(_Frozen):

@@ -119,6 +119,7 @@ class Inventory(Procedure[InventoryParameters]):
             if problem is None
             else f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}",
             next=(problem.remedy,) if problem else (),
+            reason=problem.reason if problem else "",
             facts={"Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown"},
             tables=(Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=sources),),
         )

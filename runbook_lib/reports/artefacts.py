@@ -88,7 +88,7 @@ def _redacted(record: RunRecord, scanner: Scanner) -> RunRecord:
     """The record with every text that came from elsewhere redacted."""
     steps = tuple(
         step.model_copy(
-            update=scanner.redact(step.model_dump(include={"slug", "title", "tutorial", "headline", "error"}))
+            update=scanner.redact(step.model_dump(include={"slug", "title", "tutorial", "headline", "error", "reason"}))
         )
         for step in record.steps
     )

@@ -58,6 +58,7 @@ class Step(_Frozen):
     headline: str
     needs_action: int
     error: dict[str, Any] | None
+    reason: str = ""  # of the error; or why the step could not find out what it should have
 
     @classmethod
     def of(cls, record: StepRecord) -> Step:
@@ -72,6 +73,7 @@ class Step(_Frozen):
             headline=record.result.headline if record.result else (record.error or {}).get("what", ""),
             needs_action=record.result.needs_action if record.result else 0,
             error=record.error,
+            reason=record.result.reason if record.result else (record.error or {}).get("reason", ""),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.inventory import COLUMNS, Inventory
@@ -110,7 +111,10 @@ def test_a_certificate_that_is_listed_nowhere_is_missing(own: Sandbox, fresh_san
 
 def test_an_api_that_does_not_answer_is_a_row_and_nothing_is_called_healthy(own: Sandbox) -> None:
     issue(own, "Known here")
-    for environ in ({"DIGICERT_ONE_API_KEY": "wrong"}, {"DIGICERT_ONE_CA_FILE": os.environ["SSL_CERT_FILE"]}):
+    for environ, reason in (
+        ({"DIGICERT_ONE_API_KEY": "wrong"}, Reason.API_KEY_REFUSED),
+        ({"DIGICERT_ONE_CA_FILE": os.environ["SSL_CERT_FILE"]}, Reason.TLS_NOT_TRUSTED),
+    ):
         rows, end, procedure = take(own, environ)
         assert {row["state"] for row in rows.values()} == {"unchecked"}
         assert "(DigiCert ONE)" in rows
@@ -119,6 +123,7 @@ def test_an_api_that_does_not_answer_is_a_row_and_nothing_is_called_healthy(own:
         sources = procedure.records[0].result
         assert sources is not None
         assert "DID NOT ANSWER" in sources.tables[0].rows[0][2]
+        assert sources.reason == reason
 
 
 def test_an_issuance_that_stopped_half_way_is_in_the_list_of_things_to_do(own: Sandbox) -> None:

@@ -220,7 +220,8 @@ def test_a_secret_in_an_error_and_in_a_table_is_withheld_everywhere(run: Run, ar
 
     outcome = run(
         RECORDS,
-        "import os\nstep('look', Result(verdict=Verdict.OK, headline=os.environ['CANARY'], tables=("
+        "import os\nstep('look', Result(verdict=Verdict.OK, headline=os.environ['CANARY'], reason=os.environ['CANARY'],"
+        "tables=("
         "Table(name='leak', title='t', columns=('a',), rows=((os.environ['CANARY'],),)),"
         "Table(name='fine', title='t', columns=('a',), rows=(('b',),)))))",
         "raise ValueError(os.environ['CANARY'])",
@@ -232,7 +233,7 @@ def test_a_secret_in_an_error_and_in_a_table_is_withheld_everywhere(run: Run, ar
     record = reading.record(outcome.bag)
     assert record["scan"]["withheld"] == ["run.ipynb", "tables/leak.csv"]
     assert [table["file"] for table in record["tables"]] == ["tables/fine.csv"]
-    assert record["steps"][0]["headline"] == "[withheld: env:CANARY]"
+    assert record["steps"][0]["headline"] == record["steps"][0]["reason"] == "[withheld: env:CANARY]"
     assert "The run itself was failed" in record["error"]["what"]
     assert reading.holds(archive, canary) == []
 
