@@ -50,7 +50,7 @@ bench: $(READY) tools
 # Pins every package with its hashes; names no registry.
 lock: $(READY)
 	$(BIN)/python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
-	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra dev --extra dask --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_every_dependency_of_the_project_is_in_the_lock_and_installed_as_it_says
     pinned = {canonicalize_name(one.name): one for one, _ in locked(LOCK.read_text(encoding="utf-8")) if applies(one)}
     declared = [
         Requirement(text)
-        for text in (*project()["dependencies"], *project()["optional-dependencies"]["dev"])
+        for text in chain(project()["dependencies"], *project()["optional-dependencies"].values())
         if applies(Requirement(text))
     ]
     assert {one.name for one in declared} >= set(BUILT_ON)
