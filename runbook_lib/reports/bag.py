@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -113,7 +114,7 @@ def put(
     work: Work,
     *,
     run: str,
-    files: Mapping[str, bytes],
+    files: Mapping[str, bytes | Path],
     environ: Mapping[str, str] | None = None,
 ) -> Place:
     """Write a bag, `<archive>/YYYY/MM/DD/<utc>-<job>`, and append it to the archive's chain, signed if it has a signer.
@@ -124,7 +125,8 @@ def put(
         folder: the run's staging folder.
         work: names and dates the bag, and says how the run ended.
         run: the run's identifier, a UUID.
-        files: the payload: path below `data/` (letters, digits, `.`, `_`, `-` and `/`), content.
+        files: the payload: path below `data/` (letters, digits, `.`, `_`, `-` and `/`), content. A Path is a file that
+            is on the disk, best the archive's: it is linked, and neither changed nor read into memory.
         environ: what the reference to the signer's passphrase is resolved in, in place of this process's environment.
 
     Returns:
@@ -184,15 +186,17 @@ def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mappi
         return into_chain(archive, folder, work, environ=environ, signer=sealing, successor=signer.fingerprint)
 
 
-def _fill(bag: Path, work: Work, run: str, files: Mapping[str, bytes]) -> None:
+def _fill(bag: Path, work: Work, run: str, files: Mapping[str, bytes | Path]) -> None:
     """Write a bag up to what `into_chain` adds."""
     odd = [name for name in files if not PAYLOAD.fullmatch(name) or ".." in name.split("/")]
     if odd:
         raise RunbookError(Reason.ARCHIVE_FAILED, f"{odd[0]!r} is no name that every tool reads alike.")
-    for name, content in files.items():
-        durable.write(bag / "data" / name, content)
-    size = sum(map(len, files.values()))
-    manifest = "".join(f"{sha256(content)}  data/{name}\n" for name, content in sorted(files.items()))
+    manifest, size = "", 0
+    for name, content in sorted(files.items()):
+        place = bag / "data" / name
+        durable.link(content, place) if isinstance(content, Path) else durable.write(place, content)
+        manifest += f"{_sha256_of(place)}  data/{name}\n"
+        size += place.stat().st_size
     info = {
         "Bag-Software-Agent": AGENT,
         "Bagging-Date": f"{work.at:%Y-%m-%d}",
@@ -203,3 +207,8 @@ def _fill(bag: Path, work: Work, run: str, files: Mapping[str, bytes]) -> None:
     durable.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
     durable.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
     durable.write(bag / "manifest-sha256.txt", manifest.encode())
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -28,7 +28,7 @@ def started(job: str = "demo", at: datetime = AT) -> bag.Started:
 
 def put(
     archive: Path,
-    files: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes | Path] | None = None,
     *,
     job: str = "demo",
     at: datetime = AT,

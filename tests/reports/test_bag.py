@@ -54,6 +54,17 @@ def test_stock_tools_accept_a_bag_and_notice_one_changed_byte(tmp_path: Path) ->
     assert _accepted(place) == {"bagit": False, "payload": True, "tags": False}
 
 
+@pytest.mark.interop
+def test_a_file_that_lies_on_the_disk_is_taken_as_it_is_and_left_where_it_was(tmp_path: Path) -> None:
+    lying = tmp_path / "kept.csv"
+    lying.write_bytes(b"a,b\r\n")
+    place = put(tmp_path / "archive", {**FILES, "accounts/one/kept.csv": lying}).folder
+    assert all(_accepted(place).values())
+    assert (place / "data/accounts/one/kept.csv").read_bytes() == lying.read_bytes() == b"a,b\r\n"
+    lying.unlink()
+    assert all(_accepted(place).values())
+
+
 def test_two_runs_in_one_second_are_two_bags(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         places = list(pool.map(lambda _: put(tmp_path / "archive").folder, range(8)))
