@@ -121,7 +121,8 @@ class ParameterRow(_Frozen):
 
 
 class _Described(_Frozen):
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    # part of run.json, whose readers pass over what a later version adds
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
 
 class Trust(_Described):

@@ -13,7 +13,7 @@ from runbook_lib.reports import bag, html
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Found, RunRecord, Scan, TableFile
 from runbook_lib.reports.scan import PATTERNS, Finding, Scanner
-from runbook_lib.result import StepRecord, Verdict
+from runbook_lib.result import Seen, StepRecord, Table, Target, Verdict
 
 NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermill.log"
 
@@ -80,8 +80,17 @@ def _tables(steps: tuple[StepRecord, ...]) -> tuple[tuple[TableFile, ...], dict[
                 name = f"tables/{table.name}-{count}.csv"
             contents[name] = bag.csv_bytes(table)
             digest = bag.sha256(contents[name])
-            entries.append(TableFile(file=name, title=table.title, rows=len(table.rows), sha256=digest))
+            entries.append(
+                TableFile(
+                    file=name, title=table.title, rows=len(table.rows), sha256=digest, unchecked=_unchecked(table)
+                )
+            )
     return tuple(entries), contents
+
+
+def _unchecked(table: Table) -> int:
+    telling = [number for number, column in enumerate(table.columns) if column in ("state", "verdict")]
+    return sum(any(row[number] == Verdict.UNCHECKED.value for number in telling) for row in table.rows)
 
 
 def _redacted(record: RunRecord, scanner: Scanner) -> RunRecord:
@@ -92,7 +101,11 @@ def _redacted(record: RunRecord, scanner: Scanner) -> RunRecord:
         )
         for step in record.steps
     )
-    update: dict[str, Any] = scanner.redact(record.model_dump(include={"error", "parameters", "next"}))
+    update: dict[str, Any] = scanner.redact(record.model_dump(include={"error", "parameters", "defaults", "next"}))
+    if record.target is not None:
+        update["target"] = Target.model_validate(scanner.redact(record.target.model_dump()))
+    if record.seen is not None:
+        update["seen"] = Seen.model_validate(scanner.redact(record.seen.model_dump()))
     tables = tuple(table.model_copy(update={"title": scanner.redact(table.title)}) for table in record.tables)
     return record.model_copy(update={**update, "next": tuple(update["next"]), "steps": steps, "tables": tables})
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 from nbformat import NotebookNode
@@ -26,7 +26,20 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.reports import annotate, artefacts, scan
 from runbook_lib.reports.execute import Plan
 from runbook_lib.reports.outcome import Judgement, Status, judge, refused
-from runbook_lib.reports.runrecord import Cells, Commit, NotebookFile, RunRecord, Scan, Step, git_commit, software, who
+from runbook_lib.reports.runrecord import (
+    Cells,
+    Commit,
+    NotebookFile,
+    RunRecord,
+    Scan,
+    SecretSource,
+    Step,
+    git_commit,
+    lock_sha256,
+    software,
+    told,
+    who,
+)
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 
 _LOG_ADDS_NOTHING = ("PapermillExecutionError", "CellTimeoutError", "DeadKernelError", "KeyboardInterrupt")
@@ -106,13 +119,14 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
         The record and the files, for every run: also a failed, killed, interrupted or refused one.
     """
     environ = dict(os.environ if job.environ is None else job.environ)
-    given: dict[str, Any] = to_jsonable_python(dict(job.parameters), fallback=str)
+    given = _as_json(job.parameters)
     started, ticks = clock.now(), time.monotonic()
     nb, problem = _open(job.source)
     defaults = scan.default_parameters(nb)
+    defaults = None if defaults is None else _as_json(defaults)
     references = scan.references_in({"given": given, "defaults": defaults, "": job.keep_out})
     scanner = scan.Scanner(references, environ)
-    refusal = problem or _refusal(given, defaults)
+    refusal = problem or _refusal(job.parameters, defaults)
     if refusal is not None:
         for name, value in scan.plain_secrets([defaults or {}, given]):
             scanner.add(f"the plain value of {name}", value)
@@ -159,8 +173,12 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
         notebook=NotebookFile(name=job.source.name, sha256=job.source.sha256, git=job.source.git),
         parameters=given,
         unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
+        defaults=None if defaults is None else {name: one for name, one in defaults.items() if name not in given},
+        secrets=SecretSource.among({**(defaults or {}), **given}),
+        **told(judgement),
         who=who(),
         software=software(),
+        lock_sha256=lock_sha256(),
         records=bool(judgement.records),
         cells=Cells.of(judgement.cells),
         steps=tuple(map(Step.of, judgement.steps)),
@@ -195,6 +213,21 @@ def _read(content: bytes) -> NotebookNode:
     return nb
 
 
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON can hold them; what has no form there becomes text."""
+    plain: dict[str, Any] = to_jsonable_python(dict(values), fallback=str, bytes_mode="base64")
+    return cast("dict[str, Any]", _printable(plain))
+
+
+def _printable(value: Any) -> Any:
+    # a word on the command line may be bytes that are no UTF-8; Python holds them as halves of surrogate pairs
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(name): _printable(one) for name, one in value.items()}
+    return [_printable(one) for one in value] if isinstance(value, list) else value
+
+
 def _refusal(given: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> RunbookError | None:
     """Why a notebook must not run with these parameters."""
     plain = sorted({name for name, _ in scan.plain_secrets([defaults or {}, given])})
@@ -205,6 +238,9 @@ def _refusal(given: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> Ru
     odd = [name for name in given if not name.isidentifier() or keyword.iskeyword(name)]
     if odd:
         return RunbookError(Reason.BAD_PARAMETER, f"{', '.join(map(repr, odd))} cannot be a parameter's name.")
+    unreadable = [name for name, value in given.items() if _printable([value]) != [value]]
+    if unreadable:
+        return RunbookError(Reason.BAD_PARAMETER, f"{', '.join(map(repr, unreadable))} holds text that is no UTF-8.")
     if given and defaults is None:
         return RunbookError(
             Reason.UNKNOWN_PARAMETER,

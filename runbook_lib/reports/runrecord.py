@@ -1,26 +1,39 @@
-"""run.json: what a machine reads of a run. Times are UTC, durations seconds, digests SHA-256 in hexadecimal."""
+"""run.json: what a machine reads of a run, and its JSON Schema."""
 
 from __future__ import annotations
 
 import getpass
+import hashlib
+import json
 import platform
 import socket
 import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from runbook_lib.reports.outcome import CellState, Status
-from runbook_lib.result import Kind, StepRecord, Verdict
+from runbook_lib.reports.outcome import CellState, Judgement, Status
+from runbook_lib.result import Kind, ParametersRecord, Seen, StepRecord, Target, Verdict
+from runbook_lib.secrets import SecretRef, is_reference
 
 SCHEMA_VERSION = 1
+"""Fields are only ever added, and who reads must do without the added ones: so every run.json of a version fits the
+newest schema of that version. A field that is to mean something else, or to go, needs a new version."""
+
+SCHEMA = Path(__file__).with_name("templates") / "archive" / "run.schema.json"
+"""The published schema; `python -m runbook_lib.reports.runrecord` prints what it has to hold."""
+
+LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Commit(_Frozen):
@@ -36,6 +49,30 @@ class NotebookFile(_Frozen):
     name: str
     sha256: str
     git: Commit | None
+
+
+class SecretSource(_Frozen):
+    """Where a secret was to be taken from. What it is stands nowhere."""
+
+    parameter: str
+    """The parameter that names it; `a.0.b` is b of the first of the list a."""
+    kind: Literal["env", "file", "keyring", "prompt"]
+    reference: str
+
+    @classmethod
+    def among(cls, parameters: Mapping[str, Any]) -> tuple[SecretSource, ...]:
+        """Every reference among the parameters' values, nested ones included."""
+        found = ((name, SecretRef.parse(text)) for name, text in _leaves("", parameters) if is_reference(text))
+        return tuple(cls(parameter=name, kind=one.scheme, reference=str(one)) for name, one in found)
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield name, value
+    else:
+        for key, inner in items:
+            yield from _leaves(f"{name}.{key}" if name else str(key), inner)
 
 
 class Who(_Frozen):
@@ -78,12 +115,15 @@ class Step(_Frozen):
 
 
 class TableFile(_Frozen):
-    """A table written as CSV. `rows` does not count the header."""
+    """A table written as CSV."""
 
     file: str
     title: str
     rows: int
+    """Without the header."""
     sha256: str
+    unchecked: int | None = None
+    """How many rows say in a column `state` or `verdict` that they are unchecked; null where nobody counted."""
 
 
 class Cells(_Frozen):
@@ -127,40 +167,89 @@ class Scan(_Frozen):
 
 
 class RunRecord(_Frozen):
-    """The whole of run.json.
+    """The whole of run.json. Times are UTC, durations seconds, digests SHA-256 in hexadecimal.
 
-    `records` tells whether the notebook states its own steps and verdict; a foreign notebook does not, and counts as
-    done when every code cell was executed. `parameters` are those given; the `unknown_parameters` among them have no
-    default in the notebook: one file of parameters may serve several notebooks, so it is the notebook that refuses a
-    misspelt one. `duration` is measured apart from the clock, which may stand still.
+    What is not known is null: of a run that was killed before it could tell, of a notebook that tells nothing of it.
     """
 
     schema_version: Literal[1] = 1
     run: str
+    """A UUID, as in bag-info.txt."""
     job: str
     status: Status
     verdict: Verdict | None
+    """The notebook's own; null where it ended well and states none."""
     exit: int
+    """Exit code of `runbook run`, before `--fail-on` and `--exit-detail`."""
     needs_action: int
+    """How many certificates need somebody to act."""
     progress: str
+    """How far a procedure of many runs has come in this one; empty for others."""
     error: dict[str, Any] | None
+    """What went wrong: reason, title, what happened, what it means, remedy; null when done."""
     started: datetime
     finished: datetime
     duration: float
+    """Seconds, measured apart from the clock, which may stand still or be set."""
     clock: str
-    fault_seed: str  # of the sandbox's faults, where they are on: a run in training is no evidence of the real thing
+    """Where the time comes from."""
+    fault_seed: str
+    """Of the sandbox's faults, where they are on: a run in training is no evidence of the real thing."""
     engine: Literal["papermill"] = "papermill"
     notebook: NotebookFile
     parameters: dict[str, Any]
+    """Those given. A secret is a reference."""
     unknown_parameters: tuple[str, ...]
+    """Those among them that have no default in the notebook. One file of parameters may serve several notebooks, so it
+    is the notebook that refuses a misspelt one."""
+    defaults: dict[str, Any] | None = None
+    """The notebook's own values of the parameters that were not given; null for one that is no literal, and for all
+    where the notebook takes no parameters or could not be read."""
+    secrets: tuple[SecretSource, ...] | None = None
+    """Where the secrets among the parameters were to be taken from."""
+    target: Target | None = None
+    """The DigiCert ONE that was meant; null where the notebook named none or did not come so far."""
+    seen: Seen | None = None
+    """Whom and what all steps talked to; null where the notebook does not tell."""
     who: Who
     software: dict[str, str]
+    """Versions of what made the report."""
+    lock_sha256: str | None = None
+    """Of requirements.lock, from which that software was installed; null where it is not there."""
     records: bool
+    """Whether the notebook states its own steps and verdict. A foreign one does not, and counts as done when every code
+    cell was executed."""
     cells: Cells
     steps: tuple[Step, ...]
     next: tuple[str, ...]
+    """What to do now, a sentence each."""
     tables: tuple[TableFile, ...]
     scan: Scan
+
+
+def schema() -> str:
+    """The JSON Schema (2020-12) of run.json, as text. A test holds SCHEMA to it."""
+    made = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:digicert-one-runbooks:run:{SCHEMA_VERSION}",
+        **RunRecord.model_json_schema(),
+    }
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+
+
+def told(judgement: Judgement) -> dict[str, Any]:
+    """What the notebook's records say of whom and what it talked to: the fields `target` and `seen`."""
+    named = (one.target for one in reversed(judgement.records) if isinstance(one, ParametersRecord))
+    steps = judgement.steps
+    return {"target": next(named, None), "seen": Seen.together(one.seen for one in steps) if steps else None}
+
+
+@cache
+def lock_sha256() -> str | None:
+    try:
+        return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def who() -> Who:
@@ -195,3 +284,7 @@ def git_commit(file: Path) -> Commit | None:
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema())

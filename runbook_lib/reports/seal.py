@@ -27,7 +27,7 @@ from runbook_lib.reports.signing import Signer
 BAG, SIGNATURE = "bag", "bag.p7s"
 """In a staging folder: the bag that is being made, and its signature."""
 
-GUIDES = ("verify.sh", "VERIFY.md")
+GUIDES = ("verify.sh", "VERIFY.md", "run.schema.json")
 _TEMPLATES = Path(__file__).with_name("templates") / "archive"
 
 
@@ -135,7 +135,7 @@ def recover(archive: Path) -> None:
 
 
 def write_guides(archive: Path) -> None:
-    """Put verify.sh and VERIFY.md of this version into the archive."""
+    """Put verify.sh, VERIFY.md and the JSON Schema of run.json of this version into the archive."""
     for name in GUIDES:
         content = (_TEMPLATES / name).read_bytes()
         try:

@@ -22,7 +22,7 @@ from runbook_lib.reports.chain import DIGEST, NONE, PLACE, TAGS, Link
 from runbook_lib.result import visible
 
 PAYLOAD_MANIFEST = "manifest-sha256.txt"
-_TOP = {"certs", "index.html", "VERIFY.md", "verify.sh"}
+_TOP = {"certs", "index.html", "run.schema.json", "VERIFY.md", "verify.sh"}
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LINES = {
     PAYLOAD_MANIFEST: re.compile(rf"({DIGEST})  (data/[A-Za-z0-9._/-]+)"),

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import nbformat
+from jsonschema import Draft202012Validator
 from nbformat import NotebookNode
+
+from runbook_lib.reports.runrecord import SCHEMA
 
 
 def record(bag: Path) -> dict[str, Any]:
+    """run.json, which holds every field that its published schema knows, and fits it."""
     found: dict[str, Any] = json.loads((bag / "data/run.json").read_text(encoding="utf-8"))
+    assert found.keys() == schema()["properties"].keys()
+    validator().validate(found)
     return found
+
+
+@cache
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def validator() -> Any:
+    Draft202012Validator.check_schema(schema())
+    return Draft202012Validator(schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 def page(bag: Path) -> str:

@@ -34,7 +34,7 @@ for entry in *; do
     [0-9][0-9][0-9][0-9])
         if [ -d "$entry" ] && [ ! -h "$entry" ]; then years="$years $entry"; else top="$top
 FINDING $entry: not part of an archive"; fi ;;
-    certs | index.html | VERIFY.md | verify.sh) ;;
+    certs | index.html | run.schema.json | VERIFY.md | verify.sh) ;;
     *[!A-Za-z0-9._-]*) top="$top
 FINDING a file with odd characters in its name lies at the top" ;;
     *) [ -e "$entry" ] || [ -h "$entry" ] && top="$top
