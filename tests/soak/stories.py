@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from runbook_lib.clock import SystemClock
+from runbook_lib.errors import RunbookError
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.parameters import intake
 from runbook_lib.procedures.procedure import Procedure
@@ -52,7 +53,10 @@ def issue(name: str, environ: Mapping[str, str]) -> Ending:
 def rotate(name: str, environ: Mapping[str, str], **given: Any) -> Ending:
     """One rotation from its beginning to the old key's end, begun once and otherwise gone on with."""
     procedure = prepare(Rotate, name, environ)
-    never = replay(procedure._journal.entries()) is None
+    try:
+        never = replay(procedure._journal.entries()) is None
+    except RunbookError as error:  # the story's own look into the journal may meet the failing disk too
+        return {**error.as_dict(), "step": "rotate/before"}
     return perform(prepare(Rotate, name, environ, rotate_now=never, overlap_days=0, grace_days=0, **given))
 
 
