@@ -16,6 +16,9 @@ from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.procedures.procedure import Procedure
 from runbook_lib.procedures.wanted import Wanted
 
+TOOL_VERSION = version("digicert-one-runbooks")
+"""Read when the program starts: between a certificate and its P12 is no place to find a file unreadable."""
+
 
 def certificates_of(issued: ClientAuthCertificate) -> tuple[x509.Certificate, list[x509.Certificate]]:
     """The certificate and its chain out of the answer to the POST. Raises RunbookError (UNREADABLE_FILE)."""
@@ -50,7 +53,7 @@ def write_generation(
         key_kind=wanted.key_kind,
         p12_profile=wanted.profile,
         created=procedure.clock.now(),
-        tool_version=version("digicert-one-runbooks"),
+        tool_version=TOOL_VERSION,
     )
     bundle = pkcs12.write(identity, password, profile=wanted.profile, friendly_name=wanted.name)
     credential.write(staging / IDENTITY, bundle)
