@@ -87,6 +87,13 @@ class Issuance:
             )
         return last
 
+    def write_down_the_switch(self, current: Generation) -> None:
+        """Say that `current` was set where the run that set it ended before it could."""
+        last = self.unfinished()
+        # a rotation's successor may stand at “verified” too, and is not what `current` points to
+        if last is not None and last.generation == current.number and has_reached(last, State.VERIFIED):
+            self.journal.append(State.CURRENT, current.number)
+
     def generation(self, number: int) -> Generation:
         """The committed generation of that number."""
         return next(one for one in self.credential.generations() if one.number == number)

@@ -239,11 +239,7 @@ class Issue(Procedure[IssueParameters]):
                 Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” ended on {iso(current.meta.not_after)}."
             )
         with self.credential.lock():
-            last = self._issuance.unfinished()
-            # a rotation's successor may stand at “verified” too, and is not what `current` points to
-            if last is not None and last.generation == current.number and has_reached(last, State.VERIFIED):
-                # `current` was set, and then the run ended before it could say so
-                self._issuance.journal.append(State.CURRENT, current.number)
+            self._issuance.write_down_the_switch(current)
         return Result(
             verdict=Verdict.NOTHING_TO_DO,
             headline=f"“{self.parameters.name}” is issued and in use already.",

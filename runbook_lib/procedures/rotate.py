@@ -90,6 +90,7 @@ class Rotate(RotationAtHand):
                 if rotation != self._before:
                     return _nothing("Another run has finished a rotation since this one looked.")
                 current = self._current()
+                self._issuance.write_down_the_switch(current)  # else the old issuance would pass for the new one
                 if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
                     self._refuse_pointless(current)
                 self._journal.append(State.ROTATION_BEGUN, current.number, due_from=iso(self._due_from))

@@ -138,6 +138,18 @@ def test_a_commit_that_was_cut_off_after_it_had_dropped_the_sealed_key_is_finish
     assert audit(owner, "Cut off") == []
 
 
+def test_a_rotation_after_an_issuance_that_could_not_say_it_had_ended_makes_a_new_certificate(grounds: Grounds) -> None:
+    owner = grounds.owner()
+    stop_at(owner, "Not said", Issue, State.VERIFIED)
+    credential = owner.credential("Not said")
+    credential.make_current(credential.generations()[0])
+    assert rotate("Not said", owner.environ) is None
+    current = owner.credential("Not said").current()
+    assert current is not None
+    assert current.number == 2
+    assert audit(owner, "Not said") == []
+
+
 def test_a_rotation_that_ended_between_its_plan_and_its_key_goes_on(grounds: Grounds) -> None:
     owner = grounds.owner()
     assert issue("No key yet", owner.environ) is None

@@ -33,7 +33,7 @@ from runbook_lib.credentials.store import IDENTITY, SEALED_KEY, Generation
 from runbook_lib.digicert.client import Client, Outcome
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.issue import Issue
-from runbook_lib.procedures.journal import Entry, Journal, State
+from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
 from runbook_lib.procedures.proof import for_tls
 from runbook_lib.procedures.rotate import Rotate
 from runbook_lib.procedures.rotation import Stage, replay
@@ -294,8 +294,10 @@ class Life(RuleBasedStateMachine):
                 )
         number = current.number if current else None
         switching = {told}
-        if rotation is None and entries and entries[-1].state is State.VERIFIED:
-            switching.add(entries[-1].generation)
+        # cut off between the switch and its entry; 03 may have written entries of its own since
+        last = next((one for one in reversed(entries) if one.state in ISSUANCE), None)
+        if rotation is None and last is not None and last.state is State.VERIFIED:
+            switching.add(last.generation)
         if rotation is not None and rotation.stage in (Stage.TESTED, Stage.ROLLING_BACK):
             switching |= {rotation.old, rotation.new or rotation.old}
         assert number in switching, f"`current` is {number}, the journal says {told}"
