@@ -23,9 +23,9 @@ from traitlets.config import Config
 
 from runbook_lib.clock import iso
 from runbook_lib.reports.annotate import BANNER_TAG
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Cells, RunRecord
-from runbook_lib.result import MIME, Verdict, visible
+from runbook_lib.reports.tone import tone
+from runbook_lib.result import MIME, visible
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -60,12 +60,6 @@ _MARKDOWN_ATTRIBUTES = {
 
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)  # nbconvert warns of images without a description, and gives them one
-
-_TONES: dict[str, set[str]] = {
-    "good": {Status.DONE, Verdict.OK, Verdict.NOTHING_TO_DO},
-    "warn": {Verdict.ATTENTION, Status.INTERRUPTED, Verdict.UNCHECKED},
-    "calm": {Verdict.PLANNED, "never ran", "skipped"},
-}
 
 
 def render(nb: NotebookNode, record: RunRecord) -> str:
@@ -186,7 +180,3 @@ def _leads_somewhere(href: str) -> bool:
 
 def utc(value: datetime) -> str:
     return iso(value)
-
-
-def tone(word: str) -> str:
-    return next((name for name, words in _TONES.items() if word in words), "bad")

@@ -1,64 +1,106 @@
-"""index.html of an archive: every run with its status, newest first, and a link to its report."""
+"""index.html of an archive: a calendar of its days, and a list of its runs that is searched, sorted and read.
+
+The page is a head that never changes, a row for each bag, and a tail. So a run that was sealed is added by writing its
+row over the tail, whatever the archive's size; the page's own script (no library, no network) puts the newest first and
+draws the calendar from the rows. Without a script the rows are a plain table, oldest first. The page is no evidence.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import hashlib
+import os
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import ValidationError
+from markupsafe import Markup, escape
 
-from runbook_lib.reports.html import TEMPLATES, tone, utc
-from runbook_lib.reports.runrecord import RunRecord
-from runbook_lib.result import Verdict, visible
+from runbook_lib.clock import iso
+from runbook_lib.reports import chain, reader
+from runbook_lib.reports.reader import Entry
+from runbook_lib.reports.tone import tone
+from runbook_lib.result import visible
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A bag: its folder below the archive, its record, or why that cannot be read."""
-
-    folder: str
-    record: RunRecord | None
-    problem: str
-    report: bool
-
-    @property
-    def seen(self) -> str:
-        """What the run came to, in a line."""
-        if self.record is None:
-            return self.problem
-        if self.record.error is not None:
-            return f"{self.record.error['title']}: {self.record.error['what']}"
-        told = [step.headline for step in self.record.steps if step.verdict is not Verdict.NOTHING_TO_DO]
-        return (told or [step.headline for step in self.record.steps] or [""])[-1]
+INDEX = "index.html"
+_TEMPLATES = Path(__file__).with_name("templates")
+_ROWS = "<!-- rows -->\n"
+_SEEN = 240  # characters
+_WORST = ("good", "calm", "warn", "bad")
 
 
 def write_index(archive: Path) -> Path:
-    """Write `<archive>/index.html` from the bags that are there, and return its path.
+    """Make `<archive>/index.html` anew from the bags that are there, and return its path.
 
-    A bag whose record cannot be read is a row that says so. The page is made anew each time and is no evidence itself.
+    A bag whose record cannot be read is a row that says so. Nobody seals while this reads. Raises OSError.
     """
-    entries = sorted((_entry(archive, bag) for bag in _bags(archive)), key=lambda one: one.folder, reverse=True)
+    with chain.locked(archive):
+        return _write(archive)
+
+
+def add(archive: Path, bag: Path) -> None:
+    """Add a bag that was just sealed; the caller holds the archive's lock.
+
+    Takes the same time in a large archive as in a small one. Only where the page is missing, damaged or of another
+    version is it made anew from all bags. It is a convenience: what keeps it from being written keeps no run from
+    being archived, and `runbook archive index` makes it good.
+    """
+    head, tail = _frame()
+    with suppress(OSError):
+        try:
+            with (archive / INDEX).open("r+b") as page:
+                page.seek(-len(tail), os.SEEK_END)
+                if page.read() == tail and page.tell() >= len(head) + len(tail):
+                    page.seek(-len(tail), os.SEEK_END)
+                    page.write(_row(reader.entry(archive, bag)).encode("utf-8", "backslashreplace") + tail)
+                    return
+        except OSError:
+            pass  # no page yet, or one too short to be a page
+        _write(archive)
+
+
+def _write(archive: Path) -> Path:
+    head, tail = _frame()
+    aside = archive / f".{INDEX}.new"
+    rows = "".join(_row(one) for one in sorted(reader.entries(archive), key=lambda one: (one.at, one.place)))
+    aside.write_bytes(head + rows.encode("utf-8", "backslashreplace") + tail)
+    return aside.replace(archive / INDEX)
+
+
+@cache
+def _frame() -> tuple[bytes, bytes]:
+    """What stands before and behind the rows. The tail names the page's version: another's page is not added to."""
     templates = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters.update(tone=tone, utc=utc, visible=lambda value: visible(str(value)))
-    page = templates.get_template("archive/index.html.j2").render(entries=entries)
-    index = archive / "index.html"
-    aside = archive / ".index.html.new"
-    aside.write_text(page, encoding="utf-8")
-    aside.replace(index)
-    return index
+    script = (_TEMPLATES / "archive" / "index.js").read_text(encoding="utf-8")
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = templates.get_template("archive/index.html.j2").render(script=Markup(script), script_sha256=allowed)  # noqa: S704  (our own)
+    head, _, tail = page.partition(_ROWS)
+    version = hashlib.sha256(page.encode()).hexdigest()
+    return head.encode(), tail.replace("VERSION", version).encode()
 
 
-def _bags(archive: Path) -> list[Path]:
-    return [path.parent for path in archive.glob("[0-9]*/[0-9]*/[0-9]*/*/bagit.txt")]
+def _row(one: Entry) -> str:
+    """A bag as a table row. Every value is data, whoever wrote it."""
+    told = one.run
+    when = iso(one.at)
+    link = f'<a href="{quote(one.place)}/data/report.html">{when}</a>'
+    has_report = (one.folder / "data" / "report.html").is_file()
+    verdict = told.verdict if told is not None else None
+    seen = visible(one.seen)
+    seen = seen if len(seen) <= _SEEN else f"{seen[:_SEEN]}…"
+    act = f" <b>{told.needs_action} to act on.</b>" if told is not None and told.needs_action else ""
+    worst = max((tone(word) for word in (one.status, verdict) if word), key=_WORST.index)
+    number = one.link.sequence if one.link is not None else 0
+    return (
+        f'<tr class="{worst}" data-n="{number}"><th scope="row">{link if has_report else when}</th>'
+        f"<td>{escape(visible(one.job))}</td><td>{_badge(one.status)}</td>"
+        f"<td>{_badge(verdict) if verdict else ''}</td><td>{escape(seen)}{act}</td></tr>\n"
+    )
 
 
-def _entry(archive: Path, bag: Path) -> Entry:
-    folder = str(bag.relative_to(archive))
-    report = (bag / "data" / "report.html").is_file()
-    try:
-        return Entry(folder, RunRecord.model_validate_json((bag / "data" / "run.json").read_bytes()), "", report)
-    except (OSError, ValidationError) as error:
-        return Entry(folder, None, f"its run.json cannot be read: {type(error).__name__}", report)
+def _badge(word: str) -> str:
+    return f'<span class="badge {tone(word)}">{escape(visible(word))}</span>'

@@ -20,7 +20,7 @@ import bagit
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import chain, durable, interrupted, signing
+from runbook_lib.reports import chain, durable, index, interrupted, signing
 from runbook_lib.reports.chain import NONE, Link, Pending, Sealed
 from runbook_lib.reports.signing import Signer
 
@@ -181,6 +181,7 @@ def _move(archive: Path, folder: Path, target: Path) -> None:
     (folder / BAG).rename(target)
     for above in (target.parent, target.parent.parent, target.parent.parent.parent, archive):
         durable.sync_folder(above)
+    index.add(archive, target)
 
 
 def _digest(bag: Path) -> str:
