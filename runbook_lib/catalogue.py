@@ -98,6 +98,10 @@ class Reason(StrEnum):
     NOT_PROVEN = "not_proven"
     ARCHIVE_FAILED = "archive_failed"
     NOT_SIGNED = "not_signed"
+    NOT_STAMPED = "not_stamped"
+    # the archive
+    SIGNER_SHUT = "signer_shut"
+    NOT_WHOLE = "not_whole"
 
 
 @dataclass(frozen=True)
@@ -570,6 +574,29 @@ CATALOGUE: dict[Reason, Explanation] = {
         "The archive has a signer, and its key could not be used. The evidence is kept and chained, and says of itself "
         "that nobody signed it; the signature of the next signed bag covers it too.",
         "Put the passphrase where its reference in certs/signer.json points, then run again.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.NOT_STAMPED: Explanation(
+        "There is no time stamp yet",
+        "The time-stamp authority did not give one that holds. The bag is sealed without it, and everything else about "
+        "it stands; until the stamp comes, only the machine's own clock says when.",
+        "Nothing at once: the next run asks again. `runbook archive stamp DIR` does so now, for all that are missing.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.SIGNER_SHUT: Explanation(
+        "The archive's signer cannot sign",
+        "An entry of the archive's own (a signer, an authority, a hold, a purge, an export) must be signed. Nothing "
+        "was changed.",
+        "Put the passphrase where its reference in certs/signer.json points, then say it again.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.NOT_WHOLE: Explanation(
+        "The archive is not as it was sealed",
+        "To purge or export it now would make what does not hold look as if it had been in order. Nothing was changed.",
+        "Run `runbook archive verify DIR`, clear up every line it prints (a backup helps), then say it again.",
         "",
         Exit.UNEXPECTED,
     ),

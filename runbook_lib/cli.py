@@ -186,8 +186,9 @@ def run_one(
     )
     if outcome.error is not None:
         _tell(RunbookError.from_dict(outcome.error))
-    if outcome.unsigned is not None:
-        _tell(RunbookError.from_dict(outcome.unsigned))
+    for missing in (outcome.unsigned, outcome.unstamped):
+        if missing is not None:
+            _tell(RunbookError.from_dict(missing))
     code = outcome.exit
     if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
         code = Exit.DUE

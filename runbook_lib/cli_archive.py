@@ -1,4 +1,4 @@
-"""`runbook archive`: the signer, the proof, the head for a ticket, the index."""
+"""`runbook archive`: the signer, the time-stamp authority, the proof, the head for a ticket, the index."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import visible
 
@@ -36,7 +37,7 @@ def init(
 ) -> None:
     """Make a signing key with a self-signed certificate, or a request for one. From then on every run is signed."""
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import bag, chain, signing
+    from runbook_lib.reports import bag, chain, entries, signing
 
     if csr and certificate is not None:
         raise RunbookError(Reason.BAD_PARAMETER, "--csr asks for a certificate and --certificate brings one.")
@@ -63,10 +64,48 @@ def init(
             signer = signing.accept(archive, certificate, os.environ)
         else:
             signer = signing.make(archive, passphrase=passphrase, at=now, environ=os.environ)
-        place = bag.begin_signing(archive, signer, at=now, environ=os.environ)
+        place = entries.begin_signing(archive, signer, at=now, environ=os.environ)
     out.print("Every run is signed from now on. Keep this where nobody who writes to the archive can change it:")
     out.print(f"signer {signer.fingerprint}")
     sys.stdout.write(f"{place.folder}\n")
+
+
+@archive_app.command("authority")
+def authority(
+    archive: Folder,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of an RFC 3161 time-stamp authority: http or https.")],
+    roots: Annotated[Path, typer.Option("--roots", help="PEM: the root certificate that the authority leads to.")],
+) -> None:
+    """Have every bag time-stamped from now on, and soon those that are there. The choice is an entry of the chain."""
+    from runbook_lib.clock import SystemClock
+    from runbook_lib.reports import authority as tsa
+    from runbook_lib.reports import bag, entries
+
+    with bag.archive_errors(archive):
+        archive.mkdir(parents=True, exist_ok=True)
+        chosen = tsa.chosen(archive, url, roots)
+        place = entries.begin_stamping(archive, chosen, at=SystemClock().now(), environ=os.environ)
+    out.print(f"It works. Every run asks {url} from now on; `runbook archive stamp` asks for all that are missing.")
+    sys.stdout.write(f"{place.folder}\n")
+
+
+@archive_app.command("stamp")
+def stamp(archive: Folder) -> None:
+    """Ask for every time stamp that is missing. Exit 0 if none is missing now."""
+    from runbook_lib.reports import authority as tsa
+    from runbook_lib.reports import bag, stamps
+
+    with bag.archive_errors(archive):
+        if tsa.configured(archive) is None:
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"{archive} has no time-stamp authority.",
+                remedy="Choose one: runbook archive authority DIR URL --roots FILE",
+            )
+        done = stamps.stamp(archive)
+    out.print(f"Time stamps that came: {done.came}. Still missing: {done.waiting}.")
+    if done.problem is not None:
+        raise done.problem
 
 
 @archive_app.command("verify")
@@ -75,11 +114,12 @@ def verify(
     head: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="Kept elsewhere: shows whether the end was cut off.")
     ] = None,
+    excerpt: Annotated[bool, typer.Option("--excerpt", help="DIR is what `runbook archive export` made.")] = False,
 ) -> None:
     """Exit 0 if every bag, the chain and the signatures hold; else 1 and a line for each thing that does not."""
     from runbook_lib.reports.verify import verify as check
 
-    audit = check(archive, head=head)
+    audit = check(archive, head=head, excerpt=excerpt)
     if audit.findings:
         out.print("NOT OK: this archive is not as it was sealed.", style="bold red")
         for one in audit.findings:
@@ -94,6 +134,20 @@ def verify(
     else:
         out.print(
             "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head with one kept."
+        )
+    if audit.stamped:
+        first, last = iso(audit.stamped[0]), iso(audit.stamped[-1])
+        out.print(
+            f"Time-stamped: {len(audit.stamped)} bags, {first} to {last}, by the authority of certs/tsa-roots.pem. "
+            "Compare it too."
+        )
+    if audit.late:
+        out.print(f"Signed by a certificate that was not valid at the stamped time: {audit.late} bags.")
+    if audit.purged:
+        out.print(f"Purged: {audit.purged} bags, as signed entries in the chain declare.")
+    if excerpt:
+        out.print(
+            f"EXCERPT: {audit.elsewhere} bags of the archive are elsewhere; its signer says which, in the last bag."
         )
     if audit.covered:
         out.print(f"Not signed themselves, but covered by the signature of a later bag: {audit.covered}")
@@ -122,42 +176,3 @@ def index(archive: Folder) -> None:
 
     with archive_errors(archive):
         sys.stdout.write(f"{write_index(archive)}\n")
-
-
-@archive_app.command("diff")
-def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A bag; or a day, YYYY-MM-DD: its last inventory (UTC).")],
-    after: Annotated[str, typer.Argument(metavar="B", help="The later one.")],
-    archive: Annotated[
-        Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where days are looked up.")
-    ] = Path("archive"),
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the changes as CSV too.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write them as a page too.")] = None,
-) -> None:
-    """What changed between two inventories. Exit 0, or 30 where one of them could not ask every source."""
-    from rich.table import Table
-
-    from runbook_lib.reports import bag
-    from runbook_lib.reports.diff import compare, named
-    from runbook_lib.reports.diff_page import page
-
-    comparison = compare(named(archive, before), named(archive, after))
-    table = comparison.table()
-    if csv is not None:
-        with bag.archive_errors(csv):
-            csv.write_bytes(bag.csv_bytes(table))
-    if html is not None:
-        with bag.archive_errors(html):
-            html.write_text(page(comparison), encoding="utf-8")
-    if table.rows:
-        shown = Table(box=None, header_style="bold", pad_edge=False)
-        told = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
-        for number in told:
-            shown.add_column(table.columns[number], no_wrap=number < 2)
-        for row in table.rows:
-            shown.add_row(*(visible(row[number]) for number in told))
-        out.print(shown)
-    out.print(visible(comparison.headline))
-    for line in comparison.warnings:
-        out.print(visible(line), style="bold red")
-    raise typer.Exit(int(Exit.DONE if comparison.complete else Exit.CHECK_FAILED))

@@ -10,30 +10,26 @@ import csv
 import errno
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from runbook_lib.catalogue import Reason
-from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import chain, durable, interrupted, signing
+from runbook_lib.reports import chain, durable, interrupted, stamps
 from runbook_lib.reports.chain import sha256
 from runbook_lib.reports.interrupted import Started
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import who
 from runbook_lib.reports.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
-from runbook_lib.reports.signing import Signer
 from runbook_lib.result import Table
 
-__all__ = ["Place", "Started", "Work", "archive_errors", "begin_signing", "csv_bytes", "put", "sha256", "staging"]
+__all__ = ["Place", "Started", "Work", "archive_errors", "csv_bytes", "fill", "put", "sha256", "staging"]
 
 STAGING = ".staging"
 AGENT = "digicert-one-runbooks"
@@ -42,8 +38,6 @@ JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What a job may be called: it becomes part of a folder's name."""
 
 PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-SIGNER_JOB = "signer"
-"""The job of a bag that says who signs from now on."""
 
 
 def csv_bytes(table: Table) -> bytes:
@@ -131,14 +125,14 @@ def put(
 
     Returns:
         Where the bag is. Where the signer's key cannot be opened, it is in the archive and in the chain all the same,
-        and `unsigned` is the error (NOT_SIGNED).
+        and `unsigned` is the error (NOT_SIGNED). `unstamped` is it where a time stamp did not come (NOT_STAMPED).
 
     Raises:
         RunbookError: DISK_FULL or ARCHIVE_FAILED; then the run is not in the archive.
     """
     environ = os.environ if environ is None else environ
     with archive_errors(archive):
-        _fill(folder / BAG, work, run, files)
+        fill(folder / BAG, work, run, files)
         with chain.locked(archive):
             write_guides(archive)
             recover(archive)
@@ -146,7 +140,8 @@ def put(
                 # a left-over that cannot be sealed now stays for the next run: this one's evidence comes first
                 with suppress(OSError, RunbookError):
                     _seal_left_over(archive, left, started, work.at, environ)
-            return into_chain(archive, folder, work, environ=environ)
+            place = into_chain(archive, folder, work, environ=environ)
+    return replace(place, unstamped=stamps.after(archive, place.folder))
 
 
 def _seal_left_over(
@@ -156,38 +151,19 @@ def _seal_left_over(
         killed = Work(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
         shutil.rmtree(left / BAG, ignore_errors=True)
         (left / SIGNATURE).unlink(missing_ok=True)
-        _fill(left / BAG, killed, started.run, interrupted.files(started, found))
+        fill(left / BAG, killed, started.run, interrupted.files(started, found))
         into_chain(archive, left, killed, environ=environ)
     shutil.rmtree(left, ignore_errors=True)
 
 
-def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mapping[str, str]) -> Place:
-    """Make `signer` the one who signs from now on: a bag of the job `signer` that holds its certificate.
-
-    The signer before it signs that bag; the first one of an archive signs it itself.
-
-    Raises:
-        RunbookError: NOT_SIGNED where the signer before cannot sign; DISK_FULL or ARCHIVE_FAILED.
-    """
-    started = Started(run=str(uuid.uuid4()), job=SIGNER_JOB, at=at, notebook="", sha256="", who=who())
-    work = Work(SIGNER_JOB, at, Status.DONE.value, expected=1, produced=1)
-    with staging(archive, started) as folder, archive_errors(archive), chain.locked(archive):
-        write_guides(archive)
-        recover(archive)
-        before = chain.find_head(archive).next_signer
-        sealing = signer if before == chain.NONE else signing.load(archive, before, environ)
-        told = {"run": started.run, "at": iso(at), "before": before, "from_now_on": signer.fingerprint}
-        files = {
-            "signer.json": json.dumps(told | started.who.model_dump(), indent=2).encode() + b"\n",
-            "certificate.pem": (archive / signing.CERTS / f"{signer.fingerprint}.pem").read_bytes(),
-            "roots.pem": (archive / signing.CERTS / signing.ROOTS).read_bytes(),
-        }
-        _fill(folder / BAG, work, started.run, files)
-        return into_chain(archive, folder, work, environ=environ, signer=sealing, successor=signer.fingerprint)
-
-
-def _fill(bag: Path, work: Work, run: str, files: Mapping[str, bytes | Path]) -> None:
-    """Write a bag up to what `into_chain` adds."""
+def fill(
+    bag: Path,
+    work: Work,
+    run: str,
+    files: Mapping[str, bytes | Path],
+    tags: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write a bag up to what `into_chain` adds. `tags` are files that lie beside `data/`, and not in it."""
     odd = [name for name in files if not PAYLOAD.fullmatch(name) or ".." in name.split("/")]
     if odd:
         raise RunbookError(Reason.ARCHIVE_FAILED, f"{odd[0]!r} is no name that every tool reads alike.")
@@ -197,6 +173,8 @@ def _fill(bag: Path, work: Work, run: str, files: Mapping[str, bytes | Path]) ->
         durable.link(content, place) if isinstance(content, Path) else durable.write(place, content)
         manifest += f"{_sha256_of(place)}  data/{name}\n"
         size += place.stat().st_size
+    for name, content in (tags or {}).items():
+        durable.write(bag / name, content)
     info = {
         "Bag-Software-Agent": AGENT,
         "Bagging-Date": f"{work.at:%Y-%m-%d}",

@@ -49,6 +49,7 @@ class RunOutcome:
         needs_action: how many certificates need somebody to act.
         progress: how far a procedure of many runs has come in this one; empty for others.
         unsigned: why the bag has no signature where the archive has a signer; `RunbookError.as_dict()`.
+        unstamped: the same of its time stamp, which may still come: it changes no exit code.
     """
 
     status: Status
@@ -59,6 +60,7 @@ class RunOutcome:
     needs_action: int
     progress: str
     unsigned: dict[str, Any] | None = None
+    unstamped: dict[str, Any] | None = None
 
 
 class CellState(StrEnum):

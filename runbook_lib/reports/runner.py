@@ -84,4 +84,5 @@ def run_notebook(
         needs_action=record.needs_action,
         progress=record.progress,
         unsigned=place.unsigned.as_dict() if place.unsigned else None,
+        unstamped=place.unstamped.as_dict() if place.unstamped else None,
     )

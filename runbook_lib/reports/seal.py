@@ -6,6 +6,7 @@ What a SIGKILL leaves, and what the next writer makes of it (each step is on the
     after it                       a closed bag in the staging folder: `recover` moves it to where it belongs
     after the signature's rename   the same
     after the bag's rename         the bag is in place: `recover` tidies up
+    while bags are removed         their tombstone is in place: `recover` removes the others too
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import bagit
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import chain, durable, index, interrupted, signing
+from runbook_lib.reports import absent, authority, chain, durable, index, interrupted, signing, stamps
 from runbook_lib.reports.chain import NONE, Link, Pending, Sealed
 from runbook_lib.reports.signing import Signer
 
@@ -44,10 +45,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Place:
-    """A bag in the archive, and why it has no signature where it should have one."""
+    """A bag in the archive, and why it has no signature, and no time stamp yet, where it should have them."""
 
     folder: Path
     unsigned: RunbookError | None
+    unstamped: RunbookError | None = None
 
 
 def into_chain(
@@ -58,14 +60,18 @@ def into_chain(
     environ: Mapping[str, str],
     signer: Signer | None = None,
     successor: str = "",
+    beside: Mapping[str, str] | None = None,
 ) -> Place:
     """Close the bag in `folder` and append it to the chain. The caller holds the archive's lock.
+
+    It names the time stamps that came since the bag before.
 
     Args:
         folder: a staging folder of this archive with a bag in it that lacks only chain.json and the tag manifest.
         environ: what the passphrase's reference is resolved in.
         signer: signs in place of the one whose turn it is: the first signer of an archive.
         successor: SHA-256 of the certificate that signs from the next bag on.
+        beside: what else it names of what lies beside the bags: path from the archive's top, SHA-256.
 
     Raises:
         RunbookError: ARCHIVE_FAILED where the bag does not hold what was written. OSError: from the file system.
@@ -91,6 +97,9 @@ def into_chain(
         next_signer=successor or (signer.fingerprint if signer else head.next_signer),
     )
     durable.write(aside / chain.LINK, link.text())
+    came, waiting = stamps.to_list(archive)
+    if came or beside:
+        durable.write(aside / stamps.BESIDE, stamps.lines({**came, **(beside or {})}))
     tags = _close(aside)
     signature = b""
     if signer is not None:
@@ -106,6 +115,9 @@ def into_chain(
         next_signer=link.next_signer,
         bag=link.bag,
     )
+    stamps.write_waiting(archive, [*(path.removesuffix(".tsr") for path in came), *waiting, link.bag])
+    if (aside / absent.PURGED).exists():
+        absent.announce(archive, link.bag)
     chain.write_pointer(archive, head, Pending(sealed, str(folder.relative_to(archive))))
     try:
         _move(archive, folder, target)
@@ -114,7 +126,9 @@ def into_chain(
             chain.signature_of(target).unlink(missing_ok=True)
         raise
     interrupted.sealed(folder)
+    _act(archive, target)
     chain.write_pointer(archive, sealed)
+    stamps.write_waiting(archive, [*waiting, link.bag])
     return Place(target, unsigned)
 
 
@@ -127,11 +141,20 @@ def recover(archive: Path) -> None:
     if _digest(folder / BAG) == sealed.digest and not target.exists():
         _move(archive, folder, target)
     if _digest(target) == sealed.digest:
+        _act(archive, target)
         head = sealed
     else:
         chain.signature_of(target).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     chain.write_pointer(archive, head)
+
+
+def _act(archive: Path, entry: Path) -> None:
+    """Do what a sealed bag says that is done: a tombstone's bags go, a new authority's roots come into `certs`."""
+    absent.remove(archive)
+    roots = entry / "data" / authority.ROOTS
+    if f"{signing.CERTS}/{authority.ROOTS}" in stamps.read_list(entry) and roots.exists():
+        durable.replace(archive / signing.CERTS / authority.ROOTS, roots.read_bytes())
 
 
 def write_guides(archive: Path) -> None:

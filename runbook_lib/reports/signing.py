@@ -196,54 +196,57 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
     certs = archive / CERTS
     content = b"probe\n"
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
-        pem = Path(folder) / "signer.pem"
-        pem.write_bytes(_pem(*signer.certificates))
+        certificates = Path(folder) / "signer.pem"
+        certificates.write_bytes(pem(*signer.certificates))
         (Path(folder) / "p7s").write_bytes(signer.sign(content))
         (Path(folder) / "content").write_bytes(content)
-        (Path(folder) / ROOTS).write_bytes(_pem(root))
-        why = refused(Path(folder) / "p7s", Path(folder) / "content", pem, Path(folder) / ROOTS)
+        (Path(folder) / ROOTS).write_bytes(pem(root))
+        why = refused(Path(folder) / "p7s", Path(folder) / "content", certificates, Path(folder) / ROOTS)
     if why:
         raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
     roots_file = certs / ROOTS
     roots = x509.load_pem_x509_certificates(roots_file.read_bytes()) if roots_file.exists() else []
-    durable.replace(certs / f"{signer.fingerprint}.pem", _pem(*signer.certificates))
-    durable.replace(roots_file, _pem(*roots, *([] if root in roots else [root])))
+    durable.replace(certs / f"{signer.fingerprint}.pem", pem(*signer.certificates))
+    durable.replace(roots_file, pem(*roots, *([] if root in roots else [root])))
     _remember(certs, signer.fingerprint, passphrase)
     durable.replace(certs / f"{signer.fingerprint}.key", sealed, mode=0o600)
 
 
-def refused(signature: Path, content: Path, signer: Path, roots: Path) -> str:
+def refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
     """Why openssl does not accept a signature; empty where it does.
 
     The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. Certificates
-    are taken as valid whenever they were (`-no_check_time`): a signature does not become wrong when its signer expires.
+    must be valid `at` some time; without one they are taken as valid whenever they were (`-no_check_time`): a signature
+    does not become wrong when its signer expires.
+
+    Raises:
+        RunbookError: as `openssl`.
+    """
+    command = ["cms", "-verify", "-binary", "-inform", "DER", "-in", str(signature), "-content", str(content)]
+    command += ["-nointern", "-certfile", str(signer), "-CAfile", str(roots), "-out", os.devnull]
+    command += ["-attime", str(int(at.timestamp()))] if at else ["-no_check_time"]
+    return openssl(command)
+
+
+def openssl(command: list[str]) -> str:
+    """Why a command of openssl does not end well, in its own last words; empty where it does.
 
     Raises:
         RunbookError: UNREADABLE_FILE where there is no openssl.
     """
-    command = [
-        "openssl",
-        "cms",
-        "-verify",
-        "-binary",
-        "-inform",
-        "DER",
-        "-in",
-        str(signature),
-        "-content",
-        str(content),
-    ]
-    command += ["-nointern", "-certfile", str(signer), "-CAfile", str(roots), "-no_check_time", "-out", os.devnull]
     try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(["openssl", *command], capture_output=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:
         raise RunbookError(
             Reason.UNREADABLE_FILE, "There is no `openssl` here to check signatures with.", remedy="Install openssl."
         ) from None
     if done.returncode == 0:
         return ""
-    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-    return lines[-1].split(":")[-1].strip() or lines[-1]
+    # error:number:library:function:reason:file:line:more, and `more` is often empty
+    said = [line.split(":") for line in done.stderr.decode(errors="replace").splitlines() if ":error:" in line]
+    return next(
+        (words for line in reversed(said) for words in (line[-1].strip(), line[-4]) if words), "no reason given"
+    )
 
 
 def _open(file: Path, reference: str, environ: Mapping[str, str]) -> Key:
@@ -289,7 +292,8 @@ def _remember(certs: Path, name: str, passphrase: str) -> None:
     durable.replace(certs / REFERENCES, text.encode() + b"\n")
 
 
-def _pem(*certificates: x509.Certificate) -> bytes:
+def pem(*certificates: x509.Certificate) -> bytes:
+    """Certificates, one after the other, as PEM."""
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 

@@ -1,4 +1,4 @@
-"""Does an archive still say what it said? Every file, the chain, the signatures.
+"""Does an archive still say what it said? Every file, the chain, what lies beside the bags; then the seals (`seals`).
 
 verify.sh in the archive asks the same without Python; a test holds the two together over thousands of changes.
 """
@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-
-from cryptography import x509
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import chain, signing
+from runbook_lib.reports import absent, chain, seals
+from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
+from runbook_lib.reports.authority import ROOTS
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, TAGS, Link
+from runbook_lib.reports.signing import CERTS
+from runbook_lib.reports.stamps import BESIDE, stamp_of
 from runbook_lib.result import visible
 
 PAYLOAD_MANIFEST = "manifest-sha256.txt"
@@ -28,6 +30,7 @@ _LINES = {
     PAYLOAD_MANIFEST: re.compile(rf"({DIGEST})  (data/[A-Za-z0-9._/-]+)"),
     TAGS: re.compile(rf"({DIGEST})  ([A-Za-z0-9._-]+)"),
 }
+_BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(ROOTS)})")
 _DAY = re.compile(r"[0-9]{4}(/[0-9]{2}(/[0-9]{2})?)?")
 
 
@@ -42,6 +45,10 @@ class Audit:
         signer: whether this archive has a signer at all.
         head: sequence and digest of the last bag; None without one.
         findings: everything that does not hold, a sentence each. Nothing was found if this is empty.
+        stamped: the times (UTC) of the time stamps that hold, in order.
+        late: how many signatures have a signer whose certificate was not valid at the stamped time.
+        purged: how many bags are gone, as tombstones in the chain declare.
+        elsewhere: how many bags an excerpt leaves out.
     """
 
     bags: int
@@ -51,20 +58,41 @@ class Audit:
     signer: bool
     head: tuple[int, str] | None
     findings: tuple[str, ...]
+    stamped: tuple[datetime, ...] = ()
+    late: int = 0
+    purged: int = 0
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True)
 class _Bag:
+    """A bag of the chain, there or not. `beside` is what it lists: path, digest."""
+
     link: Link
     digest: str
     signature: str
+    here: bool = True
+    beside: tuple[tuple[str, str], ...] = ()
 
 
-def verify(archive: Path, *, head: str | None = None) -> Audit:
+@dataclass
+class _Found:
+    """What is collected on the way. `loose` are the names beside the bags, `declared` what stands in for them."""
+
+    bags: list[_Bag] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    loose: set[str] = field(default_factory=set)
+    purged: list[Absent] = field(default_factory=list)
+    elsewhere: dict[str, list[Absent]] = field(default_factory=dict)
+
+
+def verify(archive: Path, *, head: str | None = None, excerpt: bool = False) -> Audit:
     """Check an archive. Reads everything in it, and changes nothing.
 
     Args:
         head: the digest that `runbook archive head` gave at some time, kept elsewhere. It must be in the chain still.
+        excerpt: whether this is what `runbook archive export` made. Without that, an excerpt does not hold: nobody may
+            pass off the half of an archive as an excerpt.
 
     Raises:
         RunbookError: UNREADABLE_FILE where the archive is no folder, cannot be read or there is no openssl;
@@ -75,40 +103,58 @@ def verify(archive: Path, *, head: str | None = None) -> Audit:
     if not archive.is_dir():
         raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} is no folder.")
     try:
-        return _verify(archive, head)
+        return _verify(archive, head, excerpt)
     except OSError as error:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
 
 
-def _verify(archive: Path, head: str | None) -> Audit:
-    findings: list[str] = []
-    bags: list[_Bag] = []
+def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
+    found = _Found()
+    findings, bags = found.findings, found.bags
     files = 0
-    places, loose = _places(archive, findings)
+    places = _places(archive, found)
     for place in places:
-        files += _check_bag(archive, place, bags, findings)
+        files += _check_bag(archive, place, found)
+    elsewhere = list(_left_out(found)) if excerpt else []
+    gone = [*found.purged, *elsewhere]
+    bags += [_Bag(one.link, one.digest, one.signature, here=False) for one in gone]
     bags.sort(key=lambda one: (one.link.sequence, one.link.bag))
-    for orphan in sorted(loose - {f"{place}.p7s" for place in places}):
-        findings.append(f"{orphan}: a signature without its bag")
+    here = set(places)
+    for loose in sorted(found.loose):
+        place, _, kind = loose.rpartition(".")
+        if place not in here:
+            findings.append(f"{loose}: a {'signature' if kind == 'p7s' else 'time stamp'} without its bag")
+    findings += _check_absent(gone, here)
     findings += _check_chain(archive, bags, head)
-    to_check = [one for one in bags if one.link.signer != NONE and one.signature != NONE]
-    refused = _check_signatures(archive, to_check)
-    last_signed = max((one.link.sequence for one in to_check), default=0)
+    findings += _check_beside(archive, bags, found.loose, {one.link.bag for one in gone})
+    sealed = [
+        seals.Sealed(one.link.bag, one.link.signer, f"{one.link.bag}.tsr" in found.loose)
+        for one in bags
+        if one.here and ((one.link.signer != NONE and one.signature != NONE) or f"{one.link.bag}.tsr" in found.loose)
+    ]
+    held = seals.check(archive, sealed)
+    last_signed = max(
+        (one.link.sequence for one in bags if one.link.signer != NONE and one.signature != NONE), default=0
+    )
     return Audit(
         bags=len(places),
         files=files,
-        signed=len(to_check) - len(refused),
-        covered=sum(one.link.signer == NONE and one.link.sequence < last_signed for one in bags),
+        signed=held.signed,
+        covered=sum(one.here and one.link.signer == NONE and one.link.sequence < last_signed for one in bags),
         signer=any(one.link.next_signer != NONE for one in bags),
         head=(bags[-1].link.sequence, bags[-1].digest) if bags else None,
-        findings=tuple(findings + refused),
+        findings=(*findings, *held.findings),
+        stamped=held.stamped,
+        late=held.late,
+        purged=len(found.purged),
+        elsewhere=len(elsewhere),
     )
 
 
-def _places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]:
-    """The bags' places and the signatures' names; whatever else lies between them is a finding."""
+def _places(archive: Path, found: _Found) -> list[str]:
+    """The bags' places; the names of signatures and stamps are `loose`. Whatever else lies there is a finding."""
     places: list[str] = []
-    loose: set[str] = set()
+    findings = found.findings
     for name, entry in _entries(archive, "", findings, top=True):
         if not (entry.is_dir(follow_symlinks=False) and _DAY.fullmatch(name)):
             if name not in _TOP:
@@ -119,11 +165,11 @@ def _places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]:
                 for path, inner in _entries(archive, day, findings):
                     if re.fullmatch(PLACE, path) and inner.is_dir(follow_symlinks=False):
                         places.append(path)
-                    elif re.fullmatch(rf"{PLACE}\.p7s", path) and inner.is_file(follow_symlinks=False):
-                        loose.add(path)
+                    elif re.fullmatch(rf"{PLACE}\.(p7s|tsr)", path) and inner.is_file(follow_symlinks=False):
+                        found.loose.add(path)
                     else:
                         findings.append(f"{path}: not part of an archive")
-    return sorted(places), loose
+    return sorted(places)
 
 
 def _below(archive: Path, folder: str, findings: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -149,8 +195,9 @@ def _entries(
             findings.append(f"{visible(path)}: a name that no bag holds")
 
 
-def _check_bag(archive: Path, place: str, bags: list[_Bag], findings: list[str]) -> int:
+def _check_bag(archive: Path, place: str, found: _Found) -> int:
     """Hold a bag's files against its manifests; returns how many files there are."""
+    findings = found.findings
     expected: dict[str, str] = {}
     for manifest, form in _LINES.items():
         try:
@@ -159,11 +206,11 @@ def _check_bag(archive: Path, place: str, bags: list[_Bag], findings: list[str])
             findings.append(f"{place}: has no {manifest}")
             continue
         for line in text.removesuffix("\n").split("\n"):
-            found = form.fullmatch(line)
-            if found is None or ".." in found[2].split("/") or found[2] in expected:
+            parts = form.fullmatch(line)
+            if parts is None or ".." in parts[2].split("/") or parts[2] in expected:
                 findings.append(f"{place}/{manifest}: a line that is none of a manifest")
             else:
-                expected[found[2]] = found[1]
+                expected[parts[2]] = parts[1]
     actual = dict(_digests(archive / place, "", findings, place))
     digest = actual.pop(TAGS, "")
     for name in sorted(expected.keys() | actual.keys()):
@@ -182,8 +229,80 @@ def _check_bag(archive: Path, place: str, bags: list[_Bag], findings: list[str])
     else:
         if link.bag != place:
             findings.append(f"{place}: says that it is {link.bag}: renamed, moved or copied")
-        bags.append(_Bag(link, digest, chain.signature_digest(archive / place)))
+        beside = tuple(_beside(archive / place, place, findings))
+        found.bags.append(_Bag(link, digest, chain.signature_digest(archive / place), beside=beside))
+    found.purged += _absent(archive, f"{place}/{PURGED}", findings)
+    if left_out := _absent(archive, f"{place}/{ELSEWHERE}", findings):
+        found.elsewhere[place] = left_out
     return len(actual) + bool(digest)
+
+
+def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, str]]:
+    try:
+        text = (bag / BESIDE).read_bytes().decode("ascii", "replace")
+    except FileNotFoundError:
+        return
+    for line in text.removesuffix("\n").split("\n"):
+        parts = _BESIDE.fullmatch(line)
+        if parts is None:
+            findings.append(f"{place}/{BESIDE}: a line that is none of a list")
+        else:
+            yield parts[2], parts[1]
+
+
+def _absent(archive: Path, path: str, findings: list[str]) -> list[Absent]:
+    try:
+        return absent.read((archive / path).read_bytes())
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        findings.append(f"{path}: {error}")
+        return []
+
+
+def _left_out(found: _Found) -> Iterator[Absent]:
+    """What an excerpt leaves out, as its last bag says."""
+    last = max(found.bags, key=lambda one: one.link.sequence, default=None)
+    if last is None or list(found.elsewhere) != [last.link.bag]:
+        found.findings.append(f"this is no excerpt: its last bag has no {ELSEWHERE}, or another one has")
+        return
+    yield from found.elsewhere[last.link.bag]
+
+
+def _check_absent(gone: Sequence[Absent], here: set[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for one in gone:
+        if one.link.bag in here:
+            yield f"{one.link.bag}: was purged or left out, and is there (the next run ends a purge that was cut off)"
+        if one.link.bag in seen:
+            yield f"{one.link.bag}: was purged or left out twice"
+        seen.add(one.link.bag)
+
+
+def _check_beside(archive: Path, bags: Sequence[_Bag], loose: set[str], gone: set[str]) -> Iterator[str]:
+    """Time stamps and the authority's roots against what the chain says of them; of the roots the last word counts."""
+    roots = NONE
+    for bag in bags:
+        for path, digest in bag.beside:
+            place = path.removesuffix(".tsr")
+            if place == path:
+                roots = digest
+            elif path not in loose:
+                if place not in gone:
+                    yield f"{path}: missing"
+            elif chain.sha256(stamp_of(archive / place).read_bytes()) != digest:
+                yield f"{path}: is another than the one that {bag.link.bag} names"
+    if roots == NONE:
+        for path in sorted(loose):
+            if path.endswith(".tsr"):
+                yield f"{path}: a time stamp, and no bag names an authority"
+        return
+    try:
+        same = chain.sha256((archive / CERTS / ROOTS).read_bytes()) == roots
+    except FileNotFoundError:
+        same = False
+    if not same:
+        yield f"{CERTS}/{ROOTS}: missing, or other than the chain says"
 
 
 def _digests(folder: Path, below: str, findings: list[str], place: str) -> Iterator[tuple[str, str]]:
@@ -240,28 +359,3 @@ def _check_pointer(archive: Path, last: _Bag) -> Iterator[str]:
     sealed = chain.Sealed(last.link.sequence, last.digest, last.signature, last.link.next_signer, last.link.bag)
     if head is not None and sealed != head and (pending is None or sealed != pending.sealed):
         yield f"{chain.HEAD} says that the chain ends with number {head.sequence}, and it is not the last bag here"
-
-
-def _check_signatures(archive: Path, bags: Iterable[_Bag]) -> list[str]:
-    known: dict[str, bool] = {}
-
-    def check(one: _Bag) -> str | None:
-        signer = archive / signing.CERTS / f"{one.link.signer}.pem"
-        if one.link.signer not in known:
-            known[one.link.signer] = _is(signer, one.link.signer)
-        if not known[one.link.signer]:
-            return f"{one.link.bag}: {signing.CERTS}/{signer.name} is missing or another certificate"
-        place = archive / one.link.bag
-        why = signing.refused(chain.signature_of(place), place / TAGS, signer, archive / signing.CERTS / signing.ROOTS)
-        return f"{one.link.bag}: its signature does not hold ({why})" if why else None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [problem for problem in pool.map(check, bags) if problem]
-
-
-def _is(file: Path, fingerprint: str) -> bool:
-    try:
-        first = x509.load_pem_x509_certificates(file.read_bytes())[0]
-    except (OSError, ValueError):
-        return False
-    return signing.fingerprint(first) == fingerprint

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from runbook_lib.reports import bag, signing
+from runbook_lib.reports import bag, entries, signing
 from runbook_lib.reports.runrecord import Who
 from runbook_lib.reports.seal import Place
 from runbook_lib.reports.signing import Signer
@@ -18,7 +18,7 @@ from runbook_lib.reports.signing import Signer
 AT = datetime(2026, 11, 23, 14, 15, 0, 999999, tzinfo=UTC)
 FILES = {"run.json": b"{}\n", "report.html": "é".encode(), "tables/a.csv": b"a\r\n1\r\n"}
 REFERENCE, ENVIRON = "env:SIGNER", {"SIGNER": "a passphrase of the tests' own"}
-TOOLS = ("sh", "sha256sum", "openssl", "find", "sort", "sed", "awk")
+TOOLS = ("sh", "sha256sum", "openssl", "find", "sort", "sed", "tr", "awk")
 
 
 def started(job: str = "demo", at: datetime = AT) -> bag.Started:
@@ -45,7 +45,7 @@ def sign(archive: Path, at: datetime = AT) -> Signer:
     """Give the archive a signer, or the next one."""
     archive.mkdir(exist_ok=True)
     signer = signing.make(archive, passphrase=REFERENCE, at=at, environ=ENVIRON)
-    bag.begin_signing(archive, signer, at=at, environ=ENVIRON)
+    entries.begin_signing(archive, signer, at=at, environ=ENVIRON)
     return signer
 
 

@@ -11,8 +11,8 @@ import json
 import random
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,6 @@ class Told:
     parameters: tuple[tuple[str, Any], ...] = ()
     changes: tuple[tuple[str, str, str], ...] = ()  # title, verdict, headline
     tables: tuple[Table, ...] = ()
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """run.json, as far as readers need it."""
@@ -72,7 +71,6 @@ class Told:
             "tables": [
                 {"file": f"tables/{one.name}.csv", "title": one.title, "rows": len(one.rows)} for one in self.tables
             ],
-            **self.more,
         }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.reports import bag, chain, signing
+from runbook_lib.reports import bag, chain, entries, signing
 from runbook_lib.reports.chain import Link, signature_of
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.verify import verify
@@ -192,7 +192,7 @@ def test_a_company_ca_certifies_the_signer(tmp_path: Path, archive: Path) -> Non
         signing.accept(archive, both, ENVIRON)
     assert caught.value.reason is Reason.KEY_MISMATCH
     both.write_bytes(signer.read_bytes() + ca.read_bytes())
-    bag.begin_signing(archive, signing.accept(archive, both, ENVIRON), at=AT, environ=ENVIRON)
+    entries.begin_signing(archive, signing.accept(archive, both, ENVIRON), at=AT, environ=ENVIRON)
     put(archive)
     assert verify(archive).signed == 2
     assert verify_sh(archive, bare_path(tmp_path / "bin")).returncode == 0

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Verifies the archive that this file lies in:   sh verify.sh [--head DIGEST]
+# Verifies the archive that this file lies in:   sh verify.sh [--head DIGEST] [--excerpt]
 #
-# Needs a POSIX shell, sha256sum, openssl, find, sort, sed and awk; nothing of the software that made the archive.
+# Needs a POSIX shell, sha256sum, openssl, find, sort, sed, tr and awk; nothing of the software that made the archive.
 # Exit code 0 if everything holds, 1 and a line for each thing that does not, 2 if it could not look.
 # VERIFY.md says what this proves and what it does not. This file does not verify itself: take it from a place you trust.
 set -u
@@ -12,16 +12,22 @@ IFS='
 '
 case $0 in */*) cd "${0%/*}" || exit 2 ;; esac
 
+# "yes" in what `runbook archive export` made: only there may bags be left out, those that the last bag names.
+excerpt=no
 head=
-if [ "$#" -eq 2 ] && [ "$1" = --head ]; then
-    head=$2
-    case $head in *[!0-9a-f]* | '') echo "--head is a SHA-256 digest: 64 digits and letters a to f." >&2; exit 2 ;; esac
-    [ "${#head}" -eq 64 ] || { echo "--head is a SHA-256 digest: 64 digits and letters a to f." >&2; exit 2; }
-elif [ "$#" -ne 0 ]; then
-    echo "usage: sh verify.sh [--head DIGEST]" >&2
-    exit 2
-fi
-for tool in sha256sum openssl find sort sed awk; do
+while [ "$#" -gt 0 ]; do
+    case $1 in
+    --excerpt) excerpt=yes ;;
+    --head)
+        [ "$#" -gt 1 ] && head=$2
+        case $head in *[!0-9a-f]*) head= ;; esac
+        [ "${#head}" -eq 64 ] || { echo "--head is a SHA-256 digest: 64 digits and letters a to f." >&2; exit 2; }
+        shift ;;
+    *) echo "usage: sh verify.sh [--head DIGEST] [--excerpt]" >&2; exit 2 ;;
+    esac
+    shift
+done
+for tool in sha256sum openssl find sort sed tr awk; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
 
@@ -54,21 +60,25 @@ fi
 
 # --- every file against its manifest ----------------------------------------------------------------------------------
 # Lines "path a digest" (as it is), "path e digest" (as the manifest has it), "path p" (a folder that a listed file needs),
-# "path d" (a folder), "path o" (something else), sorted, so that one pass in constant memory compares them.
+# "path d" (a folder), "path o" (something else), "path s digest" (a time stamp, as a later bag names it), "path g" (what lay
+# beside a bag that is gone), sorted, so that one pass in constant memory compares them.
 common='
 function place(path,   part, n) {      # the bag that a path is in, or ""
     n = split(path, part, "/")
     if (n < 4 || part[1] !~ /^[0-9][0-9][0-9][0-9]$/ || part[2] !~ /^[0-9][0-9]$/ || part[3] !~ /^[0-9][0-9]$/) return ""
-    sub(/\.p7s$/, "", part[4])
+    sub(/\.(p7s|tsr)$/, "", part[4])
     if (part[4] !~ /^[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z-[a-z0-9-]+$/) return ""
     return part[1] "/" part[2] "/" part[3] "/" part[4]
 }
+function beside(path) { return path ~ /\.(p7s|tsr)$/ }
 function hex(text) { return length(text) == 64 && text !~ /[^0-9a-f]/ }
 '
 manifests='
-FNR == 1 { bag = place(FILENAME); file = FILENAME; ours = 0; data = 0
+FNR == 1 { bag = place(FILENAME); file = FILENAME; ours = data = list = gone = 0
     if (bag != "" && FILENAME == bag "/manifest-sha256.txt") { ours = 1; data = 1 }
     if (bag != "" && FILENAME == bag "/tagmanifest-sha256.txt") ours = 1
+    if (bag != "" && FILENAME == bag "/beside-sha256.txt") list = 1
+    if (bag != "" && (FILENAME == bag "/purged.txt" || (excerpt == "yes" && FILENAME == bag "/elsewhere.txt"))) gone = 1
 }
 ours {
     digest = substr($0, 1, 64); name = substr($0, 67)
@@ -80,7 +90,14 @@ ours {
     print bag "/" name, "e", digest
     n = split(name, part, "/"); path = bag
     for (i = 1; i < n; i++) { path = path "/" part[i]; print path, "p" }
-}'
+}
+list {
+    digest = substr($0, 1, 64); name = substr($0, 67)
+    if (!hex(digest) || substr($0, 65, 2) != "  ") print file, "b"
+    else if (place(name) != "" && name == place(name) ".tsr") print name, "s", digest
+    else if (name != "certs/tsa-roots.pem") print file, "b"
+}
+gone { if (NF > 1 && place($2) == $2 && !beside($2)) print $2 ".tsr", "g" }'
 compare='
 function told(text) { print "FINDING " text }
 function done() {
@@ -91,21 +108,29 @@ function done() {
     if (bag == "") { if (a || (d && path !~ /^[0-9][0-9][0-9][0-9](\/[0-9][0-9](\/[0-9][0-9])?)?$/)) told(path ": not part of an archive"); return }
     if (d) {
         if (path == bag || path == bag "/data") return
-        if (path ~ /\.p7s$/ && path == bag ".p7s") told(path ": not part of an archive")
+        if (beside(path)) told(path ": not part of an archive")
         else if (!p) told(path ": an empty folder was added")
         return
     }
     if (path == bag) { if (a) told(path ": not part of an archive"); return }
     if (a) files++
     if (path == bag ".p7s") { files--; return }
+    if (path == bag ".tsr") {
+        if (a) files--
+        else if (s && !g) told(path ": missing")
+        if (a && other) told(path ": is another than the one that a later bag names")
+        return
+    }
     if (path == bag "/tagmanifest-sha256.txt" && !e) return
     if (e > 1) told(path ": is listed twice")
     if (e && !a) told(path ": missing")
     else if (a && !e) told(path ": was added")
     else if (a && is != should) told(path ": was changed")
 }
-$1 != path { done(); path = $1; a = e = b = d = o = p = 0 }
+$1 != path { done(); path = $1; a = e = b = d = o = p = s = g = other = 0 }
 $2 == "a" { a++; is = $3 }
+$2 == "s" { s++; if ($3 != is || !a) other = 1 }
+$2 == "g" { g = 1 }
 $2 == "e" { e++; should = $3 }
 $2 == "b" { b = 1 }
 $2 == "d" { d = 1 }
@@ -116,8 +141,8 @@ END { done(); print "FILES " files + 0 }'
 check_files() {
     {
         find $years -type f -exec sha256sum {} + | awk '{ print $2, "a", $1 }'
-        find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt ')' \
-            -exec awk "$common$manifests" {} +
+        find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt \
+            -o -name purged.txt -o -name elsewhere.txt ')' -exec awk -v excerpt="$excerpt" "$common$manifests" {} +
         find $years -type d | awk '{ print $1, "d" }'
         find $years ! -type f ! -type d | awk '{ print $1, "o" }'
     } | sort | awk "$common$compare"
@@ -140,7 +165,7 @@ FNR == 1 { flush(); bag = place(FILENAME); if (FILENAME != bag "/chain.json") ba
 bag != "" { lines++ }
 bag == "" { next }
 FNR == 1 { if ($0 != "{") bad() }
-FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || itself ~ /\.p7s$/) bad() }
+FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || beside(itself)) bad() }
 FNR == 3 { sequence = number(field(3, "sequence", 0)); if (sequence == "0") bad() }
 FNR == 4 { previous = digest(field(4, "previous", 1)) }
 FNR == 5 { before = digest(field(5, "previous_signature", 1)) }
@@ -152,12 +177,39 @@ FNR == 10 { turn = digest(field(10, "next_signer", 1)) }
 FNR == 11 { if ($0 != "}") bad() }
 FNR > 11 { bad() }
 END { flush() }'
-# One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, and what its link says.
+# What stands in for bags that are gone, a line each: purged.txt in a tombstone, elsewhere.txt in the last bag of an excerpt.
+absent='
+FNR == 1 { bag = place(FILENAME); kind = ""
+    if (FILENAME == bag "/purged.txt") kind = "purged"
+    if (FILENAME == bag "/elsewhere.txt" && excerpt == "yes") { kind = "elsewhere"; print bag, "z" }
+    if (FILENAME == bag "/beside-sha256.txt") kind = "beside"
+}
+kind == "" { next }
+kind == "beside" { if (substr($0, 65) == "  certs/tsa-roots.pem") print bag, "r", substr($0, 1, 64); next }
+{
+    bad = NF < 11 || $1 !~ /^[1-9][0-9]*$/ || place($2) != $2 || beside($2) || !hex($3)
+    for (i = 4; i <= 8; i++) if (!hex($i) && $i != "none") bad = 1
+    if ($9 !~ /^(0|[1-9][0-9]*)$/ || $10 !~ /^(0|[1-9][0-9]*)$/) bad = 1
+    for (i = 11; i <= NF; i++) if ($i !~ /^[a-z]+$/) bad = 1
+    if (bad) print place(FILENAME), "y", FILENAME
+    else print $2, "g", $1, $3, $4, $5, $6, $7, $8, kind
+}'
+# One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, what its link says, whether it is here,
+# whether it has a time stamp, and the digest of the roots that it names for time stamps.
 bags='
 function told(text) { print 0, "FINDING " text }
 function done() {
     if (bag == "") return
-    if (!d) { if (s != "none") told(bag ".p7s: a signature without its bag"); return }
+    if (gone) {
+        if (d) told(bag ": was purged or left out, and is there (the next run ends a purge that was cut off)")
+        if (gone > 1) told(bag ": was purged or left out twice")
+        print line
+    }
+    if (!d) {
+        if (s != "none") told(bag ".p7s: a signature without its bag")
+        if (stamp) told(bag ".tsr: a time stamp without its bag")
+        return
+    }
     if (t == "") told(bag ": has no tagmanifest-sha256.txt")
     if (!m) told(bag ": has no manifest-sha256.txt")
     if (x) told(bag "/chain.json: not in its form")
@@ -165,16 +217,21 @@ function done() {
     if (x || link == "") return
     split(link, l, " ")
     if (l[2] != bag) told(bag ": says that it is " l[2] ": renamed, moved or copied")
-    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6]
+    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots
 }
-$1 != bag { done(); bag = $1; t = link = ""; s = "none"; d = x = m = 0 }
+$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = stamp = gone = 0 }
 $2 == "d" { d = 1; count++ }
 $2 == "t" { t = $3 }
 $2 == "m" { m = 1 }
 $2 == "s" { s = $3 }
+$2 == "k" { stamp = 1 }
+$2 == "r" { roots = $3 }
 $2 == "x" { x = 1 }
+$2 == "y" { told($3 ": a line that is none of a tombstone") }
+$2 == "z" { z = 1 }
 $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
-END { done(); print 0, "BAGS", count + 0 }'
+$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none" }
+END { done(); print 0, "BAGS", count + 0; print 0, "PURGED", count_of["purged"] + 0; print 0, "ELSEWHERE", count_of["elsewhere"] + 0 }'
 order='
 function told(text) { print "FINDING " text }
 $1 == 0 { sub(/^0 /, ""); print; next }
@@ -187,7 +244,10 @@ $1 == 0 { sub(/^0 /, ""); print; next }
     if (($7 == "none" && $8 != turn) || ($7 != "none" && $8 == "none")) told($2 ": names a next signer that it cannot name")
     if ($7 != "none" && $4 == "none") told($2 ": its signature is missing")
     if ($7 == "none" && $4 != "none") told($2 ": has a signature that it does not know of")
-    if ($7 != "none" && $4 != "none") print "SIGNED", $2, $7
+    if ($9 != "gone" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
+    if ($9 == "last") { lasts++; ending = $2 }
+    if ($10) stamps++
+    if ($11 != "none") roots = $11
     if ($8 != "none") any = 1
     if ($3 == head) seen = 1
     number = $1; bag = $2; digest = $3; signature = $4; signer = $7; turn = $8; links++
@@ -196,6 +256,8 @@ BEGIN { number = 0; digest = signature = turn = "none" }
 END {
     if (!links) told("there is no bag in a chain here: nothing was verified")
     if (links && turn != "none" && signer == "none") told(bag ": not signed, and no signed bag follows")
+    if (stamps && roots == "") told("there are time stamps, and no bag names an authority")
+    if (excerpt == "yes" && (lasts != 1 || ending != bag)) told("this is no excerpt: its last bag has no elsewhere.txt, or another one has")
     if (head != "" && !seen) told("the head " head " is not in this archive: it was cut off or written anew since")
     last = number " " digest " " signature " " turn " " bag
     while ((getline line < ".head") > 0) {
@@ -207,6 +269,7 @@ END {
     }
     if (links && pointer && !agrees) told(".head says that the chain ends with another bag than the last one here")
     print "HEAD", number, digest, any + 0
+    if (roots != "") print "ROOTS", roots
 }'
 
 check_chain() {
@@ -215,16 +278,20 @@ check_chain() {
             awk "$common"'{ bag = place($2); if ($2 == bag "/tagmanifest-sha256.txt") print bag, "t", $1 }'
         find $years -type f -name '*.p7s' -exec sha256sum {} + |
             awk "$common"'{ bag = place($2); if ($2 == bag ".p7s") print bag, "s", $1 }'
+        find $years -type f -name '*.tsr' | awk "$common"'{ bag = place($1); if ($1 == bag ".tsr") print bag, "k" }'
+        find $years -type f '(' -name purged.txt -o -name elsewhere.txt -o -name beside-sha256.txt ')' \
+            -exec awk -v excerpt="$excerpt" "$common$absent" {} +
         find $years -type f -name manifest-sha256.txt |
             awk "$common"'{ bag = place($1); if ($1 == bag "/manifest-sha256.txt") print bag, "m" }'
         find $years -type d | awk "$common"'{ if ($1 == place($1)) print $1, "d" }'
         find $years -type f -name chain.json -exec awk "$common$links" {} +
-    } | sort | awk "$common$bags" | sort -k 1,1n -k 2 | awk -v head="$head" "$order" | check_signatures
+    } | sort | awk "$common$bags" | sort -k 1,1n -k 2 | awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
 }
 
-# --- the signatures ---------------------------------------------------------------------------------------------------
+# --- signatures and time stamps ---------------------------------------------------------------------------------------
 # The signer must be the very certificate that the chain names (-nointern), and lead to certs/roots.pem. That it has
-# expired since makes no signature wrong (-no_check_time).
+# expired since makes no signature wrong (-no_check_time); where there is a time stamp, it was to be valid at that time, and
+# so was the authority's certificate.
 known=
 for file in certs/*.pem; do
     name=${file#certs/}
@@ -233,25 +300,52 @@ for file in certs/*.pem; do
     found=$(openssl x509 -in "$file" -outform DER 2>/dev/null | sha256sum)
     [ "${found%% *}" = "$name" ] && known="$known $name"
 done
-check_signatures() {
-    holds=0
-    while read -r kind bag signer rest; do
-        if [ "$kind" != SIGNED ]; then
-            printf '%s\n' "$kind $bag $signer $rest"
+# The first GeneralizedTime of a token is its time (RFC 3161, TSTInfo); gives it in seconds since 1970, and as it is.
+seconds='
+match($0, /^[0-9]+(\.[0-9]+)?Z/) && (RLENGTH == 15 || substr($0, 15, 1) == ".") {
+    y = substr($0, 1, 4) + 0; m = substr($0, 5, 2) + 0; d = substr($0, 7, 2) + 0
+    if (m <= 2) { y--; m += 12 }
+    days = 365 * y + int(y / 4) - int(y / 100) + int(y / 400) + int((153 * (m - 3) + 2) / 5) + d - 719469
+    printf "%.0f %s\n", days * 86400 + substr($0, 9, 2) * 3600 + substr($0, 11, 2) * 60 + substr($0, 13, 2), substr($0, 1, 14)
+    exit
+}'
+cms_holds() { # bag signer time
+    openssl cms -verify -binary -inform DER -in "$1.p7s" -content "$1/tagmanifest-sha256.txt" -nointern \
+        -certfile "certs/$2.pem" -CAfile certs/roots.pem $3 -out /dev/null </dev/null >/dev/null 2>&1
+}
+check_seals() {
+    while read -r kind bag signer stamp rest; do
+        if [ "$kind" != CHECK ]; then
+            printf '%s\n' "$kind $bag $signer $stamp $rest"
             continue
+        fi
+        at=
+        if [ "$stamp" = 1 ]; then
+            data=$bag.p7s
+            [ -e "$data" ] || data=$bag/tagmanifest-sha256.txt
+            time=$(tr -c '0-9Z.' '\n' <"$bag.tsr" | awk "$seconds")
+            if [ -n "$time" ] && openssl ts -verify -data "$data" -in "$bag.tsr" -CAfile certs/tsa-roots.pem \
+                -attime "${time% *}" </dev/null >/dev/null 2>&1; then
+                at="-attime ${time% *}"
+                printf '%s\n' "STAMP ${time#* }"
+            else
+                printf '%s\n' "FINDING $bag.tsr: does not hold"
+            fi
         fi
         case "$known " in
         *" $signer "*)
-            if openssl cms -verify -binary -inform DER -in "$bag.p7s" -content "$bag/tagmanifest-sha256.txt" -nointern \
-                -certfile "certs/$signer.pem" -CAfile certs/roots.pem -no_check_time -out /dev/null </dev/null 2>/dev/null; then
-                holds=$((holds + 1))
+            if [ -n "$at" ] && cms_holds "$bag" "$signer" "$at"; then
+                printf '%s\n' "SIGNED"
+            elif cms_holds "$bag" "$signer" -no_check_time; then
+                printf '%s\n' "SIGNED"
+                [ -z "$at" ] || printf '%s\n' "LATE"
             else
                 printf '%s\n' "FINDING $bag: its signature does not hold"
             fi ;;
-        *) printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate" ;;
+        *) [ "$signer" = none ] || printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate" ;;
         esac
     done
-    printf '%s\n' "SIGNATURES $holds"
+    printf '%s\n' "SEALS looked"
 }
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
@@ -259,11 +353,17 @@ result=$(check_files; check_chain)
 say() { printf '%s\n' "$top
 $result" | sed -n "s/ *$//; s/^$1 //p"; }
 findings=$(say FINDING)
-files=$(say FILES) bags=$(say BAGS) end=$(say HEAD) signatures=$(say SIGNATURES)
-for value in files bags end signatures; do
+files=$(say FILES) bags=$(say BAGS) end=$(say HEAD) seals=$(say SEALS) purged=$(say PURGED) elsewhere=$(say ELSEWHERE)
+for value in files bags end seals purged elsewhere; do
     eval "[ -n \"\$$value\" ]" || findings="$findings
 the check itself did not come to its end ($value)"
 done
+roots=$(say ROOTS)
+if [ -n "$roots" ]; then
+    found=$(sha256sum certs/tsa-roots.pem 2>/dev/null)
+    [ "${found%% *}" = "$roots" ] || findings="$findings
+certs/tsa-roots.pem: missing, or other than the chain says"
+fi
 if [ -n "$findings" ]; then
     echo "NOT OK: this archive is not as it was sealed."
     printf '%s\n' "$findings" | sed -n 's/^\(..*\)$/  \1/p'
@@ -271,11 +371,22 @@ if [ -n "$findings" ]; then
 fi
 set -- $end
 echo "OK: $bags bags with $files files: none changed, added or missing, and the chain from the first to the last is whole."
+[ "$excerpt" = no ] || echo "EXCERPT: $elsewhere bags of the archive are elsewhere; its signer says which, in the last bag."
+[ "$purged" -eq 0 ] || echo "Purged: $purged bags, as signed entries in the chain declare."
+tell=$(printf '%s\n' "$result" | sort | awk '
+    $1 == "SIGNED" { signed++ }
+    $1 == "LATE" { late++ }
+    $1 == "STAMP" { if (!stamps++) first = $2; last = $2 }
+    function day(t) { return substr(t, 1, 4) "-" substr(t, 5, 2) "-" substr(t, 7, 2) "T" substr(t, 9, 2) ":" substr(t, 11, 2) ":" substr(t, 13, 2) "Z" }
+    END { print signed + 0
+        if (stamps) print "Time-stamped: " stamps " bags, " day(first) " to " day(last) ", by the authority of certs/tsa-roots.pem. Compare it too."
+        if (late) print "Signed by a certificate that was not valid at the stamped time: " late " bags." }')
 if [ "$3" -eq 1 ]; then
-    echo "Signed: $signatures bags, by the certificates in certs/. Compare certs/roots.pem with what you were given elsewhere."
+    echo "Signed: ${tell%%[!0-9]*} bags, by the certificates in certs/. Compare certs/roots.pem with what you were given elsewhere."
 else
     echo "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head below with one kept elsewhere."
 fi
+printf '%s\n' "$tell" | sed 1d
 if [ -n "$head" ]; then
     echo "The head you gave is in the chain."
 else
