@@ -2,8 +2,9 @@
 
 Exempt from “what is in use is let in”: a certificate that the second operator has disabled and
 nobody has enabled since (or that was disabled in 03 by naming it in `allow_outage_of`), and one that the clock has
-taken past its end. Exempt from “enabled is only what we have a key of”: what 03 was told to enable by name, and what is
-still being asked for. The journal may be one entry behind what was done where a run has just crashed.
+taken past its end. Exempt from “enabled is only what we have a key of”: what 03 was told to enable by name, what the
+second operator has enabled (the key may be retired by then), and what is still being asked for. The journal may be one
+entry behind what was done where a run has just crashed.
 """
 
 from __future__ import annotations
@@ -179,6 +180,7 @@ class Life(RuleBasedStateMachine):
         with Client(procedure.environment, api_key=procedure.secret("api_key")) as api:
             api.set_enabled(certificate_id, enabled)
         (self.taken.discard if enabled else self.taken.add)(certificate_id)
+        (self.asked_for.add if enabled else self.asked_for.discard)(certificate_id)
 
     @rule(hours=st.sampled_from([5, 25, 25, 8 * 24, 8 * 24, 30 * 24, 345 * 24]))
     def time_passes(self, hours: int) -> None:
