@@ -176,3 +176,42 @@ def index(archive: Folder) -> None:
 
     with archive_errors(archive):
         sys.stdout.write(f"{write_index(archive)}\n")
+
+
+@archive_app.command("diff")
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A bag; or a day, YYYY-MM-DD: its last inventory (UTC).")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The later one.")],
+    archive: Annotated[
+        Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where days are looked up.")
+    ] = Path("archive"),
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the changes as CSV too.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write them as a page too.")] = None,
+) -> None:
+    """What changed between two inventories. Exit 0, or 30 where one of them could not ask every source."""
+    from rich.table import Table
+
+    from runbook_lib.reports import bag
+    from runbook_lib.reports.diff import compare, named
+    from runbook_lib.reports.diff_page import page
+
+    comparison = compare(named(archive, before), named(archive, after))
+    table = comparison.table()
+    if csv is not None:
+        with bag.archive_errors(csv):
+            csv.write_bytes(bag.csv_bytes(table))
+    if html is not None:
+        with bag.archive_errors(html):
+            html.write_text(page(comparison), encoding="utf-8")
+    if table.rows:
+        shown = Table(box=None, header_style="bold", pad_edge=False)
+        told = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
+        for number in told:
+            shown.add_column(table.columns[number], no_wrap=number < 2)
+        for row in table.rows:
+            shown.add_row(*(visible(row[number]) for number in told))
+        out.print(shown)
+    out.print(visible(comparison.headline))
+    for line in comparison.warnings:
+        out.print(visible(line), style="bold red")
+    raise typer.Exit(int(Exit.DONE if comparison.complete else Exit.CHECK_FAILED))

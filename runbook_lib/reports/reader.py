@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,26 @@ class ToldTable(_Told):
     rows: int
 
 
+class ToldTarget(_Told):
+    """The DigiCert ONE that a run was to work with."""
+
+    environment: str = ""
+    api_url: str = ""
+
+
+class ToldUser(_Told):
+    """A service user that a run met."""
+
+    id: str
+    name: str = ""
+
+
+class ToldSeen(_Told):
+    """Whom a run talked to."""
+
+    service_users: tuple[ToldUser, ...] = ()
+
+
 class ToldRun(_Told):
     """What is read of run.json."""
 
@@ -71,6 +91,9 @@ class ToldRun(_Told):
     finished: datetime
     who: ToldWho = ToldWho()
     parameters: dict[str, Any] = {}
+    defaults: dict[str, Any] | None = None
+    target: ToldTarget | None = None
+    seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()
 
@@ -140,6 +163,15 @@ def entries(archive: Path) -> Iterator[Entry]:
     """Every bag of an archive, newest day first. Raises OSError where the archive itself cannot be listed."""
     for bag in chain.bags(archive):
         yield entry(archive, bag)
+
+
+def entries_of(archive: Path, day: date) -> Iterator[Entry]:
+    """The bags of runs that started on a day (UTC). Nothing where there is no such day."""
+    folder = archive / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
+    if folder.is_dir():
+        for bag in sorted(folder.iterdir()):
+            if re.fullmatch(chain.PLACE, str(bag.relative_to(archive))) and bag.is_dir():
+                yield entry(archive, bag)
 
 
 def entry(archive: Path, bag: Path) -> Entry:

@@ -11,8 +11,8 @@ import json
 import random
 import sys
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Told:
     parameters: tuple[tuple[str, Any], ...] = ()
     changes: tuple[tuple[str, str, str], ...] = ()  # title, verdict, headline
     tables: tuple[Table, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """run.json, as far as readers need it."""
@@ -71,6 +72,7 @@ class Told:
             "tables": [
                 {"file": f"tables/{one.name}.csv", "title": one.title, "rows": len(one.rows)} for one in self.tables
             ],
+            **self.more,
         }
 
 

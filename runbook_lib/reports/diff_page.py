@@ -1,0 +1,26 @@
+"""A comparison of two inventories as one HTML page that loads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from runbook_lib.clock import iso
+from runbook_lib.reports.diff import Change, Comparison
+from runbook_lib.result import visible
+
+_TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn", Change.APPEARED: "good"}
+
+
+def page(comparison: Comparison) -> str:
+    """The whole document. Every value is data, whoever sent it."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    templates.filters.update(utc=iso, visible=lambda value: visible(str(value)))
+    template = templates.get_template("archive/diff.html.j2")
+    return template.render(comparison=comparison, table=comparison.table(), tones=_TONES)

@@ -1,0 +1,189 @@
+"""What changed between two inventories: told by identity, and never more than the two inventories know."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from typer.testing import CliRunner
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.cli import app
+from runbook_lib.errors import RunbookError
+from runbook_lib.procedures import inventory
+from runbook_lib.reports import diff, reader
+from runbook_lib.reports.diff import Change, Comparison, compare, named
+from tests.reports import many
+from tests.reports.many import FIRST, Told, row
+
+SILENT = row("(DigiCert ONE)", "unchecked", "")
+
+
+def archived(archive: Path, *days: list[Any], **more: Any) -> list[reader.Entry]:
+    """An inventory a day, of these rows. One that holds `SILENT` says of its steps that they are unchecked."""
+    runs = [
+        Told(
+            "inventory",
+            FIRST + timedelta(days=day),
+            verdict="unchecked" if SILENT in rows else "ok",
+            tables=(many.inventory(*rows),),
+            **more,
+        )
+        for day, rows in enumerate(days)
+    ]
+    many.write(archive, runs)
+    return sorted(reader.entries(archive), key=lambda one: one.at)[-len(days) :]
+
+
+def changes(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    return [(one.change.value, one.certificate.name, one.was, one.now) for one in comparison.differences]
+
+
+def test_each_kind_of_change_is_told_for_its_certificate(archive: Path):
+    before, after = archived(
+        archive,
+        [
+            row("Stays", id="1"),
+            row("Gone", id="2"),
+            row("Ends soon", "healthy", 95, id="3"),
+            row("Taken away", id="4"),
+            row("Long gone", "urgent", 5, id="5"),
+        ],
+        [
+            row("Stays", id="1"),
+            row("Ends soon", "urgent", 25, id="3"),
+            row("Taken away", "disabled", enabled="no", id="4"),
+            row("Long gone", "expired", -1, id="5", ends="2023-11-02T00:00:00Z"),
+            row("New", id="6"),
+        ],
+    )
+    assert changes(compare(before, after)) == [
+        ("vanished", "Gone", "healthy", "not there"),
+        ("appeared", "New", "not there", "healthy"),
+        ("state", "Ends soon", "healthy", "urgent"),
+        ("state", "Long gone", "urgent", "expired"),
+        ("state", "Taken away", "healthy", "disabled"),
+        ("enabled", "Taken away", "yes", "no"),
+        ("closer to its end", "Ends soon", "95 days left", "below 30"),
+        ("closer to its end", "Long gone", "5 days left", "ended 2023-11-02T00:00:00Z"),
+    ]
+    assert changes(compare(after, after)) == []
+
+
+def test_a_name_that_changed_hands_is_another_certificate(archive: Path):
+    before, after = archived(archive, [row("Signer", id="1", serial="0A")], [row("Signer", id="2", serial="0B")])
+    assert [one[:2] for one in changes(compare(before, after))] == [("vanished", "Signer"), ("appeared", "Signer")]
+
+
+def test_where_an_id_is_missing_the_serial_number_counts_however_it_is_written(archive: Path):
+    before, after = archived(
+        archive,
+        [row("Signer", id="1", serial="0AbC")],
+        [row("Signer", "missing", serial="ABC", in_the_store="Signer/0001")],
+    )
+    assert changes(compare(before, after)) == [("state", "Signer", "healthy", "missing")]
+
+
+def test_copies_of_a_certificate_are_told_apart_by_where_they_lie(archive: Path):
+    one = row("Signer", id="1", serial="0A", in_the_store="Signer/0001")
+    copy = row("Copy", "mismatch", serial="0A", in_the_store="Copy/0001")
+    other = row("Other", "mismatch", serial="0A", in_the_store="Other/0001")
+    broken = row("Broken", "unreadable", "", in_the_store="Broken/0001 (in use)")
+    before, after = archived(archive, [one, copy, broken], [other, broken, copy, one])
+    assert changes(compare(before, after)) == [("appeared", "Other", "not there", "mismatch")]
+
+
+def test_what_a_silent_source_does_not_list_has_not_vanished(archive: Path):
+    listed = [row("Held", id="1", serial="0A", in_the_store="Held/0001"), row("Elsewhere", id="2", serial="0B")]
+    held = row("Held", "unchecked", serial="0A", enabled="unknown", in_the_store="Held/0001")
+    before, silent, after = archived(archive, listed, [SILENT, held], listed)
+    lost = compare(before, silent)
+    assert {one.change for one in lost.differences} == {Change.UNKNOWN}
+    assert "silent" in lost.warnings[0]
+    assert not lost.complete
+    found = compare(silent, after)
+    assert {one.change for one in found.differences} == {Change.UNKNOWN}
+    assert compare(before, after).complete
+
+
+def test_a_day_is_its_last_inventory_and_a_day_without_one_is_refused_with_the_nearest(archive: Path):
+    archived(archive, [row("A", id="1")], [row("A", id="1")])
+    later = FIRST + timedelta(hours=5)
+    many.write(archive, [Told("inventory", later, tables=(many.inventory(row("B", id="1")),)), Told("verify", later)])
+    assert named(archive, "2023-11-01").place.endswith("T111700Z-inventory")
+    with pytest.raises(RunbookError) as refused:
+        named(archive, "2023-12-24")
+    assert refused.value.reason is Reason.BAD_PARAMETER
+    assert "2023-11-02" in refused.value.remedy
+    many.write(archive, [Told("inventory", later, "failed", "failed", tables=(many.inventory(),))])
+    assert named(archive, "2023-11-01").place.endswith("T111700Z-inventory")
+    assert named(archive, str(archive / named(archive, "2023-11-01").place)) == named(archive, "2023-11-01")
+
+
+def test_inventories_of_several_accounts_are_never_mixed(archive: Path):
+    def of(url: str, user: str, day: int) -> Told:
+        more = {"target": {"api_url": url}, "seen": {"service_users": [{"id": user}]}}
+        return Told("inventory", FIRST + timedelta(days=day), tables=(many.inventory(row("A", id="1")),), more=more)
+
+    many.write(archive, [of("https://a", "u", 0), of("https://b", "u", 0), of("https://b", "v", 1)])
+    with pytest.raises(RunbookError, match="several accounts"):
+        named(archive, "2023-11-01")
+    one, other, third = sorted(reader.entries(archive), key=lambda each: each.place)
+    with pytest.raises(RunbookError, match="https://a"):
+        compare(one, other)
+    with pytest.raises(RunbookError, match="different service users"):
+        compare(other, third)
+
+
+def test_the_older_one_comes_first(archive: Path):
+    before, after = archived(archive, [row("A", id="1")], [row("A", id="1")])
+    with pytest.raises(RunbookError, match="is older than the first"):
+        compare(after, before)
+
+
+@pytest.mark.parametrize("name", ["data/run.json", f"data/{diff.FILE}"])
+def test_a_file_that_was_changed_since_it_was_sealed_is_not_compared(archive: Path, name: str):
+    before, after = archived(archive, [row("A", id="1")], [row("A", id="1")])
+    changed = before.folder / name
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    with pytest.raises(RunbookError) as refused:
+        compare(before, after)
+    assert refused.value.reason is Reason.UNREADABLE_FILE
+
+
+def test_the_command_shows_a_table_and_writes_csv_and_a_page(archive: Path, tmp_path: Path):
+    hostile = "<script>x</script>\u202e"
+    archived(archive, [row("A", days=85, id="1")], [row("A", "due", 80, id="1"), row(hostile, id="=2")], [SILENT])
+    run = CliRunner().invoke
+    told = ["--archive", str(archive), "--csv", str(tmp_path / "d.csv"), "--html", str(tmp_path / "d.html")]
+    done = run(app, ["archive", "diff", "2023-11-01", "2023-11-02", *told])
+    assert done.exit_code == 0, done.output
+    assert "1 appeared, 1 state" in done.output
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "d.csv").read_text(encoding="utf-8"))))
+    assert [one["change"] for one in rows] == ["appeared", "state"]
+    assert rows[0]["id"] == "'=2"
+    page = BeautifulSoup((tmp_path / "d.html").read_text(encoding="utf-8"), "html.parser")
+    assert page.select("script") == []
+    assert "\\u202e" in page.get_text()
+    assert len(page.select("tbody tr")) == 2
+    assert all(head.get("scope") for head in page.select("th"))
+    silent = run(app, ["archive", "diff", "2023-11-02", "2023-11-03", *told])
+    assert silent.exit_code == 30
+    assert "vanished" not in silent.output
+
+
+def test_nothing_that_changed_is_told_so(archive: Path):
+    archived(archive, [row("A", id="1")], [row("A", id="1")])
+    done = CliRunner().invoke(app, ["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)])
+    assert done.exit_code == 0
+    assert done.output.endswith("nothing changed.\n")
+
+
+def test_it_reads_the_inventory_s_own_columns():
+    assert set(diff._READ) <= set(inventory.COLUMNS)
+    assert inventory.COLUMNS[: len(many.COLUMNS)] == many.COLUMNS
