@@ -96,6 +96,8 @@ class Reason(StrEnum):
     NOTEBOOK_STOPPED_EARLY = "notebook_stopped_early"
     NOTEBOOK_ERROR = "notebook_error"
     NOT_PROVEN = "not_proven"
+    ACCOUNTS_FAILED = "accounts_failed"
+    ACCOUNTS_MISSING = "accounts_missing"
     ARCHIVE_FAILED = "archive_failed"
     NOT_SIGNED = "not_signed"
     NOT_STAMPED = "not_stamped"
@@ -561,6 +563,20 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Read the step named above in report.html; `runbook doctor` looks at the connection and the secrets.",
         "07_troubleshoot",
         Exit.CHECK_FAILED,
+    ),
+    Reason.ACCOUNTS_FAILED: Explanation(
+        "Some accounts of the batch are not done",
+        "Each of them was run, and its own report says why it did not do what it should have. The others are done.",
+        "Look at the batch's report, which lists them by reason; mend what it names, and run the batch again.",
+        "07_troubleshoot",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.ACCOUNTS_MISSING: Explanation(
+        "The batch was stopped before every account had its end",
+        "What was done is archived; the accounts without an end are listed as missing.",
+        "Run the same command again within 12 hours: it does only what is missing. Later, it begins anew.",
+        "",
+        Exit.UNEXPECTED,
     ),
     Reason.ARCHIVE_FAILED: Explanation(
         "The run could not be archived",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,9 @@ from runbook_lib.cli_archive import archive_app
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.result import StepRecord, Verdict, visible
+
+if TYPE_CHECKING:
+    from runbook_lib.reports.outcome import RunOutcome
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 sandbox_app = typer.Typer(no_args_is_help=True, help="A local DigiCert ONE: real TLS, its own CA.")
@@ -123,6 +126,13 @@ ArchiveOption = Annotated[
     Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
 ]
 
+FailOn = Annotated[str, typer.Option(help="due: exit 20 where a certificate needs action.")]
+
+
+def _check(fail_on: str) -> None:
+    if fail_on not in ("", "due"):
+        raise RunbookError(Reason.BAD_PARAMETER, f"--fail-on: {fail_on!r} is not known; `due` is.")
+
 
 @app.command()
 def run(
@@ -134,14 +144,13 @@ def run(
     archive: ArchiveOption = Path("archive"),
     cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds for one cell.")] = 600,
     deadline: Annotated[int, typer.Option(min=1, help="Seconds for the whole run.")] = 3600,
-    fail_on: Annotated[str, typer.Option(help="due: exit 20 where a certificate needs action.")] = "",
+    fail_on: FailOn = "",
     exit_detail: Annotated[
         bool, typer.Option("--exit-detail", help="rotate: 10 nothing was due, 11 progressed, 12 waiting; else 0.")
     ] = False,
 ) -> None:
     """Run one notebook headlessly and archive it. The last line on stdout is the path of the run's bag."""
-    if fail_on not in ("", "due"):
-        raise RunbookError(Reason.BAD_PARAMETER, f"--fail-on: {fail_on!r} is not known; `due` is.")
+    _check(fail_on)
     given = read_parameters(files or [], parameters or [])
     code = run_one(
         notebook,
@@ -153,6 +162,30 @@ def run(
         exit_detail=exit_detail,
     )
     raise typer.Exit(int(code))
+
+
+@app.command()
+def batch(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The fleet: YAML, or CSV with a column `account`.")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; else one a processor.")] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only part I of N; an account is always in the same.")
+    ] = "1/1",
+    engine: Annotated[str, typer.Option(help="local, or dask.")] = "local",
+    scheduler: Annotated[str, typer.Option(metavar="ADDR", help="Of dask: tcp://HOST:8786 or tls://HOST:8786.")] = "",
+    archive: ArchiveOption = Path("archive"),
+    fail_on: FailOn = "",
+) -> None:
+    """Run a notebook for many accounts and archive them in one bag. The last line on stdout is its path.
+
+    Exit code 40: the outcome of a request is unknown; 1: accounts are missing; 30: some failed; 0: all are done. After
+    40 and 1 the same command does what is missing.
+    """
+    from runbook_lib import cli_batch
+
+    _check(fail_on)
+    outcome = cli_batch.run(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive, err=err)
+    raise typer.Exit(int(_told(file.stem, outcome, fail_on=fail_on)))
 
 
 def run_one(
@@ -184,6 +217,10 @@ def run_one(
         deadline=deadline,
         environ=environ,
     )
+    return _told(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
+
+
+def _told(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = False) -> Exit:
     if outcome.error is not None:
         _tell(RunbookError.from_dict(outcome.error))
     for missing in (outcome.unsigned, outcome.unstamped):

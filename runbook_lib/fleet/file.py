@@ -1,0 +1,304 @@
+"""The fleet file: which accounts, which notebook, how fast at most. YAML, or CSV for the accounts alone.
+
+A mistake in the file refuses the whole of it before anything runs, with its line and account. What a notebook says of
+a parameter's *value* is another matter: that costs one account, and the night's others are done.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from yaml.nodes import MappingNode, Node, SequenceNode
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports.scan import plain_secrets
+from runbook_lib.result import visible
+
+SHOWN = 20
+"""So many mistakes are told at once."""
+
+PLAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads 5,000 accounts in a tenth of the time
+
+
+def slug(account: str) -> str:
+    """An account's name as a folder's: itself where it is one already, else with a digest, so that no two are alike."""
+    if PLAIN.fullmatch(account):
+        return account
+    readable = re.sub(r"[^a-z0-9]+", "-", account.lower()).strip("-")[:40]
+    return f"{readable or 'account'}-{hashlib.sha256(account.encode()).hexdigest()[:10]}"
+
+
+def _account(text: Any) -> Any:
+    if not isinstance(text, str):
+        # pydantic makes a message of a ValueError only
+        raise ValueError("write the name in quotes, else YAML reads it as something else")  # noqa: TRY004
+    if not text or text != text.strip() or len(text) > 200 or visible(text) != text:
+        raise ValueError("a name has 1 to 200 characters that can be seen, and no spaces around it")
+    return text
+
+
+def _identifiers(parameters: dict[str, Any]) -> dict[str, Any]:
+    odd = [name for name in parameters if not isinstance(name, str) or not name.isidentifier()]
+    if odd:
+        raise ValueError(f"{odd[0]!r} cannot be a parameter's name")
+    return parameters
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Budget(_Strict):
+    """How hard a host may be asked. It holds for the whole batch, on however many machines it runs."""
+
+    starts_per_second: float = Field(10, gt=0, le=10_000, description="runs begun in a second, for each host")
+    at_once: int = Field(8, ge=1, le=10_000, description="runs under way at one moment, for each host")
+
+
+class Account(_Strict):
+    """One service user: a name of your choice, and the parameters that only it has."""
+
+    account: Annotated[str, BeforeValidator(_account)]
+    parameters: Annotated[dict[str, Any], AfterValidator(_identifiers)] = {}
+
+    @property
+    def slug(self) -> str:
+        return slug(self.account)
+
+
+class Fleet(_Strict):
+    """The whole file. Times in seconds."""
+
+    notebook: str = Field("inventory", min_length=1, description="a short name, or the path of an .ipynb file")
+    parameters: Annotated[dict[str, Any], AfterValidator(_identifiers)] = Field({}, description="of every account")
+    budget: Budget = Budget()
+    retries: int = Field(2, ge=0, le=10, description="more runs of an account whose server did not answer well")
+    deadline: int = Field(6 * 3600, ge=1, description="of the whole batch")
+    account_deadline: int = Field(3600, ge=1, description="of one account's run")
+    cell_timeout: int = Field(600, ge=1, description="of one cell")
+    accounts: tuple[Account, ...]
+
+    def given(self, account: Account) -> dict[str, Any]:
+        """The parameters of an account's run."""
+        return self.parameters | account.parameters
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` of `of`, from 1. An account's part depends on its name alone, not on its neighbours."""
+
+    number: int = 1
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `I/N`. Raises RunbookError (BAD_PARAMETER)."""
+        found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
+        if found is None or int(found[1]) > int(found[2]):
+            raise RunbookError(
+                Reason.BAD_PARAMETER, f"--shard {text}: write I/N, with I from 1 to N: 1/4, 2/4, 3/4 and 4/4."
+            )
+        return cls(int(found[1]), int(found[2]))
+
+    def has(self, account: str) -> bool:
+        return int(hashlib.sha256(account.encode()).hexdigest()[:12], 16) % self.of == self.number - 1
+
+
+def read(path: Path) -> Fleet:
+    """Read a fleet file.
+
+    A CSV file holds accounts: a column `account`, and a column for each parameter, empty where an account has none of
+    its own; its values are text. `accounts` in a YAML file is a list, or the name of such a CSV file beside it.
+
+    Raises:
+        RunbookError: BAD_PARAMETER or SECRET_AS_VALUE, with line, account and remedy.
+    """
+    content = _content(path)
+    if path.suffix.lower() == ".csv":
+        return _checked(path, *_from_csv(path, content))
+    data, lines = _from_yaml(path, content)
+    if isinstance(data.get("accounts"), str):
+        beside = path.parent / data["accounts"]
+        rows, lines = _from_csv(beside, _content(beside))
+        return _checked(path, data | rows, lines, accounts_in=beside)
+    return _checked(path, data, lines)
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{path} is no text in UTF-8.") from None
+
+
+# --- YAML -------------------------------------------------------------------------------------------------------------
+
+
+def _from_yaml(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
+    """The file's mapping, each account in our model's shape, and the line each account is in."""
+    loader = _LOADER(content)
+    try:
+        node = loader.get_single_node()
+        _no_key_twice(path, node)
+        data = loader.construct_document(node) if node else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise RunbookError(Reason.BAD_PARAMETER, f"{path} is not YAML{where}.") from None
+    finally:
+        loader.dispose()
+    if not isinstance(data, dict):
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{path} holds no fleet.",
+            remedy="Begin with `accounts:` and below it `- account: NAME`; parameters/fleet.yaml is a sample.",
+        )
+    accounts = data.get("accounts")
+    if isinstance(accounts, list):
+        data["accounts"] = [_split(one) for one in accounts]
+    return data, _lines(node, "accounts")
+
+
+def _split(entry: Any) -> Any:
+    """`{account, api_key, …}` as it is written → `{account, parameters: {api_key, …}}`."""
+    if not isinstance(entry, dict) or "account" not in entry:
+        return entry
+    rest = {name: value for name, value in entry.items() if name != "account"}
+    return {"account": entry["account"], "parameters": rest}
+
+
+def _no_key_twice(path: Path, node: Node | None) -> None:
+    """PyYAML takes the last of two equal keys and says nothing."""
+    if isinstance(node, MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if str(key.value) in seen:
+                raise RunbookError(
+                    Reason.BAD_PARAMETER,
+                    f"{path}, line {line}: `{key.value}` is there already, in line {seen[str(key.value)]}.",
+                    remedy="Keep one of the two.",
+                )
+            seen[str(key.value)] = line
+            _no_key_twice(path, value)
+    elif isinstance(node, SequenceNode):
+        for item in node.value:
+            _no_key_twice(path, item)
+
+
+def _lines(node: Any, name: str) -> list[int]:
+    for key, value in node.value:
+        if key.value == name and isinstance(value, SequenceNode):
+            return [item.start_mark.line + 1 for item in value.value]
+    return []
+
+
+# --- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def _from_csv(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
+    first = content.partition("\n")[0]
+    # what spreadsheets write where the comma is the decimal sign
+    reader = csv.reader(io.StringIO(content), delimiter=";" if ";" in first and "," not in first else ",", strict=True)
+    accounts: list[dict[str, Any]] = []
+    lines: list[int] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if "account" not in header or "" in header or len(set(header)) != len(header):
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"{path}, line 1: the header has to name `account` and each parameter once.",
+                remedy="Begin the file with, for example: account,environment,api_key",
+            )
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                raise RunbookError(
+                    Reason.BAD_PARAMETER,
+                    f"{path}, line {reader.line_num}: {len(row)} cells, and the header has {len(header)}.",
+                    remedy='Put a value that holds a comma into "quotation marks".',
+                )
+            cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+            account = cells.pop("account")
+            accounts.append({"account": account, "parameters": {name: cell for name, cell in cells.items() if cell}})
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{path}, line {reader.line_num}: no CSV: {error}.") from None
+    return {"accounts": accounts}, lines
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _checked(path: Path, data: dict[str, Any], lines: list[int], *, accounts_in: Path | None = None) -> Fleet:
+    listed = data.get("accounts")
+    accounts: list[Any] = listed if isinstance(listed, list) else []
+    source = accounts_in or path
+
+    def where(index: int) -> str:
+        entry = accounts[index] if index < len(accounts) else None
+        name = entry.get("account") if isinstance(entry, dict) else None
+        line = f", line {lines[index]}" if index < len(lines) else ""
+        return f"{source}{line}" + (f", account {visible(name)!r}" if isinstance(name, str) and name else "")
+
+    try:
+        fleet = Fleet.model_validate(data)
+    except ValidationError as error:
+        raise _refused([_told(path, item, where) for item in error.errors(include_input=False)]) from None
+    if not fleet.accounts:
+        raise _refused([f"{source}: accounts: there is none"], remedy="Name at least one: - account: NAME")
+    leaked = [f"{path}: `parameters`: {name}" for name, _ in plain_secrets([fleet.parameters])]
+    twice: list[str] = []
+    first: dict[str, int] = {}
+    for index, one in enumerate(fleet.accounts):
+        leaked += [f"{where(index)}: {name}" for name, _ in plain_secrets([one.parameters])]
+        if any(plain_secrets([{"account": one.account}])):
+            leaked.append(f"{source}, line {lines[index]}: account")
+        if one.account in first:
+            twice.append(f"{where(index)}: the same account as in line {lines[first[one.account]]}")
+        first.setdefault(one.account, index)
+    if leaked:
+        raise RunbookError(Reason.SECRET_AS_VALUE, f"A plain value stands where a reference is due.\n{_list(leaked)}")
+    if twice:
+        raise _refused(twice, remedy="Remove one of the two, or give it a name of its own.")
+    return fleet
+
+
+def _told(path: Path, item: Any, where: Any) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    match item["loc"]:
+        case ("accounts", int(index), *rest):
+            inner = [str(part) for part in rest if part != "parameters"]
+            return ": ".join([where(index), *inner, message])
+        case rest:
+            return ": ".join([str(path), ".".join(map(str, rest)), message])
+
+
+def _refused(told: list[str], *, remedy: str | None = None) -> RunbookError:
+    remedy = remedy or "Correct what is named above; parameters/fleet.yaml shows every setting. Nothing has run."
+    return RunbookError(Reason.BAD_PARAMETER, _list(told), remedy=remedy)
+
+
+def _list(told: list[str]) -> str:
+    more = f"\n… and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    return "\n".join(told[:SHOWN]) + more
+
+
+def inputs_digest(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """SHA-256 of what a run of an account depends on: the notebook's digest and the parameters."""
+    text = "\n".join([notebook, *(f"{name}={value!r}" for name, value in sorted(parameters.items()))])
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

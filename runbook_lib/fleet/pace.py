@@ -1,0 +1,41 @@
+"""How fast a host may be asked: runs begun in a second, and runs under way at one moment."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from runbook_lib.fleet.file import Budget
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Host(Generic[_T]):
+    """The work that waits for one host, and when the next of it may begin. Moments are seconds of a monotonic clock.
+
+    Runs begin at even distances, without bursts: in no second do more begin than the budget says, plus one at its edge.
+    """
+
+    budget: Budget
+    waiting: deque[_T] = field(default_factory=deque)
+    under_way: int = 0
+    free_at: float = 0.0
+
+    def may_start(self, now: float) -> bool:
+        return bool(self.waiting) and self.under_way < self.budget.at_once and now >= self.free_at
+
+    def start(self, now: float) -> _T:
+        self.free_at = max(self.free_at, now) + 1 / self.budget.starts_per_second
+        self.under_way += 1
+        return self.waiting.popleft()
+
+    def ended(self) -> None:
+        self.under_way -= 1
+
+    def opens_in(self, now: float) -> float | None:
+        """Seconds until time alone lets the next begin; None where something else has to happen first."""
+        if not self.waiting or self.under_way >= self.budget.at_once:
+            return None
+        return max(0.0, self.free_at - now)

@@ -1,0 +1,186 @@
+"""What a batch says of itself: a row for each account, one page, one table, and the batch's own run.json."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
+from runbook_lib.clock import iso
+from runbook_lib.errors import RunbookError
+from runbook_lib.fleet.ledger import Kept, Ledger
+from runbook_lib.reports import bag
+from runbook_lib.reports.html import TEMPLATES, lines, utc
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import RunRecord, TableFile
+from runbook_lib.reports.tone import tone
+from runbook_lib.result import Table, Verdict, visible, worst
+
+MISSING = "missing"
+"""Stands in place of a status where an account has no end."""
+
+RECORD, REPORT, TABLE = "run.json", "report.html", "tables/accounts.csv"
+_OWN = Path(__file__).with_name("templates")
+_COLUMNS = (
+    *("account", "status", "verdict", "needs_action", "reason", "seen", "attempts", "started", "seconds", "host"),
+    *("report", "bag"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An account in a batch.
+
+    Args:
+        entry: its last run, if it has one.
+        missing: why it has no end; empty where it has.
+        bag: the earlier bag that its run is in, below the archive; empty where it is in this one.
+    """
+
+    account: str
+    entry: Kept | None
+    missing: str
+    bag: str = ""
+
+    @property
+    def status(self) -> str:
+        return MISSING if self.missing or self.entry is None else self.entry.status.value
+
+    @property
+    def done(self) -> bool:
+        return self.status == Status.DONE.value
+
+    @property
+    def needs_action(self) -> int:
+        """Certificates that need somebody. Of an account that is not done the number is not known."""
+        return self.entry.needs_action if self.done and self.entry is not None else 0
+
+    @property
+    def seen(self) -> str:
+        told = self.entry.seen if self.entry else ""
+        return f"{self.missing}{'. Its last run: ' if self.missing and told else ''}{told}"
+
+    @property
+    def report(self) -> str:
+        """Its report, as a link from the batch's page; empty where there is none."""
+        if self.entry is None or REPORT not in self.entry.files:
+            return ""
+        page = f"accounts/{self.entry.slug}/{REPORT}"
+        return f"../../../../../{quote(self.bag)}/data/{page}" if self.bag else page
+
+
+def rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) -> list[Row]:
+    """A row for each account, in order; and one for each run whose account is no longer in the file."""
+    here = {one.account: one for one in ledger.unsealed}
+    found = []
+    for account in dict.fromkeys([*accounts, *here]):
+        entry, place = here.get(account), ""
+        if entry is None and account in ledger.sealed_in:
+            entry, place = ledger.sealed_in[account]
+        why = missing.get(account, "" if entry is not None and entry.ended else "not run")
+        found.append(Row(account, entry, why, "" if why else place))
+    return found
+
+
+def files(ledger: Ledger) -> dict[str, Path]:
+    """The files of every run that no bag holds yet: the last of an account in its folder, earlier ones below it."""
+    last = {one.account: one.attempt for one in ledger.unsealed}
+    found: dict[str, Path] = {}
+    for entry in ledger.unsealed:
+        folder = f"accounts/{entry.slug}"
+        folder += "" if entry.attempt == last[entry.account] else f"/attempt-{entry.attempt}"
+        found |= {f"{folder}/{name}": path for name, path in ledger.files(entry).items()}
+    return found
+
+
+def verdict_on(told: Sequence[Row], stopped: Status) -> tuple[Status, Verdict, Exit, RunbookError | None]:
+    """How the batch ended: its status, verdict, exit code, and the error that says why it is not done.
+
+    40 where the outcome of an account's request is unknown, 1 where accounts are missing, 30 where some failed: what
+    has to be run again comes before what has to be looked at.
+    """
+    missing = [row for row in told if row.status == MISSING]
+    failed = [row for row in told if not row.done and row.status != MISSING]
+    unknown = [row for row in told if row.entry is not None and row.entry.exit == Exit.OUTCOME_UNKNOWN]
+    parts = [f"{len(missing)} have no end" if missing else "", f"{len(failed)} failed" if failed else ""]
+    what = f"Of {len(told)} accounts {' and '.join(filter(None, parts))}{_by_reason(failed)}."
+    if not missing and not failed:
+        verdicts = [row.entry.verdict for row in told if row.entry is not None and row.entry.verdict is not None]
+        return Status.DONE, worst(verdicts) if verdicts else Verdict.OK, Exit.DONE, None
+    status = Status.FAILED if not missing or stopped is Status.DONE else stopped
+    if unknown:
+        names = ", ".join(visible(row.account) for row in unknown[:5]) + (" …" if len(unknown) > 5 else "")
+        error = RunbookError(
+            Reason.OUTCOME_UNKNOWN,
+            f"{what} The outcome of a request is unknown for {len(unknown)}: {names}.",
+            remedy="Run the same batch again: each of these looks up what became of its request first.",
+        )
+    else:
+        error = RunbookError(Reason.ACCOUNTS_MISSING if missing else Reason.ACCOUNTS_FAILED, what)
+    return status, Verdict.FAILED, error.exit, error
+
+
+def _by_reason(failed: Sequence[Row]) -> str:
+    """` (2 × The server cannot be reached, …)`, the most frequent first."""
+    counts = Counter(row.entry.reason for row in failed if row.entry is not None and row.entry.reason in set(Reason))
+    shown = [f"{count} × {CATALOGUE[Reason(reason)].title.lower()}" for reason, count in counts.most_common(5)]
+    return f" ({', '.join(shown)}{', …' if len(counts) > 5 else ''})" if shown else ""
+
+
+def table(told: Sequence[Row]) -> tuple[TableFile, bytes]:
+    """The accounts as CSV, and its entry for run.json."""
+    cells = tuple(
+        (
+            row.account,
+            row.status,
+            row.entry.verdict or "" if row.entry else "",
+            str(row.needs_action) if row.done else "",
+            row.entry.reason if row.entry else "",
+            row.seen,
+            str(row.entry.attempt) if row.entry else "0",
+            iso(row.entry.started) if row.entry else "",
+            f"{row.entry.duration:.3f}" if row.entry else "",
+            row.entry.host if row.entry else "",
+            row.report,
+            row.bag,
+        )
+        for row in told
+    )
+    content = bag.csv_bytes(Table(name="accounts", title="Accounts", columns=_COLUMNS, rows=cells))
+    return TableFile(file=TABLE, title="Accounts", rows=len(cells), sha256=bag.sha256(content)), content
+
+
+def page(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> str:
+    """The batch's report.html: what it came to, what is not done and why, and every account with its report.
+
+    It loads nothing. Its one script searches and sorts the table that is there without it.
+    """
+    script = (_OWN / "batch.js").read_text(encoding="utf-8")
+    templates = Environment(
+        loader=FileSystemLoader([_OWN, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    templates.filters.update(tone=tone, utc=utc, lines=lines, visible=lambda value: visible(str(value)))
+    order = sorted(told, key=lambda row: (row.done, -row.needs_action, row.account))
+    return templates.get_template("batch.html.j2").render(
+        run=record,
+        rows=order,
+        facts=facts,
+        counts=Counter(row.status for row in told).most_common(),
+        reasons=[
+            (count, CATALOGUE[Reason(reason)] if reason in set(Reason) else None, reason)
+            for reason, count in Counter(
+                row.entry.reason for row in told if row.entry is not None and row.entry.reason and not row.done
+            ).most_common()
+        ],
+        elsewhere=sum(1 for row in told if row.bag),
+        script=Markup(script),  # noqa: S704  our own
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )

@@ -1,0 +1,275 @@
+"""One batch from the fleet file to the sealed bag; and what an earlier one left, taken up or sealed first."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.clock import Clock
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.errors import RunbookError
+from runbook_lib.fleet import rollup
+from runbook_lib.fleet.batch import Batch, Item, Ran, Watch
+from runbook_lib.fleet.engines import Engine
+from runbook_lib.fleet.file import Account, Fleet, Shard, inputs_digest
+from runbook_lib.fleet.ledger import Ledger
+from runbook_lib.fleet.work import Work
+from runbook_lib.reports import bag, chain, seal, signing
+from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.produce import Job, Source
+from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, software, who
+from runbook_lib.reports.scan import references_in
+from runbook_lib.reports.supervise import Interruptions
+
+RESUME = timedelta(hours=12)
+"""A batch that was cut short is gone on with for so long. Later, reports of different days would count as one."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A batch that is wanted.
+
+    Args:
+        name: names the bag and the ledger: lower-case letters, digits and dashes.
+        job: what the notebook is called in each account's run.json.
+        environ: of this process; the workers have their own.
+    """
+
+    fleet: Fleet
+    source: Source
+    name: str
+    job: str
+    shard: Shard
+    archive: Path
+    environ: Mapping[str, str]
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        return tuple(one for one in self.fleet.accounts if self.shard.has(one.account))
+
+    def inputs(self, account: Account) -> str:
+        return inputs_digest(self.source.sha256, self.fleet.given(account))
+
+
+def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> RunOutcome:
+    """Run what is missing of a batch, and seal what was done, whatever becomes of the rest.
+
+    Returns:
+        The outcome of the batch. Its `exit` is the worst that has to be told: see `rollup.verdict_on`.
+
+    Raises:
+        RunbookError: BUSY where another process runs this batch; ARCHIVE_FAILED or DISK_FULL where archive or ledger
+            cannot be written; JOURNAL_DAMAGED for a ledger that is not ours.
+    """
+    archive = order.archive
+    with (
+        Interruptions().collected() as interruptions,
+        bag.archive_errors(archive),
+        Ledger.held(archive, order.name) as ledger,
+    ):
+        batch = _Batch(order, ledger, clock, engine.name)
+        batch.finish_sealing()
+        if ledger.begun is not None and batch.started - ledger.begun >= RESUME:
+            batch.seal_what_is_left()
+        with bag.staging(archive, batch.told()) as folder:
+            if ledger.begun is None:
+                ledger.begin(batch.run, batch.started)
+            items = batch.items()
+            watch.begun(len(order.accounts) - len(items))
+            ran = Batch(
+                items=items,
+                executor=engine.executor,
+                width=engine.width,
+                cut_off=engine.cut_off,
+                ledger=ledger,
+                budget=order.fleet.budget,
+                retries=order.fleet.retries,
+                deadline=order.fleet.deadline,
+                interruptions=interruptions,
+                watch=watch,
+            ).run()
+            outcome = batch.seal(folder, ran)
+        if not ran.missing:
+            ledger.end()
+        return outcome
+
+
+class _Batch:
+    """One go at a batch: a run of its own, with a staging folder and a bag."""
+
+    def __init__(self, order: Order, ledger: Ledger, clock: Clock, engine: str) -> None:
+        self.order, self.ledger, self.clock, self.engine = order, ledger, clock, engine
+        self.run, self.started, self._ticks = str(uuid.uuid4()), clock.now(), time.monotonic()
+
+    def told(self) -> bag.Started:
+        source = self.order.source
+        return bag.Started(
+            run=self.run,
+            job=self.order.name,
+            at=self.started,
+            notebook=source.name,
+            sha256=source.sha256,
+            who=who(),
+        )
+
+    def items(self) -> list[Item]:
+        """What is missing, the hosts taking turns."""
+        order = self.order
+        hide = _variables(order.fleet)
+        keep_out = signing.references(order.archive)
+        return [
+            self._item(account, hide, keep_out)
+            for account in order.accounts
+            if self.ledger.done(account.account, order.inputs(account)) is None
+        ]
+
+    def _item(self, account: Account, hide: frozenset[str], keep_out: tuple[str, ...]) -> Item:
+        order, fleet = self.order, self.order.fleet
+        given = fleet.given(account)
+
+        def work() -> Work:
+            job = Job(
+                source=order.source,
+                name=order.job,
+                parameters=given,
+                cell_timeout=fleet.cell_timeout,
+                deadline=fleet.account_deadline,
+                keep_out=keep_out,
+            )
+            return Work(job, hide - _variables_of(given))
+
+        return Item(
+            account=account.account,
+            slug=account.slug,
+            inputs=order.inputs(account),
+            host=_host(given, order.environ),
+            work=work,
+            attempts=self.ledger.attempts(account.account),
+        )
+
+    def seal(self, folder: Path, ran: Ran) -> RunOutcome:
+        """Put everything that no bag holds yet into one."""
+        order, ledger = self.order, self.ledger
+        told = rollup.rows([one.account for one in order.accounts], ledger, ran.missing)
+        status, verdict, code, error = rollup.verdict_on(told, ran.stopped)
+        entry, content = rollup.table(told)
+        here = [row for row in told if not row.bag]
+        needs_action = sum(row.needs_action for row in told)
+        record = RunRecord(
+            run=self.run,
+            job=order.name,
+            status=status,
+            verdict=verdict,
+            exit=code,
+            needs_action=needs_action,
+            progress="",
+            error=error.as_dict() if error else None,
+            started=self.started,
+            finished=self.clock.now(),
+            duration=round(time.monotonic() - self._ticks, 3),
+            clock=self.clock.source,
+            fault_seed=order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
+            notebook=NotebookFile(name=order.source.name, sha256=order.source.sha256, git=order.source.git),
+            parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
+            unknown_parameters=(),
+            who=who(),
+            software=software(),
+            records=False,
+            cells=Cells.of(()),
+            steps=(),
+            next=(),
+            tables=(entry,),
+            scan=Scan(),
+        )
+        facts = {"Engine": self.engine, "Time from": self.clock.source}
+        if order.shard.of > 1:
+            facts["Part"] = (
+                f"{order.shard.number} of {order.shard.of}; the whole has {len(order.fleet.accounts)} accounts"
+            )
+        files: dict[str, bytes | Path] = {
+            rollup.RECORD: (record.model_dump_json(indent=2) + "\n").encode(),
+            rollup.REPORT: rollup.page(record, told, facts).encode("utf-8", "backslashreplace"),
+            rollup.TABLE: content,
+            **rollup.files(ledger),
+        }
+        work = bag.Work(
+            order.name,
+            self.started,
+            status.value,
+            expected=len(here),
+            produced=sum(row.done for row in here),
+        )
+        ledger.about_to_seal(self.run)
+        place = bag.put(order.archive, folder, work, run=self.run, files=files, environ=order.environ)
+        ledger.sealed(self.run, str(place.folder.relative_to(order.archive)))
+        return RunOutcome(
+            status=status,
+            exit=code or (place.unsigned.exit if place.unsigned else Exit.DONE),
+            bag=place.folder,
+            error=record.error,
+            verdict=verdict,
+            needs_action=needs_action,
+            progress="",
+            unsigned=place.unsigned.as_dict() if place.unsigned else None,
+        )
+
+    def finish_sealing(self) -> None:
+        """A batch that was killed while it sealed may have a bag, or none: look, before anything is sealed twice."""
+        if self.ledger.sealing is None:
+            return
+        archive = self.order.archive
+        with chain.locked(archive):
+            seal.recover(archive)
+            for place in chain.bags(archive):
+                if self._is_ours(place, self.ledger.sealing):
+                    self.ledger.sealed(self.ledger.sealing, str(place.relative_to(archive)))
+                    return
+
+    def _is_ours(self, place: Path, run: str) -> bool:
+        """Whether a bag is that run's, and holds what the ledger kept: it may also say only that the run was killed."""
+        try:
+            info = (place / "bag-info.txt").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        held = (place / "data" / name for name in rollup.files(self.ledger))
+        return f"urn:uuid:{run}\n" in info and all(path.is_file() for path in held)
+
+    def seal_what_is_left(self) -> None:
+        """Seal what a batch did that was cut short too long ago to be gone on with."""
+        if self.ledger.unsealed:
+            old = _Batch(self.order, self.ledger, self.clock, self.engine)
+            with bag.staging(self.order.archive, old.told()) as folder:
+                missing = {
+                    one.account: "the batch was cut short, and not gone on with in time"
+                    for one in self.order.accounts
+                    if self.ledger.done(one.account, self.order.inputs(one)) is None
+                }
+                old.seal(folder, Ran(Status.INTERRUPTED, missing))
+        self.ledger.end()
+
+
+def _host(given: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    """Whom a run asks, as far as its parameters tell: runs of one host share its budget."""
+    text = str(given.get("environment", ""))
+    try:
+        return Environment.named(text or "sandbox", environ=environ).api_url
+    except RunbookError:
+        return text  # the run itself will say what is wrong with it
+
+
+def _variables(fleet: Fleet) -> frozenset[str]:
+    """The variables of the environment that hold an account's secrets."""
+    return frozenset().union(*(_variables_of(account.parameters) for account in fleet.accounts))
+
+
+def _variables_of(given: Mapping[str, Any]) -> frozenset[str]:
+    found: Iterable[str] = references_in(given)
+    return frozenset(one.removeprefix("env:") for one in found if one.startswith("env:"))

@@ -1,0 +1,171 @@
+"""A night with many accounts: what is done is in one bag, what is not is listed, and nothing is done twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.fleet.ledger import Ledger
+from tests.fleet.conftest import Bag, Fleet
+
+Night = Callable[..., Fleet]
+
+
+def _wait_for(fleet: Fleet, marks: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while sum(fleet.marks().values()) < marks:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _every_account_once(fleet: Fleet, bags: list[Bag]) -> None:
+    names = {one["account"] for one in fleet.accounts}
+    assert fleet.marks() == Counter(names)
+    assert sum((bag.accounts() for bag in bags), Counter()) == Counter(names)
+
+
+def test_all_accounts_are_in_one_bag_each_with_its_own_pages(night: Night) -> None:
+    fleet = night(3)
+    code, bag, said = fleet.run()
+    assert code == Exit.DONE, said
+    assert fleet.bags() == [bag]
+    assert (bag.link["status"], bag.link["expected"], bag.link["produced"]) == ("done", 3, 3)
+    assert bag.record["job"] == "batch-night"
+    assert {name: row["status"] for name, row in bag.rows.items()} == dict.fromkeys(("a0", "a1", "a2"), "done")
+    for name, row in bag.rows.items():
+        assert row["report"] == f"accounts/{name}/report.html"
+        assert f'href="{row["report"]}"' in bag.page
+        assert (bag.place / "data" / row["report"]).is_file()
+    _every_account_once(fleet, [bag])
+    assert fleet.holds() == []
+    checked = ["sha256sum", "--check", "--strict", "--quiet", "tagmanifest-sha256.txt", "manifest-sha256.txt"]
+    assert subprocess.run(checked, cwd=bag.place).returncode == 0
+    assert "3 of 3" in said
+
+
+def test_the_next_night_every_account_is_run_again(night: Night) -> None:
+    fleet = night(1)
+    assert [fleet.run()[0] for _ in range(2)] == [Exit.DONE, Exit.DONE]
+    assert fleet.marks() == {"a0": 2}
+    assert [bag.link["expected"] for bag in fleet.bags()] == [1, 1]
+
+
+def test_a_batch_in_which_some_failed_says_so_and_the_others_are_done(night: Night) -> None:
+    fleet = night(2)
+    fleet.accounts[1]["fails"] = True
+    code, bag, said = fleet.run()
+    assert code == Exit.CHECK_FAILED
+    assert (bag.link["status"], bag.link["expected"], bag.link["produced"]) == ("failed", 2, 1)
+    assert bag.record["error"]["reason"] == "accounts_failed"
+    assert bag.rows["a1"]["reason"] == "notebook_error"
+    assert "a1 is not well" in bag.rows["a1"]["seen"]
+    assert "a1 is not well" in bag.page
+    assert "a1: failed" in said
+
+
+def test_an_account_s_run_does_not_have_the_secrets_of_the_others(night: Night) -> None:
+    fleet = night(2)
+    for one in fleet.accounts:
+        one["api_key"] = f"env:KEY_{one['account'].upper()}"
+    code, bag, said = fleet.run(env={"KEY_A0": "the-secret-of-a0", "KEY_A1": "the-secret-of-a1", "KEY_ALL": "shared"})
+    # its own it has, and prints: that is found, and withheld
+    assert {row["status"] for row in bag.rows.values()} == {"withheld"}, said
+    assert code == Exit.CHECK_FAILED
+    assert [path for path in bag.place.rglob("*") if path.is_file() and b"the-secret-of" in path.read_bytes()] == []
+
+
+def test_ctrl_c_seals_what_is_done_and_the_second_run_does_only_the_rest(night: Night) -> None:
+    fleet = night(6, seconds=1.0)
+    process = fleet.start()
+    _wait_for(fleet, 3, process)
+    process.send_signal(signal.SIGINT)
+    code, first, said = fleet.ended(process)
+    assert code == Exit.UNEXPECTED
+    assert first.record["status"] == "interrupted"
+    assert first.record["error"]["reason"] == "accounts_missing"
+    assert "SIGINT arrived: nothing more is begun" in said
+    done = {name for name, row in first.rows.items() if row["status"] == "done"}
+    missing = {name for name, row in first.rows.items() if row["status"] == "missing"}
+    assert len(done) >= 2
+    assert len(missing) >= 1
+    assert done | missing == {f"a{number}" for number in range(6)}
+    assert (first.link["expected"], first.link["produced"]) == (6, len(done))
+
+    code, second, said = fleet.run()
+    assert code == Exit.DONE, said
+    assert f"{len(done)} have their end from earlier" in said
+    assert (second.link["expected"], second.link["produced"]) == (len(missing), len(missing))
+    assert set(second.accounts()) == missing
+    for name in done:  # the second bag says where the others are
+        assert second.rows[name]["bag"] == str(first.place.relative_to(fleet.archive))
+        assert (second.place / "data" / second.rows[name]["report"]).resolve().is_file()
+    _every_account_once(fleet, [first, second])
+    assert fleet.holds() == []
+    assert fleet.run()[0] == Exit.DONE  # and then a new night
+    assert fleet.marks() == Counter({f"a{number}": 2 for number in range(6)})
+
+
+def test_a_killed_batch_loses_nothing_that_was_done(night: Night) -> None:
+    fleet = night(4, seconds=0.5)
+    process = fleet.start()
+    _wait_for(fleet, 4, process)  # the first two are in the ledger
+    process.kill()
+    process.communicate()
+    time.sleep(3)  # what it started sees that it is gone
+    code, bag, said = fleet.run()
+    assert code == Exit.DONE, said
+    assert "have their end from earlier" in said
+    left_over, whole = fleet.bags()
+    assert whole == bag
+    assert left_over.record["status"] == "interrupted"
+    assert (bag.link["expected"], bag.link["produced"]) == (4, 4)
+    assert bag.accounts() == Counter({f"a{number}": 1 for number in range(4)})
+    marks = fleet.marks()
+    assert sum(count == 1 for count in marks.values()) >= 2, marks
+    assert fleet.holds() == []
+
+
+def test_the_batch_s_own_deadline_leaves_the_rest_for_the_next_run(night: Night) -> None:
+    fleet = night(5, seconds=2.0, deadline=4)
+    code, first, said = fleet.run()
+    assert code == Exit.UNEXPECTED
+    assert first.record["status"] == "timed out"
+    assert "the batch's 4 s were over" in said
+    fleet.settings["deadline"] = 120
+    fleet.settings["parameters"]["seconds"] = 2.0
+    code, second, said = fleet.run()
+    assert code == Exit.DONE, said
+    _every_account_once(fleet, [first, second])
+
+
+def test_two_processes_do_not_work_on_one_batch(night: Night) -> None:
+    fleet = night(1)
+    with Ledger.held(fleet.archive, "batch-night"):
+        other = subprocess.run(fleet.command(), capture_output=True, text=True)
+    assert other.returncode == Exit.BUSY
+    assert "Another process runs the batch" in other.stderr
+    assert fleet.marks() == {}
+    assert fleet.run()[0] == Exit.DONE
+
+
+def test_shards_share_an_archive_and_an_account_is_in_one(night: Night) -> None:
+    fleet = night(4)
+    bags = [fleet.run("--shard", f"{number}/2")[1] for number in (1, 2)]
+    assert [bag.record["job"] for bag in bags] == ["batch-night-1-of-2", "batch-night-2-of-2"]
+    assert "1 of 2; the whole has 4 accounts" in bags[0].page
+    _every_account_once(fleet, bags)
+    assert fleet.holds() == []
+
+
+def test_a_file_with_a_mistake_runs_nothing(night: Night) -> None:
+    fleet = night(2)
+    fleet.accounts[1] = fleet.accounts[0]
+    done = subprocess.run(fleet.command(), capture_output=True, text=True)
+    assert done.returncode == Exit.USAGE
+    assert "the same account as in line" in done.stderr
+    assert not fleet.archive.exists()
