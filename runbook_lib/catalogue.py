@@ -104,6 +104,7 @@ class Reason(StrEnum):
     # the archive
     SIGNER_SHUT = "signer_shut"
     NOT_WHOLE = "not_whole"
+    NOTHING_EXPECTED = "nothing_expected"
 
 
 @dataclass(frozen=True)
@@ -615,5 +616,12 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Run `runbook archive verify DIR`, clear up every line it prints (a backup helps), then say it again.",
         "",
         Exit.UNEXPECTED,
+    ),
+    Reason.NOTHING_EXPECTED: Explanation(
+        "Nothing is declared that the archive should hold",
+        "Without an expectation in its chain nobody can say what is missing from an archive.",
+        "Declare one: `runbook archive expect FILE --archive DIR`; parameters/expected/nightly.yaml is a sample.",
+        "",
+        Exit.CHECK_FAILED,
     ),
 }

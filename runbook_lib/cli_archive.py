@@ -1,9 +1,10 @@
-"""`runbook archive`: the signer, the time-stamp authority, the proof, the head for a ticket, the index."""
+"""`runbook archive`: signer, time-stamp authority, proof, the head for a ticket, the index, what is missing."""
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,15 @@ from runbook_lib.result import visible
 archive_app = typer.Typer(no_args_is_help=True, help="The archive: who signs it, whether it is whole, what is in it.")
 out = Console(highlight=False, markup=False, soft_wrap=True)
 
+ArchiveOption = Annotated[
+    Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The archive.")]
 
 
 @archive_app.command("init")
 def init(
-    archive: Annotated[
-        Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
-    ] = Path("archive"),
+    archive: ArchiveOption = Path("archive"),
     passphrase: Annotated[
         str, typer.Option(help="Where the passphrase of the signing key is: env:NAME, file:PATH, keyring:SERVICE/USER.")
     ] = "env:DIGICERT_ONE_ARCHIVE_PASSPHRASE",  # noqa: S107 - a reference
@@ -215,3 +217,67 @@ def diff(
     for line in comparison.warnings:
         out.print(visible(line), style="bold red")
     raise typer.Exit(int(Exit.DONE if comparison.complete else Exit.CHECK_FAILED))
+
+
+# --- completeness -----------------------------------------------------------------------------------------------------
+
+
+@archive_app.command("expect")
+def expect(
+    file: Annotated[Path, typer.Argument(help="YAML; parameters/expected/nightly.yaml is a sample.")],
+    archive: ArchiveOption = Path("archive"),
+) -> None:
+    """Declare what the archive should hold: which jobs, how often, for which accounts. It holds from now on."""
+    from runbook_lib.clock import SystemClock
+    from runbook_lib.reports.expectation import declare
+
+    place, expectation = declare(archive, file, at=SystemClock().now(), environ=os.environ)
+    out.print("Expected from now on:" if expectation.expected else "From now on nothing is expected.")
+    for one in expectation.expected:
+        out.print(visible(f"  {one}"))
+    sys.stdout.write(f"{place.folder}\n")
+    if place.unsigned is not None:
+        raise place.unsigned
+
+
+@archive_app.command("gaps")
+def gaps(
+    archive: Folder,
+    since: Annotated[str | None, typer.Option("--from", metavar="DAY", help="YYYY-MM-DD, UTC; else all of it.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="DAY", help="The last day; else today.")] = None,
+) -> None:
+    """Exit 0 if everything that was declared is there, else 30 and a line for each thing that is not."""
+    from runbook_lib.clock import SystemClock, iso
+    from runbook_lib.reports.completeness import completeness
+
+    first, last = _day("--from", since), _day("--to", until)
+    until_day = last + timedelta(days=1) if last else None
+    found = completeness(archive, now=SystemClock().now(), since=first, until=until_day)
+    if not found.declarations:
+        raise RunbookError(Reason.NOTHING_EXPECTED, f"{archive} holds no expectation.")
+    for declared in found.declarations:
+        out.print(visible(f"Declared {iso(declared.at)} by {declared.by}, in {declared.place}:"))
+        for expected in declared.expected:
+            out.print(visible(f"  {expected}"))
+    for gap in found.gaps:
+        whose = f"{gap.job}, {gap.account}" if gap.account else gap.job
+        line = f"{gap.kind.value.upper()}  {iso(gap.start)}  {whose}: {gap.what} {' '.join(gap.bags)}"
+        out.print(visible(line.rstrip()))
+    for note in found.notes:
+        out.print(visible(f"Note: {note}"))
+    still = f" {found.open} more have time still." if found.open else ""
+    span = f"{found.periods} periods that began from {iso(found.since)} to before {iso(found.until)}"
+    if found.gaps:
+        out.print(f"NOT COMPLETE: of the {span}, {found.met} left what was expected.{still}", style="bold red")
+        raise typer.Exit(int(Exit.CHECK_FAILED))
+    out.print(f"COMPLETE: each of the {span} left what was expected.{still}")
+    out.print("This takes the bags at their word. Whether they are unchanged is for `runbook archive verify`.")
+
+
+def _day(option: str, text: str | None) -> datetime | None:
+    from runbook_lib.clock import parse_utc
+
+    try:
+        return parse_utc(f"{text}T00:00:00Z") if text else None
+    except ValueError:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{option}: {text!r} is no day; write YYYY-MM-DD.") from None

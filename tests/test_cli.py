@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,29 @@ def test_the_sandbox_starts_and_stops(tmp_path: Path) -> None:
     assert "runs already" in runbook("sandbox", "start", "--state", state, cwd=tmp_path).stdout
     assert runbook("sandbox", "stop", "--state", state, cwd=tmp_path).returncode == Exit.DONE
     assert runbook("sandbox", "stop", "--state", state, cwd=tmp_path).returncode == Exit.DONE
+
+
+def test_what_is_missing_from_an_archive_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    nothing = runbook("archive", "gaps", "archive", cwd=tmp_path)
+    assert (nothing.returncode, "No such file" in nothing.stderr) == (Exit.CHECK_FAILED, True)
+    (tmp_path / "archive").mkdir()
+    undeclared = runbook("archive", "gaps", "archive", cwd=tmp_path)
+    assert undeclared.returncode == Exit.CHECK_FAILED
+    assert "runbook archive expect" in undeclared.stderr
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    (tmp_path / "expected.yaml").write_text(f"expected: [{{job: troubleshoot, from: {today}}}]")
+    declared = runbook("archive", "expect", "expected.yaml", "--archive", "archive", cwd=tmp_path)
+    assert declared.returncode == Exit.DONE, declared.stderr
+    assert f"troubleshoot: every day from {today}T00:00:00Z" in declared.stdout
+    assert Path(declared.stdout.splitlines()[-1]).name.endswith("-expectation")
+    early = runbook("archive", "gaps", "archive", cwd=tmp_path)
+    assert early.returncode == Exit.DONE, early.stdout  # the day is not over
+    assert "1 more have time still" in early.stdout
+    (tmp_path / "expected.yaml").write_text("expected: [{job: troubleshoot, from: 2026-01-01}]")
+    runbook("archive", "expect", "expected.yaml", "--archive", "other", cwd=tmp_path)
+    missing = runbook("archive", "gaps", "other", "--from", "2026-02-27", "--to", "2026-02-28", cwd=tmp_path)
+    assert missing.returncode == Exit.CHECK_FAILED
+    assert "MISSING  2026-02-28T00:00:00Z  troubleshoot: There is no run at all." in missing.stdout
+    assert "NOT COMPLETE: of the 2 periods" in missing.stdout
+    assert runbook("archive", "gaps", "other", "--from", "today", cwd=tmp_path).returncode == Exit.USAGE
+    assert runbook("archive", "expect", "none.yaml", cwd=tmp_path).returncode == Exit.USAGE

@@ -56,6 +56,27 @@ class ToldTable(_Told):
     file: str
     title: str
     rows: int
+    unchecked: int | None = None
+
+
+class ToldTarget(_Told):
+    """The DigiCert ONE that was meant."""
+
+    environment: str
+    api_url: str
+
+
+class ToldUser(_Told):
+    """A service user."""
+
+    id: str
+    name: str = ""
+
+
+class ToldSeen(_Told):
+    """Whom a run talked to."""
+
+    service_users: tuple[ToldUser, ...] = ()
 
 
 class ToldTarget(_Told):
@@ -89,6 +110,9 @@ class ToldRun(_Told):
     error: dict[str, Any] | None = None
     started: datetime
     finished: datetime
+    duration: float = 0.0
+    target: ToldTarget | None = None
+    seen: ToldSeen | None = None
     who: ToldWho = ToldWho()
     parameters: dict[str, Any] = {}
     defaults: dict[str, Any] | None = None
@@ -125,7 +149,10 @@ class Entry:
         """When it started, UTC."""
         if self.run is not None:
             return self.run.started.astimezone(UTC)
-        return datetime.strptime(self._named[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        try:
+            return datetime.strptime(self._named[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError:  # somebody put it there: `reports.verify` finds it
+            return datetime.min.replace(tzinfo=UTC)
 
     @property
     def job(self) -> str:

@@ -1,0 +1,151 @@
+"""The runs of an archive as its completeness is judged by them: when, whether they count, and of which accounts."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+
+from runbook_lib.reports import chain
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.reader import Entry, ToldRun, entry
+from runbook_lib.result import Verdict
+
+ACCOUNTS = "tables/accounts.csv"
+"""In a batch's bag: a row for each account, with at least `account`, `status`, `verdict`, `reason` and `report`."""
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+"""How a bag's name begins."""
+
+_CALM = (Verdict.OK, Verdict.NOTHING_TO_DO)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account in a run: why it does not count, in a few words, and how many of its rows nobody checked."""
+
+    why_not: str
+    unchecked: int
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run as it is in the archive; `started` is UTC, of the machine that ran it."""
+
+    entry: Entry
+
+    @property
+    def place(self) -> str:
+        return self.entry.place
+
+    @property
+    def started(self) -> datetime:
+        return self.entry.at
+
+    @property
+    def job(self) -> str:
+        return self.entry.job
+
+    @property
+    def why_not(self) -> str:
+        """Why it does not count, in a few words; empty where it does."""
+        return _why_not(self.entry.status, self.entry.run.verdict if self.entry.run else None)
+
+    @property
+    def unchecked(self) -> int:
+        """Rows that nobody checked."""
+        return _unchecked(self.entry.run)
+
+    @property
+    def tells_accounts(self) -> bool:
+        """Whether it says at all which accounts it was about."""
+        run = self.entry.run
+        return self.is_batch or bool(run and run.seen and run.seen.service_users)
+
+    def on(self, environment: str) -> bool | None:
+        """Whether it was on that DigiCert ONE (a name or an address; any, if empty). None: it does not tell.
+
+        A batch is asked for the first of its accounts that tells.
+        """
+        if environment and self.is_batch:
+            each = (_on(self._told_of(row), environment) for row in self._rows.values())
+            return next((one for one in each if one is not None), None)
+        return _on(self.entry.run, environment)
+
+    def account(self, name: str, environment: str) -> Account | None:
+        """An account in it, on that environment: of a batch by its name there, of a single run the service user by id
+        or name. None where it is not in it."""
+        if self.is_batch:
+            row = self._rows.get(name)
+            return self._of_batch(row, environment) if row is not None else None
+        run = self.entry.run
+        users = run.seen.service_users if run and run.seen else ()
+        if not any(name in (user.id, user.name) for user in users) or not self.on(environment):
+            return None
+        return Account(self.why_not, self.unchecked)
+
+    @cached_property
+    def is_batch(self) -> bool:
+        return (self.entry.folder / "data" / ACCOUNTS).is_file()
+
+    @cached_property
+    def _rows(self) -> Mapping[str, dict[str, str]]:
+        with (self.entry.folder / "data" / ACCOUNTS).open(encoding="utf-8", newline="") as stream:
+            rows = [{name: text or "" for name, text in row.items() if name} for row in csv.DictReader(stream)]
+        # as `bag.csv_bytes` writes a name that a spreadsheet would take for a formula
+        return {re.sub(r"^'(?=[=+\-@])", "", row["account"]): row for row in rows if "account" in row}
+
+    def _of_batch(self, row: Mapping[str, str], environment: str) -> Account | None:
+        why = _why_not(row.get("status", ""), row.get("verdict"))
+        if why and row.get("reason"):
+            why += f" ({row['reason']})"
+        if not environment and row.get("verdict") in _CALM:
+            return Account(why, 0)  # a batch has thousands: what its row tells is not looked up
+        told = self._told_of(row)
+        return Account(why, _unchecked(told)) if _on(told, environment) else None
+
+    def _told_of(self, row: Mapping[str, str]) -> ToldRun | None:
+        """run.json of a batch's account; it may lie in an earlier bag, where the batch was taken up again."""
+        report = self.entry.folder / "data" / unquote(row.get("report", ""))
+        try:
+            return ToldRun.model_validate_json((report.parent / "run.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) -> tuple[Ran, ...]:
+    """Every run of these jobs that started from the first moment on and before the second, in the order of its start.
+
+    A bag that cannot be read is a run that does not count. Raises OSError where the archive cannot be listed.
+    """
+    first, last = f"{since:{_STAMP}}", f"{until:{_STAMP}}"  # to the second: what follows it is looked at below
+    stamp = len(first)
+    named = [one for one in chain.bags(archive) if first <= one.name[:stamp] <= last]
+    read = (entry(archive, one) for one in named if any(one.name[stamp + 1 :].startswith(job) for job in jobs))
+    found = [Ran(one) for one in read if one.job in jobs and since <= one.at < until]
+    return tuple(sorted(found, key=lambda one: (one.started, one.place)))
+
+
+def _why_not(status: str, verdict: str | None) -> str:
+    if status != Status.DONE:
+        return status
+    return "a dry run, which only planned" if verdict == Verdict.PLANNED else ""
+
+
+def _unchecked(run: ToldRun | None) -> int:
+    return sum(table.unchecked or 0 for table in run.tables) if run else 0
+
+
+def _on(run: ToldRun | None, environment: str) -> bool | None:
+    if not environment:
+        return True
+    if run is None or run.target is None:
+        return None
+    return environment.rstrip("/") in (run.target.environment, run.target.api_url)
