@@ -604,8 +604,8 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.SIGNER_SHUT: Explanation(
         "The archive's signer cannot sign",
-        "An entry of the archive's own (a signer, an authority, a hold, a purge, an export) must be signed. Nothing "
-        "was changed.",
+        "An entry of the archive's own (a signer, an authority, an expectation, a hold, a purge, an export) must be "
+        "signed. Nothing was changed.",
         "Put the passphrase where its reference in certs/signer.json points, then say it again.",
         "",
         Exit.UNEXPECTED,

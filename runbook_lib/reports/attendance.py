@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +14,10 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
-from runbook_lib.reports import chain
+from runbook_lib.reports import absent, chain
+from runbook_lib.reports.absent import PURGED
+from runbook_lib.reports.chain import Link
+from runbook_lib.reports.entries import PURGE
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.reader import Entry, ToldRun, entry
 from runbook_lib.result import Verdict
@@ -37,9 +41,17 @@ class Account:
 
 @dataclass(frozen=True)
 class Ran:
-    """A run as it is in the archive; `started` is UTC, of the machine that ran it."""
+    """A run as it is in the archive, or as it was.
+
+    Args:
+        job: what it ran.
+        purged: only its line in a tombstone is left. It counts as having been there, done or not as the chain has it;
+            on which environment and of which accounts it was is gone with it, and taken as what is asked for.
+    """
 
     entry: Entry
+    job: str
+    purged: bool = False
 
     @property
     def place(self) -> str:
@@ -47,11 +59,8 @@ class Ran:
 
     @property
     def started(self) -> datetime:
+        """UTC, of the machine that ran it."""
         return self.entry.at
-
-    @property
-    def job(self) -> str:
-        return self.entry.job
 
     @property
     def why_not(self) -> str:
@@ -67,7 +76,7 @@ class Ran:
     def tells_accounts(self) -> bool:
         """Whether it says at all which accounts it was about."""
         run = self.entry.run
-        return self.is_batch or bool(run and run.seen and run.seen.service_users)
+        return self.purged or self.is_batch or bool(run and run.seen and run.seen.service_users)
 
     def on(self, environment: str) -> bool | None:
         """Whether it was on that DigiCert ONE (a name or an address; any, if empty). None: it does not tell.
@@ -77,7 +86,7 @@ class Ran:
         if environment and self.is_batch:
             each = (_on(self._told_of(row), environment) for row in self._rows.values())
             return next((one for one in each if one is not None), None)
-        return _on(self.entry.run, environment)
+        return True if self.purged else _on(self.entry.run, environment)
 
     def account(self, name: str, environment: str) -> Account | None:
         """An account in it, on that environment: of a batch by its name there, of a single run the service user by id
@@ -85,6 +94,8 @@ class Ran:
         if self.is_batch:
             row = self._rows.get(name)
             return self._of_batch(row, environment) if row is not None else None
+        if self.purged:
+            return Account(self.why_not, 0)
         run = self.entry.run
         users = run.seen.service_users if run and run.seen else ()
         if not any(name in (user.id, user.name) for user in users) or not self.on(environment):
@@ -127,10 +138,30 @@ def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) 
     """
     first, last = f"{since:{_STAMP}}", f"{until:{_STAMP}}"  # to the second: what follows it is looked at below
     stamp = len(first)
-    named = [one for one in chain.bags(archive) if first <= one.name[:stamp] <= last]
+    bags = tuple(chain.bags(archive))
+    named = [one for one in bags if first <= one.name[:stamp] <= last]
     read = (entry(archive, one) for one in named if any(one.name[stamp + 1 :].startswith(job) for job in jobs))
-    found = [Ran(one) for one in read if one.job in jobs and since <= one.at < until]
-    return tuple(sorted(found, key=lambda one: (one.started, one.place)))
+    found = [Ran(one, one.job) for one in read]
+    for link in _purged(bags):
+        left = Entry(archive, link.bag, link, None)
+        # a name may end like that of a second bag in the same second
+        job = left.folder.name[stamp + 1 :]
+        found.append(Ran(left, job if job in jobs else left.job, purged=True))
+    inside = (one for one in found if one.job in jobs and since <= one.started < until)
+    return tuple(sorted(inside, key=lambda one: (one.started, one.place)))
+
+
+def _purged(bags: tuple[Path, ...]) -> Iterator[Link]:
+    """The links of the bags that were purged, as their tombstones have them."""
+    there = {(*one.parts[-4:],) for one in bags}
+    for bag in bags:
+        if f"-{PURGE}" in bag.name and (bag / PURGED).exists():
+            with suppress(ValueError):  # `reports.verify` finds what was forged
+                yield from (
+                    one.link
+                    for one in absent.read((bag / PURGED).read_bytes())
+                    if (*one.link.bag.split("/"),) not in there
+                )
 
 
 def _why_not(status: str, verdict: str | None) -> str:

@@ -66,6 +66,8 @@ class Completeness:
         periods: how many were expected and are over, or have their run already.
         met: how many of them leave nothing to say.
         open: how many have no good run yet and time for one.
+        purged: how many runs of these periods are left as a line in a tombstone. They count as having been there, of
+            every account and on every environment that was expected: what they held is gone.
         gaps: oldest first. Nothing is missing if this is empty.
         notes: what an auditor should know of the times: clocks that were set, bags that cannot be read.
     """
@@ -76,6 +78,7 @@ class Completeness:
     periods: int
     met: int
     open: int
+    purged: int
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
 
@@ -125,6 +128,7 @@ def _completeness(archive: Path, now: datetime, since: datetime | None, until: d
         periods=len(over),
         met=sum(not gaps for gaps in over),
         open=len(judged) - len(over),
+        purged=sum(one.purged for one in there),
         gaps=tuple(sorted((gap for gaps in over for gap in gaps), key=lambda one: (one.start, one.job, one.account))),
         notes=tuple(_notes(there)),
     )
@@ -209,6 +213,8 @@ def _notes(there: tuple[Ran, ...]) -> Iterator[str]:
     """Where the times of runs contradict each other or themselves."""
     latest: tuple[datetime, str] | None = None
     for one in sorted((ran.entry for ran in there), key=lambda entry: entry.link.sequence if entry.link else 0):
+        if one.run is None and not one.problem:
+            continue  # purged
         if one.run is None:
             yield f"{one.place}: {one.problem}."
             continue

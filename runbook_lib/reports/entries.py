@@ -1,4 +1,5 @@
-"""Entries of the archive's own: who signs, who stamps, what is held, purged or exported. Each is a bag of the chain.
+"""Entries of the archive's own: who signs, who stamps, what is expected, held, purged or exported. Each is a bag of
+the chain.
 
 A purge keeps these bags: they are what was done to the archive.
 """
@@ -28,7 +29,8 @@ from runbook_lib.reports.seal import BAG, Place, Work, into_chain, recover, writ
 from runbook_lib.reports.signing import Signer
 
 SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT = "signer", "authority", "hold", "release", "purge", "export"
-_KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE})(?:-[0-9]+)?")
+EXPECTATION = "expectation"
+_KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION})(?:-[0-9]+)?")
 
 
 def is_kept(place: str) -> bool:

@@ -7,7 +7,6 @@ job `expectation`, and a later one takes its place only for what begins after it
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -22,10 +21,10 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bag, chain
 from runbook_lib.reports.chain import Link
-from runbook_lib.reports.runrecord import who
+from runbook_lib.reports.entries import EXPECTATION, begun, stamped
 from runbook_lib.reports.seal import Place
 
-JOB = "expectation"
+_DECLARED = f"data/{EXPECTATION}.json"
 _SAMPLE = "parameters/expected/nightly.yaml is a sample."
 
 
@@ -151,20 +150,18 @@ def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, st
         environ: what the reference to the signer's passphrase is resolved in.
 
     Raises:
-        RunbookError: BAD_PARAMETER; NOT_SIGNED is in the place's `unsigned`; DISK_FULL or ARCHIVE_FAILED.
+        RunbookError: BAD_PARAMETER; SIGNER_SHUT where the archive has a signer that cannot sign; DISK_FULL or
+            ARCHIVE_FAILED.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
     expectation = read(content, file.name)
-    started = bag.Started(run=str(uuid.uuid4()), job=JOB, at=at, notebook="", sha256="", who=who())
-    told = {"run": started.run, "at": iso(at), **started.who.model_dump()}
-    told |= expectation.model_dump(mode="json", by_alias=True)
-    files = {"expectation.json": json.dumps(told, indent=2).encode() + b"\n", "expected.yaml": content}
-    with bag.staging(archive, started) as folder:
-        work = bag.Work(JOB, at, "done", expected=1, produced=1)
-        return bag.put(archive, folder, work, run=started.run, files=files, environ=environ), expectation
+    told = expectation.model_dump(mode="json", by_alias=True)
+    with begun(archive, EXPECTATION, at=at, environ=environ) as entry:
+        place = entry.seal(told, files={"expected.yaml": content})
+    return stamped(archive, place), expectation
 
 
 def declarations(archive: Path) -> tuple[Declaration, ...]:
@@ -173,9 +170,9 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
     Raises:
         RunbookError: UNREADABLE_FILE for one that was damaged. OSError: from the file system.
     """
-    places = (one for one in chain.bags(archive) if one.name[len("20261123T061700Z-") :].startswith(JOB))
+    places = (one for one in chain.bags(archive) if one.name[len("20261123T061700Z-") :].startswith(EXPECTATION))
     # without that file it is the bag of one that was killed before it could declare anything
-    found = sorted((_read(one) for one in places if (one / "data/expectation.json").exists()), key=lambda one: one[0])
+    found = sorted((_read(one) for one in places if (one / _DECLARED).exists()), key=lambda one: one[0])
     ordered: list[Declaration] = []
     for _, declared in found:
         # a clock that was set back must not let it reach behind the one before
@@ -187,7 +184,7 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
 def _read(place: Path) -> tuple[int, Declaration]:
     try:
         link = Link.read((place / chain.LINK).read_bytes())
-        told = json.loads((place / "data/expectation.json").read_bytes())
+        told = json.loads((place / _DECLARED).read_bytes())
         expected = Expectation.model_validate({"expected": told["expected"]}).expected
         by = f"{told['user']} on {told['host']}"
         return link.sequence, Declaration(link.bag, parse_utc(told["at"]), by, expected)

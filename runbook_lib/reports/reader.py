@@ -60,26 +60,6 @@ class ToldTable(_Told):
 
 
 class ToldTarget(_Told):
-    """The DigiCert ONE that was meant."""
-
-    environment: str
-    api_url: str
-
-
-class ToldUser(_Told):
-    """A service user."""
-
-    id: str
-    name: str = ""
-
-
-class ToldSeen(_Told):
-    """Whom a run talked to."""
-
-    service_users: tuple[ToldUser, ...] = ()
-
-
-class ToldTarget(_Told):
     """The DigiCert ONE that a run was to work with."""
 
     environment: str = ""
@@ -111,8 +91,6 @@ class ToldRun(_Told):
     started: datetime
     finished: datetime
     duration: float = 0.0
-    target: ToldTarget | None = None
-    seen: ToldSeen | None = None
     who: ToldWho = ToldWho()
     parameters: dict[str, Any] = {}
     defaults: dict[str, Any] | None = None

@@ -13,7 +13,7 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import bag, interrupted
+from runbook_lib.reports import absent, bag, entries, interrupted
 from runbook_lib.reports.completeness import Completeness, Kind, completeness
 from runbook_lib.reports.expectation import declarations, declare, read
 from runbook_lib.reports.outcome import Status
@@ -403,3 +403,37 @@ def test_a_folder_whose_name_is_no_moment_is_no_obstacle(archive: Path) -> None:
     (archive / "9999/99/99/99999999T999999Z-inventory").mkdir(parents=True)
     (archive / "2026/11/01/20261101T996199Z-inventory").mkdir(parents=True)
     assert look(archive, days=1).complete
+
+
+# --- purged runs ------------------------------------------------------------------------------------------------------
+
+
+def purge(archive: Path, *bags: Path) -> None:
+    with entries.begun(archive, entries.PURGE, at=AT, environ=ENVIRON) as entry:
+        entry.seal({}, tags={absent.PURGED: absent.text([absent.of(bag) for bag in bags])})
+
+
+def test_purged_runs_count_as_having_been_there_good_or_bad(archive: Path) -> None:
+    expect(archive, nightly(accounts=["u"], environment="production"), nightly(job="inventory-2"))
+    good = run(archive, FIRST + timedelta(hours=2), users=["u"], environment="production")
+    other = run(archive, FIRST + timedelta(hours=2), job="inventory-2")
+    bad = run(archive, FIRST + DAY, status=Status.TIMED_OUT, verdict=Verdict.FAILED)
+    purge(archive, good.folder, other.folder, bad.folder)
+    assert not good.folder.exists()
+    assert verify(archive).findings == ()
+    found = look(archive, days=2)
+    assert found.purged == 3
+    assert [(gap.kind, gap.job) for gap in found.gaps] == [(Kind.FAILED, "inventory"), (Kind.MISSING, "inventory-2")]
+
+
+def test_a_purge_that_was_cut_off_counts_no_run_twice_and_an_expectation_is_never_purged(archive: Path) -> None:
+    declared = expect(archive, nightly())
+    left = run(archive, FIRST, unchecked=1)
+    shutil.copytree(left.folder, archive.parent / "left")
+    purge(archive, left.folder)
+    assert look(archive, days=1).purged == 1
+    shutil.copytree(archive.parent / "left", left.folder)  # as if the tombstone stood, and it were still to be removed
+    assert look(archive, days=1).purged == 0
+    assert told(look(archive, days=1)) == [("unchecked", 1, "")]
+    assert entries.is_kept(str(declared.folder.relative_to(archive)))
+    assert not entries.is_kept(str(left.folder.relative_to(archive)))
