@@ -25,7 +25,7 @@ from runbook_lib.fleet.work import Work
 from runbook_lib.reports import bag, chain, seal, signing
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.produce import Job, Source
-from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, software, who
+from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, lock_sha256, software, who
 from runbook_lib.reports.scan import references_in
 from runbook_lib.reports.supervise import Interruptions
 
@@ -182,6 +182,7 @@ class _Batch:
             unknown_parameters=(),
             who=who(),
             software=software(),
+            lock_sha256=lock_sha256(),
             records=False,
             cells=Cells.of(()),
             steps=(),

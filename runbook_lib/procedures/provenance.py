@@ -39,7 +39,7 @@ def seen(client: Client, clock: Clock) -> Seen:
     user, ahead = client.user, None
     if client.server_clock is not None:
         here = clock.now() - timedelta(seconds=time.monotonic() - client.answered)
-        ahead = round((client.server_clock - here).total_seconds(), 1)
+        ahead = round((client.server_clock - here).total_seconds(), 1) + 0.0  # no minus zero
     return Seen(
         service_users=()
         if user is None
