@@ -16,6 +16,7 @@ NOTEBOOKS = {
     "access": "03_access",
     "inventory": "04_inventory",
     "rotate": "05_rotate",
+    "archive": "06_archive",
     "troubleshoot": "07_troubleshoot",
 }
 """Short names of our own notebooks."""

@@ -103,7 +103,7 @@ def notebook_steps() -> list[tuple[str, type[Procedure[Any]], Step]]:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook: Any = nbformat.read(path, as_version=4)
         source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-        imported = re.search(r"from (runbook_lib\.procedures\.\w+) import (\w+)", source)
+        imported = re.search(r"from (runbook_lib\.(?:procedures|audit)\.\w+) import (\w+)", source)
         assert imported
         procedure: type[Procedure[Any]] = find(f"{imported[1]}:{imported[2]}")
         run = re.findall(rf"runbook\.step\({imported[2]}\.(\w+)\)", source)

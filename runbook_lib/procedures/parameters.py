@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -42,6 +43,21 @@ def _moment(value: Any) -> Any:
     return text
 
 
+def _stripped(value: Any) -> str:
+    return str(value).strip()
+
+
+def _day(value: Any) -> Any:
+    """An empty text stays empty. YAML makes a date of what looks like one."""
+    text = str(value).strip()
+    if text:
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValueError("not a day: write YYYY-MM-DD") from None
+    return text
+
+
 def _clock(text: str) -> str:
     if text != "system":
         try:
@@ -59,6 +75,7 @@ def _file(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 Moment = Annotated[str, BeforeValidator(_moment)]
+Day = Annotated[str, BeforeValidator(_day)]
 ExistingFile = Annotated[str, AfterValidator(_file)]
 
 
@@ -218,6 +235,26 @@ class InventoryParameters(Parameters):
     urgent_days: int = Field(30, ge=1, le=397, title="Urgent below", description="days left")
 
 
+class ArchiveParameters(Parameters):
+    """06_archive."""
+
+    archive: str = Field("", title="Archive", description="its folder; empty: $DIGICERT_ONE_ARCHIVE, else ./archive")
+    period_from: Day = Field("", title="Period from", description="YYYY-MM-DD (UTC); empty: the archive's first day")
+    period_to: Day = Field("", title="Period to", description="YYYY-MM-DD, that day included; empty: today")
+    known_head: Annotated[str, BeforeValidator(_stripped)] = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        title="Known head",
+        description="digest that `runbook archive head` printed, kept elsewhere",
+    )
+    compare_from: Annotated[str, BeforeValidator(_stripped)] = Field(
+        "", title="Compare from", description="a day or a bag; empty: the period's first inventory"
+    )
+    compare_to: Annotated[str, BeforeValidator(_stripped)] = Field(
+        "", title="Compare with", description="a day or a bag; empty: the period's last inventory"
+    )
+
+
 class DoctorParameters(CredentialParameters):
     """00_start_here."""
 
@@ -235,6 +272,7 @@ MODELS: tuple[type[Parameters], ...] = (
     AccessParameters,
     InventoryParameters,
     RotateParameters,
+    ArchiveParameters,
     TroubleshootParameters,
 )
 

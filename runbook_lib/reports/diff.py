@@ -193,6 +193,11 @@ def holds_inventory(one: Entry) -> bool:
     return one.done and one.run is not None and any(table.file == FILE for table in one.run.tables)
 
 
+def alike(one: Entry, other: Entry) -> bool:
+    """Whether two inventories can be compared: the same job, DigiCert ONE and service user, as far as they tell."""
+    return not _of_several(entry.run for entry in (one, other) if entry.run is not None)
+
+
 def _of_day(archive: Path, text: str) -> Entry:
     try:
         day = date.fromisoformat(text)

@@ -122,6 +122,11 @@ class Entry:
     def folder(self) -> Path:
         return self.archive / self.place
 
+    @property
+    def name(self) -> str:
+        """The last part of its place: when and what, and where to find it."""
+        return self.place.rpartition("/")[2]
+
     @cached_property
     def at(self) -> datetime:
         """When it started, UTC."""
@@ -149,7 +154,7 @@ class Entry:
 
     @property
     def _named(self) -> tuple[str, str]:
-        found = _PLACE.fullmatch(self.place.rpartition("/")[2])
+        found = _PLACE.fullmatch(self.name)
         assert found  # noqa: S101  (`chain.bags` names no other)
         return found[1], found[2]
 

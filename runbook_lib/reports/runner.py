@@ -54,7 +54,8 @@ def run_notebook(
     """
     if not bag.JOB.fullmatch(job):
         raise RunbookError(Reason.BAD_PARAMETER, f"{job!r} names no job: use lower-case letters, digits and dashes.")
-    environ = dict(os.environ if environ is None else environ)
+    # a notebook that reads the archive reads the one it will be in
+    environ = {**(os.environ if environ is None else environ), "DIGICERT_ONE_ARCHIVE": str(archive.absolute())}
     todo = Job(
         source=Source.read(notebook),
         name=job,

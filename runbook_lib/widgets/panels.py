@@ -26,7 +26,16 @@ from runbook_lib.result import (
 from runbook_lib.widgets import plots
 from runbook_lib.widgets.words import mark, tone
 
-NOTEBOOKS = ("00_start_here", "01_issue", "02_verify", "03_access", "04_inventory", "05_rotate", "07_troubleshoot")
+NOTEBOOKS = (
+    "00_start_here",
+    "01_issue",
+    "02_verify",
+    "03_access",
+    "04_inventory",
+    "05_rotate",
+    "06_archive",
+    "07_troubleshoot",
+)
 """The notebooks that a sentence may name, as `notebook 01` or `01_issue`, and is then given a link to."""
 
 Bundle = dict[str, Any]

@@ -18,7 +18,8 @@ _TONES = {
     | {"done", "progressed", "finished"},
     "warn": {"attention", "due", "planned", "orphan"},
     "info": {"next", "new"},
-    "bad": {"failed", "urgent", "expired", "missing", "mismatch", "unreadable", "unknown"},
+    "bad": {"failed", "urgent", "expired", "missing", "mismatch", "unreadable", "unknown"}
+    | {"killed", "timed out", "withheld"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Notebooks 00 to 04 and 07 in a real JupyterLab, walked by clicking."""
+"""Notebooks 00 to 04, 06 and 07 in a real JupyterLab, walked by clicking."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from runbook_lib.clock import iso
 from runbook_lib.credentials.csr import Subject, build_csr, pem
 from tests.browser.conftest import Desk, Lab, records
 from tests.conftest import Sandbox
+from tests.reports import bags, many
 
 pytestmark = pytest.mark.browser
 
@@ -163,6 +164,25 @@ def test_04_an_analyst_sees_which_certificates_need_somebody(desk: Open, lab_san
     light = desk("04_inventory")
     expect(light.page.get_by_label("Summary", exact=True)).to_be_visible()  # as it was saved
     light.picture("04_inventory")
+
+
+def test_06_an_auditor_reads_the_archive(desk: Open, lab_sandbox: Sandbox, tmp_path: Path):
+    archive = tmp_path / "archive"
+    bags.sign(archive)
+    one = desk("06_archive")
+    one.run_all()
+    one.fill(**{"Archive": str(archive), "Period from": "November"})
+    expect(one.page.get_by_role("alert").filter(has_text="not a day")).to_be_visible()
+    expect(one.button("Start")).to_be_disabled()
+    one.field("Period from").fill("")
+    record = many.Told("issue", bags.AT, changes=(("Request it", "ok", "DigiCert ONE issued “Signer”."),)).record()
+    bags.put(archive, {"run.json": json.dumps(record).encode()}, job="issue")
+    one.button("Start").click()
+    for title in ("Verify the archive", "What ran", "Who changed what", "What is missing", "What is different"):
+        one.do(title)
+    expect(one.page.get_by_label("Result: Who changed what", exact=True)).to_contain_text("runbooks on build-7")
+    one.picture("06_archive")
+    assert_kept(one.save(), lab_sandbox, "Unchanged since it was sealed.", "Request it")
 
 
 def test_07_an_error_is_looked_up(desk: Open, lab_sandbox: Sandbox):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from runbook_lib.reports import bag
 from runbook_lib.sandbox import start, stop
 from tests.conftest import read_env
+from tests.reports import bags
+from tests.reports.many import Told, inventory, row
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -43,12 +48,24 @@ class Desk:
         return self.run("papermill", notebook, out, "-f", "parameters/sandbox.yaml", "--no-progress-bar", *more)
 
 
+def archived(archive: Path) -> Path:
+    """A signed archive of two inventories, for 06 to read."""
+    bags.sign(archive)
+    for hour, days in ((1, 91), (2, 89)):
+        told = Told("inventory", bags.AT + timedelta(hours=hour), tables=(inventory(row("A", days=days, id="1")),))
+        (table,) = told.tables
+        files = {"run.json": json.dumps(told.record()).encode(), "tables/inventory.csv": bag.csv_bytes(table)}
+        bags.put(archive, files, job="inventory", at=told.at)
+    return archive
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     home = tmp_path_factory.mktemp("home")
     sandbox = read_env(start(home / "sandbox"))
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("DIGICERT_", "JUPYTER"))}
-    yield Desk(home, environ | sandbox | {"HOME": str(home)}, sandbox)
+    environ |= sandbox | {"HOME": str(home), "DIGICERT_ONE_ARCHIVE": str(archived(home / "archive"))}
+    yield Desk(home, environ, sandbox)
     stop(home / "sandbox")
 
 

@@ -35,7 +35,7 @@ def read(path: Path) -> Any:
 
 def procedure_of(notebook: Any) -> type[Procedure[Any]]:
     setup = next(cell.source for cell in notebook.cells if cell.id == "setup")
-    found = re.match(r"from (runbook_lib\.procedures\.\w+) import (\w+)\n", setup)
+    found = re.match(r"from (runbook_lib\.(?:procedures|audit)\.\w+) import (\w+)\n", setup)
     assert found
     procedure: type[Procedure[Any]] = getattr(importlib.import_module(found[1]), found[2])
     return procedure

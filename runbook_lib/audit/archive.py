@@ -1,0 +1,236 @@
+"""What an auditor asks of an archive: is it whole, what ran, who changed what, what is missing, what is different now.
+
+Its own report is the audit report of a period. It only reads: its own run is sealed into the same archive afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+from runbook_lib.audit import changes
+from runbook_lib.clock import iso
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.parameters import ArchiveParameters
+from runbook_lib.procedures.procedure import Procedure, check
+from runbook_lib.reports import chain, diff, reader
+from runbook_lib.reports.reader import Entry
+from runbook_lib.reports.verify import Audit as Proof
+from runbook_lib.reports.verify import verify
+from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
+
+SHOWN = 500
+"""Rows of a table. A report of more is read by nobody; what is left out is counted."""
+
+_TRIES = 3
+
+
+class Audit(Procedure[ArchiveParameters]):
+    """Notebook 06."""
+
+    slug: ClassVar[str] = "archive"
+    notebook: ClassVar[str] = "06_archive"
+    model = ArchiveParameters
+
+    _entries: list[Entry]
+
+    def begin(self, rows: tuple[ParameterRow, ...]) -> ParametersRecord:
+        """The first word. An audit works with no DigiCert ONE, whatever the parameters name."""
+        return super().begin(rows).model_copy(update={"target": None})
+
+    @cached_property
+    def archive(self) -> Path:
+        """The archive's folder. Raises RunbookError (UNREADABLE_FILE)."""
+        given = self.parameters.archive or self.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
+        folder = Path(given).expanduser().absolute()
+        if not folder.is_dir():
+            raise RunbookError(
+                Reason.UNREADABLE_FILE,
+                f"There is no archive {folder}.",
+                remedy="Give the parameter `archive` or the variable DIGICERT_ONE_ARCHIVE.",
+            )
+        return folder
+
+    # --- step 1 ---------------------------------------------------------------------------------------------------
+
+    @check("Verify the archive")
+    def verify_archive(self) -> Result:
+        proof = self._prove()
+        last = f"{proof.head[0]} {proof.head[1]}" if proof.head else "none"
+        facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
+        if proof.findings:
+            rows = tuple((one,) for one in proof.findings)
+            return Result(
+                verdict=Verdict.FAILED,
+                headline=f"This archive is not as it was sealed: {len(rows):,} findings.",
+                facts=facts,
+                tables=(_table("findings", "What does not hold", ("finding",), rows),),
+                next=(
+                    "Compare it with a copy kept elsewhere before you rely on what follows. "
+                    "`sh verify.sh` in the archive asks the same without this software.",
+                ),
+            )
+        details = [
+            (Verdict.OK, "Every file", "none changed, added, removed or renamed since its bag was sealed"),
+            (Verdict.OK, "The chain", "whole from the first bag to the last"),
+            (
+                (Verdict.OK, "Signatures", f"{proof.signed:,} hold; {proof.covered:,} more bags are covered by them")
+                if proof.signer
+                else (Verdict.ATTENTION, "Signatures", "none: whoever can write here could have made all of it anew")
+            ),
+            (
+                (Verdict.OK, "The end", "the head that was kept elsewhere is in the chain")
+                if self.parameters.known_head
+                else (
+                    Verdict.UNCHECKED,
+                    "The end",
+                    "without a head kept elsewhere, one that was cut off cannot be seen",
+                )
+            ),
+        ]
+        return Result(
+            verdict=Verdict.OK if proof.signer else Verdict.ATTENTION,
+            headline="Unchanged since it was sealed." if proof.signer else "Whole, and signed by nobody.",
+            facts=facts,
+            details=tuple(details),
+            next=() if proof.signer else ("`runbook archive init` makes a signer; from then on every run is signed.",),
+        )
+
+    def _prove(self) -> Proof:
+        """Verify; and once more where another run was sealed meanwhile, since half of it may have been seen."""
+        for _ in range(_TRIES):
+            before = chain.read_pointer(self.archive)
+            proof = verify(self.archive, head=self.parameters.known_head or None)
+            if not proof.findings or chain.read_pointer(self.archive) == before:
+                break
+        return proof
+
+    # --- step 2 ---------------------------------------------------------------------------------------------------
+
+    @check("What ran")
+    def what_ran(self) -> Result:
+        since, until = self._period()
+        found = (one for one in reader.entries(self.archive) if since <= one.at < until)
+        self._entries = sorted(found, key=lambda one: (one.at, one.place))
+        if not self._entries:
+            since_words = f" from {iso(since)} on and" if self.parameters.period_from else ""
+            return Result(
+                verdict=Verdict.ATTENTION,
+                headline=f"Nothing ran{since_words} before {iso(until)}.",
+                next=("Choose another period.",),
+            )
+        by_job: dict[str, list[Entry]] = defaultdict(list)
+        for one in self._entries:
+            by_job[one.job].append(one)
+        jobs = tuple(
+            (job, str(len(runs)), str(sum(one.done for one in runs)), str(sum(not one.done for one in runs)),
+             iso(runs[0].at), iso(runs[-1].at))
+            for job, runs in sorted(by_job.items())
+        )  # fmt: skip
+        odd = tuple((iso(one.at), one.job, one.status, one.seen, one.name) for one in self._entries if not one.done)
+        tables = [_table("jobs", "Jobs", ("job", "runs", "done", "not done", "first", "last"), jobs)]
+        if odd:
+            columns = ("started", "job", "status", "what was seen", "run")
+            tables.append(_table("not-done", "Runs that were not done", columns, odd))
+        return Result(
+            verdict=Verdict.ATTENTION if odd else Verdict.OK,
+            headline=f"{len(self._entries):,} runs, {len(odd):,} of them not done.",
+            facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
+            tables=tuple(tables),
+        )
+
+    def _period(self) -> tuple[datetime, datetime]:
+        """The first moment, and the first one after it."""
+        first, last = self.parameters.period_from, self.parameters.period_to
+        since = _midnight(first) if first else datetime.min.replace(tzinfo=UTC)
+        until = _midnight(last) + timedelta(days=1) if last else self.clock.now()
+        if since >= until:
+            raise RunbookError(Reason.BAD_PARAMETER, "`period_from` is later than `period_to`, or than now.")
+        return since, until
+
+    # --- step 3 ---------------------------------------------------------------------------------------------------
+
+    @check("Who changed what")
+    def who_changed_what(self) -> Result:
+        made = changes.changes(self._entries)
+        if not made:
+            return Result(
+                verdict=Verdict.OK, headline="Nothing was changed: every run only looked, or had nothing to do."
+            )
+        failed = sum(one.verdict not in (Verdict.OK, Verdict.ATTENTION) for one in made if one.known)
+        doubt = sum(not one.known for one in made)
+        told = f"{len(made) - doubt:,} changes, {failed:,} of them failed"
+        rows = tuple(one.row() for one in made)
+        return Result(
+            verdict=Verdict.ATTENTION if failed or doubt else Verdict.OK,
+            headline=f"{told}; and {doubt:,} runs of which it is not known what they changed." if doubt else f"{told}.",
+            tables=(_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows),),
+        )
+
+    # --- step 4 ---------------------------------------------------------------------------------------------------
+
+    @check("What is missing")
+    def what_is_missing(self) -> Result:
+        days = sorted({one.at.date() for one in self._entries})
+        quiet = [(str(first), str(last), str((last - first).days + 1)) for first, last in _gaps(days)]
+        if not quiet:
+            return Result(verdict=Verdict.OK, headline="Something ran on every day from the first run to the last.")
+        return Result(
+            verdict=Verdict.ATTENTION,
+            headline=f"{sum(int(one[2]) for one in quiet):,} days on which nothing ran.",
+            tables=(_table("quiet-days", "Days on which nothing ran", ("from", "to", "days"), tuple(quiet)),),
+        )
+
+    # --- step 5 ---------------------------------------------------------------------------------------------------
+
+    @check("What is different")
+    def what_is_different(self) -> Result:
+        both = self._two_inventories()
+        if both is None:
+            return Result(
+                verdict=Verdict.NOTHING_TO_DO,
+                headline="There are no two inventories of the same account in the period to compare.",
+            )
+        comparison = diff.compare(*both)
+        table = comparison.table()
+        return Result(
+            verdict=Verdict.OK if comparison.complete else Verdict.ATTENTION,
+            headline=comparison.headline,
+            facts={
+                "Before": str(comparison.before),
+                "After": str(comparison.after),
+                **({"Not known": " ".join(comparison.warnings)} if comparison.warnings else {}),
+            },
+            tables=(_table("different", "What changed", table.columns, table.rows),) if table.rows else (),
+        )
+
+    def _two_inventories(self) -> tuple[Entry, Entry] | None:
+        first, last = self.parameters.compare_from, self.parameters.compare_to
+        known = [one for one in self._entries if diff.holds_inventory(one)]
+        old = diff.named(self.archive, first) if first else known[0] if known else None
+        new = diff.named(self.archive, last) if last else None
+        if old is None:
+            return None
+        if new is None:
+            new = next((one for one in reversed(known) if diff.alike(old, one)), None)
+        return (old, new) if new is not None and new.place != old.place else None
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(), UTC)
+
+
+def _gaps(days: list[date]) -> list[tuple[date, date]]:
+    """The first and the last day of each gap between these days."""
+    day = timedelta(days=1)
+    return [(one + day, other - day) for one, other in pairwise(days) if other - one > day]
+
+
+def _table(name: str, title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Table:
+    if len(rows) > SHOWN:
+        title = f"{title}: the first {SHOWN} of {len(rows):,}"
+    return Table(name=name, title=title, columns=columns, rows=rows[:SHOWN])

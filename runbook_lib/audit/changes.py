@@ -1,0 +1,102 @@
+"""Every change of a period: when, by whom, to which certificate, under which run. Read from the runs' own records."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+
+from runbook_lib.clock import iso
+from runbook_lib.reports.reader import Entry, ToldRun
+
+COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run")
+
+ACCOUNTS = "tables/accounts.csv"
+"""In a batch's bag: a row for each account, with `account`, `verdict` and `report`."""
+
+_NOT_KNOWN = "not known"
+_CHECKING = frozenset({"doctor", "verify", "inventory", "troubleshoot", "archive"})
+"""Jobs of ours that only look: one that was cut off has changed nothing."""
+
+
+@dataclass(frozen=True)
+class ChangeMade:
+    """A step that changed something, or set out to; or a run of which it is not known."""
+
+    at: datetime
+    who: str
+    user: str
+    certificate: str
+    what: str
+    verdict: str
+    seen: str
+    run: str
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known what was changed."""
+        return self.what != _NOT_KNOWN
+
+    def row(self) -> tuple[str, ...]:
+        """Its cells, as `COLUMNS`."""
+        return iso(self.at), self.who, self.user, self.certificate, self.what, self.verdict, self.seen, self.run
+
+
+def changes(entries: Iterable[Entry]) -> list[ChangeMade]:
+    """The changes of these runs, oldest first.
+
+    A run that ended before its time is a change too where it could change something: what it had begun is not in its
+    record. A bag that cannot be read is one as well.
+    """
+    found = [change for entry in entries for change in _of(entry)]
+    return sorted(found, key=lambda one: (one.at, one.run))
+
+
+def _of(entry: Entry) -> Iterator[ChangeMade]:
+    if entry.run is None:
+        if entry.problem:
+            yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, entry.status, entry.problem, entry.name)
+        return
+    accounts = entry.folder / "data" / ACCOUNTS
+    if accounts.is_file():
+        yield from _of_batch(entry, accounts)
+    else:
+        yield from _of_run(entry.run, entry.name)
+
+
+def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
+    who = f"{run.who.user} on {run.who.host}"
+    user = ", ".join(one.name or one.id for one in run.seen.service_users) if run.seen else ""
+    name = str(run.parameters.get("name") or (run.defaults or {}).get("name") or "")
+    for step in run.steps:
+        if step.changed:
+            yield ChangeMade(step.finished, who, user, name, step.title, step.verdict, step.headline, place)
+    refused = run.status in ("done", "failed", "refused")  # a step that failed has told so itself
+    if not refused and run.job not in _CHECKING:
+        seen = "It was cut off, and what it had begun is not in its record. Run the same again."
+        yield ChangeMade(run.finished, who, user, name, _NOT_KNOWN, run.status, seen, place)
+
+
+def _of_batch(entry: Entry, accounts: Path) -> Iterator[ChangeMade]:
+    """The changes of a batch: each account has a report, and its run.json beside it."""
+    assert entry.run is not None  # noqa: S101  (the caller has looked)
+    with accounts.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        report = unquote(row.get("report") or "")
+        place = re.sub(r"/[^/]*$", "", report)
+        if not report or report.startswith(".."):  # in another bag, and told there
+            continue
+        try:
+            told = ToldRun.model_validate_json((entry.folder / "data" / place / "run.json").read_bytes())
+        except (OSError, ValidationError):
+            seen = f"The record of the account {row.get('account', '')} cannot be read."
+            yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, "unreadable", seen, entry.name)
+            continue
+        yield from _of_run(told, f"{entry.name}/data/{place}")

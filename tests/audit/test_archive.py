@@ -1,0 +1,211 @@
+"""Notebook 06 as an auditor reads it: what it proves, lists and finds missing, and what it must not call whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib.audit.archive import Audit
+from runbook_lib.catalogue import Reason
+from runbook_lib.clock import FixedClock
+from runbook_lib.errors import RunbookError
+from runbook_lib.procedures.parameters import intake
+from runbook_lib.reports import bag, chain
+from runbook_lib.result import StepRecord, Verdict
+from tests.reports import bags, many
+from tests.reports.bags import AT
+from tests.reports.many import FIRST, Told, inventory, row
+
+CLOCK = FixedClock(AT + timedelta(days=30))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return tmp_path / "archive"
+
+
+def audited(archive: Path, **given: Any) -> dict[str, StepRecord]:
+    """Every step's record by its slug."""
+    parameters, _ = intake(Audit.model, {"mode": "headless", "archive": str(archive), **given})
+    audit = Audit(parameters, environ={}, clock=CLOCK)
+    return {step.slug: audit.perform(step.slug) for step in Audit.steps()}
+
+
+def rows(record: StepRecord, table: str) -> list[dict[str, str]]:
+    assert record.result
+    found = next(one for one in record.result.tables if one.name == table)
+    return [dict(zip(found.columns, cells, strict=True)) for cells in found.rows]
+
+
+def headline(record: StepRecord) -> str:
+    assert record.result, record.error
+    return record.result.headline
+
+
+def test_a_whole_and_signed_archive_is_told_as_unchanged(archive: Path):
+    bags.sign(archive)
+    place = bags.put(archive, at=AT + timedelta(hours=1)).folder
+    told = audited(archive)["verify-archive"]
+    assert told.verdict is Verdict.OK
+    assert headline(told) == "Unchanged since it was sealed."
+    report = place / "data" / "report.html"
+    report.write_bytes(report.read_bytes() + b" ")
+    records = audited(archive)
+    assert records["verify-archive"].verdict is Verdict.FAILED
+    assert any("report.html" in one["finding"] for one in rows(records["verify-archive"], "findings"))
+    assert records["what-ran"].error is None  # the rest is told all the same
+
+
+def test_an_archive_without_a_signer_and_an_end_nobody_can_vouch_for_are_said(archive: Path):
+    bags.put(archive)
+    told = audited(archive)["verify-archive"]
+    assert told.verdict is Verdict.ATTENTION
+    assert told.result
+    assert [one[0] for one in told.result.details] == ["ok", "ok", "attention", "unchecked"]
+
+
+def test_a_cut_off_end_is_found_by_the_head_that_was_kept(archive: Path):
+    bags.put(archive)
+    last = bags.put(archive, at=AT + timedelta(days=1)).folder
+    head = chain.find_head(archive).digest
+    assert audited(archive, known_head=head)["verify-archive"].verdict is Verdict.ATTENTION  # nobody signs
+    for name in sorted(last.rglob("*"), reverse=True):
+        name.unlink() if name.is_file() else name.rmdir()
+    last.rmdir()
+    (archive / chain.HEAD).unlink()
+    assert audited(archive)["verify-archive"].verdict is Verdict.ATTENTION
+    assert audited(archive, known_head=head)["verify-archive"].verdict is Verdict.FAILED
+
+
+def test_who_changed_what_is_told_from_issue_access_and_rotation(archive: Path):
+    name = (("name", "CI Signer"),)
+    user = {"seen": {"service_users": [{"id": "u-1", "name": "Builder"}]}}
+    runs = [
+        Told("issue", FIRST, parameters=name, changes=(("Request it", "ok", "Issued."),), more=user),
+        Told("verify", FIRST + timedelta(hours=1), parameters=name),
+        Told("rotate", FIRST + timedelta(hours=2), changes=(("Issue beside", "nothing to do", "Not due."),)),
+        Told("access", FIRST + timedelta(hours=3), "failed", "failed", changes=(("Disable it", "failed", "HTTP 500"),),
+             more={"defaults": {"name": "Demo"}}),
+        Told("rotate", FIRST + timedelta(hours=4), "killed", "failed", parameters=name),
+        Told("verify", FIRST + timedelta(hours=5), "killed", "failed", parameters=name),
+    ]  # fmt: skip
+    many.write(archive, runs)
+    told = audited(archive)["who-changed-what"]
+    assert told.verdict is Verdict.ATTENTION
+    assert headline(told) == "2 changes, 1 of them failed; and 1 runs of which it is not known what they changed."
+    found = rows(told, "changes-made")
+    assert [(one["certificate"], one["change"], one["verdict"]) for one in found] == [
+        ("CI Signer", "Request it", "ok"),
+        ("Demo", "Disable it", "failed"),
+        ("CI Signer", "not known", "killed"),
+    ]
+    assert found[0] | {"at": ""} == {
+        "at": "",
+        "who": "runbooks on build-7",
+        "service user": "Builder",
+        "certificate": "CI Signer",
+        "change": "Request it",
+        "verdict": "ok",
+        "what was seen": "Issued.",
+        "run": "20231101T061700Z-issue",
+    }
+
+
+def test_the_changes_of_a_batch_are_told_account_by_account(archive: Path):
+    def record(name: str) -> bytes:
+        made = (("Issue beside", "ok", "Issued."),)
+        return json.dumps(Told("rotate", AT, parameters=(("name", name),), changes=made).record()).encode()
+
+    accounts = (
+        "account,status,verdict,report\r\none,done,ok,accounts/one/report.html\r\n"
+        "two,done,ok,accounts/two%20b/report.html\r\nthree,missing,,\r\nfour,done,ok,../../elsewhere/report.html\r\n"
+        "five,done,ok,accounts/five/report.html\r\n"
+    )
+    files = {
+        "run.json": json.dumps(Told("nightly", AT).record()).encode(),
+        "tables/accounts.csv": accounts.encode(),
+        "accounts/one/run.json": record("One"),
+        "accounts/two_b/run.json": record("Two"),
+    }
+    place = bags.put(archive, files, job="nightly").folder
+    (place / "data" / "accounts" / "two_b").rename(place / "data" / "accounts" / "two b")
+    found = rows(audited(archive)["who-changed-what"], "changes-made")
+    assert [(one["certificate"], one["change"]) for one in found] == [
+        ("", "not known"),
+        ("One", "Issue beside"),
+        ("Two", "Issue beside"),
+    ]
+    assert found[1]["run"] == f"{place.name}/data/accounts/one"
+
+
+def test_a_run_that_failed_and_a_bag_that_cannot_be_read_are_listed(archive: Path):
+    many.write(archive, [Told("verify", FIRST), Told("verify", FIRST + timedelta(hours=1), "timed out", None)])
+    bags.put(archive, {"run.json": b"{"}, job="verify", at=FIRST + timedelta(hours=2))
+    told = audited(archive)["what-ran"]
+    assert headline(told) == "3 runs, 2 of them not done."
+    assert [one["status"] for one in rows(told, "not-done")] == ["timed out", "unreadable"]
+    assert rows(audited(archive)["who-changed-what"], "changes-made")[0]["verdict"] == "unreadable"
+
+
+def test_only_the_period_is_told(archive: Path):
+    many.write(archive, [Told("verify", FIRST + timedelta(days=day)) for day in range(5)])
+    assert headline(audited(archive)["what-ran"]).startswith("5 runs")
+    records = audited(archive, period_from="2023-11-02", period_to="2023-11-03")
+    assert headline(records["what-ran"]) == "2 runs, 0 of them not done."
+    empty = audited(archive, period_from="2024-01-01")
+    assert [one.verdict for one in empty.values()][1:] == ["attention", "ok", "ok", "nothing to do"]
+    assert audited(archive, period_from="2023-11-03", period_to="2023-11-02")["what-ran"].verdict is Verdict.FAILED
+    with pytest.raises(RunbookError, match="write YYYY-MM-DD"):
+        audited(archive, period_from="November")
+
+
+def test_days_without_a_run_are_told(archive: Path):
+    many.write(archive, [Told("verify", FIRST + timedelta(days=day)) for day in (0, 1, 4)])
+    told = audited(archive)["what-is-missing"]
+    assert rows(told, "quiet-days") == [{"from": "2023-11-03", "to": "2023-11-04", "days": "2"}]
+    whole = audited(archive, period_to="2023-11-02")["what-is-missing"]
+    assert whole.verdict is Verdict.OK
+
+
+def test_the_first_and_the_last_inventory_are_compared_or_those_that_are_named(archive: Path):
+    runs = [
+        Told("inventory", FIRST + timedelta(days=day), tables=(inventory(*found),))
+        for day, found in enumerate(([row("A", id="1")], [row("A", id="1"), row("B", id="2")], [row("B", id="2")]))
+    ]
+    many.write(archive, runs)
+    told = audited(archive)["what-is-different"]
+    assert [(one["change"], one["name"]) for one in rows(told, "different")] == [("vanished", "A"), ("appeared", "B")]
+    named = audited(archive, compare_from="2023-11-01", compare_to="2023-11-02")["what-is-different"]
+    assert [(one["change"], one["name"]) for one in rows(named, "different")] == [("appeared", "B")]
+    wrong = audited(archive, compare_from="2023-12-24")["what-is-different"]
+    assert wrong.error
+    assert "nearest" in wrong.error["remedy"]
+
+
+def test_an_archive_can_be_audited_while_a_run_of_it_is_under_way(archive: Path):
+    bags.put(archive)
+    with bag.staging(archive, bags.started("archive")):
+        assert audited(archive)["verify-archive"].verdict is Verdict.ATTENTION  # unsigned; no finding
+
+
+def test_without_an_archive_the_remedy_names_the_parameter(tmp_path: Path):
+    told = audited(tmp_path / "nowhere")["verify-archive"]
+    assert told.error
+    assert told.error["reason"] == Reason.UNREADABLE_FILE
+    assert "`archive`" in told.error["remedy"]
+
+
+def test_the_archive_is_the_one_that_the_environment_names(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    bags.put(archive)
+    parameters, table = intake(Audit.model, {})
+    assert Audit(parameters, environ={"DIGICERT_ONE_ARCHIVE": str(archive)}).archive == archive
+    archive.rename(archive.with_name("archive.moved"))
+    (archive.parent / "archive").mkdir()
+    monkeypatch.chdir(archive.parent)
+    assert Audit(parameters, environ={}).archive == Path(os.getcwd()) / "archive"  # noqa: PTH109
+    assert Audit(parameters, environ={}).begin(table).target is None
