@@ -18,6 +18,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.reports import chain, diff, reader
+from runbook_lib.reports.completeness import completeness
 from runbook_lib.reports.reader import Entry
 from runbook_lib.reports.verify import Audit as Proof
 from runbook_lib.reports.verify import verify
@@ -74,6 +75,7 @@ class Audit(Procedure[ArchiveParameters]):
                     "`sh verify.sh` in the archive asks the same without this software.",
                 ),
             )
+        stamps = proof.stamped
         details = [
             (Verdict.OK, "Every file", "none changed, added, removed or renamed since its bag was sealed"),
             (Verdict.OK, "The chain", "whole from the first bag to the last"),
@@ -81,6 +83,11 @@ class Audit(Procedure[ArchiveParameters]):
                 (Verdict.OK, "Signatures", f"{proof.signed:,} hold; {proof.covered:,} more bags are covered by them")
                 if proof.signer
                 else (Verdict.ATTENTION, "Signatures", "none: whoever can write here could have made all of it anew")
+            ),
+            (
+                (Verdict.OK, "Time stamps", f"{len(stamps):,} hold, from {iso(stamps[0])} to {iso(stamps[-1])}")
+                if stamps
+                else (Verdict.UNCHECKED, "Time stamps", "none: no third party says when anything was sealed")
             ),
             (
                 (Verdict.OK, "The end", "the head that was kept elsewhere is in the chain")
@@ -92,8 +99,12 @@ class Audit(Procedure[ArchiveParameters]):
                 )
             ),
         ]
+        if proof.purged:
+            details.append((Verdict.OK, "Purged", f"{proof.purged:,} bags are gone, as entries of the chain declare"))
+        if proof.late:
+            details.append((Verdict.ATTENTION, "Late", f"{proof.late:,} signatures by a certificate that had ended"))
         return Result(
-            verdict=Verdict.OK if proof.signer else Verdict.ATTENTION,
+            verdict=Verdict.OK if proof.signer and not proof.late else Verdict.ATTENTION,
             headline="Unchanged since it was sealed." if proof.signer else "Whole, and signed by nobody.",
             facts=facts,
             details=tuple(details),
@@ -138,7 +149,7 @@ class Audit(Procedure[ArchiveParameters]):
             tables.append(_table("not-done", "Runs that were not done", columns, odd))
         return Result(
             verdict=Verdict.ATTENTION if odd else Verdict.OK,
-            headline=f"{len(self._entries):,} runs, {len(odd):,} of them not done.",
+            headline=f"{_count(len(self._entries), 'run')}, {len(odd):,} of them not done.",
             facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
             tables=tuple(tables),
         )
@@ -163,11 +174,13 @@ class Audit(Procedure[ArchiveParameters]):
             )
         failed = sum(one.verdict not in (Verdict.OK, Verdict.ATTENTION) for one in made if one.known)
         doubt = sum(not one.known for one in made)
-        told = f"{len(made) - doubt:,} changes, {failed:,} of them failed"
+        told = f"{_count(len(made) - doubt, 'change')}, {failed:,} of them failed"
         rows = tuple(one.row() for one in made)
         return Result(
             verdict=Verdict.ATTENTION if failed or doubt else Verdict.OK,
-            headline=f"{told}; and {doubt:,} runs of which it is not known what they changed." if doubt else f"{told}.",
+            headline=f"{told}; and {_count(doubt, 'run')} of which it is not known what they changed."
+            if doubt
+            else f"{told}.",
             tables=(_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows),),
         )
 
@@ -175,14 +188,38 @@ class Audit(Procedure[ArchiveParameters]):
 
     @check("What is missing")
     def what_is_missing(self) -> Result:
-        days = sorted({one.at.date() for one in self._entries})
-        quiet = [(str(first), str(last), str((last - first).days + 1)) for first, last in _gaps(days)]
-        if not quiet:
-            return Result(verdict=Verdict.OK, headline="Something ran on every day from the first run to the last.")
+        since, until = self._period()
+        first = since if self.parameters.period_from else None
+        found = completeness(self.archive, now=self.clock.now(), since=first, until=until)
+        gaps = tuple(
+            (iso(gap.start), gap.kind.value, gap.job, gap.account, gap.what, ", ".join(map(_name, gap.bags)))
+            for gap in found.gaps
+        )
+        quiet = tuple(_gaps(sorted({one.at.date() for one in self._entries})))
+        tables = []
+        if gaps:
+            columns = ("period from", "state", "job", "account", "what", "runs")
+            tables.append(_table("missing", "Expected, and not there or not as it should be", columns, gaps))
+        if quiet:
+            tables.append(_table("quiet-days", "Days on which nothing ran", ("from", "to"), quiet))
+        expected = "; ".join(str(one) for one in found.declarations[-1].expected) if found.declarations else "nothing"
+        facts = {"Declared": expected, "Periods": f"{found.periods:,}, of which {found.met:,} left what was expected"}
+        facts |= {"Purged": f"{found.purged:,} runs, counted as having been there"} if found.purged else {}
+        if not found.declarations:
+            return Result(
+                verdict=Verdict.ATTENTION,
+                headline="Nothing was declared, so nothing can be called missing; days without any run are told.",
+                tables=tuple(tables),
+                next=("Declare what the archive should hold: `runbook archive expect FILE`.",),
+            )
         return Result(
-            verdict=Verdict.ATTENTION,
-            headline=f"{sum(int(one[2]) for one in quiet):,} days on which nothing ran.",
-            tables=(_table("quiet-days", "Days on which nothing ran", ("from", "to", "days"), tuple(quiet)),),
+            verdict=Verdict.ATTENTION if gaps else Verdict.OK,
+            headline=f"Of {found.periods:,} expected periods {found.periods - found.met:,} are not as they should be."
+            if gaps
+            else f"Complete: each of {found.periods:,} expected periods left its run.",
+            facts=facts,
+            details=tuple((Verdict.ATTENTION, "Note", note) for note in found.notes[:SHOWN]),
+            tables=tuple(tables),
         )
 
     # --- step 5 ---------------------------------------------------------------------------------------------------
@@ -224,10 +261,18 @@ def _midnight(day: str) -> datetime:
     return datetime.combine(date.fromisoformat(day), time(), UTC)
 
 
-def _gaps(days: list[date]) -> list[tuple[date, date]]:
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]
+
+
+def _gaps(days: list[date]) -> list[tuple[str, str]]:
     """The first and the last day of each gap between these days."""
     day = timedelta(days=1)
-    return [(one + day, other - day) for one, other in pairwise(days) if other - one > day]
+    return [(str(one + day), str(other - day)) for one, other in pairwise(days) if other - one > day]
 
 
 def _table(name: str, title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Table:

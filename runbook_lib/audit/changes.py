@@ -13,12 +13,10 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 
 from runbook_lib.clock import iso
+from runbook_lib.reports.attendance import ACCOUNTS
 from runbook_lib.reports.reader import Entry, ToldRun
 
 COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run")
-
-ACCOUNTS = "tables/accounts.csv"
-"""In a batch's bag: a row for each account, with `account`, `verdict` and `report`."""
 
 _NOT_KNOWN = "not known"
 _CHECKING = frozenset({"doctor", "verify", "inventory", "troubleshoot", "archive"})
@@ -63,11 +61,11 @@ def _of(entry: Entry) -> Iterator[ChangeMade]:
         if entry.problem:
             yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, entry.status, entry.problem, entry.name)
         return
-    accounts = entry.folder / "data" / ACCOUNTS
-    if accounts.is_file():
-        yield from _of_batch(entry, accounts)
-    else:
+    accounts = _accounts(entry.folder / "data" / ACCOUNTS)
+    if accounts is None:
         yield from _of_run(entry.run, entry.name)
+    else:
+        yield from _of_batch(entry, accounts)
 
 
 def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
@@ -83,12 +81,20 @@ def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
         yield ChangeMade(run.finished, who, user, name, _NOT_KNOWN, run.status, seen, place)
 
 
-def _of_batch(entry: Entry, accounts: Path) -> Iterator[ChangeMade]:
+def _accounts(file: Path) -> list[dict[str, str]] | None:
+    """The rows of a batch's accounts; None where this is no batch. An inventory of many service users has a table of
+    that name too, and no reports in it."""
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = csv.DictReader(stream)
+            return list(rows) if "report" in (rows.fieldnames or ()) else None
+    except FileNotFoundError:
+        return None
+
+
+def _of_batch(entry: Entry, accounts: list[dict[str, str]]) -> Iterator[ChangeMade]:
     """The changes of a batch: each account has a report, and its run.json beside it."""
-    assert entry.run is not None  # noqa: S101  (the caller has looked)
-    with accounts.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
+    for row in accounts:
         report = unquote(row.get("report") or "")
         place = re.sub(r"/[^/]*$", "", report)
         if not report or report.startswith(".."):  # in another bag, and told there

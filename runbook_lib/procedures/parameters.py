@@ -245,7 +245,7 @@ class ArchiveParameters(Parameters):
         "",
         pattern=r"^([0-9a-f]{64})?$",
         title="Known head",
-        description="digest that `runbook archive head` printed, kept elsewhere",
+        description="the digest that runbook archive head printed, kept elsewhere",
     )
     compare_from: Annotated[str, BeforeValidator(_stripped)] = Field(
         "", title="Compare from", description="a day or a bag; empty: the period's first inventory"

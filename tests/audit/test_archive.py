@@ -15,7 +15,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import FixedClock
 from runbook_lib.errors import RunbookError
 from runbook_lib.procedures.parameters import intake
-from runbook_lib.reports import bag, chain
+from runbook_lib.reports import bag, chain, expectation
 from runbook_lib.result import StepRecord, Verdict
 from tests.reports import bags, many
 from tests.reports.bags import AT
@@ -66,7 +66,7 @@ def test_an_archive_without_a_signer_and_an_end_nobody_can_vouch_for_are_said(ar
     told = audited(archive)["verify-archive"]
     assert told.verdict is Verdict.ATTENTION
     assert told.result
-    assert [one[0] for one in told.result.details] == ["ok", "ok", "attention", "unchecked"]
+    assert [one[0] for one in told.result.details] == ["ok", "ok", "attention", "unchecked", "unchecked"]
 
 
 def test_a_cut_off_end_is_found_by_the_head_that_was_kept(archive: Path):
@@ -97,7 +97,7 @@ def test_who_changed_what_is_told_from_issue_access_and_rotation(archive: Path):
     many.write(archive, runs)
     told = audited(archive)["who-changed-what"]
     assert told.verdict is Verdict.ATTENTION
-    assert headline(told) == "2 changes, 1 of them failed; and 1 runs of which it is not known what they changed."
+    assert headline(told) == "2 changes, 1 of them failed; and 1 run of which it is not known what they changed."
     found = rows(told, "changes-made")
     assert [(one["certificate"], one["change"], one["verdict"]) for one in found] == [
         ("CI Signer", "Request it", "ok"),
@@ -158,18 +158,33 @@ def test_only_the_period_is_told(archive: Path):
     records = audited(archive, period_from="2023-11-02", period_to="2023-11-03")
     assert headline(records["what-ran"]) == "2 runs, 0 of them not done."
     empty = audited(archive, period_from="2024-01-01")
-    assert [one.verdict for one in empty.values()][1:] == ["attention", "ok", "ok", "nothing to do"]
+    assert [one.verdict for one in empty.values()][1:] == ["attention", "ok", "attention", "nothing to do"]
     assert audited(archive, period_from="2023-11-03", period_to="2023-11-02")["what-ran"].verdict is Verdict.FAILED
     with pytest.raises(RunbookError, match="write YYYY-MM-DD"):
         audited(archive, period_from="November")
 
 
-def test_days_without_a_run_are_told(archive: Path):
+def test_days_without_a_run_are_told_and_without_a_declaration_nothing_is_called_missing(archive: Path):
     many.write(archive, [Told("verify", FIRST + timedelta(days=day)) for day in (0, 1, 4)])
     told = audited(archive)["what-is-missing"]
-    assert rows(told, "quiet-days") == [{"from": "2023-11-03", "to": "2023-11-04", "days": "2"}]
+    assert told.verdict is Verdict.ATTENTION
+    assert "Nothing was declared" in headline(told)
+    assert rows(told, "quiet-days") == [{"from": "2023-11-03", "to": "2023-11-04"}]
+
+
+def test_what_was_declared_and_is_not_there_is_missing(archive: Path, tmp_path: Path):
+    many.write(archive, [Told("verify", FIRST + timedelta(days=day)) for day in (0, 1, 3)])
+    file = tmp_path / "expected.yaml"
+    file.write_text("expected:\n  - {job: verify, every: day, from: 2023-11-01, until: 2023-11-05}\n")
+    expectation.declare(archive, file, at=FIRST + timedelta(days=4), environ={})
+    told = audited(archive)["what-is-missing"]
+    assert headline(told) == "Of 4 expected periods 1 are not as they should be."
+    assert [(one["period from"], one["state"], one["job"]) for one in rows(told, "missing")] == [
+        ("2023-11-03T00:00:00Z", "missing", "verify")
+    ]
     whole = audited(archive, period_to="2023-11-02")["what-is-missing"]
     assert whole.verdict is Verdict.OK
+    assert headline(whole) == "Complete: each of 2 expected periods left its run."
 
 
 def test_the_first_and_the_last_inventory_are_compared_or_those_that_are_named(archive: Path):

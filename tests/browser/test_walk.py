@@ -182,7 +182,7 @@ def test_06_an_auditor_reads_the_archive(desk: Open, lab_sandbox: Sandbox, tmp_p
         one.do(title)
     expect(one.page.get_by_label("Result: Who changed what", exact=True)).to_contain_text("runbooks on build-7")
     one.picture("06_archive")
-    assert_kept(one.save(), lab_sandbox, "Unchanged since it was sealed.", "Request it")
+    assert_kept(one.save(), lab_sandbox, "Unchanged since it was sealed.", "Request it", verdict="attention")
 
 
 def test_07_an_error_is_looked_up(desk: Open, lab_sandbox: Sandbox):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.reports import bag
+from runbook_lib.reports import bag, expectation
 from runbook_lib.sandbox import start, stop
 from tests.conftest import read_env
 from tests.reports import bags
@@ -49,8 +49,11 @@ class Desk:
 
 
 def archived(archive: Path) -> Path:
-    """A signed archive of two inventories, for 06 to read."""
+    """A signed archive of two inventories, as they were declared, for 06 to read."""
     bags.sign(archive)
+    file = archive.with_name("expected.yaml")
+    file.write_text("expected:\n  - {job: inventory, every: day, from: 2026-11-23, until: 2026-11-24}\n")
+    expectation.declare(archive, file, at=bags.AT, environ=bags.ENVIRON)
     for hour, days in ((1, 91), (2, 89)):
         told = Told("inventory", bags.AT + timedelta(hours=hour), tables=(inventory(row("A", days=days, id="1")),))
         (table,) = told.tables
