@@ -220,6 +220,7 @@ class _Batch:
             needs_action=needs_action,
             progress="",
             unsigned=place.unsigned.as_dict() if place.unsigned else None,
+            unstamped=place.unstamped.as_dict() if place.unstamped else None,
         )
 
     def finish_sealing(self) -> None:

@@ -1,0 +1,42 @@
+"""Airflow 3: a runbook for every account of the fleet, every morning, in four parts.
+
+Its tasks run on a worker that has the repository, the fleet file and the secrets' files; no secret passes through it.
+What running again cannot mend fails the task for good; after anything else the part is tried again, and does only what
+is missing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+PARTS = 4
+FOR_A_PERSON = {2: "usage or bad parameters", 20: "certificates need action", 30: "some accounts failed"}
+HOME = "/opt/digicert-one-runbooks"
+FLEET = "/etc/digicert-one/fleet.yaml"
+ARCHIVE = "/var/lib/digicert-one/archive"
+
+
+@task(retries=2, retry_delay=timedelta(minutes=10), execution_timeout=timedelta(hours=8))
+def part(number: int) -> None:
+    batch = [".venv/bin/runbook", "batch", FLEET, "--archive", ARCHIVE]
+    command = [*batch, "--shard", f"{number}/{PARTS}", "--fail-on", "due"]
+    code = subprocess.run(command, cwd=HOME, check=False).returncode
+    if code in FOR_A_PERSON:
+        raise AirflowFailException(f"{FOR_A_PERSON[code]} (exit code {code}): see the batch's report")
+    if code:
+        raise AirflowException(f"exit code {code}: the same again does what is missing")
+
+
+with DAG(
+    "digicert_one_fleet",
+    schedule="17 6 * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+) as dag:
+    part.expand(number=list(range(1, PARTS + 1)))
