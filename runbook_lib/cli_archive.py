@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -229,12 +230,15 @@ def expect(
 ) -> None:
     """Declare what the archive should hold: which jobs, how often, for which accounts. It holds from now on."""
     from runbook_lib.clock import SystemClock
+    from runbook_lib.reports import chain
     from runbook_lib.reports.expectation import declare
 
     place, expectation = declare(archive, file, at=SystemClock().now(), environ=os.environ)
     out.print("Expected from now on:" if expectation.expected else "From now on nothing is expected.")
+    names = [bag.name.partition("-")[2] for bag in chain.bags(archive)]
     for one in expectation.expected:
-        out.print(visible(f"  {one}"))
+        known = any(re.fullmatch(rf"{one.job}(-[0-9]+)?", name) for name in names)
+        out.print(visible(f"  {one}" + ("" if known else "; no run of that name is here yet")))
     sys.stdout.write(f"{place.folder}\n")
 
 
@@ -246,7 +250,7 @@ def gaps(
 ) -> None:
     """Exit 0 if everything that was declared is there, else 30 and a line for each thing that is not."""
     from runbook_lib.clock import SystemClock, iso
-    from runbook_lib.reports.completeness import completeness
+    from runbook_lib.reports.completeness import completeness, spans
 
     first, last = _day("--from", since), _day("--to", until)
     until_day = last + timedelta(days=1) if last else None
@@ -257,9 +261,10 @@ def gaps(
         out.print(visible(f"Declared {iso(declared.at)} by {declared.by}, in {declared.place}:"))
         for expected in declared.expected:
             out.print(visible(f"  {expected}"))
-    for gap in found.gaps:
+    for gap, end in spans(found.gaps):
         whose = f"{gap.job}, {gap.account}" if gap.account else gap.job
-        line = f"{gap.kind.value.upper()}  {iso(gap.start)}  {whose}: {gap.what} {' '.join(gap.bags)}"
+        when = iso(gap.start) if gap is end else f"{iso(gap.start)} to {iso(end.start)}"
+        line = f"{gap.kind.value.upper()}  {when}  {whose}: {gap.what} {' '.join(gap.bags)}"
         out.print(visible(line.rstrip()))
     for note in found.notes:
         out.print(visible(f"Note: {note}"))

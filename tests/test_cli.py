@@ -115,7 +115,7 @@ def test_what_is_missing_from_an_archive_has_an_exit_code_of_its_own(tmp_path: P
     (tmp_path / "expected.yaml").write_text(f"expected: [{{job: troubleshoot, from: {today}}}]")
     declared = runbook("archive", "expect", "expected.yaml", "--archive", "archive", cwd=tmp_path)
     assert declared.returncode == Exit.DONE, declared.stderr
-    assert f"troubleshoot: every day from {today}T00:00:00Z" in declared.stdout
+    assert f"troubleshoot: every day from {today}T00:00:00Z; no run of that name is here yet" in declared.stdout
     assert Path(declared.stdout.splitlines()[-1]).name.endswith("-expectation")
     early = runbook("archive", "gaps", "archive", cwd=tmp_path)
     assert early.returncode == Exit.DONE, early.stdout  # the day is not over
@@ -124,7 +124,8 @@ def test_what_is_missing_from_an_archive_has_an_exit_code_of_its_own(tmp_path: P
     runbook("archive", "expect", "expected.yaml", "--archive", "other", cwd=tmp_path)
     missing = runbook("archive", "gaps", "other", "--from", "2026-02-27", "--to", "2026-02-28", cwd=tmp_path)
     assert missing.returncode == Exit.CHECK_FAILED
-    assert "MISSING  2026-02-28T00:00:00Z  troubleshoot: There is no run at all." in missing.stdout
+    span = "2026-02-27T00:00:00Z to 2026-02-28T00:00:00Z"
+    assert f"MISSING  {span}  troubleshoot: There is no run at all." in missing.stdout
     assert "NOT COMPLETE: of the 2 periods" in missing.stdout
     assert runbook("archive", "gaps", "other", "--from", "today", cwd=tmp_path).returncode == Exit.USAGE
     assert runbook("archive", "expect", "none.yaml", cwd=tmp_path).returncode == Exit.USAGE

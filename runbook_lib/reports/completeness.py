@@ -6,7 +6,7 @@ Whether the archive is unchanged is another question: `reports.verify`. Here its
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -109,6 +109,24 @@ def completeness(
         return _completeness(archive, now, since, until)
     except OSError as error:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
+
+
+def spans(gaps: Iterable[Gap]) -> list[tuple[Gap, Gap]]:
+    """Gaps for a reader: the first and the last of each row of periods that lack the same without a break.
+
+    Those with runs to look at stay by themselves.
+    """
+    found: list[tuple[Gap, Gap]] = []
+    last: dict[tuple[Kind, Expected, str, str], int] = {}
+    for gap in gaps:
+        alike = (gap.kind, gap.expected, gap.account, gap.what)
+        number = last.get(alike)
+        if number is not None and not gap.bags and found[number][1].start + gap.expected.period == gap.start:
+            found[number] = (found[number][0], gap)
+        else:
+            last[alike] = len(found)
+            found.append((gap, gap))
+    return found
 
 
 def _completeness(archive: Path, now: datetime, since: datetime | None, until: datetime | None) -> Completeness:

@@ -14,7 +14,7 @@ import pytest
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import absent, bag, entries, interrupted
-from runbook_lib.reports.completeness import Completeness, Kind, completeness
+from runbook_lib.reports.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.reports.expectation import declarations, declare, read
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import TableFile
@@ -260,6 +260,23 @@ def test_jobs_whose_names_begin_alike_are_not_mixed_up(archive: Path) -> None:
     run(archive, FIRST, job="inventory-2")
     run(archive, FIRST + timedelta(seconds=1), job="inventory-eu")
     assert told(look(archive, days=1)) == [("missing", 1, "")]
+
+
+def test_a_row_of_like_gaps_is_one_for_a_reader(archive: Path) -> None:
+    expect(archive, nightly(), nightly(job="rotate"))
+    run(archive, FIRST + 2 * DAY)
+    run(archive, FIRST + 4 * DAY, status=Status.FAILED)
+    found = [
+        (first.kind.value, first.job, (first.start - FIRST).days, (last.start - FIRST).days)
+        for first, last in spans(look(archive, days=7).gaps)
+    ]
+    assert found == [
+        ("missing", "inventory", 0, 1),
+        ("missing", "rotate", 0, 6),
+        ("missing", "inventory", 3, 3),
+        ("failed", "inventory", 4, 4),
+        ("missing", "inventory", 5, 6),
+    ]
 
 
 # --- declarations -----------------------------------------------------------------------------------------------------
