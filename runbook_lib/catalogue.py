@@ -92,6 +92,7 @@ class Reason(StrEnum):
     RUN_DEADLINE = "run_deadline"
     KERNEL_DIED = "kernel_died"
     KERNEL_NOT_STARTED = "kernel_not_started"
+    ENGINE_FAILED = "engine_failed"
     INTERRUPTED = "interrupted"
     NOTEBOOK_STOPPED_EARLY = "notebook_stopped_early"
     NOTEBOOK_ERROR = "notebook_error"
@@ -534,6 +535,15 @@ CATALOGUE: dict[Reason, Explanation] = {
         "The notebook's kernel did not start",
         "No cell has run: the kernel that the notebook names is not installed here, or it ended while starting.",
         "Run it with the project's own `.venv/bin/runbook`; `jupyter kernelspec list` shows the kernels there are.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.ENGINE_FAILED: Explanation(
+        "No process could be made for the run",
+        "The process that is forked for each run does not start, or is killed again and again: memory or the number of "
+        "processes may be at its limit.",
+        'Free memory and run again. If it stays, write `{"runbook": {"engine": "papermill"}}` into the notebook\'s '
+        "metadata: it then gets a kernel of its own.",
         "",
         Exit.UNEXPECTED,
     ),

@@ -47,16 +47,14 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main() -> None:
-    from jupyter_client.manager import AsyncKernelManager
+def execute(plan: Plan, **engine: Any) -> Ending:
+    """Have papermill execute the plan, and write how it ended where the plan says.
+
+    Args:
+        engine: further arguments of `papermill.execute_notebook`.
+    """
     from papermill.execute import execute_notebook
     from papermill.iorw import LocalHandler, papermill_io
-
-    class IpcKernelManager(AsyncKernelManager):
-        transport = "ipc"
-        # Left to itself it names the sockets `kernel-ipc-1` and so on in the current folder, where two runs would meet,
-        # and where a killed one leaves them. JUPYTER_RUNTIME_DIR lies in the run's private folder.
-        ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]).parent / "kernel")
 
     class WholeFiles(LocalHandler):
         """Saves by renaming: however a run is killed, what is found afterwards is a whole notebook."""
@@ -65,8 +63,6 @@ def main() -> None:
             super().write(buf, f"{path}.part")  # type: ignore[no-untyped-call]
             Path(f"{path}.part").replace(path)
 
-    plan = Plan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    _end_with_parent()
     ending = Ending()
     papermill_io.register(str(plan.output), WholeFiles())  # type: ignore[no-untyped-call]
     try:
@@ -77,13 +73,28 @@ def main() -> None:
             progress_bar=False,
             execution_timeout=plan.cell_timeout,
             autosave_cell_every=5,  # what a killed run loses of its last cell, in seconds
-            kernel_manager_class=IpcKernelManager,
+            **engine,
         )
     except BaseException as error:
         ending = Ending(exception=type(error).__name__, message=str(error))
         raise
     finally:
         plan.ending.write_text(ending.model_dump_json(), encoding="utf-8")
+    return ending
+
+
+def main() -> None:
+    from jupyter_client.manager import AsyncKernelManager
+
+    class IpcKernelManager(AsyncKernelManager):
+        transport = "ipc"
+        # Left to itself it names the sockets `kernel-ipc-1` and so on in the current folder, where two runs would meet,
+        # and where a killed one leaves them. JUPYTER_RUNTIME_DIR lies in the run's private folder.
+        ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]).parent / "kernel")
+
+    plan = Plan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    _end_with_parent()
+    execute(plan, kernel_manager_class=IpcKernelManager)
 
 
 if __name__ == "__main__":

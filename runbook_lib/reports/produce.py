@@ -5,14 +5,11 @@ read → refuse what must not run → execute → judge → correct → scan and
 
 from __future__ import annotations
 
-import hashlib
 import keyword
 import os
 import time
-import uuid
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,16 +22,16 @@ from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import annotate, artefacts, scan
 from runbook_lib.reports.execute import Plan
+from runbook_lib.reports.job import Begun, Job, Produced, Source
 from runbook_lib.reports.outcome import Judgement, Status, judge, refused
 from runbook_lib.reports.runrecord import (
     Cells,
-    Commit,
+    Engine,
     NotebookFile,
     RunRecord,
     Scan,
     SecretSource,
     Step,
-    git_commit,
     lock_sha256,
     software,
     told,
@@ -42,73 +39,14 @@ from runbook_lib.reports.runrecord import (
 )
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 
+__all__ = ["Job", "Produced", "Source", "produce"]
+
 _LOG_ADDS_NOTHING = ("PapermillExecutionError", "CellTimeoutError", "DeadKernelError", "KeyboardInterrupt")
 """Ways papermill ends that the notebook itself tells better."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A notebook file as it was read: many runs may use one.
-
-    Args:
-        name: the file's name.
-        content: its bytes, not yet looked into.
-        git: the commit it belonged to at that moment.
-    """
-
-    name: str
-    content: bytes = field(repr=False)
-    git: Commit | None
-
-    @classmethod
-    def read(cls, path: Path) -> Source:
-        """Raises RunbookError: UNKNOWN_NOTEBOOK."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{path} cannot be read: {error.strerror}.") from None
-        return cls(path.name, content, git_commit(path))
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to run.
-
-    Args:
-        source: the notebook.
-        name: of the job, as run.json gives it.
-        parameters: for the cell tagged `parameters`; JSON-like values, secrets only as references.
-        cell_timeout: seconds for one cell.
-        deadline: seconds for the whole run.
-        environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
-        keep_out: further references, whose secrets must not be archived: the signer's passphrase.
-        run: the run's identifier, a UUID.
-    """
-
-    source: Source
-    name: str
-    parameters: Mapping[str, Any]
-    cell_timeout: int = 600
-    deadline: int = 3600
-    environ: Mapping[str, str] | None = field(default=None, repr=False)
-    keep_out: tuple[str, ...] = ()
-    run: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclass(frozen=True)
-class Produced:
-    """What a run leaves, searched for secrets: its record, and the files below `data/` of its bag by name."""
-
-    record: RunRecord
-    files: dict[str, bytes] = field(repr=False)
-
-
 def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruptions | None = None) -> Produced:
-    """Execute a notebook in a process of its own and make the files that tell of it.
+    """Execute a notebook by papermill with a kernel of its own, and make the files that tell of it.
 
     Args:
         folder: private to this run. The kernel runs in the caller's working directory, as under plain papermill.
@@ -118,9 +56,35 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
     Returns:
         The record and the files, for every run: also a failed, killed, interrupted or refused one.
     """
+    signals, begun = interruptions or Interruptions(), Begun.now(clock)
+    return tell(job, lambda plan: started(job, plan, folder, signals), folder=folder, clock=clock, begun=begun)
+
+
+def started(job: Job, plan: Plan, folder: Path, interruptions: Interruptions) -> End:
+    """Execute with a kernel that is started for it."""
+    environ = os.environ if job.environ is None else job.environ
+    return supervise(
+        plan, run=job.run, folder=folder, deadline=job.deadline, environ=environ, interruptions=interruptions
+    )
+
+
+def tell(
+    job: Job,
+    execute: Callable[[Plan], End],
+    *,
+    folder: Path,
+    clock: Clock,
+    begun: Begun,
+    engine: Engine = "papermill",
+) -> Produced:
+    """Have a notebook executed, unless it must not be, and make the files that tell of it.
+
+    Args:
+        execute: runs what papermill is to do, and says how that ended.
+        engine: what `execute` executes with, for the record.
+    """
     environ = dict(os.environ if job.environ is None else job.environ)
     given = _as_json(job.parameters)
-    started, ticks = clock.now(), time.monotonic()
     nb, problem = _open(job.source)
     defaults = scan.default_parameters(nb)
     defaults = None if defaults is None else _as_json(defaults)
@@ -141,14 +105,7 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
             ending=folder / "ending.json",
         )
         plan.notebook.write_bytes(job.source.content)
-        end = supervise(
-            plan,
-            run=job.run,
-            folder=folder,
-            deadline=job.deadline,
-            environ=environ,
-            interruptions=interruptions or Interruptions(),
-        )
+        end = execute(plan)
         # as papermill left it, or as it was where papermill never came to save one
         nb = _read(plan.output.read_bytes()) if plan.output.exists() else nb
         annotate.drop_papermill_markers(nb)
@@ -165,11 +122,12 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
         needs_action=judgement.needs_action,
         progress=judgement.finish.progress if judgement.finish else "",
         error=judgement.error,
-        started=started,
+        started=begun.at,
         finished=clock.now(),
-        duration=round(time.monotonic() - ticks, 3),
+        duration=round(time.monotonic() - begun.ticks, 3),
         clock=clock.source,
         fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
+        engine=engine,
         notebook=NotebookFile(name=job.source.name, sha256=job.source.sha256, git=job.source.git),
         parameters=given,
         unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),

@@ -6,7 +6,8 @@ read → stage → produce → bag → seal into the chain
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bag, signing
+from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.produce import Job, Source, produce
-from runbook_lib.reports.runrecord import who
+from runbook_lib.reports.produce import produce
+from runbook_lib.reports.runrecord import Engine, who
 from runbook_lib.reports.supervise import Interruptions
 
 __all__ = ["RunOutcome", "Status", "run_notebook"]
@@ -32,6 +35,8 @@ def run_notebook(
     cell_timeout: int = 600,
     deadline: int = 3600,
     environ: Mapping[str, str] | None = None,
+    engine: Engine | None = None,
+    preload: Sequence[str] = (),
 ) -> RunOutcome:
     """Execute a notebook in a process of its own and put a bag of what happened into the archive.
 
@@ -44,6 +49,8 @@ def run_notebook(
         cell_timeout: seconds for one cell.
         deadline: seconds for the whole run.
         environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
+        engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
+        preload: modules that the notebook imports, for `ForkServer`.
 
     Returns:
         The outcome, for every run that is in the archive: also a failed, killed, interrupted or refused one.
@@ -64,12 +71,17 @@ def run_notebook(
         deadline=deadline,
         environ=environ,
         keep_out=signing.references(archive),
+        engine=engine,
     )
     source = todo.source
     told = bag.Started(run=todo.run, job=job, at=clock.now(), notebook=source.name, sha256=source.sha256, who=who())
     with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
         with bag.archive_errors(archive):
-            produced = produce(todo, folder=folder, clock=clock, interruptions=interruptions)
+            if sys.platform == "linux" and engine != "papermill":
+                with ForkServer(folder, preload=preload) as server:
+                    produced = server.run(todo, clock=clock, interruptions=interruptions)
+            else:
+                produced = produce(todo, folder=folder, clock=clock, interruptions=interruptions)
         record = produced.record
         work = bag.Work(
             job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)

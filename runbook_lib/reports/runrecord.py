@@ -23,6 +23,9 @@ from runbook_lib.result import Kind, ParametersRecord, Seen, StepRecord, Target,
 from runbook_lib.secrets import SecretRef, is_reference
 
 SCHEMA_VERSION = 1
+
+Engine = Literal["papermill", "runbook"]
+"""What executed the cells: a kernel started by stock papermill, or the fork engine, `papermill --engine runbook`."""
 """Fields are only ever added, and who reads must do without the added ones: so every run.json of a version fits the
 newest schema of that version. A field that is to mean something else, or to go, needs a new version."""
 
@@ -195,7 +198,7 @@ class RunRecord(_Frozen):
     """Where the time comes from."""
     fault_seed: str
     """Of the sandbox's faults, where they are on: a run in training is no evidence of the real thing."""
-    engine: Literal["papermill"] = "papermill"
+    engine: Engine = "papermill"
     notebook: NotebookFile
     parameters: dict[str, Any]
     """Those given. A secret is a reference."""

@@ -95,7 +95,7 @@ def supervise(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(environ, run, Path(private)),
+            env=environment(environ, run, Path(private)),
             start_new_session=True,
         )
         try:
@@ -111,7 +111,8 @@ def supervise(
     return End(ending, child.returncode, late, signalled, text)
 
 
-def _environment(environ: Mapping[str, str], run: str, private: Path) -> dict[str, str]:
+def environment(environ: Mapping[str, str], run: str, private: Path) -> dict[str, str]:
+    """What a run's processes get: the caller's `environ`, the mark, and `private` in place of the user's folders."""
     env = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env[RUN_MARK] = run
     env["JUPYTER_RUNTIME_DIR"] = str(private / "r")

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.runner import RunOutcome, run_notebook
+from runbook_lib.reports.runrecord import Engine
 
 RECORDS = """
 from datetime import UTC, datetime
@@ -56,7 +57,13 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(write_notebook: Callable[..., Path], archive: Path) -> Callable[..., RunOutcome]:
+def engine() -> Engine | None:
+    """What executes `run`'s notebooks: whatever suits them, unless a test module has them run by both."""
+    return None
+
+
+@pytest.fixture
+def run(write_notebook: Callable[..., Path], archive: Path, engine: Engine | None) -> Callable[..., RunOutcome]:
     """Writes a notebook of these sources and runs it into `archive`."""
 
     def go(
@@ -65,10 +72,10 @@ def run(write_notebook: Callable[..., Path], archive: Path) -> Callable[..., Run
         parameters: str | None = "p = 1",
         env: dict[str, str] | None = None,
         kernel: str = "python3",
-        **limits: int,
+        cell_timeout: int = CELL_TIMEOUT,
+        deadline: int = 3600,
     ) -> RunOutcome:
         notebook = write_notebook(*sources, parameters=parameters, kernel=kernel)
-        limits = {"cell_timeout": CELL_TIMEOUT, **limits}
         return run_notebook(
             notebook,
             given or {},
@@ -76,7 +83,9 @@ def run(write_notebook: Callable[..., Path], archive: Path) -> Callable[..., Run
             archive=archive,
             clock=SystemClock(),
             environ={**os.environ, **(env or {})},
-            **limits,
+            cell_timeout=cell_timeout,
+            deadline=deadline,
+            engine=engine,
         )
 
     return go

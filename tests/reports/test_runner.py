@@ -16,11 +16,19 @@ from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock, parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
+from runbook_lib.reports.runrecord import Engine
 from runbook_lib.result import Verdict
 from tests.reports import reading
 from tests.reports.conftest import RECORDS
 
 Run = Callable[..., RunOutcome]
+
+
+@pytest.fixture(params=["papermill", "runbook"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Every test here that takes `run` is held for both."""
+    found: Engine = request.param
+    return found
 
 
 def _states(outcome: RunOutcome) -> list[str]:
@@ -174,26 +182,28 @@ def test_a_killed_papermill_is_told_too(run: Run) -> None:
     assert "ended by signal 9" in reading.record(outcome.bag)["error"]["what"]
 
 
-def test_the_deadline_ends_the_whole_run_and_all_it_started(run: Run, tmp_path: Path) -> None:
+def test_the_deadline_ends_the_whole_run_and_all_it_started(run: Run, engine: Engine, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
+    deadline = 25 if engine == "papermill" else 8  # a kernel that is started needs some seconds to come to the cell
     outcome = run(
         "import subprocess\n"
         f"open({str(pid_file)!r}, 'w').write(str(subprocess.Popen(['sleep', '300'], start_new_session=True).pid))",
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(100)",
         "print('after')",
-        deadline=25,
+        deadline=deadline,
     )
     assert (outcome.status, outcome.exit) == (Status.TIMED_OUT, Exit.UNEXPECTED)
     assert outcome.error is not None
     assert outcome.error["reason"] == Reason.RUN_DEADLINE
     assert _states(outcome) == ["executed", "executed", "timed out", "never ran"]
-    _tells(outcome, "The run was stopped after 25 s, in code cell 3 of 4.")
+    _tells(outcome, f"The run was stopped after {deadline} s, in code cell 3 of 4.")
     pid = int(pid_file.read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 PROGRAM = """
 import sys; from pathlib import Path; from runbook_lib.clock import SystemClock
+from runbook_lib.reports.runrecord import Engine
 from runbook_lib.reports.runner import run_notebook
 o = run_notebook(Path(sys.argv[1]), {}, job='demo', archive=Path(sys.argv[2]), clock=SystemClock())
 print(o.status.value, int(o.exit), o.bag, sep='\\n')
@@ -250,11 +260,11 @@ def test_two_runs_in_one_folder_at_once_do_not_meet(
 
 def test_a_killed_runner_leaves_nothing_running(in_its_cell: tuple[subprocess.Popen[str], int], archive: Path) -> None:
     runner, kernel = in_its_cell
-    papermill = psutil.Process(kernel).parent()
+    running = psutil.Process(kernel)
+    papermill = running.parent()
     assert papermill is not None
     runner.kill()
-    assert psutil.wait_procs([papermill], timeout=30)[1] == []
-    assert not psutil.pid_exists(kernel)
+    assert psutil.wait_procs([papermill, running], timeout=30)[1] == []
     assert not list(archive.glob("2*"))  # and no bag that would be half true
 
 

@@ -1,0 +1,240 @@
+"""papermill's side of the channel: what nbclient asks of a kernel manager and a kernel client, and the engine.
+
+`papermill --engine runbook` finds `ForkEngine` by its entry point. The notebook's papermill and nbclient stay as they
+are: they write outputs, metadata and times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import ipykernel_launcher  # type: ignore[import-untyped]
+from jupyter_client.client import KernelClient
+from jupyter_client.session import Session
+from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager
+from papermill.log import logger
+
+from runbook_lib.reports.engine import channel
+
+_GRACE_SECONDS = 5.0
+"""How long a kernel may take for its exit hooks, as jupyter_client's `shutdown_wait_time`."""
+
+
+class _Channel:
+    """A kernel's shell or iopub channel."""
+
+    def __init__(self, kernel: ForkedKernel, name: bytes) -> None:
+        self._kernel, self._name = kernel, name
+        self.waiting: deque[dict[str, Any]] = deque()
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._kernel.session.send(self, message)  # type: ignore[arg-type]
+
+    def send_multipart(self, frames: list[bytes], **_: object) -> None:
+        channel.send(self._kernel.socket, self._name, frames)
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+        """The next message. Raises queue.Empty after `timeout` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.waiting:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise Empty
+            await self._kernel.news(left)
+        return self.waiting.popleft()
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+    def is_alive(self) -> bool:
+        return True
+
+
+class ForkedKernel:
+    """A kernel in a forked process, from the other end of its channel: nbclient's kernel manager.
+
+    Args:
+        to: the channel.
+        cwd: the kernel's working directory.
+        environ: its environment.
+        log: where it writes what is no output of a cell; without it, to this process's standard error.
+    """
+
+    has_kernel = True
+
+    def __init__(self, to: socket.socket, *, cwd: Path, environ: Mapping[str, str], log: Path | None = None) -> None:
+        self.socket = to
+        self.session = Session(key=b"")
+        self.shell, self.iopub = _Channel(self, channel.SHELL), _Channel(self, channel.IOPUB)
+        self._channels = {channel.SHELL: self.shell, channel.IOPUB: self.iopub}
+        self._assembler = channel.Assembler()
+        self._news: list[asyncio.Future[None]] = []
+        self._watched: asyncio.AbstractEventLoop | None = None
+        self.process = int(channel.receive(to))
+        self._handle = os.pidfd_open(self.process)
+        hello = {
+            "cwd": str(cwd),
+            "environ": dict(environ),
+            "argv": [str(ipykernel_launcher.__file__)],
+            "log": None if log is None else str(log),
+        }
+        channel.send(to, channel.SHELL, [json.dumps(hello).encode("utf-8", "surrogatepass")])
+
+    async def news(self, timeout: float | None) -> None:
+        """Wait until a message has come, or for `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        if self._watched is not loop:
+            loop.add_reader(self.socket, self._read)
+            self._watched = loop
+        future = loop.create_future()
+        self._news.append(future)
+        try:
+            await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return
+        finally:
+            if future in self._news:
+                self._news.remove(future)
+
+    def _read(self) -> None:
+        try:
+            packet = channel.receive(self.socket)
+        except ConnectionError:
+            packet = b""
+        if not packet:
+            self._stop_watching()  # nbclient looks every second whether the kernel lives
+            return
+        found = self._assembler.feed(packet)
+        if found is None:
+            return
+        _, frames = self.session.feed_identities(found[1])
+        self._channels[found[0]].waiting.append(self.session.deserialize(frames))
+        for future in self._news:
+            if not future.done():
+                future.set_result(None)
+
+    def _stop_watching(self) -> None:
+        if self._watched is not None and not self._watched.is_closed():
+            self._watched.remove_reader(self.socket)
+
+    def client(self) -> ForkedClient:
+        return ForkedClient(self)
+
+    def is_alive(self) -> bool:
+        poll = select.poll()
+        poll.register(self._handle, select.POLLIN)
+        return not poll.poll(0)
+
+    def interrupt_kernel(self) -> None:
+        self._send(signal.SIGINT)
+
+    def shutdown_kernel(self) -> None:
+        """End it: it may run its exit hooks; then it is killed."""
+        if self.socket.fileno() < 0:
+            return
+        self._stop_watching()
+        poll = select.poll()
+        poll.register(self._handle, select.POLLIN)
+        poll.register(self.socket, select.POLLIN)
+        until = time.monotonic() + _GRACE_SECONDS
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+            while (left := until - time.monotonic()) > 0:
+                ready = dict(poll.poll(1000 * left))
+                if self._handle in ready:
+                    break
+                if self.socket.fileno() in ready and not channel.receive(self.socket):
+                    poll.unregister(self.socket)
+        except OSError:  # it is gone already
+            pass
+        self._send(signal.SIGKILL)
+        self.socket.close()
+        os.close(self._handle)
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, number)
+
+
+class ForkedClient(KernelClient):
+    """nbclient's kernel client."""
+
+    def __init__(self, kernel: ForkedKernel) -> None:
+        super().__init__(session=kernel.session)
+        self._kernel = kernel
+
+    @property
+    def shell_channel(self) -> _Channel:
+        return self._kernel.shell
+
+    @property
+    def iopub_channel(self) -> _Channel:
+        return self._kernel.iopub
+
+    def start_channels(self, *_: object, **__: object) -> None: ...
+    def stop_channels(self) -> None: ...
+
+    def wait_for_ready(self, timeout: float | None = None) -> None:
+        """It is: what is sent before it reads waits in the channel."""
+
+    def is_alive(self) -> bool:
+        return self._kernel.is_alive()
+
+
+class ForkEngine(NBClientEngine):
+    """papermill's engine."""
+
+    name = "runbook"
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: NotebookExecutionManager,
+        kernel_name: str,
+        log_output: bool = False,
+        stdout_file: Any = None,
+        stderr_file: Any = None,
+        start_timeout: int = 60,
+        execution_timeout: int | None = None,
+        kernel: ForkedKernel | None = None,
+        **kwargs: Any,
+    ) -> NotebookNode:
+        """As papermill's own engine, whose parameters these are.
+
+        Args:
+            kernel: a kernel to use; without one, a server is asked for it.
+        """
+        assert kernel is not None  # noqa: S101
+        client = PapermillNotebookClient(
+            nb_man,
+            km=kernel,
+            timeout=execution_timeout or kwargs.get("timeout"),
+            startup_timeout=start_timeout,
+            kernel_name=kernel_name,
+            log=logger,
+            log_output=log_output,
+            stdout_file=stdout_file,
+            stderr_file=stderr_file,
+        )
+        try:
+            executed: NotebookNode = client.execute()
+            return executed
+        except BaseException:
+            kernel.interrupt_kernel()  # a cell that is still running
+            raise
+        finally:
+            kernel.shutdown_kernel()

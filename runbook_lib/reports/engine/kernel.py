@@ -1,0 +1,254 @@
+"""The kernel of a run: ipykernel's application in a forked process, its sockets replaced by one channel.
+
+Everything else is stock: configuration, shell, streams, display, comms, the capture of file descriptors 1 and 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import heapq
+import itertools
+import json
+import os
+import queue
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import zmq
+from ipykernel.iostream import BackgroundSocket, IOPubThread
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.utils import _async_in_context
+from jupyter_client.session import Session
+from tornado.ioloop import IOLoop
+
+from runbook_lib.reports.engine import channel
+
+_ORPHAN_SECONDS = 1.0
+"""How often a busy kernel looks whether anybody still listens."""
+
+
+class Stream:
+    """One channel of the socket, as the part of a ZeroMQ stream that kernel and session use."""
+
+    def __init__(self, to: socket.socket, name: bytes) -> None:
+        self._to, self._name = to, name
+
+    def send_multipart(self, frames: list[bytes], **_: object) -> None:
+        channel.send(self._to, self._name, frames)
+
+    def flush(self, *_: object) -> None:
+        """Nothing waits here."""
+
+
+class Publisher(IOPubThread):
+    """ipykernel's output thread, without ZeroMQ: sends outputs, and flushes what was printed every 0.2 s."""
+
+    def __init__(self, to: socket.socket, session: Session) -> None:
+        self.socket = Stream(to, channel.IOPUB)
+        self.session = session
+        self.background_socket = BackgroundSocket(self)  # type: ignore[no-untyped-call]
+        self.io_loop: Any = self
+        self._listener = to
+        self._process = os.getpid()
+        self._waiting: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self.thread = threading.Thread(target=self._work, name="IOPub", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Send what waits, and end. In a forked child there is no thread to end."""
+        if self._process == os.getpid() and self.thread.is_alive():
+            self._waiting.put(self._end)
+            self.thread.join(timeout=5)
+
+    def schedule(self, f: Callable[[], object]) -> None:
+        if self._process == os.getpid() and self.thread.is_alive():
+            self._waiting.put(f)
+        else:
+            f()
+
+    def call_later(self, delay: float, f: Callable[[], object]) -> None:
+        """As of an event loop; called in the thread."""
+        heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), f))
+
+    def _really_send(self, msg: list[bytes], *_: object, **__: object) -> None:
+        try:
+            channel.send(self._listener, channel.IOPUB, msg)
+        except OSError:
+            _nobody_listens(self._process)
+
+    def _end(self) -> None:
+        raise SystemExit
+
+    def _work(self) -> None:
+        hang_up = select.poll()
+        hang_up.register(self._listener, 0)  # POLLHUP is always told
+        while True:
+            due = self._later[0][0] - time.monotonic() if self._later else _ORPHAN_SECONDS
+            try:
+                self._waiting.get(timeout=min(max(due, 0.0), _ORPHAN_SECONDS))()
+            except queue.Empty:
+                if hang_up.poll(0):
+                    _nobody_listens(self._process)
+            while self._later and self._later[0][0] <= time.monotonic():
+                heapq.heappop(self._later)[2]()
+
+
+def _nobody_listens(process: int) -> None:
+    """A run that nobody archives should not go on changing things."""
+    if os.getpid() == process:
+        os.kill(process, signal.SIGKILL)
+
+
+class _MainThread:
+    """What ipykernel asks of the thread that reads its sockets: whether a cell runs in the main thread."""
+
+    def __init__(self) -> None:
+        self.parent_thread = threading.main_thread()
+
+
+class ForkedKernel(IPythonKernel):
+    """IPython's kernel, handed its messages one after the other."""
+
+    shell_stream: Any = None
+    _supports_kernel_subshells = False
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """Nothing is queued: the next cell is sent when this one has answered."""
+
+
+class ForkedKernelApp(IPKernelApp):
+    """ipykernel's application without connection file, sockets, heartbeat and parent poller."""
+
+    kernel_class: Any = ForkedKernel
+    name = "ipython-kernel"
+
+    def __init__(self, to: socket.socket) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._to = to
+
+    def init_connection_file(self) -> None: ...
+    def init_poller(self) -> None: ...
+    def init_heartbeat(self) -> None: ...
+    def write_connection_file(self, **_: object) -> None: ...
+    def log_connection_info(self) -> None: ...
+
+    def init_sockets(self) -> None:
+        # not signed: nobody else can reach the socket
+        self.session = Session(parent=self, key=b"")
+        self.configure_tornado_logger()  # type: ignore[no-untyped-call]
+        self.iopub_thread = Publisher(self._to, self.session)
+        self.iopub_thread.start()
+        self.iopub_socket = self.iopub_thread.background_socket
+
+    def init_kernel(self) -> None:
+        self.kernel = self.kernel_class.instance(
+            parent=self,
+            session=self.session,
+            shell_channel_thread=_MainThread(),
+            iopub_thread=self.iopub_thread,
+            iopub_socket=self.iopub_socket,
+            log=self.log,
+            profile_dir=self.profile_dir,
+            user_ns=self.user_ns,
+        )
+        self.kernel.shell_stream = Stream(self._to, channel.SHELL)
+        self.displayhook.get_execution_count = lambda: self.kernel.execution_count
+
+    def close(self) -> None: ...
+
+
+def serve(to: socket.socket) -> None:
+    """Be the kernel at this end of a channel until the other end closes it; in a fresh fork, whose process it ends.
+
+    The first message says where and in which environment: one JSON frame with `cwd`, `environ`, `argv` and `log`.
+    """
+    code = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.write(to.fileno(), str(os.getpid()).encode())
+        assembler = channel.Assembler()
+        while (found := assembler.feed(_packet(to))) is None:
+            pass
+        _settle(**json.loads(found[1][0]))
+        app = ForkedKernelApp(to)
+        app.initialize(["--HistoryManager.hist_file=:memory:"])  # type: ignore[no-untyped-call]
+        asyncio.run(_answer(app.kernel, to, assembler))
+        code = 0
+    finally:
+        # as at the end of any process, without the time it takes to tear down what was only inherited
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        os._exit(code)
+
+
+def _packet(to: socket.socket) -> bytes:
+    packet = channel.receive(to)
+    if not packet:
+        os._exit(0)
+    return packet
+
+
+def _settle(cwd: str, environ: dict[str, str], argv: list[str], log: str | None) -> None:
+    """Become a process of this run: its folder and environment, and randomness of its own."""
+    if log is not None:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environ)
+    time.tzset()
+    sys.argv = argv
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    random.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    if "matplotlib" in sys.modules and "MPLBACKEND" in environ:
+        sys.modules["matplotlib"].rcParams["backend"] = environ["MPLBACKEND"]
+
+
+async def _answer(kernel: ForkedKernel, to: socket.socket, assembler: channel.Assembler) -> None:
+    kernel.io_loop = IOLoop.current()
+    handle = _async_in_context(partial(kernel.shell_main, None))
+    tasks: set[asyncio.Task[None]] = set()
+    while True:
+        await _readable(to)
+        packet = channel.receive(to)
+        if not packet:
+            return
+        found = assembler.feed(packet)
+        if found is not None:
+            # a task of its own: while an asynchronous cell waits, a widget's message may come
+            task = asyncio.ensure_future(handle([zmq.Frame(frame) for frame in found[1]]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+
+async def _readable(source: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(source, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(source)

@@ -1,0 +1,111 @@
+"""A job and what it leaves, as they travel between processes. Light to import: no notebook is looked into here."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.clock import Clock
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports.runrecord import Commit, Engine, RunRecord, git_commit
+from runbook_lib.reports.supervise import End
+
+
+@dataclass(frozen=True)
+class Source:
+    """A notebook file as it was read: many runs may use one.
+
+    Args:
+        name: the file's name.
+        content: its bytes, not yet looked into.
+        git: the commit it belonged to at that moment.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+    git: Commit | None
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """Raises RunbookError: UNKNOWN_NOTEBOOK."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{path} cannot be read: {error.strerror}.") from None
+        return cls(path.name, content, git_commit(path))
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to run.
+
+    Args:
+        source: the notebook.
+        name: of the job, as run.json gives it.
+        parameters: for the cell tagged `parameters`; JSON-like values, secrets only as references.
+        cell_timeout: seconds for one cell.
+        deadline: seconds for the whole run.
+        environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
+        keep_out: further references, whose secrets must not be archived: the signer's passphrase.
+        run: the run's identifier, a UUID.
+        engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
+    """
+
+    source: Source
+    name: str
+    parameters: Mapping[str, Any]
+    cell_timeout: int = 600
+    deadline: int = 3600
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+    keep_out: tuple[str, ...] = ()
+    run: str = field(default_factory=lambda: str(uuid.uuid4()))
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What a run leaves, searched for secrets: its record, and the files below `data/` of its bag by name."""
+
+    record: RunRecord
+    files: dict[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """When a run began: by its clock, and by the machine's monotonic one, in seconds."""
+
+    at: datetime
+    ticks: float
+
+    @classmethod
+    def now(cls, clock: Clock) -> Begun:
+        return cls(clock.now(), time.monotonic())
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job as it is sent to the process that is forked for it.
+
+    Args:
+        folder: private to the run.
+        cwd: where the kernel runs.
+        end: how an earlier process of this run ended: nothing is executed, and what it left is told of.
+    """
+
+    job: Job
+    folder: Path
+    cwd: Path
+    clock: Clock
+    begun: Begun
+    end: End | None = None
