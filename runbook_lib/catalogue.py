@@ -629,7 +629,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.NOTHING_EXPECTED: Explanation(
         "Nothing is declared that the archive should hold",
-        "Without an expectation in its chain nobody can say what is missing from an archive.",
+        "Without an expectation in its chain that holds for the time asked about, nobody can say what is missing.",
         "Declare one: `runbook archive expect FILE --archive DIR`; parameters/expected/nightly.yaml is a sample.",
         "",
         Exit.CHECK_FAILED,

@@ -253,10 +253,13 @@ def gaps(
     from runbook_lib.reports.completeness import completeness, spans
 
     first, last = _day("--from", since), _day("--to", until)
+    if first and last and first > last:
+        raise RunbookError(Reason.BAD_PARAMETER, "--from is after --to.")
     until_day = last + timedelta(days=1) if last else None
     found = completeness(archive, now=SystemClock().now(), since=first, until=until_day)
     if not found.declarations:
         raise RunbookError(Reason.NOTHING_EXPECTED, f"{archive} holds no expectation.")
+    span = f"from {iso(found.since)} to before {iso(found.until)}"
     for declared in found.declarations:
         out.print(visible(f"Declared {iso(declared.at)} by {declared.by}, in {declared.place}:"))
         for expected in declared.expected:
@@ -271,11 +274,15 @@ def gaps(
     if found.purged:
         out.print(f"Purged, and counted as having been there: {found.purged} runs.")
     still = f" {found.open} more have time still." if found.open else ""
-    span = f"{found.periods} periods that began from {iso(found.since)} to before {iso(found.until)}"
     if found.gaps:
-        out.print(f"NOT COMPLETE: of the {span}, {found.met} left what was expected.{still}", style="bold red")
+        line = (
+            f"NOT COMPLETE: {found.met} of the {found.periods} periods that began {span} left what was expected.{still}"
+        )
+        out.print(line, style="bold red")
         raise typer.Exit(int(Exit.CHECK_FAILED))
-    out.print(f"COMPLETE: each of the {span} left what was expected.{still}")
+    if not found.periods and not found.open:
+        raise RunbookError(Reason.NOTHING_EXPECTED, f"Nothing was expected {span}.")
+    out.print(f"COMPLETE: each of the {found.periods} periods that began {span} left what was expected.{still}")
     out.print("This takes the bags at their word. Whether they are unchanged is for `runbook archive verify`.")
 
 

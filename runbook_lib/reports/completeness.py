@@ -68,7 +68,7 @@ class Completeness:
         open: how many have no good run yet and time for one.
         purged: how many runs of these periods are left as a line in a tombstone. They count as having been there, of
             every account and on every environment that was expected: what they held is gone.
-        gaps: oldest first. Nothing is missing if this is empty.
+        gaps: oldest first. Nothing is missing if this is empty, and something was expected: see `complete`.
         notes: what an auditor should know of the times: clocks that were set, bags that cannot be read.
     """
 
@@ -84,8 +84,8 @@ class Completeness:
 
     @property
     def complete(self) -> bool:
-        """Whether something was expected, and nothing of it is missing or not as it should be."""
-        return bool(self.declarations) and not self.gaps
+        """Whether something was expected of these periods, and nothing of it is missing or not as it should be."""
+        return bool(self.periods or self.open) and not self.gaps
 
 
 def completeness(

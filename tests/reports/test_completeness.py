@@ -329,6 +329,8 @@ def test_without_a_declaration_nothing_is_complete(archive: Path) -> None:
     run(archive, FIRST)
     found = look(archive)
     assert (found.declarations, found.periods, found.complete) == ((), 0, False)
+    expect(archive, nightly())
+    assert not look(archive, since=FIRST - 9 * DAY, until=FIRST).complete  # nothing was expected then
 
 
 def test_a_damaged_declaration_is_no_reason_to_expect_less(archive: Path) -> None:
