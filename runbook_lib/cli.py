@@ -20,6 +20,7 @@ from rich.console import Console
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.cli_archive import archive_app
+from runbook_lib.cli_keep import keep_app
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.result import StepRecord, Verdict, visible
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 sandbox_app = typer.Typer(no_args_is_help=True, help="A local DigiCert ONE: real TLS, its own CA.")
 app.add_typer(sandbox_app, name="sandbox")
+archive_app.add_typer(keep_app)
 app.add_typer(archive_app, name="archive")
 
 out = Console(highlight=False, markup=False, soft_wrap=True)

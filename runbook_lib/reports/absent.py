@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ PURGED, ELSEWHERE = "purged.txt", "elsewhere.txt"
 PURGING, TRASH = ".purging", ".purged"
 """Names the tombstone whose bags are being removed: the next writer goes on where this one was killed. And the
 folder through which they go."""
+
+HEADER = "sequence bag digest signature previous previous_signature signer next_signer expected produced status"
+"""The first line of both files."""
 
 _EITHER = f"({DIGEST}|{NONE})"
 _LINE = re.compile(
@@ -52,15 +56,19 @@ def of(bag: Path) -> Absent:
     return Absent(link, chain.sha256((bag / chain.TAGS).read_bytes()), chain.signature_digest(bag))
 
 
-def text(bags: list[Absent]) -> bytes:
+def text(bags: Iterable[Absent]) -> bytes:
     """The file, in the order of the chain."""
-    return "".join(f"{one.line()}\n" for one in sorted(bags, key=lambda one: one.link.sequence)).encode("ascii")
+    lines = [HEADER, *(one.line() for one in sorted(bags, key=lambda one: one.link.sequence))]
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
 def read(content: bytes) -> list[Absent]:
     """The file read back. Raises ValueError for a line that `text` would not write."""
     found = []
-    for line in content.decode("ascii", "replace").removesuffix("\n").split("\n"):
+    header, *lines = content.decode("ascii", "replace").removesuffix("\n").split("\n")
+    if header != HEADER:
+        raise ValueError("its first line is another")
+    for line in lines:
         parts = _LINE.fullmatch(line)
         if parts is None:
             raise ValueError("a line that is none of a tombstone")
@@ -83,7 +91,7 @@ def remove(archive: Path) -> None:
     trash = archive / TRASH
     for one in _announced(archive):
         bag = archive / one.link.bag
-        if bag.exists() and not _is(bag, one):
+        if bag.exists() and not still_is(bag, one):
             continue
         if bag.exists():
             trash.mkdir(exist_ok=True)
@@ -105,8 +113,10 @@ def _announced(archive: Path) -> list[Absent]:
         return []  # it was not sealed, or nothing is being removed
 
 
-def _is(bag: Path, declared: Absent) -> bool:
+def still_is(bag: Path, declared: Absent) -> bool:
+    """Whether the bag that lies there is the one that was declared; its signature may have gone already."""
     try:
-        return of(bag) == declared
+        found = of(bag)
     except (OSError, ValueError):
         return False
+    return (found.link, found.digest) == (declared.link, declared.digest)

@@ -232,8 +232,8 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
         beside = tuple(_beside(archive / place, place, findings))
         found.bags.append(_Bag(link, digest, chain.signature_digest(archive / place), beside=beside))
     found.purged += _absent(archive, f"{place}/{PURGED}", findings)
-    if left_out := _absent(archive, f"{place}/{ELSEWHERE}", findings):
-        found.elsewhere[place] = left_out
+    if (archive / place / ELSEWHERE).exists():
+        found.elsewhere[place] = _absent(archive, f"{place}/{ELSEWHERE}", findings)
     return len(actual) + bool(digest)
 
 

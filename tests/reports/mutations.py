@@ -10,17 +10,25 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from runbook_lib.reports.absent import ELSEWHERE, HEADER, PURGED
 from runbook_lib.reports.chain import sha256, signature_of
 from runbook_lib.reports.signing import Signer
+from runbook_lib.reports.stamps import read_list, stamp_of
 from tests.reports.bags import places
 
 Mutation = Callable[[Path, random.Random, Signer], None]
 """Changes the archive. The signer is a forger's own, complete with certificate."""
 
 
+SPARE, GONE = ".spare", ".gone"
+"""In a kept archive: a second time stamp over each bag, and the bags that were purged. Verifiers do not look there."""
+
+
 def _files(archive: Path) -> list[Path]:
-    """Every file that is evidence."""
-    return sorted(path for path in archive.glob("[0-9]*/**/*") if path.is_file())
+    """Every file that is evidence: a time stamp is, once a bag names it."""
+    listed = {archive / path for bag in places(archive) for path in read_list(bag)}
+    files = (path for path in archive.glob("[0-9]*/**/*") if path.is_file())
+    return sorted(path for path in files if path.suffix != ".tsr" or path in listed)
 
 
 def byte_flipped(archive: Path, chance: random.Random, forger: Signer) -> None:
@@ -106,8 +114,9 @@ def bag_replayed(archive: Path, chance: random.Random, forger: Signer) -> None:
     bag = chance.choice(places(archive))
     copy = bag.with_name(f"{bag.name}-{chance.randrange(2, 99)}")
     shutil.copytree(bag, copy)
-    if signature_of(bag).exists():
-        shutil.copy(signature_of(bag), signature_of(copy))
+    for beside in (signature_of, stamp_of):
+        if beside(bag).exists():
+            shutil.copy(beside(bag), beside(copy))
 
 
 def bag_dropped_first(archive: Path, chance: random.Random, forger: Signer) -> None:
@@ -123,7 +132,7 @@ def tail_cut(archive: Path, chance: random.Random, forger: Signer) -> None:
     ordered = sorted(places(archive), key=_number)
     for bag in ordered[chance.randrange(1, len(ordered)) :]:
         _drop(bag)
-    (archive / ".head").unlink()
+    (archive / ".head").unlink(missing_ok=True)
 
 
 def chain_edited(archive: Path, chance: random.Random, forger: Signer) -> None:
@@ -178,7 +187,7 @@ def signer_exchanged(archive: Path, chance: random.Random, forger: Signer) -> No
     """A forger signs with a key of their own and, in steps, brings their certificate into the archive."""
     certs, bold = archive / "certs", chance.randrange(5)
     pem = forger.certificates[0].public_bytes(Encoding.PEM)
-    signers = [path for path in certs.glob("*.pem") if path.name != "roots.pem"]
+    signers = [path for path in certs.glob("*.pem") if len(path.stem) == 64]
     chosen = chance.sample(places(archive), chance.randrange(1, len(places(archive)) + 1))
     if bold >= 1:
         (certs / "roots.pem").write_bytes(pem)
@@ -195,6 +204,102 @@ def signer_exchanged(archive: Path, chance: random.Random, forger: Signer) -> No
         signature_of(bag).write_bytes(forger.sign((bag / "tagmanifest-sha256.txt").read_bytes()))
 
 
+# --- time stamps, purges, holds, excerpts -----------------------------------------------------------------------------
+
+
+def _stamps(archive: Path) -> list[Path]:
+    """The time stamps that a bag names."""
+    return [path for path in _files(archive) if path.suffix == ".tsr"]
+
+
+def stamp_removed(archive: Path, chance: random.Random, forger: Signer) -> None:
+    chance.choice(_stamps(archive)).unlink()
+
+
+def stamps_exchanged(archive: Path, chance: random.Random, forger: Signer) -> None:
+    one, other = chance.sample(_stamps(archive), 2)
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def stamp_replayed(archive: Path, chance: random.Random, forger: Signer) -> None:
+    """Another token of the same authority: over the same signature, but of another time; or of another bag."""
+    stamp = chance.choice(_stamps(archive))
+    spares = sorted((archive / SPARE).iterdir())
+    same = next(one for one in spares if one.name == stamp.name)
+    shutil.copy(same if chance.randrange(2) else chance.choice([one for one in spares if one != same]), stamp)
+
+
+def stamp_roots_exchanged(archive: Path, chance: random.Random, forger: Signer) -> None:
+    roots = archive / "certs/tsa-roots.pem"
+    pem = forger.certificates[0].public_bytes(Encoding.PEM)
+    roots.write_bytes(chance.choice([pem, roots.read_bytes() + pem, b""]))
+
+
+def tombstone_forged(archive: Path, chance: random.Random, forger: Signer) -> None:
+    """A bag goes, and a later one says that it was purged; signed by a forger, and in half of the cases linked anew."""
+    *others, last = sorted(places(archive), key=_number)
+    victim = chance.choice(others[1:])
+    link = [line.split('": ')[1].strip(',"') for line in (victim / "chain.json").read_text().splitlines()[1:-1]]
+    bag, sequence, previous, before, status, expected, produced, signer, turn = link
+    digests = (sha256((victim / "tagmanifest-sha256.txt").read_bytes()), sha256(signature_of(victim).read_bytes()))
+    line = " ".join([sequence, bag, *digests, previous, before, signer, turn, expected, produced, status])
+    tombstone = chance.choice([one for one in others if _number(one) > _number(victim)] + [last])
+    old = (tombstone / PURGED).read_text() if (tombstone / PURGED).exists() else f"{HEADER}\n"
+    (tombstone / PURGED).write_text(f"{old}{line}\n")
+    _drop(victim)
+    _recompute(archive, chance.randrange(2) == 0, only=tombstone)
+    if chance.randrange(2):
+        signature_of(tombstone).write_bytes(forger.sign((tombstone / "tagmanifest-sha256.txt").read_bytes()))
+
+
+def tombstone_edited(archive: Path, chance: random.Random, forger: Signer) -> None:
+    """One word of one line, or a line less, with the manifests recomputed, and in half of the cases all later links."""
+    name = ELSEWHERE if list(archive.glob(f"*/*/*/*/{ELSEWHERE}")) else PURGED
+    (file,) = archive.glob(f"*/*/*/*/{name}")
+    head, *lines = file.read_text().splitlines()
+    at = chance.randrange(len(lines))
+    if chance.randrange(4) == 0:
+        del lines[at]
+    else:
+        words = lines[at].split()
+        word = chance.randrange(len(words))
+        words[word] = chance.choice(
+            [sha256(chance.randbytes(4)), "none", "7", "failed", words[(word + 1) % len(words)]]
+        )
+        lines[at] = " ".join([*words, "x"] if words == lines[at].split() else words)
+    file.write_text("".join(f"{line}\n" for line in [head, *lines]))
+    _recompute(archive, chance.randrange(2) == 0, only=file.parent)
+
+
+def tombstone_dropped(archive: Path, chance: random.Random, forger: Signer) -> None:
+    (file,) = archive.glob(f"*/*/*/*/{PURGED}")
+    _drop(file.parent)
+
+
+def bag_resurrected(archive: Path, chance: random.Random, forger: Signer) -> None:
+    """A purged bag is there again, with or without what lay beside it."""
+    bag = chance.choice([path.parent for path in (archive / GONE).glob("*/*/*/*/bagit.txt")])
+    to = archive / bag.relative_to(archive / GONE)
+    shutil.copytree(bag, to)
+    if chance.randrange(3):
+        shutil.copy(signature_of(bag), signature_of(to))
+
+
+def hold_removed(archive: Path, chance: random.Random, forger: Signer) -> None:
+    (hold,) = (bag for bag in places(archive) if bag.name.endswith("-hold"))
+    if chance.randrange(2):
+        _drop(hold)
+        _recompute(archive, chance.randrange(2) == 0, only=places(archive)[-1])
+    else:
+        told = hold / "data/hold.json"
+        told.write_text(told.read_text().replace("Case", "Cast"))
+        manifest = hold / "manifest-sha256.txt"
+        manifest.write_text(f"{sha256(told.read_bytes())}  data/hold.json\n")
+        _recompute(archive, chance.randrange(2) == 0, only=hold)
+
+
 UNSIGNED_TOO: tuple[Mutation, ...] = (
     *(byte_flipped, file_cut, file_added, file_removed, file_renamed, file_became_link, bag_renamed, bags_swapped),
     *(bag_replayed, bag_dropped_first, bag_dropped_in_the_middle),
@@ -203,17 +308,24 @@ SIGNED_ONLY: tuple[Mutation, ...] = (
     *(bags_reordered, chain_edited, payload_edited, signature_removed, signatures_exchanged, signer_exchanged),
 )
 WITH_HEAD: tuple[Mutation, ...] = (tail_cut,)
+KEPT_ONLY: tuple[Mutation, ...] = (
+    *(stamp_removed, stamps_exchanged, stamp_replayed, stamp_roots_exchanged, tombstone_forged, tombstone_edited),
+    *(tombstone_dropped, bag_resurrected, hold_removed),
+)
+EXCERPT: tuple[Mutation, ...] = (*UNSIGNED_TOO, tail_cut, payload_edited, tombstone_edited, signature_removed)
 
 
 def _move(bag: Path, to: Path) -> None:
     bag.rename(to)
-    if signature_of(bag).exists():
-        signature_of(bag).rename(signature_of(to))
+    for beside in (signature_of, stamp_of):
+        if beside(bag).exists():
+            beside(bag).rename(beside(to))
 
 
 def _drop(bag: Path) -> None:
     shutil.rmtree(bag)
     signature_of(bag).unlink(missing_ok=True)
+    stamp_of(bag).unlink(missing_ok=True)
 
 
 def _number(bag: Path) -> int:
@@ -252,4 +364,4 @@ def _recompute(archive: Path, later_too: bool, only: Path | None = None) -> None
             _edit(bag, "previous", sha256((previous / "tagmanifest-sha256.txt").read_bytes()), quoted=True)
         _tags(bag)
         previous = bag
-    (archive / ".head").unlink()
+    (archive / ".head").unlink(missing_ok=True)

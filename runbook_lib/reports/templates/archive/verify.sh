@@ -39,12 +39,12 @@ for entry in *; do
     case $entry in
     [0-9][0-9][0-9][0-9])
         if [ -d "$entry" ] && [ ! -h "$entry" ]; then years="$years $entry"; else top="$top
-FINDING $entry: not part of an archive"; fi ;;
+$entry: not part of an archive"; fi ;;
     certs | index.html | run.schema.json | VERIFY.md | verify.sh) ;;
     *[!A-Za-z0-9._-]*) top="$top
-FINDING a file with odd characters in its name lies at the top" ;;
+a file with odd characters in its name lies at the top" ;;
     *) [ -e "$entry" ] || [ -h "$entry" ] && top="$top
-FINDING $entry: not part of an archive" ;;
+$entry: not part of an archive" ;;
     esac
 done
 if [ -z "$years" ]; then
@@ -61,7 +61,8 @@ fi
 # --- every file against its manifest ----------------------------------------------------------------------------------
 # Lines "path a digest" (as it is), "path e digest" (as the manifest has it), "path p" (a folder that a listed file needs),
 # "path d" (a folder), "path o" (something else), "path s digest" (a time stamp, as a later bag names it), "path g" (what lay
-# beside a bag that is gone), sorted, so that one pass in constant memory compares them.
+# beside a bag that is gone), sorted, so that one pass in constant memory compares them. Lines that begin with "=" are about
+# a bag and pass through.
 common='
 function place(path,   part, n) {      # the bag that a path is in, or ""
     n = split(path, part, "/")
@@ -73,60 +74,116 @@ function place(path,   part, n) {      # the bag that a path is in, or ""
 function beside(path) { return path ~ /\.(p7s|tsr)$/ }
 function hex(text) { return length(text) == 64 && text !~ /[^0-9a-f]/ }
 '
-manifests='
-FNR == 1 { bag = place(FILENAME); file = FILENAME; ours = data = list = gone = 0
-    if (bag != "" && FILENAME == bag "/manifest-sha256.txt") { ours = 1; data = 1 }
-    if (bag != "" && FILENAME == bag "/tagmanifest-sha256.txt") ours = 1
-    if (bag != "" && FILENAME == bag "/beside-sha256.txt") list = 1
-    if (bag != "" && (FILENAME == bag "/purged.txt" || (excerpt == "yes" && FILENAME == bag "/elsewhere.txt"))) gone = 1
+read_tags='
+function bad_link() { if (bag != "") print "=", bag, "x"; bag = "" }
+function field(line, name, text,   begin, end) {
+    begin = "  \"" name "\": " (text ? "\"" : ""); end = (text ? "\"" : "") (line < 10 ? "," : "")
+    if (substr($0, 1, length(begin)) != begin || substr($0, length($0) - length(end) + 1) != end) { bad_link(); return "" }
+    value = substr($0, length(begin) + 1, length($0) - length(begin) - length(end))
+    return value
 }
-ours {
+function digest_or_none(text) { if (!hex(text) && text != "none") bad_link(); return text }
+function number(text) { if (text !~ /^(0|[1-9][0-9]*)$/) bad_link(); return text }
+function flush() {
+    if (kind == "link" && bag != "") { if (lines != 11) bad_link(); else print "=", bag, "l", sequence, itself, previous, before, signer, turn }
+}
+FNR == 1 { flush(); bag = place(FILENAME); name = substr(FILENAME, length(bag) + 2); lines = 0
+    kind = ""
+    if (bag == "" || FILENAME != bag "/" name) next
+    if (name == "manifest-sha256.txt") kind = "data"
+    if (name == "tagmanifest-sha256.txt") kind = "tags"
+    if (name == "beside-sha256.txt") kind = "beside"
+    if (name == "chain.json") kind = "link"
+    if (name == "purged.txt") kind = "purged"
+    if (name == "elsewhere.txt" && excerpt == "yes") { kind = "elsewhere"; print "=", bag, "z" }
+}
+kind == "" { next }
+kind == "data" || kind == "tags" || kind == "beside" {
     digest = substr($0, 1, 64); name = substr($0, 67)
-    bad = !hex(digest) || substr($0, 65, 2) != "  " || name !~ /^[A-Za-z0-9._\/-]+$/
-    if (data && name !~ /^data\/./) bad = 1
-    if (!data && name ~ /\//) bad = 1
+    bad = !hex(digest) || substr($0, 65, 2) != "  "
+}
+kind == "beside" {
+    if (bad) print FILENAME, "b"
+    else if (name == "certs/tsa-roots.pem") print "=", bag, "r", digest
+    else if (place(name) != "" && name == place(name) ".tsr") print name, "s", digest
+    else print FILENAME, "b"
+    next
+}
+kind == "data" || kind == "tags" {
+    if (name !~ /^[A-Za-z0-9._\/-]+$/) bad = 1
+    if (kind == "data" && name !~ /^data\/./) bad = 1
+    if (kind == "tags" && name ~ /\//) bad = 1
     if (("/" name "/") ~ /\/\.\.?\//  || name ~ /\/\// || name ~ /\/$/) bad = 1
-    if (bad) { print file, "b"; next }
+    if (bad) { print FILENAME, "b"; next }
     print bag "/" name, "e", digest
     n = split(name, part, "/"); path = bag
     for (i = 1; i < n; i++) { path = path "/" part[i]; print path, "p" }
+    next
 }
-list {
-    digest = substr($0, 1, 64); name = substr($0, 67)
-    if (!hex(digest) || substr($0, 65, 2) != "  ") print file, "b"
-    else if (place(name) != "" && name == place(name) ".tsr") print name, "s", digest
-    else if (name != "certs/tsa-roots.pem") print file, "b"
+# what stands in for bags that are gone, a line each: purged.txt in a tombstone, elsewhere.txt in the last bag of an excerpt
+kind != "link" && FNR == 1 {
+    if ($0 != "sequence bag digest signature previous previous_signature signer next_signer expected produced status") print FILENAME, "b"
+    next
 }
-gone { if (NF > 1 && place($2) == $2 && !beside($2)) print $2 ".tsr", "g" }'
+kind != "link" {
+    bad = NF < 11 || $1 !~ /^[1-9][0-9]*$/ || place($2) != $2 || beside($2) || !hex($3)
+    for (i = 4; i <= 8; i++) if (!hex($i) && $i != "none") bad = 1
+    if ($9 !~ /^(0|[1-9][0-9]*)$/ || $10 !~ /^(0|[1-9][0-9]*)$/) bad = 1
+    for (i = 11; i <= NF; i++) if ($i !~ /^[a-z]+$/) bad = 1
+    if (bad) { print FILENAME, "b"; next }
+    print "=", $2, "g", $1, $3, $4, $5, $6, $7, $8, kind
+    print $2 ".tsr", "g"
+    next
+}
+# chain.json is written one key a line, in one order; anything else is refused
+bag != "" { lines++ }
+bag == "" { next }
+FNR == 1 { if ($0 != "{") bad_link() }
+FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || beside(itself)) bad_link() }
+FNR == 3 { sequence = number(field(3, "sequence", 0)); if (sequence == "0") bad_link() }
+FNR == 4 { previous = digest_or_none(field(4, "previous", 1)) }
+FNR == 5 { before = digest_or_none(field(5, "previous_signature", 1)) }
+FNR == 6 { if (field(6, "status", 1) !~ /^[a-z][a-z ]*$/) bad_link() }
+FNR == 7 { number(field(7, "expected", 0)) }
+FNR == 8 { number(field(8, "produced", 0)) }
+FNR == 9 { signer = digest_or_none(field(9, "signer", 1)) }
+FNR == 10 { turn = digest_or_none(field(10, "next_signer", 1)) }
+FNR == 11 { if ($0 != "}") bad_link() }
+FNR > 11 { bad_link() }
+END { flush() }'
 compare='
-function told(text) { print "FINDING " text }
+function told(text) { print "0 FINDING " text }
 function done() {
     if (path == "") return
     bag = place(path)
-    if (b) told(path ": a line that is none of a manifest")
+    if (b) told(path ": a line that is none of a manifest, list or tombstone")
     if (o) { told(path ": neither a file nor a folder"); return }
     if (bag == "") { if (a || (d && path !~ /^[0-9][0-9][0-9][0-9](\/[0-9][0-9](\/[0-9][0-9])?)?$/)) told(path ": not part of an archive"); return }
     if (d) {
+        if (path == bag) print bag, "d"
         if (path == bag || path == bag "/data") return
         if (beside(path)) told(path ": not part of an archive")
         else if (!p) told(path ": an empty folder was added")
         return
     }
     if (path == bag) { if (a) told(path ": not part of an archive"); return }
-    if (a) files++
-    if (path == bag ".p7s") { files--; return }
+    if (path == bag ".p7s") { if (a) print bag, "s", is; return }
     if (path == bag ".tsr") {
-        if (a) files--
+        if (a) print bag, "k"
         else if (s && !g) told(path ": missing")
         if (a && other) told(path ": is another than the one that a later bag names")
         return
     }
+    if (a) files++
+    if (a && path == bag "/tagmanifest-sha256.txt") print bag, "t", is
+    if (a && path == bag "/manifest-sha256.txt") print bag, "m"
     if (path == bag "/tagmanifest-sha256.txt" && !e) return
     if (e > 1) told(path ": is listed twice")
     if (e && !a) told(path ": missing")
     else if (a && !e) told(path ": was added")
     else if (a && is != should) told(path ": was changed")
 }
+$1 == "=" { print substr($0, 3); next }
 $1 != path { done(); path = $1; a = e = b = d = o = p = s = g = other = 0 }
 $2 == "a" { a++; is = $3 }
 $2 == "s" { s++; if ($3 != is || !a) other = 1 }
@@ -136,64 +193,9 @@ $2 == "b" { b = 1 }
 $2 == "d" { d = 1 }
 $2 == "o" { o = 1 }
 $2 == "p" { p = 1 }
-END { done(); print "FILES " files + 0 }'
-
-check_files() {
-    {
-        find $years -type f -exec sha256sum {} + | awk '{ print $2, "a", $1 }'
-        find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt \
-            -o -name purged.txt -o -name elsewhere.txt ')' -exec awk -v excerpt="$excerpt" "$common$manifests" {} +
-        find $years -type d | awk '{ print $1, "d" }'
-        find $years ! -type f ! -type d | awk '{ print $1, "o" }'
-    } | sort | awk "$common$compare"
-}
+END { done(); print "0 FILES " files + 0 }'
 
 # --- the chain --------------------------------------------------------------------------------------------------------
-# chain.json is written one key a line, in one order; anything else is refused.
-links='
-function bad() { if (bag != "") print bag, "x"; bag = "" }
-function field(line, name, text,   begin, end) {
-    begin = "  \"" name "\": " (text ? "\"" : ""); end = (text ? "\"" : "") (line < 10 ? "," : "")
-    if (substr($0, 1, length(begin)) != begin || substr($0, length($0) - length(end) + 1) != end) { bad(); return "" }
-    value = substr($0, length(begin) + 1, length($0) - length(begin) - length(end))
-    return value
-}
-function digest(text) { if (!hex(text) && text != "none") bad(); return text }
-function number(text) { if (text !~ /^(0|[1-9][0-9]*)$/) bad(); return text }
-function flush() { if (bag != "") { if (lines != 11) bad(); else print bag, "l", sequence, itself, previous, before, signer, turn } }
-FNR == 1 { flush(); bag = place(FILENAME); if (FILENAME != bag "/chain.json") bag = "" ; lines = 0 }
-bag != "" { lines++ }
-bag == "" { next }
-FNR == 1 { if ($0 != "{") bad() }
-FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || beside(itself)) bad() }
-FNR == 3 { sequence = number(field(3, "sequence", 0)); if (sequence == "0") bad() }
-FNR == 4 { previous = digest(field(4, "previous", 1)) }
-FNR == 5 { before = digest(field(5, "previous_signature", 1)) }
-FNR == 6 { if (field(6, "status", 1) !~ /^[a-z][a-z ]*$/) bad() }
-FNR == 7 { number(field(7, "expected", 0)) }
-FNR == 8 { number(field(8, "produced", 0)) }
-FNR == 9 { signer = digest(field(9, "signer", 1)) }
-FNR == 10 { turn = digest(field(10, "next_signer", 1)) }
-FNR == 11 { if ($0 != "}") bad() }
-FNR > 11 { bad() }
-END { flush() }'
-# What stands in for bags that are gone, a line each: purged.txt in a tombstone, elsewhere.txt in the last bag of an excerpt.
-absent='
-FNR == 1 { bag = place(FILENAME); kind = ""
-    if (FILENAME == bag "/purged.txt") kind = "purged"
-    if (FILENAME == bag "/elsewhere.txt" && excerpt == "yes") { kind = "elsewhere"; print bag, "z" }
-    if (FILENAME == bag "/beside-sha256.txt") kind = "beside"
-}
-kind == "" { next }
-kind == "beside" { if (substr($0, 65) == "  certs/tsa-roots.pem") print bag, "r", substr($0, 1, 64); next }
-{
-    bad = NF < 11 || $1 !~ /^[1-9][0-9]*$/ || place($2) != $2 || beside($2) || !hex($3)
-    for (i = 4; i <= 8; i++) if (!hex($i) && $i != "none") bad = 1
-    if ($9 !~ /^(0|[1-9][0-9]*)$/ || $10 !~ /^(0|[1-9][0-9]*)$/) bad = 1
-    for (i = 11; i <= NF; i++) if ($i !~ /^[a-z]+$/) bad = 1
-    if (bad) print place(FILENAME), "y", FILENAME
-    else print $2, "g", $1, $3, $4, $5, $6, $7, $8, kind
-}'
 # One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, what its link says, whether it is here,
 # whether it has a time stamp, and the digest of the roots that it names for time stamps.
 bags='
@@ -219,6 +221,7 @@ function done() {
     if (l[2] != bag) told(bag ": says that it is " l[2] ": renamed, moved or copied")
     print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots
 }
+$1 == "0" { print; next }
 $1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = stamp = gone = 0 }
 $2 == "d" { d = 1; count++ }
 $2 == "t" { t = $3 }
@@ -227,7 +230,6 @@ $2 == "s" { s = $3 }
 $2 == "k" { stamp = 1 }
 $2 == "r" { roots = $3 }
 $2 == "x" { x = 1 }
-$2 == "y" { told($3 ": a line that is none of a tombstone") }
 $2 == "z" { z = 1 }
 $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
 $2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none" }
@@ -272,20 +274,18 @@ END {
     if (roots != "") print "ROOTS", roots
 }'
 
-check_chain() {
+check() {
     {
-        find $years -type f -name tagmanifest-sha256.txt -exec sha256sum {} + |
-            awk "$common"'{ bag = place($2); if ($2 == bag "/tagmanifest-sha256.txt") print bag, "t", $1 }'
-        find $years -type f -name '*.p7s' -exec sha256sum {} + |
-            awk "$common"'{ bag = place($2); if ($2 == bag ".p7s") print bag, "s", $1 }'
-        find $years -type f -name '*.tsr' | awk "$common"'{ bag = place($1); if ($1 == bag ".tsr") print bag, "k" }'
-        find $years -type f '(' -name purged.txt -o -name elsewhere.txt -o -name beside-sha256.txt ')' \
-            -exec awk -v excerpt="$excerpt" "$common$absent" {} +
-        find $years -type f -name manifest-sha256.txt |
-            awk "$common"'{ bag = place($1); if ($1 == bag "/manifest-sha256.txt") print bag, "m" }'
-        find $years -type d | awk "$common"'{ if ($1 == place($1)) print $1, "d" }'
-        find $years -type f -name chain.json -exec awk "$common$links" {} +
-    } | sort | awk "$common$bags" | sort -k 1,1n -k 2 | awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
+        {
+            find $years -type f -exec sha256sum {} +
+            echo d && find $years -type d
+            echo o && find $years ! -type f ! -type d
+        } | awk 'NF == 1 && length($1) == 1 { kind = $1; next } { if (kind == "") print $2, "a", $1; else print $1, kind }'
+        find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt \
+            -o -name chain.json -o -name purged.txt -o -name elsewhere.txt ')' \
+            -exec awk -v excerpt="$excerpt" "$common$read_tags" {} +
+    } | sort | awk "$common$compare" | sort | awk "$common$bags" | sort -k 1,1n -k 2 |
+        awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
 }
 
 # --- signatures and time stamps ---------------------------------------------------------------------------------------
@@ -349,16 +349,27 @@ check_seals() {
 }
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
-result=$(check_files; check_chain)
-say() { printf '%s\n' "$top
-$result" | sed -n "s/ *$//; s/^$1 //p"; }
-findings=$(say FINDING)
-files=$(say FILES) bags=$(say BAGS) end=$(say HEAD) seals=$(say SEALS) purged=$(say PURGED) elsewhere=$(say ELSEWHERE)
+result=$(check)
+findings=$top files= bags= end= seals= purged= elsewhere= roots=
+while read -r kind rest; do
+    case $kind in
+    FINDING) findings="$findings
+$rest" ;;
+    FILES) files=$rest ;;
+    BAGS) bags=$rest ;;
+    PURGED) purged=$rest ;;
+    ELSEWHERE) elsewhere=$rest ;;
+    HEAD) end=$rest ;;
+    ROOTS) roots=$rest ;;
+    SEALS) seals=$rest ;;
+    esac
+done <<END
+$result
+END
 for value in files bags end seals purged elsewhere; do
     eval "[ -n \"\$$value\" ]" || findings="$findings
 the check itself did not come to its end ($value)"
 done
-roots=$(say ROOTS)
 if [ -n "$roots" ]; then
     found=$(sha256sum certs/tsa-roots.pem 2>/dev/null)
     [ "${found%% *}" = "$roots" ] || findings="$findings

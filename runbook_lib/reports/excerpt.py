@@ -1,0 +1,117 @@
+"""An excerpt of an archive: the runs of a period, in a folder or a zip file that verifies by itself.
+
+It ends with an entry of the job `export`, which is in the archive's own chain too. That names every bag that the
+excerpt leaves out, a line each (`absent`), so its chain goes from the first bag of the archive to the last, and its
+signer vouches that nothing of the period is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports import absent, authority, chain, entries
+from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
+from runbook_lib.reports.bag import archive_errors
+from runbook_lib.reports.chain import sha256, signature_of
+from runbook_lib.reports.entries import EXPORT
+from runbook_lib.reports.index import write_index
+from runbook_lib.reports.retention import day_of, must_be_whole
+from runbook_lib.reports.seal import GUIDES
+from runbook_lib.reports.signing import CERTS
+from runbook_lib.reports.stamps import stamp_of
+from runbook_lib.reports.verify import verify
+
+VERIFIER = "verify.sh"
+
+
+def export(
+    archive: Path, into: Path, *, since: date, until: date, at: datetime, environ: Mapping[str, str]
+) -> tuple[Path, int]:
+    """Write the runs that started in a period, first and last day (UTC) included, and check what was written.
+
+    Args:
+        into: a folder that does not exist, or a file `NAME.zip` that does not; outside the archive.
+
+    Returns:
+        `into`, and how many bags are in it besides the entry that closes it.
+
+    Raises:
+        RunbookError: BAD_PARAMETER; NOT_WHOLE; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+    """
+    zipped = into.suffix == ".zip"
+    if into.exists():
+        raise RunbookError(
+            Reason.BAD_PARAMETER, f"{into} exists already.", remedy="Name a folder or a zip file to make."
+        )
+    if archive.resolve() in (into.resolve(), *into.resolve().parents):
+        raise RunbookError(Reason.BAD_PARAMETER, f"{into} is in the archive itself.")
+    must_be_whole(archive)
+    with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
+        chosen, left_out = _divide(archive, since, until)
+        if not chosen:
+            raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
+        told = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
+        tags = {ELSEWHERE: absent.text(left_out)}
+        place = entry.seal(told, tags=tags, beside=_beside(archive, chosen))
+    place = entries.stamped(archive, place)
+    with archive_errors(into):
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=".export-") as name:
+            folder = Path(name) / into.stem if zipped else Path(name) / into.name
+            _copy(archive, [*chosen, str(place.folder.relative_to(archive))], folder)
+            found = verify(folder, excerpt=True).findings
+            if found:
+                raise RunbookError(
+                    Reason.NOT_WHOLE, f"{found[0]}.", remedy="Something changed meanwhile: say it again."
+                )
+            made = Path(shutil.make_archive(name + "/made", "zip", name, folder.name)) if zipped else folder
+            made.rename(into)
+    return into, len(chosen)
+
+
+def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[Absent]]:
+    """The bags of the period; and all others, also those that were purged, unless a bag of the period tells of them."""
+    chosen: list[str] = []
+    left_out: list[Absent] = []
+    for bag in chain.bags(archive):
+        place = str(bag.relative_to(archive))
+        purged = absent.read((bag / PURGED).read_bytes()) if (bag / PURGED).exists() else []
+        # an earlier export would name bags as left out that are here
+        if since <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
+            chosen.append(place)
+        else:
+            left_out += [absent.of(bag), *purged]
+    return sorted(chosen), left_out
+
+
+def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:
+    """What the excerpt's last bag names of what lies beside its bags: their own lists may be left out."""
+    there = [f"{place}.tsr" for place in chosen if stamp_of(archive / place).exists()]
+    roots = f"{CERTS}/{authority.ROOTS}"
+    if (archive / roots).exists():
+        there.append(roots)
+    return {path: sha256((archive / path).read_bytes()) for path in there}
+
+
+def _copy(archive: Path, places: list[str], folder: Path) -> None:
+    for place in places:
+        bag, to = archive / place, folder / place
+        shutil.copytree(bag, to)
+        for beside, copied in ((signature_of(bag), signature_of(to)), (stamp_of(bag), stamp_of(to))):
+            if beside.exists():
+                shutil.copyfile(beside, copied)
+    (folder / CERTS).mkdir(exist_ok=True)
+    for certificate in (archive / CERTS).glob("*.pem"):
+        shutil.copyfile(certificate, folder / CERTS / certificate.name)
+    for name in GUIDES:
+        shutil.copyfile(archive / name, folder / name)
+    text = (folder / VERIFIER).read_text(encoding="utf-8")
+    (folder / VERIFIER).write_text(text.replace("\nexcerpt=no\n", "\nexcerpt=yes\n", 1), encoding="utf-8")
+    write_index(folder)
+    (folder / chain.LOCK).unlink(missing_ok=True)

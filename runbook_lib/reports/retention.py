@@ -1,0 +1,190 @@
+"""Retention and legal hold: which bags may go, which must not, and the tombstone that a purge leaves.
+
+A hold, its release and a purge are entries of the chain (`entries`), signed where the archive has a signer. A purge
+takes runs only: entries of the archive's own stay, whatever their age. What goes is written into the tombstone first, a
+line a bag (`absent`), so the chain still holds from its first bag to its last.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports import absent, chain, entries, stamps
+from runbook_lib.reports.absent import PURGED, Absent
+from runbook_lib.reports.chain import Link
+from runbook_lib.reports.entries import HOLD, PURGE, RELEASE
+from runbook_lib.reports.index import write_index
+from runbook_lib.reports.seal import Place
+from runbook_lib.reports.verify import verify
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What must not be purged: every run that started in a period, first and last day (UTC) included.
+
+    Args:
+        since, until: None is without an end on that side.
+        why: in words, for whoever reads it in years.
+    """
+
+    name: str
+    since: date | None
+    until: date | None
+    why: str
+
+    def covers(self, day: date) -> bool:
+        return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a purge would do. `held` are the bags that only a hold keeps, each with the hold's name."""
+
+    before: date
+    goes: tuple[Absent, ...]
+    held: tuple[tuple[str, str], ...]
+
+
+def day_of(place: str) -> date:
+    """The day (UTC) on which the run of a bag started."""
+    return date(*map(int, place.split("/")[:3]))
+
+
+def hold(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, str]) -> Place:
+    """Keep the runs of a period from every purge, until it is released.
+
+    Raises:
+        RunbookError: BAD_PARAMETER, BUSY where the name is taken; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+    """
+    if not NAME.fullmatch(what.name):
+        raise RunbookError(Reason.BAD_PARAMETER, "A hold's name has letters, digits, spaces, dots, dashes: 63 at most.")
+    if what.since is not None and what.until is not None and what.until < what.since:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{what.until} is before {what.since}.")
+    with entries.begun(archive, HOLD, at=at, environ=environ) as entry:
+        if what.name in holds(archive):
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"There is a hold {what.name!r}.",
+                remedy="Choose another name, or release it first.",
+            )
+        told = {"name": what.name, "from": _iso(what.since), "to": _iso(what.until), "why": what.why}
+        place = entry.seal(told)
+    return entries.stamped(archive, place)
+
+
+def release(archive: Path, name: str, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
+    """End a hold. Raises as `hold`, and BAD_PARAMETER where there is none of that name."""
+    with entries.begun(archive, RELEASE, at=at, environ=environ) as entry:
+        known = holds(archive)
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise RunbookError(Reason.BAD_PARAMETER, f"There is no hold {name!r}. In force: {listed}.")
+        place = entry.seal({"name": name, "why": why})
+    return entries.stamped(archive, place)
+
+
+def holds(archive: Path) -> dict[str, Hold]:
+    """The holds in force, by name, as the entries of the chain say. Raises RunbookError (UNREADABLE_FILE)."""
+    told: list[tuple[int, str, dict[str, str]]] = []
+    for bag in chain.bags(archive):
+        for job in (HOLD, RELEASE):
+            file = bag / "data" / f"{job}.json"
+            if f"Z-{job}" in bag.name and file.exists():
+                try:
+                    number = Link.read((bag / chain.LINK).read_bytes()).sequence
+                    told.append((number, job, json.loads(file.read_text(encoding="utf-8"))))
+                except (OSError, ValueError) as error:
+                    raise RunbookError(Reason.UNREADABLE_FILE, f"{file} cannot be read: {error}.") from None
+    found: dict[str, Hold] = {}
+    for _, job, one in sorted(told, key=lambda one: one[0]):
+        if job == RELEASE:
+            found.pop(one["name"], None)
+        else:
+            found[one["name"]] = Hold(one["name"], _day(one["from"]), _day(one["to"]), one["why"])
+    return found
+
+
+def plan(archive: Path, before: date, *, at: datetime) -> Plan:
+    """What a purge of the runs that started before a day (UTC) would remove. Verifies the whole archive first.
+
+    Raises:
+        RunbookError: NOT_WHOLE where it does not hold; BAD_PARAMETER for a day that is still to come.
+    """
+    if before > at.date():
+        raise RunbookError(Reason.BAD_PARAMETER, f"{before} is still to come: a purge takes what is past.")
+    must_be_whole(archive)
+    old = [bag for bag in _places(archive) if day_of(bag) < before and not entries.is_kept(bag)]
+    held = dict(_held(old, holds(archive)))
+    goes = tuple(absent.of(archive / bag) for bag in old if bag not in held)
+    return Plan(before, goes, tuple(sorted(held.items())))
+
+
+def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
+    """Remove the bags of a plan for good. Their tombstone is sealed before the first of them goes.
+
+    If the process is killed meanwhile, the next run removes the rest.
+
+    Raises:
+        RunbookError: BAD_PARAMETER where nothing would go; NOT_WHOLE where a bag is not the one of the plan any more;
+            BUSY where a hold covers one since; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+    """
+    if not what.goes:
+        raise RunbookError(Reason.BAD_PARAMETER, f"There is nothing to purge before {what.before}.")
+    with entries.begun(archive, PURGE, at=at, environ=environ) as entry:
+        for bag, name in _held([one.link.bag for one in what.goes], holds(archive)):
+            raise RunbookError(
+                Reason.BUSY,
+                f"The hold {name!r} covers {bag} since the plan was made.",
+                remedy="Look at the plan again.",
+            )
+        for one in what.goes:
+            if not absent.still_is(archive / one.link.bag, one):
+                raise RunbookError(Reason.NOT_WHOLE, f"{one.link.bag} is not as it was when the plan was made.")
+        told = {"before": what.before.isoformat(), "why": why, "bags": len(what.goes)}
+        place = entry.seal(told, tags={PURGED: absent.text(what.goes)}, beside=_still_listed(archive, what.goes))
+    write_index(archive)
+    return entries.stamped(archive, place)
+
+
+def must_be_whole(archive: Path) -> None:
+    """Refuse to go on with an archive that does not hold (NOT_WHOLE)."""
+    findings = verify(archive).findings
+    if findings:
+        more = f" And {len(findings) - 1} more." if len(findings) > 1 else ""
+        raise RunbookError(Reason.NOT_WHOLE, f"{findings[0]}.{more}")
+
+
+def _still_listed(archive: Path, goes: Iterable[Absent]) -> dict[str, str]:
+    """The stamps of bags that stay, which only a bag that goes names: the tombstone names them from now on."""
+    listed = {path: digest for one in goes for path, digest in stamps.read_list(archive / one.link.bag).items()}
+    gone = {f"{one.link.bag}.tsr" for one in goes}
+    return {path: digest for path, digest in listed.items() if path not in gone}
+
+
+def _held(places: Iterable[str], known: Mapping[str, Hold]) -> Iterable[tuple[str, str]]:
+    for place in places:
+        for one in known.values():
+            if one.covers(day_of(place)):
+                yield place, one.name
+                break
+
+
+def _places(archive: Path) -> list[str]:
+    return sorted(str(bag.relative_to(archive)) for bag in chain.bags(archive))
+
+
+def _iso(day: date | None) -> str:
+    return day.isoformat() if day else ""
+
+
+def _day(text: str) -> date | None:
+    return date.fromisoformat(text) if text else None
