@@ -118,6 +118,9 @@ class _Batch:
             notebook=source.name,
             sha256=source.sha256,
             who=who(),
+            git=source.git,
+            lock_sha256=lock_sha256(),
+            fault_seed=self.order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
         )
 
     def items(self) -> list[Item]:

@@ -21,7 +21,7 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import durable
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, Who
+from runbook_lib.reports.runrecord import Cells, Commit, NotebookFile, RunRecord, Scan, Who
 from runbook_lib.reports.supervise import still_running
 from runbook_lib.result import Verdict
 
@@ -29,7 +29,10 @@ STARTED, ALIVE = "started.json", "alive"
 
 
 class Started(BaseModel):
-    """What is known of a run when it starts. `at` is UTC; `sha256` the notebook's."""
+    """What is known of a run when it starts. `at` is UTC; `sha256` and `git` are the notebook's.
+
+    Its parameters are not among it: what they hold is searched for secrets only when the run has ended.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +42,9 @@ class Started(BaseModel):
     notebook: str
     sha256: str
     who: Who
+    git: Commit | None = None
+    lock_sha256: str | None = None
+    fault_seed: str = ""
 
 
 @contextmanager
@@ -93,12 +99,14 @@ def record(started: Started, found: datetime) -> RunRecord:
         finished=max(started.at, found),
         duration=0.0,
         clock="of the run that found it",
-        fault_seed="",
-        notebook=NotebookFile(name=started.notebook, sha256=started.sha256, git=None),
+        fault_seed=started.fault_seed,
+        engine=None,
+        notebook=NotebookFile(name=started.notebook, sha256=started.sha256, git=started.git),
         parameters={},
         unknown_parameters=(),
         who=started.who,
         software={},
+        lock_sha256=started.lock_sha256,
         records=False,
         cells=Cells.of(()),
         steps=(),

@@ -19,7 +19,7 @@ from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.produce import produce
-from runbook_lib.reports.runrecord import Engine, who
+from runbook_lib.reports.runrecord import Engine, lock_sha256, who
 from runbook_lib.reports.supervise import Interruptions
 
 __all__ = ["RunOutcome", "Status", "run_notebook"]
@@ -74,7 +74,17 @@ def run_notebook(
         engine=engine,
     )
     source = todo.source
-    told = bag.Started(run=todo.run, job=job, at=clock.now(), notebook=source.name, sha256=source.sha256, who=who())
+    told = bag.Started(
+        run=todo.run,
+        job=job,
+        at=clock.now(),
+        notebook=source.name,
+        sha256=source.sha256,
+        who=who(),
+        git=source.git,
+        lock_sha256=lock_sha256(),
+        fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
+    )
     with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
         with bag.archive_errors(archive):
             if sys.platform == "linux" and engine != "papermill":

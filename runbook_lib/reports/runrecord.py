@@ -198,7 +198,8 @@ class RunRecord(_Frozen):
     """Where the time comes from."""
     fault_seed: str
     """Of the sandbox's faults, where they are on: a run in training is no evidence of the real thing."""
-    engine: Engine = "papermill"
+    engine: Engine | None = "papermill"
+    """Null of a run that was killed."""
     notebook: NotebookFile
     parameters: dict[str, Any]
     """Those given. A secret is a reference."""

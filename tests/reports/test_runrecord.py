@@ -22,7 +22,7 @@ from runbook_lib.clock import SystemClock
 from runbook_lib.reports import interrupted
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runner import run_notebook
-from runbook_lib.reports.runrecord import SCHEMA, RunRecord, SecretSource, schema
+from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, schema
 from tests.conftest import Sandbox
 from tests.reports import reading
 from tests.reports.bags import AT, put, started
@@ -98,9 +98,13 @@ def test_what_a_foreign_notebook_does_not_tell_is_null(run: Run) -> None:
 
 
 def test_a_run_that_was_killed_says_null_and_not_what_is_likely(tmp_path: Path) -> None:
-    told = interrupted.record(started(), AT).model_dump(mode="json")
+    commit = Commit(commit="0" * 40, dirty=True)
+    known = started().model_copy(update={"git": commit, "lock_sha256": "1" * 64, "fault_seed": "7"})
+    told = interrupted.record(known, AT).model_dump(mode="json")
     reading.validator().validate(told)
-    assert {name: told[name] for name in SINCE} == dict.fromkeys(SINCE)
+    unknown = ("defaults", "secrets", "target", "seen", "engine")
+    assert {name: told[name] for name in unknown} == dict.fromkeys(unknown)
+    assert (told["notebook"]["git"]["dirty"], told["lock_sha256"], told["fault_seed"]) == (True, "1" * 64, "7")
 
 
 def test_a_secret_in_what_the_server_named_is_redacted(run: Run, archive: Path) -> None:
