@@ -272,7 +272,7 @@ def gaps(
     for note in found.notes:
         out.print(visible(f"Note: {note}"))
     if found.purged:
-        out.print(f"Purged, and counted as having been there: {found.purged} runs.")
+        out.print(f"Purged or not in this excerpt, and counted as having been there: {found.purged} runs.")
     still = f" {found.open} more have time still." if found.open else ""
     if found.gaps:
         line = (

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 
 from runbook_lib.reports import absent, chain
-from runbook_lib.reports.absent import PURGED
+from runbook_lib.reports.absent import ELSEWHERE, PURGED
 from runbook_lib.reports.chain import Link
-from runbook_lib.reports.entries import PURGE
+from runbook_lib.reports.entries import EXPORT, PURGE
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.reader import Entry, ToldRun, entry
 from runbook_lib.result import Verdict
@@ -45,8 +45,9 @@ class Ran:
 
     Args:
         job: what it ran.
-        purged: only its line in a tombstone is left. It counts as having been there, done or not as the chain has it;
-            on which environment and of which accounts it was is gone with it, and taken as what is asked for.
+        purged: only its line is left, in a tombstone or at the end of an excerpt that leaves it out. It counts as
+            having been there, done or not as the chain has it; where and of which accounts it was is not known
+            here, and taken as what is asked for.
     """
 
     entry: Entry
@@ -152,16 +153,17 @@ def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) 
 
 
 def _purged(bags: tuple[Path, ...]) -> Iterator[Link]:
-    """The links of the bags that were purged, as their tombstones have them."""
-    there = {(*one.parts[-4:],) for one in bags}
+    """The links of the bags that were purged, or that an excerpt leaves out, each once, as the chain has them."""
+    told = {bag.parts[-4:] for bag in bags}
     for bag in bags:
-        if f"-{PURGE}" in bag.name and (bag / PURGED).exists():
-            with suppress(ValueError):  # `reports.verify` finds what was forged
-                yield from (
-                    one.link
-                    for one in absent.read((bag / PURGED).read_bytes())
-                    if (*one.link.bag.split("/"),) not in there
-                )
+        if f"-{PURGE}" in bag.name or f"-{EXPORT}" in bag.name:
+            for name in (PURGED, ELSEWHERE):
+                with suppress(FileNotFoundError, ValueError):  # `reports.verify` finds what was forged
+                    for one in absent.read((bag / name).read_bytes()):
+                        place = tuple(one.link.bag.split("/"))
+                        if place not in told:
+                            told.add(place)
+                            yield one.link
 
 
 def _why_not(status: str, verdict: str | None) -> str:

@@ -66,8 +66,8 @@ class Completeness:
         periods: how many were expected and are over, or have their run already.
         met: how many of them leave nothing to say.
         open: how many have no good run yet and time for one.
-        purged: how many runs of these periods are left as a line in a tombstone. They count as having been there, of
-            every account and on every environment that was expected: what they held is gone.
+        purged: how many runs of these periods are left as a line in a tombstone, or left out of an excerpt. They count
+            as having been there, of every account and on every environment that was expected: what they held is gone.
         gaps: oldest first. Nothing is missing if this is empty, and something was expected: see `complete`.
         notes: what an auditor should know of the times: clocks that were set, bags that cannot be read.
     """

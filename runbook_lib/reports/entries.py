@@ -38,6 +38,11 @@ def is_kept(place: str) -> bool:
     return _KEPT.fullmatch(place) is not None
 
 
+def is_expectation(place: str) -> bool:
+    """Whether a bag declares what the archive should hold, going by its name."""
+    return re.fullmatch(rf".*Z-{EXPECTATION}(?:-[0-9]+)?", place) is not None
+
+
 @dataclass(frozen=True)
 class Entry:
     """A bag that is being made while the archive's lock is held."""

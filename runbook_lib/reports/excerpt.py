@@ -19,7 +19,7 @@ from runbook_lib.reports import absent, authority, chain, entries
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.bag import archive_errors
 from runbook_lib.reports.chain import sha256, signature_of
-from runbook_lib.reports.entries import EXPORT
+from runbook_lib.reports.entries import EXPORT, is_expectation
 from runbook_lib.reports.index import write_index
 from runbook_lib.reports.retention import day_of, must_be_whole
 from runbook_lib.reports.seal import GUIDES
@@ -76,14 +76,16 @@ def export(
 
 
 def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[Absent]]:
-    """The bags of the period; and all others, also those that were purged, unless a bag of the period tells of them."""
+    """The bags of the period, and what was declared before it that should be in it; and all others, also those that
+    were purged, unless a bag of the period tells of them."""
     chosen: list[str] = []
     left_out: list[Absent] = []
     for bag in chain.bags(archive):
         place = str(bag.relative_to(archive))
         purged = absent.read((bag / PURGED).read_bytes()) if (bag / PURGED).exists() else []
         # an earlier export would name bags as left out that are here
-        if since <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
+        first = date.min if is_expectation(place) else since
+        if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
             chosen.append(place)
         else:
             left_out += [absent.of(bag), *purged]

@@ -15,6 +15,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import absent, bag, entries, interrupted
 from runbook_lib.reports.completeness import Completeness, Kind, completeness, spans
+from runbook_lib.reports.excerpt import export
 from runbook_lib.reports.expectation import declarations, declare, read
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import TableFile
@@ -456,3 +457,17 @@ def test_a_purge_that_was_cut_off_counts_no_run_twice_and_an_expectation_is_neve
     assert told(look(archive, days=1)) == [("unchecked", 1, "")]
     assert entries.is_kept(str(declared.folder.relative_to(archive)))
     assert not entries.is_kept(str(left.folder.relative_to(archive)))
+
+
+def test_an_excerpt_brings_along_what_was_expected_and_is_held_against_it(archive: Path, tmp_path: Path) -> None:
+    sign(archive, FIRST - 9 * DAY)
+    expect(archive, nightly())
+    for day in (0, 1, 3, 5):
+        run(archive, FIRST + day * DAY)
+    gone = run(archive, FIRST + 4 * DAY)
+    purge(archive, gone.folder)
+    first, last = (FIRST + DAY).date(), (FIRST + 4 * DAY).date()
+    made, _ = export(archive, tmp_path / "excerpt", since=first, until=last, at=AT, environ=ENVIRON)
+    assert verify(made, excerpt=True).findings == ()
+    assert told(look(made, days=6)) == told(look(archive, days=6)) == [("missing", 3, "")]
+    assert (look(archive, days=6).purged, look(made, days=6).purged) == (1, 3)
