@@ -209,7 +209,7 @@ def run_one(
     preload: tuple[str, ...] = ()
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
-        preload = ("runbook_lib.widgets",)
+        preload = ("runbook_lib.widgets.preload",)
     err.print(f"{job}: running {path.name}, to be archived in {archive}")
     outcome = run_notebook(
         path,

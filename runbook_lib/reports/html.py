@@ -10,12 +10,15 @@ import copy
 import logging
 import re
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import bleach
 import markupsafe
 from bs4 import BeautifulSoup, Comment
+from jinja2 import Environment
+from jinja2.meta import find_referenced_templates
 from nbconvert import HTMLExporter
 from nbconvert.filters import ansi2html
 from nbformat import NotebookNode
@@ -80,7 +83,16 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
         for output in cell.get("outputs", []):
             if "data" in output:
                 output.data = {mime: data for mime, data in output.data.items() if mime in _SHOWN} or {"": ""}
-    exporter = HTMLExporter(
+    html, _ = exporter().from_notebook_node(
+        page, resources={"run": record, "title": title, "cells": _count(record.cells)}
+    )
+    return str(html)
+
+
+@cache
+def exporter() -> HTMLExporter:
+    """What turns a notebook into the page. Its templates are compiled once for a process and what it forks."""
+    made = HTMLExporter(
         config=Config({"NbConvertBase": {"display_data_priority": [*_SHOWN, ""]}}),
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],
@@ -97,11 +109,18 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
         "tone": tone,
     }
     for name, function in filters.items():
-        exporter.register_filter(name, function)
-    html, _ = exporter.from_notebook_node(
-        page, resources={"run": record, "title": title, "cells": _count(record.cells)}
-    )
-    return str(html)
+        made.register_filter(name, function)
+    _compile(made.environment, str(made.template_file))
+    return made
+
+
+def _compile(environment: Environment, name: str) -> None:
+    """Load a template and all that it refers to into the environment's cache."""
+    environment.get_template(name)
+    source, _, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]
+    for other in find_referenced_templates(environment.parse(source)):
+        if other is not None:
+            _compile(environment, other)
 
 
 def _take_title(nb: NotebookNode) -> str:

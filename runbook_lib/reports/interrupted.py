@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_lib.catalogue import Reason
@@ -118,7 +117,9 @@ def record(started: Started, found: datetime) -> RunRecord:
 
 def files(started: Started, found: datetime) -> dict[str, bytes]:
     """The payload of its bag: run.json and report.html. What its notebook held was never searched for secrets."""
-    from runbook_lib.reports import html  # nbconvert is slow to import, and this is rare
+    import nbformat  # it and nbconvert are slow to import, and this is rare
+
+    from runbook_lib.reports import html
 
     told = record(started, found)
     page = html.render(nbformat.v4.new_notebook(), told)

@@ -11,15 +11,17 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nbformat import NotebookNode
 from pydantic import ValidationError
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.supervise import End
 from runbook_lib.result import MIME, FinishRecord, ParametersRecord, StepRecord, Verdict, read_record
+
+if TYPE_CHECKING:  # slow to import, and the caller of a run looks into no notebook
+    from nbformat import NotebookNode
 
 AnyRecord = ParametersRecord | StepRecord | FinishRecord
 

@@ -18,7 +18,6 @@ from runbook_lib.reports import bag, signing
 from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.produce import produce
 from runbook_lib.reports.runrecord import Engine, lock_sha256, who
 from runbook_lib.reports.supervise import Interruptions
 
@@ -91,6 +90,8 @@ def run_notebook(
                 with ForkServer(folder, preload=preload) as server:
                     produced = server.run(todo, clock=clock, interruptions=interruptions)
             else:
+                from runbook_lib.reports.produce import produce  # what the server imports at its own cost
+
                 produced = produce(todo, folder=folder, clock=clock, interruptions=interruptions)
         record = produced.record
         work = bag.Work(

@@ -160,6 +160,12 @@ _ENVIRONMENT.filters.update(
 )
 
 
+def compile_templates() -> None:
+    """Compile every panel's template now, for this process and what it forks."""
+    for name in _ENVIRONMENT.list_templates(extensions=["html"]):
+        _ENVIRONMENT.get_template(name)
+
+
 def _render(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(**values)
 

@@ -14,6 +14,8 @@ import struct
 from collections.abc import Sequence
 
 SHELL, IOPUB = b"s", b"i"
+KEY = b"channel"
+"""Signs messages, for jupyter_client wants that. It keeps nobody out: nobody else can reach the socket."""
 
 _HEAD = struct.Struct(">IIc?")  # process, its message's number, channel, whether the message ends here
 _PIECE = 64 * 1024

@@ -7,21 +7,26 @@ are: they write outputs, metadata and times.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import select
 import signal
 import socket
+import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import ipykernel_launcher  # type: ignore[import-untyped]
 from jupyter_client.client import KernelClient
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, NoSuchKernel, get_kernel_spec
 from jupyter_client.session import Session
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
@@ -29,6 +34,8 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
 from runbook_lib.reports.engine import channel
+from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.reports.runrecord import Engine
 
 _GRACE_SECONDS = 5.0
 """How long a kernel may take for its exit hooks, as jupyter_client's `shutdown_wait_time`."""
@@ -78,7 +85,7 @@ class ForkedKernel:
 
     def __init__(self, to: socket.socket, *, cwd: Path, environ: Mapping[str, str], log: Path | None = None) -> None:
         self.socket = to
-        self.session = Session(key=b"")
+        self.session = Session(key=channel.KEY)
         self.shell, self.iopub = _Channel(self, channel.SHELL), _Channel(self, channel.IOPUB)
         self._channels = {channel.SHELL: self.shell, channel.IOPUB: self.iopub}
         self._assembler = channel.Assembler()
@@ -195,6 +202,53 @@ class ForkedClient(KernelClient):
         return self._kernel.is_alive()
 
 
+class _Client(PapermillNotebookClient):
+    """papermill's client, which saves a notebook twice for every cell: here once, before a cell that is executed.
+
+    So a run that is killed is still found with all that had been executed.
+    """
+
+    def papermill_execute_cells(self) -> None:
+        save = self.nb_man.save
+
+        def before_code(**_: object) -> None:
+            running = [cell for cell in self.nb.cells if cell.metadata.papermill["status"] == self.nb_man.RUNNING]
+            if any(cell.cell_type == "code" and cell.source.strip() for cell in running):
+                save()
+
+        self.nb_man.save = before_code
+        try:
+            super().papermill_execute_cells()  # type: ignore[no-untyped-call]
+        finally:
+            self.nb_man.save = save
+
+
+def engine_for(metadata: Mapping[str, Any]) -> Engine:
+    """What suits a notebook: in another language, for another interpreter, or if it asks for it, a kernel is started.
+
+    Args:
+        metadata: the notebook's. `{"runbook": {"engine": "papermill"}}` asks for it.
+    """
+    if sys.platform != "linux" or metadata.get("runbook", {}).get("engine") == "papermill":
+        return "papermill"
+    try:
+        spec = get_kernel_spec(metadata.get("kernelspec", {}).get("name") or NATIVE_KERNEL_NAME)
+    except NoSuchKernel:
+        return "papermill"
+    ours = spec.argv[:1] in ([sys.executable], ["python"], ["python3"]) and "ipykernel_launcher" in spec.argv
+    return "runbook" if ours and not spec.env else "papermill"
+
+
+@cache
+def _server(process: int) -> ForkServer:
+    """The server of a process, until that ends. A forked child of it gets its own."""
+    folder = tempfile.TemporaryDirectory(prefix="runbook-")
+    server = ForkServer(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(server.__exit__, None, None, None)
+    return server.__enter__()
+
+
 class ForkEngine(NBClientEngine):
     """papermill's engine."""
 
@@ -216,10 +270,24 @@ class ForkEngine(NBClientEngine):
         """As papermill's own engine, whose parameters these are.
 
         Args:
-            kernel: a kernel to use; without one, a server is asked for it.
+            kernel: a kernel to use; without one, this process's server is asked for it.
         """
-        assert kernel is not None  # noqa: S101
-        client = PapermillNotebookClient(
+        if kernel is None:
+            if engine_for({**nb_man.nb.metadata, "kernelspec": {"name": kernel_name}}) == "papermill":
+                logger.warning(f"A kernel is started for this notebook: {kernel_name} is none that can be forked.")
+                started: NotebookNode = super().execute_managed_notebook(  # type: ignore[no-untyped-call]
+                    nb_man,
+                    kernel_name,
+                    log_output=log_output,
+                    stdout_file=stdout_file,
+                    stderr_file=stderr_file,
+                    start_timeout=start_timeout,
+                    execution_timeout=execution_timeout,
+                    **kwargs,
+                )
+                return started
+            kernel = ForkedKernel(_server(os.getpid()).connect(), cwd=Path.cwd(), environ=os.environ)
+        client = _Client(  # type: ignore[no-untyped-call]
             nb_man,
             km=kernel,
             timeout=execution_timeout or kwargs.get("timeout"),
@@ -231,7 +299,7 @@ class ForkEngine(NBClientEngine):
             stderr_file=stderr_file,
         )
         try:
-            executed: NotebookNode = client.execute()
+            executed: NotebookNode = client.execute()  # type: ignore[no-untyped-call]
             return executed
         except BaseException:
             kernel.interrupt_kernel()  # a cell that is still running

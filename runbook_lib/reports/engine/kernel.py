@@ -23,6 +23,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+# imported beforehand what every kernel imports when it starts
+import tornado.platform.asyncio  # noqa: F401
 import zmq
 from ipykernel.iostream import BackgroundSocket, IOPubThread
 from ipykernel.ipkernel import IPythonKernel
@@ -148,8 +150,7 @@ class ForkedKernelApp(IPKernelApp):
     def log_connection_info(self) -> None: ...
 
     def init_sockets(self) -> None:
-        # not signed: nobody else can reach the socket
-        self.session = Session(parent=self, key=b"")
+        self.session = Session(parent=self, key=channel.KEY)
         self.configure_tornado_logger()  # type: ignore[no-untyped-call]
         self.iopub_thread = Publisher(self._to, self.session)
         self.iopub_thread.start()

@@ -21,11 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, NoSuchKernel, get_kernel_spec
 from papermill.engines import papermill_engines
 
+from runbook_lib.reports import html
 from runbook_lib.reports.engine import channel, kernel, protocol
-from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine
+from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
 from runbook_lib.reports.engine.processes import adopt_orphans, end_children
 from runbook_lib.reports.execute import Ending, Plan, execute
 from runbook_lib.reports.job import Order
@@ -129,7 +129,7 @@ def _run(theirs: socket.socket) -> None:
     theirs.sendall(protocol.STATUS.pack(os.getpid()))
     with theirs.makefile("rb") as source:
         order: Order = pickle.load(source)  # noqa: S301 - our own caller's
-    engine = "papermill" if order.job.engine == "papermill" else _engine_for(order.job.source.content)
+    engine = "papermill" if order.job.engine == "papermill" else _suits(order.job.source.content)
     log = os.open(order.folder / "papermill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -162,17 +162,11 @@ def _run(theirs: socket.socket) -> None:
     theirs.sendall(answer)
 
 
-def _engine_for(notebook: bytes) -> Engine:
-    """A notebook in another language, for another interpreter, or that asks for it, has a kernel started for it."""
+def _suits(notebook: bytes) -> Engine:
     try:
-        metadata = json.loads(notebook)["metadata"]
-        if metadata.get("runbook", {}).get("engine") == "papermill":
-            return "papermill"
-        spec = get_kernel_spec(metadata.get("kernelspec", {}).get("name", NATIVE_KERNEL_NAME))
-    except (ValueError, KeyError, TypeError, AttributeError, NoSuchKernel):
-        return "papermill"  # which says what is wrong
-    ours = spec.argv[:1] in ([sys.executable], ["python"], ["python3"]) and "ipykernel_launcher" in spec.argv
-    return "runbook" if ours and not spec.env else "papermill"
+        return engine_for(json.loads(notebook)["metadata"])
+    except (ValueError, KeyError, TypeError, AttributeError):  # whoever reads it properly says what is wrong
+        return "papermill"
 
 
 class _Interruptions(Interruptions):
@@ -225,6 +219,7 @@ def main() -> None:
     papermill_engines.register(ForkEngine.name, ForkEngine)
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[2:]))
+    html.exporter()
     gc.collect()
     gc.freeze()
     Server(control).work()
