@@ -20,8 +20,8 @@ from runbook_lib.fleet import engines, file
 from runbook_lib.fleet.file import Fleet, Shard
 from runbook_lib.fleet.run import Order, run_batch
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
+from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.produce import Source
 from runbook_lib.result import visible
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def run(
 def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mapping[str, str]) -> Order:
     beside = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
     notebook, job = find_notebook(beside)
+    preload: tuple[str, ...] = ()
     if job in NOTEBOOKS:
+        preload = ("runbook_lib.widgets",)
         fleet = fleet.model_copy(update={"parameters": {"mode": "headless"} | fleet.parameters})
     part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
     return Order(
@@ -75,6 +77,7 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mappi
         shard=shard,
         archive=archive,
         environ=environ,
+        preload=preload,
     )
 
 

@@ -17,8 +17,8 @@ from runbook_lib.fleet.file import Budget
 from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.fleet.pace import Host
 from runbook_lib.fleet.work import Work, perform
+from runbook_lib.reports.job import Produced
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.produce import Produced
 from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import SEVERITY, Verdict, visible

@@ -18,7 +18,6 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.reports import bag
-from runbook_lib.reports.html import TEMPLATES, lines, utc
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord, TableFile
 from runbook_lib.reports.tone import tone
@@ -163,6 +162,8 @@ def page(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> st
 
     It loads nothing. Its one script searches and sorts the table that is there without it.
     """
+    from runbook_lib.reports.html import TEMPLATES, lines, utc  # nbconvert is slow to import
+
     script = (_OWN / "batch.js").read_text(encoding="utf-8")
     templates = Environment(
         loader=FileSystemLoader([_OWN, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True

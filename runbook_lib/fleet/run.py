@@ -23,8 +23,8 @@ from runbook_lib.fleet.file import Account, Fleet, Shard, inputs_digest
 from runbook_lib.fleet.ledger import Ledger
 from runbook_lib.fleet.work import Work
 from runbook_lib.reports import bag, chain, seal, signing
+from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.produce import Job, Source
 from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, lock_sha256, software, who
 from runbook_lib.reports.scan import references_in
 from runbook_lib.reports.supervise import Interruptions
@@ -40,6 +40,7 @@ class Order:
     Args:
         name: names the bag and the ledger: lower-case letters, digits and dashes.
         job: what the notebook is called in each account's run.json.
+        preload: modules that the notebook imports.
         environ: of this process; the workers have their own.
     """
 
@@ -50,6 +51,7 @@ class Order:
     shard: Shard
     archive: Path
     environ: Mapping[str, str]
+    preload: tuple[str, ...] = ()
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -147,7 +149,7 @@ class _Batch:
                 deadline=fleet.account_deadline,
                 keep_out=keep_out,
             )
-            return Work(job, hide - _variables_of(given))
+            return Work(job, hide - _variables_of(given), order.preload)
 
         return Item(
             account=account.account,

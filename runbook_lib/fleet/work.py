@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.produce import Job, Produced, produce
+from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.reports.job import Job, Produced
 from runbook_lib.reports.supervise import Interruptions
-
-_INTERRUPTIONS = Interruptions()
-"""Ends the runs of this process; signals reach its main thread only."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +26,60 @@ class Work:
     Args:
         job: what is to run; its environment is the worker's.
         hide: variables of the environment that hold other accounts' secrets. A run cannot show what it does not have.
+        preload: modules that the notebook imports, for `ForkServer`.
     """
 
     job: Job
     hide: frozenset[str] = frozenset()
+    preload: tuple[str, ...] = ()
 
 
 def perform(work: Work) -> Produced:
     """Do it here. Called in a thread of a worker: of this process, or of a dask worker on another machine."""
     environ = {name: value for name, value in os.environ.items() if name not in work.hide}
-    job = replace(work.job, environ=environ)
-    with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
-        return produce(job, folder=Path(folder), clock=SystemClock(), interruptions=_INTERRUPTIONS)
+    return _HERE.run(replace(work.job, environ=environ), work.preload)
+
+
+class _Here:
+    """What runs notebooks in this process: a server that is started with the first of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+        self._server: ForkServer | None = None
+        self.interruptions = Interruptions()
+
+    def run(self, job: Job, preload: tuple[str, ...]) -> Produced:
+        if sys.platform == "linux":
+            return self._started(preload).run(job, clock=SystemClock(), interruptions=self.interruptions)
+        from runbook_lib.reports.produce import produce
+
+        with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
+            return produce(job, folder=Path(folder), clock=SystemClock(), interruptions=self.interruptions)
+
+    def close(self) -> None:
+        """End it, and whatever it still runs."""
+        with self._lock:
+            self._open.close()
+            self._server = None
+            self.interruptions = Interruptions()
+
+    def _started(self, preload: tuple[str, ...]) -> ForkServer:
+        with self._lock:
+            if self._server is None:
+                folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="runbook-"))
+                self._server = self._open.enter_context(ForkServer(Path(folder), preload=preload))
+            return self._server
+
+
+_HERE = _Here()
+atexit.register(_HERE.close)
 
 
 @contextmanager
 def here() -> Iterator[Callable[[], None]]:
     """Runs in this process, for as long as the block lasts; gives what cuts them off."""
-    _INTERRUPTIONS.signals.clear()
-    yield lambda: _INTERRUPTIONS.signals.append(signal.SIGINT)
+    try:
+        yield lambda: _HERE.interruptions.signals.append(signal.SIGINT)
+    finally:
+        _HERE.close()

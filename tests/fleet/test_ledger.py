@@ -19,8 +19,8 @@ from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard
 from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.reports import bag, verify
+from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.produce import Source
 from runbook_lib.result import Verdict
 from tests.fleet.conftest import Bag
 
