@@ -189,7 +189,9 @@ def markdown_html(value: str) -> markupsafe.Markup:
         protocols={"http", "https", "mailto", "data"},
         strip=False,
     )
-    return markupsafe.Markup(clean)  # noqa: S704  bleach has cleaned it
+    # Markdown knows no table without a head; an empty one is nothing that a screen reader should announce
+    headed = re.sub(r"<thead>\s*<tr>\s*(?:<th></th>\s*)+</tr>\s*</thead>", "", clean)
+    return markupsafe.Markup(headed)  # noqa: S704  bleach has cleaned it
 
 
 def _leads_somewhere(href: str) -> bool:

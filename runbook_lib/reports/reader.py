@@ -22,6 +22,17 @@ from runbook_lib.result import Kind, Verdict
 
 _PLACE = re.compile(r"(\d{8}T\d{6}Z)-(.+?)(?:-\d+)?")
 
+_OWN = {
+    "signer": "Who signs from now on.",
+    "authority": "Who time-stamps from now on.",
+    "expectation": "What the archive is expected to hold from now on.",
+    "hold": "A legal hold was laid.",
+    "release": "A legal hold was lifted.",
+    "purge": "Bags were removed; this stands for them.",
+    "export": "What an excerpt leaves out.",
+}
+"""What the bags say that hold no run."""
+
 
 class _Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -162,7 +173,7 @@ class Entry:
     def seen(self) -> str:
         """What it came to, in a line."""
         if self.run is None:
-            return self.problem or "An entry of the archive's own: it holds no run."
+            return self.problem or _OWN.get(self.job, "An entry of the archive's own: it holds no run.")
         if self.run.error is not None:
             return f"{self.run.error.get('title', '')}: {self.run.error.get('what', '')}"
         told = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]

@@ -6,13 +6,18 @@ Bounded here; with RUNBOOK_SOAK=1 the archive has 10,000 runs, and the figures a
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from runbook_lib.clock import SystemClock
+from runbook_lib.notebooks import find_notebook
 from runbook_lib.reports.index import write_index
+from runbook_lib.reports.runner import Status, run_notebook
 from tests.reports import many
 from tests.soak import SOAK
 
@@ -169,6 +174,65 @@ def test_on_paper_it_says_how_much_of_it_is_printed(page: Page, tmp_path: Path):
     assert right <= 1280
     page.pdf(path=tmp_path / "index.pdf", format="A4")
     assert (tmp_path / "index.pdf").stat().st_size > 10_000
+
+
+def clipped(page: Page) -> list[str]:
+    """The tables whose last column does not fit on the page."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > innerWidth)"
+        ".map(t => t.caption?.textContent ?? t.textContent)"
+    )
+    return found
+
+
+@pytest.mark.slow
+def test_the_audit_report_of_that_archive_is_found_in_its_index_read_heard_and_printed(
+    browser: Browser, tmp_path: Path
+):
+    archive = tmp_path / "archive"
+    many.write(archive, many.service(RUNS, datetime.now(UTC) - timedelta(days=RUNS // 9 + RUNS // 400)))
+    began = time.monotonic()
+    write_index(archive)
+    indexed = time.monotonic() - began
+    for job in ("troubleshoot", "archive"):
+        ran = run_notebook(find_notebook(job)[0], {"mode": "headless"}, job=job, archive=archive, clock=SystemClock())
+        assert ran.status is Status.DONE
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, offline=True)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((archive / "index.html").as_uri())
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"{RUNS + 2:,} runs")  # both were added
+    page.get_by_label("Search").fill("troubleshoot done")
+    page.get_by_role("rowheader").get_by_role("link").click()
+    expect(page.get_by_role("heading", name="07 · Troubleshoot")).to_be_visible()
+    assert_heard(page)
+    page.go_back()
+    page.get_by_label("Search").fill("archive")
+    page.get_by_role("rowheader").get_by_role("link").click()
+    expect(page.get_by_role("heading", name="06 · Read the archive")).to_be_visible()
+    expect(page.get_by_label("Result: What ran", exact=True)).to_contain_text(f"{RUNS + 1:,} runs")
+    expect(page.get_by_label("Result: Who changed what", exact=True)).to_contain_text("DigiCert ONE issued")
+    assert_heard(page)
+    assert clipped(page) == []
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less Chromium's margins
+    page.emulate_media(media="print")
+    assert clipped(page) == []
+    page.pdf(path=tmp_path / "audit.pdf", format="A4")
+    assert all(url.startswith("file:") for url in asked)
+    print(f"\n{RUNS} runs: index made anew in {indexed:.1f} s; the audit's report {tmp_path}")
+    context.close()
+
+
+def assert_heard(page: Page) -> None:
+    """What a screen reader goes by: landmarks, one first heading, headers of tables, words for pictures."""
+    for landmark in ("banner", "main", "contentinfo"):
+        expect(page.get_by_role(landmark)).to_have_count(1)
+    assert page.locator("h1").count() == 1
+    assert page.locator("html[lang=en]").count() == 1
+    assert page.locator("thead th:not([scope]), th:empty").count() == 0
+    assert page.locator("img:not([alt])").count() == 0
+    assert page.locator("section:not([aria-label]):not([aria-labelledby])").count() == 0
 
 
 def test_it_opens_searches_and_sorts_without_a_wait(browser: Browser, archive: Path):

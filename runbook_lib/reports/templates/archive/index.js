@@ -159,10 +159,10 @@ addEventListener('DOMContentLoaded', () => {
   }
   if (missing.length) {
     at('gaps').textContent = 'Of the chain these numbers are not in this list: ' + missing.slice(0, 20).join(', ') + (missing.length > 20 ? ' and more' : '')
-      + '. “runbook archive verify” or “sh verify.sh” tells whether they are missing from the archive too.';
+      + '. “runbook archive verify” or “sh verify.sh” tells whether they were purged or are missing.';
     at('gaps').hidden = false;
   }
-  at('title').textContent = runs.length.toLocaleString('en') + (runs.length === 1 ? ' run' : ' runs') + (first ? ', ' + first + ' to ' + last : '');
+  at('title').textContent = runs.length.toLocaleString('en') + (runs.length === 1 ? ' run' : ' runs') + (first ? ', ' + first + (first === last ? '' : ' to ' + last) : '');
   document.title = 'Archive: ' + at('title').textContent;
   at('calendar').hidden = at('skip').hidden = !runs.length;
   at('search').hidden = at('shown').hidden = false;
