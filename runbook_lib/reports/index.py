@@ -19,7 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from runbook_lib.clock import iso
-from runbook_lib.reports import chain, reader
+from runbook_lib.reports import absent, chain, reader
+from runbook_lib.reports.absent import ELSEWHERE, PURGED
 from runbook_lib.reports.reader import Entry
 from runbook_lib.reports.tone import tone
 from runbook_lib.result import visible
@@ -96,10 +97,27 @@ def _row(one: Entry) -> str:
     worst = max((tone(word) for word in (one.status, verdict) if word), key=_WORST.index)
     number = one.link.sequence if one.link is not None else 0
     return (
-        f'<tr class="{worst}" data-n="{number}"><th scope="row">{link if has_report else when}</th>'
+        f'<tr class="{worst}" data-n="{number}"{_gone(one)}><th scope="row">{link if has_report else when}</th>'
         f"<td>{escape(visible(one.job))}</td><td>{_badge(one.status)}</td>"
         f"<td>{_badge(verdict) if verdict else ''}</td><td>{escape(seen)}{act}</td></tr>\n"
     )
+
+
+def _gone(one: Entry) -> str:
+    """The numbers of the chain that a tombstone, or the end of an excerpt, stands for: nobody need look for them."""
+    numbers: list[int] = []
+    for name in (PURGED, ELSEWHERE):
+        with suppress(OSError, ValueError):
+            numbers += [bag.link.sequence for bag in absent.read((one.folder / name).read_bytes())]
+    if not numbers:
+        return ""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return f' data-gone="{" ".join(f"{first}-{last}" for first, last in runs)}"'
 
 
 def _badge(word: str) -> str:

@@ -16,9 +16,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.notebooks import find_notebook
+from runbook_lib.reports import retention
 from runbook_lib.reports.index import write_index
 from runbook_lib.reports.runner import Status, run_notebook
-from tests.reports import many
+from tests.reports import bags, many
 from tests.soak import SOAK
 
 pytestmark = pytest.mark.browser
@@ -125,6 +126,24 @@ def test_a_day_on_which_nothing_ran_and_a_number_that_is_not_listed_are_seen(bro
     index.write_text(re.sub(r'<tr class="\w+" data-n="(7|8|20)">.*\n', "", text), encoding="utf-8")
     page.reload()
     expect(page.get_by_role("note")).to_contain_text("not in this list: 7 to 8, 20.")
+    page.close()
+
+
+def test_what_was_purged_is_not_said_to_be_missing(browser: Browser, tmp_path: Path):
+    archive = bags.small(tmp_path / "archive", signed=True)
+    day, later = bags.AT.date(), bags.AT + timedelta(days=400)
+    plan = retention.plan(archive, day, at=later)
+    retention.purge(archive, plan, why="a year is over", at=later, environ=bags.ENVIRON)
+    gone = [one.link.sequence for one in plan.goes]
+    assert gone
+    page = browser.new_page()
+    page.goto((archive / "index.html").as_uri())
+    expect(page.get_by_text("Bags were removed; this stands for them.")).to_be_visible()
+    expect(page.get_by_role("note")).to_have_count(0)
+    text = (archive / "index.html").read_text(encoding="utf-8")
+    (archive / "index.html").write_text(re.sub(r' data-gone="[^"]*"', "", text), encoding="utf-8")
+    page.reload()
+    expect(page.get_by_role("note")).to_contain_text(str(gone[-1]))
     page.close()
 
 

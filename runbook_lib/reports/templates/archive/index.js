@@ -150,7 +150,15 @@ addEventListener('DOMContentLoaded', () => {
   });
 
   // --- what is missing, and what the page says of itself ---
-  const numbers = new Set(runs.map(run => run.n)), top = Math.max(0, ...numbers), missing = [];
+  const numbers = new Set(runs.map(run => run.n)), missing = [];
+  let top = 0;
+  for (const run of runs) {
+    top = Math.max(top, run.n);
+    for (const span of (run.row.dataset.gone ?? '').split(' ').filter(Boolean)) {
+      const [from, to] = span.split('-').map(Number);
+      for (let n = from; n <= to; n += 1) numbers.add(n);
+    }
+  }
   for (let n = 1; n <= top; n += 1) {
     if (numbers.has(n)) continue;
     const from = n;
@@ -159,7 +167,7 @@ addEventListener('DOMContentLoaded', () => {
   }
   if (missing.length) {
     at('gaps').textContent = 'Of the chain these numbers are not in this list: ' + missing.slice(0, 20).join(', ') + (missing.length > 20 ? ' and more' : '')
-      + '. “runbook archive verify” or “sh verify.sh” tells whether they were purged or are missing.';
+      + '. “runbook archive verify” or “sh verify.sh” tells whether they are missing from the archive too.';
     at('gaps').hidden = false;
   }
   at('title').textContent = runs.length.toLocaleString('en') + (runs.length === 1 ? ' run' : ' runs') + (first ? ', ' + first + (first === last ? '' : ' to ' + last) : '');
