@@ -98,8 +98,8 @@ def test_every_change_is_found_by_both_and_the_untouched_archive_passes(
     each = EACH if SOAK else 3 if name in ("signed", "unsigned") or kind in KEPT_ONLY else 1
     for number in range(each):
         archive = copy(original, tmp_path / "archive")
-        if SOAK or number == 0:
-            assert verify(archive, head=head, excerpt=part).findings == ()
+        assert verify(archive, head=head, excerpt=part).findings == ()
+        if number % 10 == 0:
             untouched = verify_sh(archive, tools, *more)
             assert untouched.returncode == 0, untouched.stdout
         seed = f"{SEED} {name} {kind.__name__} {number}"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.reports import bag, chain, entries, signing
+from runbook_lib.reports import verify as verifier
 from runbook_lib.reports.chain import Link, signature_of
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.verify import verify
@@ -210,3 +213,57 @@ def test_a_bag_from_before_there_were_chains_is_a_finding(tmp_path: Path, archiv
     (places(archive)[0] / "chain.json").unlink()
     assert any("not chained" in one for one in verify(archive).findings)
     assert "not chained" in verify_sh(archive, bare_path(tmp_path / "bin")).stdout
+
+
+def test_a_run_that_is_sealed_while_somebody_verifies_is_no_finding(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(archive, signed=True, bags=4)
+    last, pointer = archive / chain.find_head(archive).bag, (archive / ".head").read_bytes()
+    tools = bare_path(tmp_path / "bin")
+
+    def unseal() -> None:
+        last.rename(archive / ".last")
+        signature_of(last).rename(archive / ".last.p7s")
+        chain.write_pointer(archive, next(one for one in sealed if one.sequence == 3))
+
+    def seal() -> None:
+        (archive / ".last.p7s").rename(signature_of(last))
+        (archive / ".last").rename(last)
+        (archive / ".head").write_bytes(pointer)
+
+    sealed = [one for one in (chain.look_at(archive, bag) for bag in places(archive)) if one is not None]
+    unseal()
+    places_of = verifier._places
+
+    def places_and_then_it_is_sealed(*given: Any) -> list[str]:
+        seen = places_of(*given)
+        if (archive / ".last").exists():
+            seal()
+        return seen
+
+    monkeypatch.setattr(verifier, "_places", places_and_then_it_is_sealed)
+    audit = verify(archive)
+    assert (audit.findings, audit.bags) == ((), 4)
+    # the same for the shell: it comes between the digests of all files and the list of all folders
+    unseal()
+    find = (tools / "find").resolve()
+    (tools / "find").unlink()
+    (tools / "find").write_text(
+        f"""#!/bin/sh
+        case " $* " in *" -type d "*) if [ -d .last ]; then
+            {shutil.which("mv")} .last.p7s {signature_of(last).relative_to(archive)}
+            {shutil.which("mv")} .last {last.relative_to(archive)}
+            {shutil.which("cp")} .sealed .head
+        fi ;; esac
+        exec {find} "$@"
+        """
+    )
+    (tools / "find").chmod(0o755)
+    (archive / ".sealed").write_bytes(pointer)
+    seen = verify_sh(archive, tools)
+    assert (seen.returncode, seen.stdout[:10]) == (0, "OK: 4 bags"), seen.stdout + seen.stderr
+    # what does not hold still does not, however often one looks
+    (last / "data/run.json").write_bytes(b"")
+    assert verify(archive).findings != ()
+    assert verify_sh(archive, tools).returncode == 1
