@@ -84,7 +84,7 @@ class Ran:
 
         A batch is asked for the first of its accounts that tells.
         """
-        if environment and self.is_batch:
+        if environment and self._rows is not None:
             each = (_on(self._told_of(row), environment) for row in self._rows.values())
             return next((one for one in each if one is not None), None)
         return True if self.purged else _on(self.entry.run, environment)
@@ -92,7 +92,7 @@ class Ran:
     def account(self, name: str, environment: str) -> Account | None:
         """An account in it, on that environment: of a batch by its name there, of a single run the service user by id
         or name. None where it is not in it."""
-        if self.is_batch:
+        if self._rows is not None:
             row = self._rows.get(name)
             return self._of_batch(row, environment) if row is not None else None
         if self.purged:
@@ -103,16 +103,23 @@ class Ran:
             return None
         return Account(self.why_not, self.unchecked)
 
-    @cached_property
+    @property
     def is_batch(self) -> bool:
-        return (self.entry.folder / "data" / ACCOUNTS).is_file()
+        return self._rows is not None
 
     @cached_property
-    def _rows(self) -> Mapping[str, dict[str, str]]:
-        with (self.entry.folder / "data" / ACCOUNTS).open(encoding="utf-8", newline="") as stream:
-            rows = [{name: text or "" for name, text in row.items() if name} for row in csv.DictReader(stream)]
+    def _rows(self) -> Mapping[str, dict[str, str]] | None:
+        """A batch's row of each account; None for another run, whose table of that name is another table."""
+        try:
+            with (self.entry.folder / "data" / ACCOUNTS).open(encoding="utf-8", newline="") as stream:
+                reader = csv.DictReader(stream)
+                if not {"account", "status"} <= set(reader.fieldnames or ()):
+                    return None
+                rows = [{name: text or "" for name, text in row.items() if name} for row in reader]
+        except FileNotFoundError:
+            return None
         # as `bag.csv_bytes` writes a name that a spreadsheet would take for a formula
-        return {re.sub(r"^'(?=[=+\-@])", "", row["account"]): row for row in rows if "account" in row}
+        return {re.sub(r"^'(?=[=+\-@])", "", row["account"]): row for row in rows}
 
     def _of_batch(self, row: Mapping[str, str], environment: str) -> Account | None:
         why = _why_not(row.get("status", ""), row.get("verdict"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def run(
     environment: str = "",
     unchecked: int = 0,
     batch: Sequence[tuple[str, str, str]] = (),
+    more_files: Mapping[str, bytes] | None = None,
     **more: Any,
 ) -> Place:
     """A bag as a run leaves it. `batch`: account, status and verdict of each account, each with its own run.json."""
@@ -68,7 +69,7 @@ def run(
             **more,
         }
     )
-    files = {"run.json": record.model_dump_json().encode()}
+    files = {"run.json": record.model_dump_json().encode(), **(more_files or {})}
     if batch:
         columns = ("account", "status", "verdict", "reason", "report")
         rows = tuple(
@@ -213,6 +214,13 @@ def test_a_batch_is_asked_account_by_account(archive: Path) -> None:
         ("failed", 1, "two"),
     ]
     assert "unreachable" in found.gaps[3].what
+
+
+def test_a_table_of_accounts_makes_no_batch_of_a_run(archive: Path) -> None:
+    expect(archive, nightly(accounts=["u-1"]))
+    table = Table(name="accounts", title="Service users", columns=("name", "state"), rows=(("u-1", "answered"),))
+    run(archive, FIRST, users=["u-1"], more_files={"tables/accounts.csv": bag.csv_bytes(table)})
+    assert look(archive, days=1).complete
 
 
 def test_a_batch_on_another_environment_does_not_count(archive: Path) -> None:
