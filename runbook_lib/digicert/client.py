@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -20,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 from requests.utils import get_environ_proxies
 from urllib3.util.retry import Retry
 
+from runbook_lib.digicert.budget import Budget, BudgetedRetry
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.failures import TryLater, answer_problem, transport_problem
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, EnableRequest, User
@@ -93,6 +97,8 @@ class Client:
         identity: the client certificate; None for an API key alone and for controls.
         clientauth: talk to the host for mTLS.
         connect_seconds, read_seconds: how long to wait for a connection, and for each part of an answer.
+        budget: how many requests the host is sent at most, where many are.
+        connections: how many are kept open at most; more threads than that wait for one another.
     """
 
     def __init__(
@@ -104,8 +110,44 @@ class Client:
         clientauth: bool = False,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
+        budget: Budget | None = None,
+        connections: int = 1,
     ) -> None:
         self.environment = environment
+        self.base_url = environment.clientauth_url if clientauth else environment.api_url
+        self._timeout = (connect_seconds, read_seconds)
+        self._budget = budget
+        self._begin(api_key)
+        options: dict[str, Any] = {
+            "total": RETRIES,
+            "read": 1,  # a broken connection is tried once more; a certificate that is refused looks like one
+            "other": 0,  # nor does a server that is not trusted become so
+            "redirect": 0,
+            "status_forcelist": (429, 502, 503, 504),
+            "allowed_methods": {"GET", "PUT"},
+            "backoff_factor": 0.3,
+            "backoff_jitter": 0.2,
+            "raise_on_status": False,
+            "retry_after_max": RETRY_AFTER_MAX_SECONDS,
+        }
+        retries = Retry(**options) if budget is None else BudgetedRetry.within(budget, **options)
+        context = make_context(environment.ca_file, identity)
+        self._session = requests.Session()
+        # The environment's proxies are wanted (see `call`), its CA bundle and its .netrc are not.
+        self._session.trust_env = False
+        # A cookie would go with the next request, which may be another service user's.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._session.mount("https://", ContextAdapter(context, retries, connections))
+        self._session.mount("http://", _NoPlainHttp())
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def _begin(self, api_key: Secret | None) -> None:
+        self._api_key = api_key
         self.server_clock: datetime | None = None
         """What time the server's last answer was dated (RFC 9110, section 6.6.1)."""
         self.answered = 0.0
@@ -114,32 +156,15 @@ class Client:
         """Who the API last said we are."""
         self.connections: list[TlsFacts] = []
         """The TLS facts of all answers, each once."""
-        self.base_url = environment.clientauth_url if clientauth else environment.api_url
-        self._api_key = api_key
-        self._timeout = (connect_seconds, read_seconds)
-        retries = Retry(
-            total=RETRIES,
-            read=1,  # a broken connection is tried once more; a certificate that is refused looks like one
-            other=0,  # nor does a server that is not trusted become so
-            redirect=0,
-            status_forcelist=(429, 502, 503, 504),
-            allowed_methods={"GET", "PUT"},
-            backoff_factor=0.3,
-            backoff_jitter=0.2,
-            raise_on_status=False,
-            retry_after_max=RETRY_AFTER_MAX_SECONDS,
-        )
-        self._session = requests.Session()
-        # The environment's proxies are wanted (see `call`), its CA bundle and its .netrc are not.
-        self._session.trust_env = False
-        self._session.mount("https://", ContextAdapter(make_context(environment.ca_file, identity), retries))
-        self._session.mount("http://", _NoPlainHttp())
 
-    def __enter__(self) -> Client:
-        return self
+    def for_user(self, api_key: Secret) -> Client:
+        """Another service user over the same connections: who is calling is told by a header of each request.
 
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
+        It lives as long as this client does. Threads may share the connections, each with a client of its own.
+        """
+        other = copy(self)
+        other._begin(api_key)
+        return other
 
     # --- the API --------------------------------------------------------------------------------------------------
 
@@ -250,16 +275,19 @@ class Client:
         if self._api_key is not None:
             headers["x-api-key"] = self._api_key.reveal()
         try:
-            with self._session.request(
-                method,
-                url,
-                data=None if body is None else body.model_dump_json(exclude_none=True),
-                headers=headers | ({} if body is None else {"Content-Type": "application/json"}),
-                timeout=self._timeout,
-                proxies=get_environ_proxies(url),
-                allow_redirects=False,  # a redirect would carry the API key to another host
-                stream=True,
-            ) as response:
+            with (
+                self._budget.request() if self._budget is not None else nullcontext(),
+                self._session.request(
+                    method,
+                    url,
+                    data=None if body is None else body.model_dump_json(exclude_none=True),
+                    headers=headers | ({} if body is None else {"Content-Type": "application/json"}),
+                    timeout=self._timeout,
+                    proxies=get_environ_proxies(url),
+                    allow_redirects=False,  # a redirect would carry the API key to another host
+                    stream=True,
+                ) as response,
+            ):
                 facts = tls_facts(response.raw)
                 text = response.text
                 date = response.headers.get("Date", "")

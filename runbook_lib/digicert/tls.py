@@ -103,9 +103,9 @@ class ContextAdapter(HTTPAdapter):
     requests would load certifi, or the file REQUESTS_CA_BUNDLE names, into the context on top of it.
     """
 
-    def __init__(self, context: ssl.SSLContext, retries: Retry) -> None:
+    def __init__(self, context: ssl.SSLContext, retries: Retry, connections: int) -> None:
         self._context = context
-        super().__init__(max_retries=retries)
+        super().__init__(max_retries=retries, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)

@@ -6,6 +6,7 @@ import datetime as dt
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,8 @@ class Scripted:
     environment: Environment
     answers: list[tuple[int, dict[str, str], str] | Callable[[socket.socket], None]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """When each request came, by `time.monotonic`."""
 
     def client(self, *, read_seconds: float = 5) -> Client:
         return Client(self.environment, api_key=Secret(API_KEY, "test"), read_seconds=read_seconds)
@@ -89,6 +92,7 @@ def scripted(tmp_path: Path) -> Iterator[Scripted]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length).decode()
+            server.times.append(time.monotonic())
             server.requests.append((self.command, self.path, dict(self.headers), body))
             answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
             if callable(answer):
