@@ -82,6 +82,16 @@ class Reason(StrEnum):
     JOURNAL_DAMAGED = "journal_damaged"
     CLOCK_WRONG = "clock_wrong"
     CLOCK_WENT_BACK = "clock_went_back"
+    # a file of a folder of certificates
+    FILE_NOT_READ = "file_not_read"
+    FILE_TOO_LARGE = "file_too_large"
+    LINK_NOT_FOLLOWED = "link_not_followed"
+    NO_CERTIFICATE = "no_certificate"
+    KEY_IN_PLAIN_TEXT = "key_in_plain_text"
+    P12_NOT_OPENED = "p12_not_opened"
+    OLD_ENCRYPTION = "old_encryption"
+    TABLE_NOT_WRITTEN = "table_not_written"
+    TABLE_CHANGED = "table_changed"
     # a rotation
     HOOK_FAILED = "hook_failed"
     ROTATION_POINTLESS = "rotation_pointless"
@@ -408,6 +418,69 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Restore it from a backup, or issue a new certificate with notebook 01.",
         "01_issue",
         Exit.CHECK_FAILED,
+    ),
+    Reason.FILE_NOT_READ: Explanation(
+        "A file or folder cannot be read",
+        "The operating system refused, or it is a device or the like. What is in it is not known.",
+        "Run as a user who may read it, or name another folder.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.FILE_TOO_LARGE: Explanation(
+        "A file is too large to be read",
+        "What is in it is not known.",
+        "Split it, or name a folder without it.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.LINK_NOT_FOLLOWED: Explanation(
+        "A link is not followed",
+        "Its target may be counted already, or lie outside of the folder.",
+        "Name the target's folder in `folders`, if it is to be read.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.NO_CERTIFICATE: Explanation(
+        "A file holds no certificate",
+        "It lies among certificates and is none.",
+        "Nothing, unless a certificate is expected there.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.KEY_IN_PLAIN_TEXT: Explanation(
+        "A private key lies unprotected in a file",
+        "Whoever reads the file can act as its owner.",
+        "Treat the key as exposed: issue a new certificate with notebook 01, disable this one, delete the file.",
+        "01_issue",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.P12_NOT_OPENED: Explanation(
+        "A P12 was not opened",
+        "Its certificates are encrypted, and nobody asked for it to be opened.",
+        "Set `folders_password` to where its password is; opening it takes about 30 ms.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.OLD_ENCRYPTION: Explanation(
+        "A P12 is encrypted in a way that is no longer read",
+        "OpenSSL 3, curl and Node refuse 40-bit RC2, which old key stores still write; its password is no protection.",
+        "Issue a new certificate with notebook 01: it writes P12 files that every reader takes.",
+        "01_issue",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.TABLE_NOT_WRITTEN: Explanation(
+        "A long table cannot be written",
+        "It is too long for the notebook and goes into the folder `tables` beside it, which is not writable.",
+        "Run where you may write, or name a folder in the variable RUNBOOK_TABLES.",
+        "",
+        Exit.UNEXPECTED,
+    ),
+    Reason.TABLE_CHANGED: Explanation(
+        "A table is not as the run left it",
+        "The notebook names it with its digest, and the file is missing or was changed before it was archived.",
+        "Run again. If it happens again, look for what else writes into the run's folder.",
+        "",
+        Exit.UNEXPECTED,
     ),
     Reason.KEY_MISMATCH: Explanation(
         "Key and certificate do not belong together",

@@ -58,6 +58,27 @@ class Table(_Frozen):
     rows: tuple[tuple[str, ...], ...]
 
 
+class FileBeside(_Frozen):
+    """A file that lies beside the notebook: its path from there, and its SHA-256 in hexadecimal."""
+
+    file: str = Field(pattern=r"^tables/[a-z][a-z0-9-]*\.(csv|parquet)$")
+    sha256: str
+
+
+class TableBeside(_Frozen):
+    """A table too long for a notebook: it lies beside it, as CSV and as Parquet.
+
+    `rows` does not count the header; `unchecked` are those of them whose state says so.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    title: str
+    columns: tuple[str, ...]
+    rows: int
+    unchecked: int
+    files: tuple[FileBeside, ...]
+
+
 class Bar(_Frozen):
     """One line of a timeline: from `start` to `end`, coloured by `state`."""
 
@@ -72,6 +93,14 @@ class Timeline(_Frozen):
 
     title: str
     bars: tuple[Bar, ...]
+    now: datetime
+
+
+class Histogram(_Frozen):
+    """How many certificates end in which month, where they are too many for a timeline: (`YYYY-MM`, state, count)."""
+
+    title: str
+    months: tuple[tuple[str, str, int], ...]
     now: datetime
 
 
@@ -101,7 +130,9 @@ class Result(_Frozen):
     facts: dict[str, str] = {}
     details: tuple[tuple[Verdict, str, str], ...] = ()
     tables: tuple[Table, ...] = ()
+    beside: tuple[TableBeside, ...] = ()
     timeline: Timeline | None = None
+    histogram: Histogram | None = None
     snippets: tuple[Snippet, ...] = ()
     next: tuple[str, ...] = ()
     needs_action: int = 0

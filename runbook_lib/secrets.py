@@ -100,6 +100,9 @@ def _check(text: str) -> str:
 SecretReference = Annotated[str, AfterValidator(_check)]
 """The type of a parameter that names a secret."""
 
+OptionalSecretReference = Annotated[str, AfterValidator(lambda text: _check(text) if text.strip() else "")]
+"""The same where an empty text means that there is none."""
+
 
 def resolve(
     reference: str | SecretRef, *, environ: Mapping[str, str] | None = None, prompt: Prompt | None = None

@@ -7,38 +7,36 @@ disabled certificates are rows.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts
-from runbook_lib.credentials.store import Credential, Generation, read_public
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
+from runbook_lib.procedures.accounts import (
+    ACCOUNT_COLUMNS,
+    ANSWERED,
+    Account,
+    Answered,
+    account_row,
+    ask_all,
+    connections_of,
+)
+from runbook_lib.procedures.beside import SHOWN, Rows, Told, by_month, counted, nearness, tell
+from runbook_lib.procedures.folder_rows import Summary
+from runbook_lib.procedures.folders import read, result_of
+from runbook_lib.procedures.health import Health, Limits
+from runbook_lib.procedures.held import Local, Shelf, Unfinished, read_store
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.procedures.proof import find, refuse_wrong_clock
-from runbook_lib.procedures.rotation import Rotation, command, part_of, replay
-from runbook_lib.result import Bar, Result, Table, Timeline, Verdict
-
-
-class Health(StrEnum):
-    """What a row of the inventory says, from what needs nobody to what needs somebody now."""
-
-    HEALTHY = "healthy"
-    DISABLED = "disabled"
-    EXPIRED = "expired"
-    DUE = "due"
-    URGENT = "urgent"
-    ORPHAN = "orphan"
-    MISSING = "missing"
-    MISMATCH = "mismatch"
-    UNREADABLE = "unreadable"
-    UNCHECKED = "unchecked"
-
+from runbook_lib.procedures.proof import refuse_wrong_clock
+from runbook_lib.procedures.rotation import command
+from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
+from runbook_lib.tables import folder
 
 COLUMNS = (
     *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
@@ -46,21 +44,7 @@ COLUMNS = (
 )
 """Of inventory.csv. Scripts read them: add at the end, rename none."""
 
-
-@dataclass(frozen=True)
-class Local:
-    """A generation in the store: what it says, or why it cannot be read."""
-
-    generation: Generation
-    name: str
-    is_current: bool
-    rotation: str
-    seen: CertificateFacts | None = None
-    problem: RunbookError | None = None
-
-    @property
-    def where(self) -> str:
-        return f"{self.name}/{self.generation.folder.name}" + (" (in use)" if self.is_current else "")
+MOMENTS, NUMBERS = ("ends", "effective end"), ("days left", "certificates")
 
 
 @dataclass(frozen=True)
@@ -88,18 +72,33 @@ class Inventory(Procedure[InventoryParameters]):
 
     _user: User | None
     _listed: list[ClientAuthCertificate] | None
+    _others: list[Answered]
+    _owners: dict[str, User]
     _local: list[Local]
-    _unfinished: list[tuple[str, str, str]]
+    _unfinished: list[Unfinished]
     _rows: list[Row]
+    _files: Summary | None
+    _limits: Limits
+    _by_serial: dict[int | None, ClientAuthCertificate]
+
+    def _as_of_now(self) -> Limits:
+        return Limits.days(self.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
+
+    def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> Told:
+        return tell(folder(self.environ), name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
 
     @check("Ask DigiCert ONE, and read the store")
     def collect(self) -> Result:
         self._user, self._listed, problem = self._ask()
-        self._local, self._unfinished = self._read_store()
+        self._others = self._ask_others()
+        users = (self._user, *(one.user for one in self._others))
+        self._owners = {user.id: user for user in users if user is not None}
+        self._local, self._unfinished = read_store(self.store, self.environment.name, self.clock)
+        silent = [one.problem for one in self._others if one.problem is not None]
         unreadable = [one for one in self._local if one.seen is None]
-        sources = (
+        sources = [
             (
                 "Account Manager API",
                 self.environment.api_url,
@@ -112,16 +111,27 @@ class Inventory(Procedure[InventoryParameters]):
                 str(self.store.root / self.environment.name),
                 f"{len(self._local)} certificates, {len(unreadable)} of them unreadable",
             ),
-        )
+        ]
+        headline, told = "Both sources answered.", Told()
+        if problem is not None:
+            headline = f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}"
+        if self._others:
+            count = f"{len(self._others) - len(silent):,} of {len(self._others):,}"
+            headline += f" {count} further service users were answered."
+            sources.insert(1, ("Further service users", self.environment.api_url, f"{count} were answered"))
+            rows = [account_row(one) for one in self._others]
+            worst_first = sorted(rows, key=lambda row: row[1] == ANSWERED)
+            told = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
+        problems = [one for one in (problem, *silent) if one is not None]
+        table = Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=tuple(sources))
         return Result(
-            verdict=Verdict.OK if self._listed is not None else Verdict.UNCHECKED,
-            headline="Both sources answered."
-            if problem is None
-            else f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}",
-            next=(problem.remedy,) if problem else (),
-            reason=problem.reason if problem else "",
+            verdict=Verdict.UNCHECKED if problems else Verdict.OK,
+            headline=headline,
+            next=tuple(dict.fromkeys(one.remedy for one in problems)),
+            reason=problems[0].reason if problems else "",
             facts={"Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown"},
-            tables=(Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=sources),),
+            tables=(table, *told.tables),
+            beside=told.beside,
         )
 
     def _ask(self) -> tuple[User | None, list[ClientAuthCertificate] | None, RunbookError | None]:
@@ -133,69 +143,79 @@ class Inventory(Procedure[InventoryParameters]):
         except RunbookError as error:
             return None, None, error
 
-    def _read_store(self) -> tuple[list[Local], list[tuple[str, str, str]]]:
-        """What the store holds, and what was begun there: name, why it is not finished, what next."""
-        found: list[Local] = []
-        unfinished: list[tuple[str, str, str]] = []
-        for credential in self.store.credentials(self.environment.name):
-            rotation = None
-            try:
-                entries = Journal(credential.journal_path, self.clock).entries()
-            except RunbookError as error:
-                unfinished.append((credential.name, error.what, "04_inventory"))
-            else:
-                rotation = replay(entries)
-                unfinished += _unfinished_of(credential, entries, rotation)
-            for one in credential.generations():
-                found.append(_read(one, credential, current=_current(credential), rotation=rotation))
-        return found, unfinished
+    def _ask_others(self) -> list[Answered]:
+        if not self.parameters.api_keys:
+            return []
+        answers = ask_all(
+            [Account(reference, self.environment, reference) for reference in self.parameters.api_keys],
+            per_second=self.parameters.requests_per_second,
+            connections=self.parameters.connections,
+            environ=self.environ,
+            prompt=self.prompt,
+        )
+        # a thousand service users are a table, not part of whom the step talked to
+        self._seen.append(Seen(connections=connections_of(self.environment.api_url, answers)))
+        return answers
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
 
     @check("Tell how each certificate stands", tutorial="Check certificate expiration")
     def classify(self) -> Result:
-        rest = list(self._local)
-        rows: list[Row] = []
-        for one in self._listed or []:
-            local = _partner(one, rest)
-            if local is not None:
-                rest.remove(local)
-            rows.append(self._row(one, local))
-        rows += [self._row(None, local) for local in rest]
+        shelf, listed = Shelf(self._local), list(self._all_listed())
+        self._limits, self._by_serial = self._as_of_now(), {one.serial: one for one in reversed(listed)}
+        rows = [self._row(one, shelf.take(one)) for one in listed]
+        rows += [self._row(None, local) for local in shelf.left]
         if self._listed is None:
             rows.insert(0, self._silent())
-        far = datetime.max.replace(tzinfo=self.clock.now().tzinfo)
+        now = self._limits.now
+        far = datetime.max.replace(tzinfo=now.tzinfo)
         self._rows = rows = sorted(rows, key=lambda row: (row.effective_end or far, row.name))
+        nearest = sorted(rows, key=lambda row: nearness(row.effective_end, now))
+        told = self._long(
+            "inventory",
+            "Certificates, the soonest to end first",
+            COLUMNS,
+            [self._cells(row) for row in rows],
+            [self._cells(row) for row in nearest[:SHOWN]],
+        )
         counts = Counter(row.health for row in rows)
         needs = sum(1 for row in rows if row.action)
-        bars = tuple(
-            Bar(label=row.name, start=row.start, end=row.end, state=row.health.value)
-            for row in rows
-            if row.start and row.end
-        )
+        dated = [row for row in rows if row.start and row.end]
         return Result(
             verdict=Verdict.UNCHECKED if self._listed is None else Verdict.ATTENTION if needs else Verdict.OK,
-            headline=(
-                f"{len(rows)} rows: " + ", ".join(f"{counts[one]} {one.value}" for one in Health if counts[one]) + "."
-            )
+            headline=(f"{len(rows):,} rows: {counted(counts)}.")
             if rows
             else "There is no certificate, neither in DigiCert ONE nor in the store.",
             facts={
-                "As of": f"{iso(self.clock.now())} ({self.clock.source})",
+                "As of": f"{iso(now)} ({self.clock.source})",
                 "Due": f"fewer than {self.parameters.due_days} days left, or less than a third of the lifetime",
                 "Urgent": f"fewer than {self.parameters.urgent_days} days left, or less than a ninth of the lifetime",
             },
-            tables=(self._table(rows),),
-            timeline=Timeline(title="Validity", bars=bars, now=self.clock.now()) if bars else None,
+            tables=told.tables,
+            beside=told.beside,
+            timeline=_timeline(dated, now) if dated and not told.beside else None,
+            histogram=_histogram(rows, now) if told.beside else None,
             needs_action=needs,
         )
+
+    def _all_listed(self) -> Iterator[ClientAuthCertificate]:
+        """What every service user sees, each certificate once: those of one account see each other's."""
+        seen = set()
+        for listed in (self._listed or [], *(one.listed or [] for one in self._others)):
+            for one in listed:
+                key = (one.id,) if one.id else (one.user_id, one.name)
+                if key not in seen:
+                    seen.add(key)
+                    yield one
 
     def _row(self, listed: ClientAuthCertificate | None, local: Local | None) -> Row:
         seen = local.seen if local else None
         start = seen.not_before if seen else listed.start_date if listed else None
         end = seen.not_after if seen else listed.end_date if listed else None
-        effective = min(end, self._user.end_date) if end and self._user and self._user.end_date else end
-        mine = listed is None or self._user is None or listed.user_id in (None, self._user.id)
+        owner = self._owners.get(listed.user_id or "") if listed else None
+        mine = listed is None or listed.user_id is None or owner is self._user
+        bound = self._user if mine else owner
+        effective = min(end, bound.end_date) if end and bound and bound.end_date else end
         health, why = self._judge(listed, local, start, effective, mine=mine)
         return Row(
             name=listed.name if listed else local.name if local else "",
@@ -207,7 +227,7 @@ class Inventory(Procedure[InventoryParameters]):
             start=start,
             end=end,
             effective_end=effective,
-            owner="this service user" if mine else f"another: {listed.user_id}" if listed else "",
+            owner="this service user" if mine else _other(owner, listed),
         )
 
     def _judge(
@@ -225,7 +245,7 @@ class Inventory(Procedure[InventoryParameters]):
         if listed is None:
             if self._listed is None:
                 return Health.UNCHECKED, "DigiCert ONE did not answer"
-            twin = find(self._listed, local.seen) if local is not None and local.seen is not None else None
+            twin = self._by_serial.get(local.seen.serial) if local is not None and local.seen is not None else None
             if twin is not None:
                 return Health.MISMATCH, f"a copy of the certificate listed as “{twin.name}”"
             return Health.MISSING, "in the store, and DigiCert ONE does not list it"
@@ -233,9 +253,8 @@ class Inventory(Procedure[InventoryParameters]):
             difference = _difference(listed, local.seen)
             if difference:
                 return Health.MISMATCH, difference
-        now = self.clock.now()
-        if end is not None and end <= now:
-            return Health.EXPIRED, f"ended on {iso(end)}"
+        if end is not None and self._limits.expired(end):
+            return Health.EXPIRED, self._limits.expired(end)
         if not listed.enabled:
             used = local is not None and local.is_current
             return Health.DISABLED, "listed with enabled = false" + (", and in use here" if used else "")
@@ -243,112 +262,89 @@ class Inventory(Procedure[InventoryParameters]):
             return Health.ORPHAN, "enabled, and its key is not in this store"
         if end is None:
             return Health.UNCHECKED, "no end date known"
-        due, urgent = self._limits(start, end)
-        if end - now < urgent:
-            return Health.URGENT, f"fewer than {urgent.days} days left"
-        if end - now < due:
-            return Health.DUE, f"fewer than {due.days} days left"
-        return Health.HEALTHY, ""
-
-    def _limits(self, start: datetime | None, end: datetime) -> tuple[timedelta, timedelta]:
-        """A 90-day limit on a 90-day certificate would always fire: never more than a third and a ninth of its life."""
-        due, urgent = timedelta(days=self.parameters.due_days), timedelta(days=self.parameters.urgent_days)
-        if start is None:
-            return due, urgent
-        return min(due, (end - start) / 3), min(urgent, (end - start) / 9)
+        return self._limits.left(start, end)
 
     def _silent(self) -> Row:
         why = f"{self.environment.api_url} did not answer"
         return Row("(DigiCert ONE)", Health.UNCHECKED, why, "runbook doctor", None, None, None, None, None, "")
 
-    def _table(self, rows: list[Row]) -> Table:
-        now = self.clock.now()
-        return Table(
-            name="inventory",
-            title="Certificates, the soonest to end first",
-            columns=COLUMNS,
-            rows=tuple(
-                (
-                    row.name,
-                    row.health.value,
-                    row.why,
-                    str((row.effective_end - now).days) if row.effective_end else "",
-                    iso(row.end) if row.end else "",
-                    iso(row.effective_end) if row.effective_end else "",
-                    ("yes" if row.listed.enabled else "no") if row.listed else "unknown",
-                    row.local.where if row.local else "no",
-                    row.local.rotation if row.local else "",
-                    row.owner,
-                    _serial(row),
-                    (row.listed.id or "") if row.listed else "",
-                )
-                for row in rows
-            ),
+    def _cells(self, row: Row) -> tuple[str, ...]:
+        return (
+            row.name,
+            row.health.value,
+            row.why,
+            str((row.effective_end - self._limits.now).days) if row.effective_end else "",
+            iso(row.end) if row.end else "",
+            iso(row.effective_end) if row.effective_end else "",
+            ("yes" if row.listed.enabled else "no") if row.listed else "unknown",
+            row.local.where if row.local else "no",
+            row.local.rotation if row.local else "",
+            row.owner,
+            _serial(row),
+            (row.listed.id or "") if row.listed else "",
         )
 
     # --- step 3 ---------------------------------------------------------------------------------------------------
 
+    @check("Read the folders")
+    def read_folders(self) -> Result:
+        self._files = None
+        if not self.parameters.folders:
+            return Result(verdict=Verdict.NOTHING_TO_DO, headline="No folder of certificates is named in `folders`.")
+        limits = self._as_of_now()
+        password = self.secret("folders_password") if self.parameters.folders_password else None
+        self._files, beside = read(
+            [str(Path(one).expanduser()) for one in self.parameters.folders],
+            folder(self.environ),
+            limits,
+            password=password,
+        )
+        return result_of(self._files, beside, limits)
+
+    # --- step 4 ---------------------------------------------------------------------------------------------------
+
     @check("What to do, and with which notebook")
     def what_to_do(self) -> Result:
         todo = [(row.name, row.health.value, row.why, row.action) for row in self._rows if row.action]
-        todo += [(name, "unfinished", why, what) for name, why, what in self._unfinished]
+        todo += [(one.name, "unfinished", one.why, one.action) for one in self._unfinished]
+        todo += [
+            (f"API key {one.account.api_key}", "unchecked", one.problem.what, one.problem.explanation.notebook)
+            for one in self._others
+            if one.problem is not None
+        ]
+        if self._files is not None and self._files.pressing:
+            why = f"{self._files.pressing:,} rows in the folders need somebody: see “Read the folders” above"
+            todo.append(("(files)", "attention", why, ""))
         if not todo:
             return Result(verdict=Verdict.OK, headline="Nothing needs anybody.")
+        told = self._long("actions", "To do", ("name", "state", "why", "next"), todo, todo)
         return Result(
             verdict=Verdict.ATTENTION,
-            headline=f"{len(todo)} need somebody.",
-            tables=(Table(name="actions", title="To do", columns=("name", "state", "why", "next"), rows=tuple(todo)),),
+            headline=f"{len(todo):,} need somebody.",
+            tables=told.tables,
+            beside=told.beside,
             next=("Work through the table above from its top.",),
         )
 
 
-def _read(
-    generation: Generation, credential: Credential, *, current: Generation | None, rotation: Rotation | None
-) -> Local:
-    local = Local(generation, credential.name, generation == current, part_of(rotation, generation.number))
-    try:
-        seen, _ = read_public(generation)
-    except RunbookError as error:
-        return replace(local, problem=error)
-    return replace(local, seen=seen)
+def _timeline(rows: list[Row], now: datetime) -> Timeline:
+    bars = tuple(
+        Bar(label=row.name, start=row.start, end=row.end, state=row.health.value)
+        for row in rows
+        if row.start and row.end
+    )
+    return Timeline(title="Validity", bars=bars, now=now)
 
 
-def _unfinished_of(
-    credential: Credential, entries: list[Entry], rotation: Rotation | None
-) -> list[tuple[str, str, str]]:
-    if rotation is not None and not rotation.finished:
-        since = f"a rotation stands at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
-        problem = f"; the hook {rotation.hook_problem}" if rotation.hook_problem else ""
-        return [(credential.name, since + problem, command(credential.name))]
-    last = next((one for one in reversed(entries) if one.state in ISSUANCE), None)
-    if last is not None and last.state not in (State.CURRENT, State.ABANDONED):
-        return [(credential.name, f"an issuance has stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
-    return []
+def _histogram(rows: list[Row], now: datetime) -> Histogram:
+    months = Counter((f"{row.effective_end:%Y-%m}", row.health.value) for row in rows if row.effective_end)
+    return by_month(months, now)
 
 
-def _current(credential: Credential) -> Generation | None:
-    try:
-        return credential.current()
-    except RunbookError:
-        return None  # the generations are rows all the same; `runbook doctor` tells about the link
-
-
-def _partner(listed: ClientAuthCertificate, local: list[Local]) -> Local | None:
-    """The local certificate of a listed one: by serial number, else by what was recorded with it.
-
-    Of several copies the one under the listed name is meant.
-    """
-    same = [one for one in local if one.seen is not None and one.seen.serial == listed.serial]
-    same = same or [one for one in local if _recorded(one, listed)]
-    return min(same, key=lambda one: one.name != listed.name, default=None)
-
-
-def _recorded(local: Local, listed: ClientAuthCertificate) -> bool:
-    try:
-        meta = local.generation.meta
-    except RunbookError:
-        return False
-    return meta.id == listed.id if listed.id else meta.name == listed.name
+def _other(owner: User | None, listed: ClientAuthCertificate | None) -> str:
+    if owner is not None:
+        return f"another: {owner.friendly_name or owner.id}"
+    return f"another: {listed.user_id}" if listed else ""
 
 
 def _difference(listed: ClientAuthCertificate, seen: CertificateFacts) -> str:

@@ -18,7 +18,7 @@ from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.models import NAME_MAX_LENGTH, NAME_PATTERN
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.result import ParameterRow
-from runbook_lib.secrets import SecretReference
+from runbook_lib.secrets import OptionalSecretReference, SecretReference
 
 
 def _name(text: str) -> str:
@@ -73,7 +73,14 @@ def _file(text: str) -> str:
     return text
 
 
+def _lines(value: Any) -> Any:
+    """A list, or a text with one item to a line, as a form and a command line give it."""
+    return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Lines = Annotated[list[str], BeforeValidator(_lines)]
+References = Annotated[list[SecretReference], BeforeValidator(_lines)]
 Moment = Annotated[str, BeforeValidator(_moment)]
 Day = Annotated[str, BeforeValidator(_day)]
 ExistingFile = Annotated[str, AfterValidator(_file)]
@@ -233,6 +240,19 @@ class InventoryParameters(Parameters):
 
     due_days: int = Field(90, ge=1, le=397, title="Due below", description="days left")
     urgent_days: int = Field(30, ge=1, le=397, title="Urgent below", description="days left")
+    api_keys: References = Field(
+        [], title="More API keys", description="where those of further service users are, one to a line"
+    )
+    requests_per_second: int = Field(
+        20, ge=1, le=1000, title="At most", description="requests a second for all further service users together"
+    )
+    connections: int = Field(8, ge=1, le=64, title="Connections", description="kept open for them at once")
+    folders: Lines = Field([], title="Folders", description="of PEM, DER and P12 files to read too, one to a line")
+    folders_password: OptionalSecretReference = Field(
+        "",
+        title="P12 password",
+        description="where that of the P12 files in the folders is; empty: they are not opened",
+    )
 
 
 class ArchiveParameters(Parameters):
@@ -278,6 +298,7 @@ MODELS: tuple[type[Parameters], ...] = (
 
 
 _P = TypeVar("_P", bound=Parameters)
+_SHOWN_ITEMS = 5
 
 
 def _known_elsewhere() -> set[str]:
@@ -291,6 +312,14 @@ def problems(error: ValidationError) -> list[str]:
         where = ".".join(str(part) for part in item["loc"])
         lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}" if where else item["msg"])
     return lines
+
+
+def _shown(value: Any) -> str:
+    """A value in the parameter table; of a list the first items (run.json has them all)."""
+    if not isinstance(value, list):
+        return str(value)
+    more = f", and {len(value) - _SHOWN_ITEMS:,} more" if len(value) > _SHOWN_ITEMS else ""
+    return ", ".join(map(str, value[:_SHOWN_ITEMS])) + more
 
 
 def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[ParameterRow, ...]]:
@@ -324,7 +353,7 @@ def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[Paramet
     rows = [
         ParameterRow(
             name=name,
-            value=str(getattr(parameters, name)),
+            value=_shown(getattr(parameters, name)),
             source="given" if name in own and own[name] != field.default else "default",
             description=field.description or "",
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from runbook_lib.clock import Clock
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.tls import TlsFacts
 from runbook_lib.result import Connection, Seen, ServiceUser, Target, Trust
 
 
@@ -50,17 +51,19 @@ def seen(client: Client, clock: Clock) -> Seen:
                 accounts=tuple(one.name or one.id for one in user.accounts),
             ),
         ),
-        connections=tuple(
-            Connection(
-                url=client.base_url,
-                protocol=one.protocol,
-                cipher=one.cipher,
-                subject=one.server,
-                issuer=one.issuer,
-                not_after=one.not_after,
-                sha256=one.sha256,
-            )
-            for one in client.connections
-        ),
+        connections=tuple(connection(client.base_url, one) for one in client.connections),
         clock_ahead=ahead,
+    )
+
+
+def connection(url: str, facts: TlsFacts) -> Connection:
+    """A connection that was answered."""
+    return Connection(
+        url=url,
+        protocol=facts.protocol,
+        cipher=facts.cipher,
+        subject=facts.server,
+        issuer=facts.issuer,
+        not_after=facts.not_after,
+        sha256=facts.sha256,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -9,7 +10,7 @@ from nbformat import NotebookNode
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import bag, html
+from runbook_lib.reports import bag, beside, html
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Found, RunRecord, Scan, TableFile
 from runbook_lib.reports.scan import PATTERNS, Finding, Scanner
@@ -19,7 +20,7 @@ NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermi
 
 
 def make(
-    nb: NotebookNode, record: RunRecord, steps: tuple[StepRecord, ...], log: str, scanner: Scanner
+    nb: NotebookNode, record: RunRecord, steps: tuple[StepRecord, ...], log: str, scanner: Scanner, folder: Path
 ) -> tuple[RunRecord, dict[str, bytes]]:
     """Everything that goes below `data/`.
 
@@ -30,18 +31,23 @@ def make(
         nb: the executed, annotated notebook.
         record: the record as far as it is known.
         log: what papermill wrote, empty where it adds nothing.
+        folder: where the run's tables are that lie beside the notebook, in `tables`.
 
     Returns:
         The record as it was archived, and the files' contents by name.
     """
     tables, contents = _tables(steps)
+    left = beside.collect(steps, folder)
+    tables, contents = (*tables, *left.entries), contents | left.contents
+    if left.problem is not None:
+        record = _failed(record, left.problem)
     record = _redacted(record.model_copy(update={"tables": tables}), scanner)
     notebook = nbformat.writes(nb) + "\n"
     page = html.render(nb, _with_scan(record, scanner, [], []))
     found = scanner.in_notebook(NOTEBOOK, nb) or scanner.in_file(NOTEBOOK, notebook)
     found += scanner.in_file(REPORT, page)
     for name, content in contents.items():
-        found += scanner.in_file(name, content.decode())
+        found += scanner.in_file(name, left.texts.get(name) or content.decode())
     withheld = {finding.file for finding in found}
     if withheld:
         # what is in one of them came from the notebook: none of its cells is shown
@@ -62,6 +68,14 @@ def make(
     if log and not scanner.labels_in(safe_log):
         files[LOG] = _utf8(safe_log + "\n")
     return record, files
+
+
+def _failed(record: RunRecord, problem: RunbookError) -> RunRecord:
+    """The record of a run whose evidence is not whole; one that failed for another reason keeps that."""
+    if record.status is not Status.DONE:
+        return record
+    update = {"status": Status.FAILED, "verdict": Verdict.FAILED, "exit": problem.exit, "error": problem.as_dict()}
+    return record.model_copy(update=update)
 
 
 def _utf8(text: str) -> bytes:

@@ -6,10 +6,8 @@ process's working directory, which threads share, and writes version 0.97, the d
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
-import io
 import os
 import re
 import shutil
@@ -20,6 +18,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from runbook_lib import tables
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import chain, durable, interrupted, stamps
@@ -41,23 +40,8 @@ PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)
 
 
 def csv_bytes(table: Table) -> bytes:
-    """A table as CSV: UTF-8, comma, CRLF (RFC 4180), header first.
-
-    A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection): its text comes
-    from a server, and people open these files in spreadsheets. Plain numbers stay as they are. The exact values are in
-    run.ipynb.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    for row in (table.columns, *table.rows):
-        writer.writerow([_no_formula(cell) for cell in row])
-    return text.getvalue().encode("utf-8")
-
-
-def _no_formula(cell: str) -> str:
-    if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not re.fullmatch(r"[+-]?\d+(\.\d+)?|-", cell):
-        return f"'{cell}"
-    return cell
+    """A table as CSV, header first; `tables.csv_bytes` says how. The exact values are in run.ipynb."""
+    return tables.csv_bytes([table.columns, *table.rows])
 
 
 @contextmanager

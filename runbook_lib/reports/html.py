@@ -61,6 +61,8 @@ _MARKDOWN_ATTRIBUTES = {
     "*": ["class", "id"],
 }
 
+_TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
+
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)  # nbconvert warns of images without a description, and gives them one
 
@@ -195,8 +197,8 @@ def markdown_html(value: str) -> markupsafe.Markup:
 
 
 def _leads_somewhere(href: str) -> bool:
-    """Whether a link works from within an archive: one to another notebook, beside the page, does not."""
-    return href.startswith(("https://", "http://", "mailto:", "#"))
+    """Whether a link works from within an archive: one to a table does, one to another notebook does not."""
+    return href.startswith(("https://", "http://", "mailto:", "#")) or re.fullmatch(_TABLE, href) is not None
 
 
 def utc(value: datetime) -> str:

@@ -144,7 +144,7 @@ def tell(
         tables=(),
         scan=Scan(),
     )
-    return Produced(*artefacts.make(nb, record, judgement.steps, log, scanner))
+    return Produced(*artefacts.make(nb, record, judgement.steps, log, scanner, folder))
 
 
 def _open(source: Source) -> tuple[NotebookNode, RunbookError | None]:

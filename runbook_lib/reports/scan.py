@@ -27,7 +27,7 @@ MIN_LENGTH = 8
 """A shorter secret would be found in half of all texts by chance; it is not searched for, and run.json says so."""
 
 SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:api[_-]?key|password|passwd|passphrase|token|secret|private[_-]?key|credential)$", re.IGNORECASE
+    r"(?:^|[_-])(?:api[_-]?key|password|passwd|passphrase|token|secret|private[_-]?key|credential)s?$", re.IGNORECASE
 )
 """Parameters of these names take references only."""
 
@@ -200,7 +200,12 @@ def plain_secrets(parameters: Any) -> Iterator[tuple[str, str]]:
             yield from plain_secrets(item)
     if not isinstance(parameters, Mapping):
         return
-    for name, value in parameters.items():
+    items = [
+        (name, one)
+        for name, value in parameters.items()
+        for one in (value if isinstance(value, list | tuple) else [value])
+    ]
+    for name, value in items:
         if isinstance(value, Mapping | list | tuple):
             yield from plain_secrets(value)
         elif value not in (None, "") and not isinstance(value, bool) and not is_reference(value):

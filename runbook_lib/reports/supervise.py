@@ -18,6 +18,7 @@ from types import FrameType
 import psutil
 from pydantic import ValidationError
 
+from runbook_lib import tables
 from runbook_lib.reports.execute import Ending, Plan
 
 POLL_SECONDS = 0.1
@@ -95,7 +96,7 @@ def supervise(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment(environ, run, Path(private)),
+            env=environment(environ, run, Path(private), folder),
             start_new_session=True,
         )
         try:
@@ -111,10 +112,12 @@ def supervise(
     return End(ending, child.returncode, late, signalled, text)
 
 
-def environment(environ: Mapping[str, str], run: str, private: Path) -> dict[str, str]:
-    """What a run's processes get: the caller's `environ`, the mark, and `private` in place of the user's folders."""
+def environment(environ: Mapping[str, str], run: str, private: Path, folder: Path) -> dict[str, str]:
+    """What a run's processes get: the caller's `environ`, the mark, `private` in place of the user's folders, and where
+    in the run's `folder` tables go that lie beside its notebook."""
     env = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env[RUN_MARK] = run
+    env[tables.FOLDER_VARIABLE] = str(folder.absolute() / tables.FOLDER)
     env["JUPYTER_RUNTIME_DIR"] = str(private / "r")
     # a user's IPython start-up files and history have no place in a report
     env["IPYTHONDIR"] = str(private / "ipython")

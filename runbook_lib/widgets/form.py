@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import Parameters
 from runbook_lib.result import visible
-from runbook_lib.secrets import Prompt, Secret, SecretRef, is_reference
+from runbook_lib.secrets import OptionalSecretReference, Prompt, Secret, SecretRef, is_reference
 
 w: Any = ipywidgets  # it has no types
 
@@ -104,7 +104,7 @@ class Form:
     def values(self) -> dict[str, Any]:
         """Every parameter as it stands: injected before typed before default. Secrets are references."""
         values = {name: info.default for name, info in self._model.model_fields.items()}
-        values.update({name: field.input.value for name, field in self._fields.items()})
+        values.update({name: field.value for name, field in self._fields.items()})
         values.update(self._injected)
         return values | {name: field.named(values[name]) for name, field in self._fields.items()}
 
@@ -114,7 +114,7 @@ class Form:
         return frozenset(
             name
             for name, field in self._fields.items()
-            if name not in self._injected and field.input.value != self._model.model_fields[name].default
+            if name not in self._injected and field.value != self._model.model_fields[name].default
         )
 
     @property
@@ -192,17 +192,24 @@ class _Field:
         self.problem = ""
         self._label = info.title or name
         self._help = info.description or ""
+        self._takes_lines = get_origin(info.annotation) is list
         self.input = _input(info, injected.get(name, info.default), self._label)
         self._below = w.HTML(layout=w.Layout(margin="0 0 0.4rem 10.7rem", width="19rem"))
-        # a parameter of type SecretReference is one whose default is a reference
         self.password: Any = None
         rows = [self.input]
-        if is_reference(info.default):
+        # a parameter of type SecretReference is one whose default is a reference
+        if is_reference(info.default) or _is_optional_reference(info):
             self.password = w.Password(description=f"{self._label} itself", placeholder="is never saved", **_look())
             rows.append(self.password)
         self.box = w.VBox([*rows, self._below])
         self.disable(False)
         self.show("")
+
+    @property
+    def value(self) -> Any:
+        """What is in the field; a list where it takes one item to a line."""
+        text = self.input.value
+        return [line for line in text.splitlines() if line.strip()] if self._takes_lines else text
 
     def named(self, value: Any) -> Any:
         """A bare `prompt:` is given the field's name, so that two of them are told apart; all else is left alone."""
@@ -278,9 +285,15 @@ def _input(info: FieldInfo, value: Any, label: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         options = [member.value for member in kind]
         return w.Dropdown(value=kind(value).value, options=options, description=label, **_look())
+    if get_origin(kind) is list:
+        return w.Textarea(value="\n".join(map(str, value)), rows=2, description=label, **_look())
     if get_origin(kind) is Literal:
         return w.Dropdown(value=value, options=list(get_args(kind)), description=label, **_look())
     return w.Text(value=str(value), description=label, continuous_update=True, **_look())
+
+
+def _is_optional_reference(info: FieldInfo) -> bool:
+    return any(rule in info.metadata for rule in get_args(OptionalSecretReference)[1:])
 
 
 def _limits(info: FieldInfo) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from runbook_lib.result import (
     Verdict,
     visible,
 )
-from runbook_lib.widgets import plots
+from runbook_lib.widgets import histogram, plots
 from runbook_lib.widgets.words import mark, tone
 
 NOTEBOOKS = (
@@ -156,6 +156,7 @@ _ENVIRONMENT.filters.update(
     is_wide=_is_wide,
     tone=tone,
     mark=mark,
+    histogram=lambda months: Markup(histogram.histogram_svg(months)),  # noqa: S704  (escaped where it is drawn)
     timeline=lambda timeline: Markup(plots.timeline_svg(timeline)),  # noqa: S704  (escaped where it is drawn)
 )
 
@@ -204,11 +205,16 @@ def _step_text(record: StepRecord) -> Iterable[str]:
         yield from (f"  {visible(label):<{wide}}  {visible(value)}" for label, value in result.facts.items())
         for verdict, name, seen in result.details:
             yield f"  {mark(verdict.value)} {verdict.value}: {visible(name)}" + (f" – {visible(seen)}" if seen else "")
+        if result.histogram:
+            yield f"({visible(histogram.describe(result.histogram))})"
         if result.timeline:
             yield f"({visible(plots.describe(result.timeline))})"
         for table in result.tables:
             yield visible(table.title)
             yield from _table_text(table.columns, table.rows)
+        for beside in result.beside:
+            files = ", ".join(f"{one.file} (SHA-256 {one.sha256})" for one in beside.files)
+            yield f"{visible(beside.title)}: all {beside.rows:,} rows lie beside this notebook: {files}"
         for snippet in result.snippets:
             yield f"--- {visible(snippet.title)}"
             yield from (visible(line) for line in snippet.code.split("\n"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,12 @@ from runbook_lib.widgets.words import tone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_BARS = 40
 _LABEL = 34  # characters of a certificate's name that fit beside the plot
-_INK = "#010203"  # stands for "the colour of the text around it" until the SVG is written
-_COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "info": "#3f7fc4", "bad": "#cf4a44", "calm": "#8a93a0"}
+INK = "#010203"  # stands for "the colour of the text around it" until the SVG is written
+COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "info": "#3f7fc4", "bad": "#cf4a44", "calm": "#8a93a0"}
 
 
 def most_pressing(timeline: Timeline) -> tuple[Bar, ...]:
@@ -49,12 +51,29 @@ def timeline_svg(timeline: Timeline) -> str:
     Returns:
         an `<svg role="img">` element, to be put into HTML as it is.
     """
+    bars = most_pressing(timeline)
+
+    def draw(figure: Figure) -> None:
+        _draw(figure.add_subplot(), bars, timeline)
+        figure.subplots_adjust(left=0.27, right=0.9, top=1 - 0.08 / figure.get_figheight(), bottom=0)
+        figure.subplots_adjust(bottom=0.62 / figure.get_figheight())
+
+    return as_svg(draw, height=0.9 + 0.27 * max(len(bars), 1), words=describe(timeline))
+
+
+def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
+    """A drawing as an `<svg role="img">` element.
+
+    Args:
+        draw: fills the figure, which is 9.5 inches wide; what it draws in `INK` takes the colour of the text around it.
+        height: inches.
+        words: its accessible name.
+    """
     # matplotlib takes half a second to import, and most notebooks draw nothing
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    bars = most_pressing(timeline)
     stream = io.StringIO()
     with (
         mpl.rc_context({"svg.hashsalt": "runbook", "svg.fonttype": "none", "font.size": 9.0}),
@@ -62,18 +81,16 @@ def timeline_svg(timeline: Timeline) -> str:
     ):
         # the browser, not matplotlib, chooses the font that has the character
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(9.5, 0.9 + 0.27 * max(len(bars), 1)))
+        figure = Figure(figsize=(9.5, height))
         FigureCanvasSVG(figure)
-        _draw(figure.add_subplot(), bars, timeline)
-        figure.subplots_adjust(left=0.27, right=0.9, top=1 - 0.08 / figure.get_figheight(), bottom=0)
-        figure.subplots_adjust(bottom=0.62 / figure.get_figheight())
+        draw(figure)
         figure.savefig(
             stream,
             format="svg",
             transparent=True,
             metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
-    return _for_html(stream.getvalue(), describe(timeline))
+    return _for_html(stream.getvalue(), words)
 
 
 def describe(timeline: Timeline) -> str:
@@ -105,7 +122,7 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
             _number(end) - _number(min(start, end)),
             left=_number(min(start, end)),
             height=0.55,
-            color=_COLOURS[tone(bar.state)],
+            color=COLOURS[tone(bar.state)],
         )
         axes.text(
             1.01,
@@ -113,10 +130,10 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
             _shorten(bar.state, 14),
             transform=axes.get_yaxis_transform(),
             va="center",
-            color=_INK,
+            color=INK,
             parse_math=False,
         )
-    axes.axvline(_number(now), color=_INK, linewidth=1.0, linestyle=(0, (4, 2)))
+    axes.axvline(_number(now), color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
     axes.set_yticks(range(len(bars)), [_shorten(bar.label, _LABEL) for bar in bars])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
@@ -124,11 +141,11 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
     axes.xaxis.set_major_locator(locator)
     form = ConciseDateFormatter(locator, tz=UTC, show_offset=False)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(form)
-    axes.tick_params(colors=_INK, length=3, width=0.6)
+    axes.tick_params(colors=INK, length=3, width=0.6)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_INK)
-    axes.set_xlabel(_caption(timeline, len(bars)), color=_INK, parse_math=False)
+    axes.spines["bottom"].set_color(INK)
+    axes.set_xlabel(_caption(timeline, len(bars)), color=INK, parse_math=False)
 
 
 def _caption(timeline: Timeline, shown: int) -> str:
@@ -153,7 +170,7 @@ def _for_html(svg: str, words: str) -> str:
     svg = svg[svg.index("<svg") :]
     # matplotlib's rule `*{stroke-linejoin: round…}` would hold for the whole page: inherited from the root it does not
     svg = re.sub(r"\s*<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"(fill|stroke): ?" + _INK, r"\1: currentColor", svg)
+    svg = re.sub(r"(fill|stroke): ?" + INK, r"\1: currentColor", svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
     head = (

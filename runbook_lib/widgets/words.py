@@ -14,11 +14,11 @@ MARKS = {
 }
 
 _TONES = {
-    "good": {"ok", "nothing to do", "healthy", "enabled", "yes", "current", "active", "in use"}
+    "good": {"ok", "nothing to do", "healthy", "answered", "enabled", "yes", "current", "active", "in use"}
     | {"done", "progressed", "finished"},
     "warn": {"attention", "due", "planned", "orphan"},
-    "info": {"next", "new"},
-    "bad": {"failed", "urgent", "expired", "missing", "mismatch", "unreadable", "unknown"}
+    "info": {"next", "new", "not yet valid"},
+    "bad": {"failed", "urgent", "expired", "missing", "mismatch", "unreadable", "exposed", "unknown"}
     | {"killed", "timed out", "withheld"},
 }
 

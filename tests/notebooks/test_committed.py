@@ -119,7 +119,7 @@ def test_papermill_can_tell_every_parameter_with_its_type_and_help(path: Path):
     told = inspect_notebook(str(path))
     assert set(told) == set(procedure_of(read(path)).model.model_fields)
     for parameter in told.values():
-        assert parameter["inferred_type_name"] in ("str", "int", "bool")
+        assert parameter["inferred_type_name"] in ("str", "int", "bool", "list")
         assert parameter["help"]
 
 

@@ -92,7 +92,7 @@ def test_disabled_orphan_unreadable_and_mismatch_are_told_apart(own: Sandbox) ->
     assert len(procedure._rows) == 6
     assert end.verdict is Verdict.ATTENTION
     assert end.needs_action == 5  # the disabled one too: it is in use here
-    todo = procedure.records[2].result
+    todo = procedure.records[-1].result
     assert todo is not None
     assert {"Orphan", "Unreadable", "Missing"} <= {row[0] for row in todo.tables[0].rows}
 
@@ -129,7 +129,7 @@ def test_an_api_that_does_not_answer_is_a_row_and_nothing_is_called_healthy(own:
 def test_an_issuance_that_stopped_half_way_is_in_the_list_of_things_to_do(own: Sandbox) -> None:
     prepare(Issue, own, name="Half", confirm="Half").perform("generate-key-and-csr")
     _, _, procedure = take(own)
-    todo = procedure.records[2].result
+    todo = procedure.records[-1].result
     assert todo is not None
     assert ("Half", "unfinished") in {(row[0], row[1]) for row in todo.tables[0].rows}
 

@@ -13,7 +13,6 @@ import pytest
 
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.reports import bag
-from runbook_lib.result import Table
 from tests.reports.bags import FILES, put, started
 
 
@@ -124,11 +123,3 @@ def test_the_staging_folder_is_private_and_goes_away(tmp_path: Path) -> None:
         assert folder.is_relative_to(tmp_path / "archive")
         raise ValueError("stop")
     assert not folder.exists()
-
-
-def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
-    cells = ("=HYPERLINK(1)", "+1", "-2.5", "@x", "-", "- x", "a=b", 'q"', "two\nlines", "\tx", "é")
-    table = Table(name="t", title="T", columns=("c",), rows=tuple((cell,) for cell in cells))
-    assert bag.csv_bytes(table).decode() == (
-        'c\r\n\'=HYPERLINK(1)\r\n+1\r\n-2.5\r\n\'@x\r\n-\r\n\'- x\r\na=b\r\n"q"""\r\n"two\nlines"\r\n\'\tx\r\né\r\n'
-    )

@@ -153,6 +153,10 @@ def test_references_and_plain_secrets_are_told_apart() -> None:
     assert references_in(parameters) == ("env:KEY",)
     assert dict(plain_secrets(parameters)) == {"p12_password": "hunter2", "token": "12345678"}
     assert dict(plain_secrets({"note": _header(), "password": "", "secret": None})) == {"note": _header()}
+    assert list(plain_secrets({"api_keys": ["env:A", "hunter22", {"token": "t"}]})) == [
+        ("api_keys", "hunter22"),
+        ("token", "t"),
+    ]
 
 
 def test_defaults_are_read_from_the_tagged_cell() -> None:

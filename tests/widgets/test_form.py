@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.parameters import MODELS, IssueParameters, Parameters
+from runbook_lib.procedures.parameters import MODELS, InventoryParameters, IssueParameters, Parameters
 from runbook_lib.widgets.form import WITHOUT_FIELD, Form
 from tests.widgets.conftest import PASSWORD, w, widgets
 
@@ -145,3 +145,28 @@ def test_hostile_text_in_a_message_stays_text():
     shown = [one.value for one in widgets(w.HTML)]
     assert any("&lt;img" in value for value in shown)
     assert not any("<img" in value for value in shown)
+
+
+def test_a_list_is_filled_in_with_one_item_to_a_line():
+    one = Form(InventoryParameters, {}, on_start=lambda: None, on_change=lambda: None)
+    one["folders"].value = "/a/b\n\n/c d\n"
+    assert one.values()["folders"] == ["/a/b", "/c d"]
+    assert one.typed == {"folders"}
+    one["api_keys"].value = f"env:A\n{PASSWORD}"
+    assert one.start.disabled
+    assert PASSWORD not in one.message("api_keys")
+    one["api_keys"].value = "env:A\nfile:/b"
+    assert not one.start.disabled
+    given = Form(InventoryParameters, {"folders": ["/x"]}, on_start=lambda: None, on_change=lambda: None)
+    assert (given.values()["folders"], given["folders"].disabled) == (["/x"], True)
+
+
+def test_an_optional_secret_is_asked_for_only_where_the_reference_says_prompt():
+    one = Form(InventoryParameters, {}, on_start=lambda: None, on_change=lambda: None)
+    assert one.password("folders_password").layout.display == "none"
+    assert not one.start.disabled
+    one["folders_password"].value = "prompt:"
+    assert one.password("folders_password").layout.display is None
+    assert one.start.disabled
+    one.password("folders_password").value = PASSWORD
+    assert not one.start.disabled

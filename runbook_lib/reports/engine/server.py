@@ -189,7 +189,7 @@ def _forked(order: Order, plan: Plan, to: socket.socket, interruptions: _Interru
     """Execute in the kernel that was forked with this process."""
     job, private = order.job, order.folder / "private"
     private.mkdir(mode=0o700)
-    environ = environment(os.environ if job.environ is None else job.environ, job.run, private)
+    environ = environment(os.environ if job.environ is None else job.environ, job.run, private, order.folder)
     log = order.folder / "papermill.log"
     forked = ForkedKernel(to, cwd=order.cwd, environ=environ, log=log)
     ending = None

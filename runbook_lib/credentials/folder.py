@@ -1,0 +1,246 @@
+"""What a file in a folder of certificates holds: each certificate in it, or in words why it is none.
+
+Nothing is skipped. A file gives one `Found` for each certificate, and one with a reason for everything that should have
+been one. Read are PEM with any number of certificates and any text between them, DER, and PKCS#12: only with a
+password, since opening one costs a check of its key.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from runbook_lib.credentials.certificates import UNDECODABLE, describe_key
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.secrets import Secret
+
+MAX_BYTES = 64 * 2**20
+"""Of one file, which is read whole: some 40,000 certificates in PEM."""
+
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE")
+_ISSUERS = 4096
+_FIRST, _LAST = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+_RC2_40 = bytes.fromhex("060a2a864886f70d010c0106")
+"""pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C): a P12 names the cipher of its certificates in plain sight."""
+
+
+class Found(NamedTuple):
+    """One certificate of a file, or why there is none.
+
+    Args:
+        form: PEM, DER or P12; empty where that is not known.
+        number: of the certificate in its file, from 1; 0 for the file as a whole.
+        reason: what is wrong. A certificate may be there all the same, for example in a P12 without its chain.
+        why: the same in words.
+    """
+
+    form: str
+    number: int
+    certificate: x509.Certificate | None = None
+    reason: Reason | None = None
+    why: str = ""
+
+
+class Outline(NamedTuple):
+    """What an inventory tells of a certificate. The parts are as in `certificates.CertificateFacts`."""
+
+    subject: str
+    issuer: str
+    serial_hex: str
+    not_before: datetime
+    not_after: datetime
+    key: str
+    sha256: str
+
+
+class Outliner:
+    """Tells the outlines of many certificates."""
+
+    def __init__(self) -> None:
+        # Names are most of the cost of an outline, and a hundred thousand certificates have a few issuers
+        self._issuers: dict[bytes, str] = {}
+
+    def __call__(self, certificate: x509.Certificate) -> Outline:
+        """The outline of a certificate, within `tolerant()`. Raises one of `certificates.UNDECODABLE`."""
+        der = certificate.public_bytes(Encoding.DER)
+        encoded = issuer_der(der)
+        issuer = self._issuers.get(encoded)
+        if issuer is None:
+            if len(self._issuers) >= _ISSUERS:
+                self._issuers.clear()
+            issuer = self._issuers[encoded] = certificate.issuer.rfc4514_string()
+        return Outline(
+            certificate.subject.rfc4514_string(),
+            issuer,
+            f"{certificate.serial_number:X}",
+            certificate.not_valid_before_utc,
+            certificate.not_valid_after_utc,
+            describe_key(certificate.public_key()),
+            hashlib.sha256(der).hexdigest(),
+        )
+
+
+def issuer_der(der: bytes) -> bytes:
+    """The issuer's Name in the DER of a certificate that pyca has parsed (RFC 5280, section 4.1)."""
+    at, _ = _span(der, 0)
+    at, _ = _span(der, at)
+    if der[at] == 0xA0:  # the version, which is left out where it is 1
+        _, at = _span(der, at)
+    for _part in ("serialNumber", "signature"):
+        _, at = _span(der, at)
+    return der[at : _span(der, at)[1]]
+
+
+def _span(der: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the element at `at` begins and ends (X.690, section 8.1.3)."""
+    length = der[at + 1]
+    if length < 0x80:
+        return at + 2, at + 2 + length
+    begin = at + 2 + (length & 0x7F)
+    return begin, begin + int.from_bytes(der[at + 2 : begin], "big")
+
+
+@contextmanager
+def tolerant() -> Iterator[None]:
+    """Lets odd certificates pass that pyca only warns of, such as one whose serial number is not positive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def look_into(path: str, password: Secret | None) -> Iterator[Found]:
+    """What a file holds, in its order, within `tolerant()`. Links are not followed.
+
+    Args:
+        password: of P12 files; None leaves them closed, and says so.
+
+    Returns:
+        at least one `Found`. Never raises for what the file is or holds.
+    """
+    try:
+        data = _read(path)
+    except RunbookError as error:
+        yield Found("", 0, None, error.reason, error.what)
+    except OSError as error:
+        yield Found("", 0, None, Reason.FILE_NOT_READ, f"{error.strerror or type(error).__name__}")
+    else:
+        yield from look_at(data, password)
+
+
+def look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
+    """What the content of a file holds; see `look_into`."""
+    if not data.strip():
+        yield Found("", 0, None, Reason.NO_CERTIFICATE, "empty")
+    elif data[0] != 0x30 or b"-----BEGIN " in data[:64]:
+        yield from _in_pem(data)
+    elif _is_p12(data):
+        yield from _in_p12(data, password)
+    else:
+        yield _decoded("DER", 1, x509.load_der_x509_certificate, data)
+
+
+def _read(path: str) -> bytes:
+    """Raises OSError, and RunbookError for what is no file to read."""
+    # opening must neither follow a link nor wait for the other end of a pipe
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunbookError(Reason.LINK_NOT_FOLLOWED, f"a link to {Path(path).readlink()}") from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise RunbookError(Reason.FILE_NOT_READ, "neither a file nor a folder that can be listed")
+        if status.st_size > MAX_BYTES:
+            raise RunbookError(Reason.FILE_TOO_LARGE, f"{status.st_size:,} bytes, and {MAX_BYTES:,} are read at most")
+        data = os.read(descriptor, status.st_size + 1)
+        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _in_pem(data: bytes) -> Iterator[Found]:
+    if data.startswith(_FIRST) and data.count(b"-----") == 4 and data.rstrip().endswith(_LAST):
+        # most files, at half the cost of what follows
+        yield _decoded("PEM", 1, x509.load_pem_x509_certificate, data)
+        return
+    begins = list(_BEGIN.finditer(data))
+    ends = [*[one.start() for one in begins], len(data)][1:]
+    number = 0
+    others: list[str] = []
+    for begin, end in zip(begins, ends, strict=True):
+        label = begin[1]
+        if label in _CERTIFICATE:
+            number += 1
+            close = data.find(b"-----END " + label + b"-----", begin.end(), end)
+            if close < 0:
+                yield Found("PEM", number, None, Reason.UNREADABLE_FILE, "truncated: its last line is missing")
+            else:
+                block = data[begin.start() : close + len(label) + 14]
+                yield _decoded("PEM", number, x509.load_pem_x509_certificate, block)
+        elif label.endswith(b"PRIVATE KEY") and not _is_sealed(label, data[begin.end() : end]):
+            yield Found("PEM", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that no password protects")
+        else:
+            others.append(label.decode().lower())
+    if not number:
+        what = f"holds {', '.join(dict.fromkeys(others))}" if others else "neither PEM, DER nor PKCS#12"
+        yield Found("PEM" if begins else "", 0, None, Reason.NO_CERTIFICATE, what)
+
+
+def _is_sealed(label: bytes, body: bytes) -> bool:
+    """Encrypted as PKCS#8 (RFC 5958), or in the older way of RFC 1421, section 4.6.1.1."""
+    return label.startswith(b"ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in body[:100]
+
+
+def _decoded(form: str, number: int, load: Callable[[bytes], x509.Certificate], data: bytes) -> Found:
+    try:
+        return Found(form, number, load(data))
+    except UNDECODABLE:
+        if form == "DER":
+            return Found("", 0, None, Reason.NO_CERTIFICATE, "DER or the like, and no certificate that can be decoded")
+        return Found(form, number, None, Reason.UNREADABLE_FILE, "damaged: no X.509 certificate inside")
+
+
+def _is_p12(data: bytes) -> bool:
+    """Whether a SEQUENCE begins with version 3, as PFX does (RFC 7292, section 4); its length may be indefinite."""
+    length = data[1] if len(data) > 1 else 0
+    start = 2 + (length & 0x7F if length & 0x80 else 0)
+    return data[start : start + 3] == b"\x02\x01\x03"
+
+
+def _in_p12(data: bytes, password: Secret | None) -> Iterator[Found]:
+    if password is None:
+        yield Found("P12", 0, None, Reason.P12_NOT_OPENED, "")
+        return
+    # pulls in OpenSSL's PKCS#12, which folders without one do not need
+    from runbook_lib.credentials.pkcs12 import open_p12
+
+    try:
+        identity = open_p12(data, password, label="it")
+    except RunbookError as error:
+        yield Found("P12", 0, None, error.reason, error.what)
+        return
+    if _RC2_40 in data:
+        yield Found("P12", 1, identity.certificate, Reason.OLD_ENCRYPTION, "encrypted with 40-bit RC2")
+    elif not identity.chain:
+        yield Found("P12", 1, identity.certificate, Reason.CHAIN_MISSING, "without the CA certificate above it")
+    else:
+        yield Found("P12", 1, identity.certificate)
+    for number, one in enumerate(identity.chain, 2):
+        yield Found("P12", number, one)

@@ -1,0 +1,129 @@
+"""Many service users at once: whom each API key belongs to, and which certificates it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from runbook_lib.clock import iso
+from runbook_lib.digicert.budget import Budget
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.models import ClientAuthCertificate, User
+from runbook_lib.digicert.tls import TlsFacts
+from runbook_lib.errors import RunbookError
+from runbook_lib.procedures.health import Health
+from runbook_lib.procedures.provenance import connection
+from runbook_lib.result import Connection
+from runbook_lib.secrets import Prompt, resolve
+
+
+@dataclass(frozen=True)
+class Account:
+    """A service user to ask.
+
+    Args:
+        name: what to call it where it gives no name of its own.
+        api_key: the reference of its API key.
+    """
+
+    name: str
+    environment: Environment
+    api_key: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a service user's API key gave.
+
+    Args:
+        user, listed: who it is, and every certificate it sees; None where it did not come so far.
+        problem: why not; None where everything was answered.
+        server_clock: what time it was there.
+        connections: the TLS facts of its answers.
+    """
+
+    account: Account
+    user: User | None
+    listed: tuple[ClientAuthCertificate, ...] | None
+    problem: RunbookError | None
+    server_clock: datetime | None = None
+    connections: tuple[TlsFacts, ...] = ()
+
+
+def ask_all(
+    accounts: Sequence[Account],
+    *,
+    per_second: int,
+    connections: int,
+    environ: Mapping[str, str] | None = None,
+    prompt: Prompt | None = None,
+) -> list[Answered]:
+    """Ask DigiCert ONE about many service users, each with its own API key.
+
+    Args:
+        per_second: requests that a host is sent at most, repetitions included.
+        connections: of each host, kept open and used by one service user after the other.
+        environ, prompt: for the references.
+
+    Returns:
+        one answer for each account, in their order; an account that failed says why. Raises nothing for an account.
+    """
+    by_host: dict[Environment, list[int]] = {}
+    for number, account in enumerate(accounts):
+        by_host.setdefault(account.environment, []).append(number)
+    budgets = {environment.api_url: Budget(per_second) for environment in by_host}
+    answers: dict[int, Answered] = {}
+    with ExitStack() as stack:
+        waiting = []
+        for environment, numbers in by_host.items():
+            try:
+                budget = budgets[environment.api_url]
+                host = stack.enter_context(Client(environment, budget=budget, connections=connections))
+            except RunbookError as error:  # its CA file cannot be read
+                answers |= {number: Answered(accounts[number], None, None, error) for number in numbers}
+                continue
+            pool = ThreadPoolExecutor(connections)
+            stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run asks no further
+            waiting += [(number, pool.submit(_ask, host, accounts[number], environ, prompt)) for number in numbers]
+        answers |= {number: future.result() for number, future in waiting}
+    return [answers[number] for number in range(len(accounts))]
+
+
+def _ask(host: Client, account: Account, environ: Mapping[str, str] | None, prompt: Prompt | None) -> Answered:
+    user, listed, problem, client = None, None, None, host
+    try:
+        client = host.for_user(resolve(account.api_key, environ=environ, prompt=prompt))
+        user = client.me()
+        listed = tuple(client.certificates())
+    except RunbookError as error:
+        problem = error
+    return Answered(account, user, listed, problem, client.server_clock, tuple(client.connections))
+
+
+ACCOUNT_COLUMNS = ("name", "state", "why", "certificates", "end", "id", "api key", "reason")
+"""Of service-users.csv. Scripts read them: add at the end, rename none."""
+
+ANSWERED = "answered"
+
+
+def account_row(one: Answered) -> tuple[str, ...]:
+    """A service user as a row of text; one that failed says why."""
+    return (
+        (one.user.friendly_name or one.user.id) if one.user else one.account.name,
+        Health.UNCHECKED.value if one.problem else ANSWERED,
+        one.problem.what if one.problem else "",
+        "" if one.listed is None else str(len(one.listed)),
+        iso(one.user.end_date) if one.user and one.user.end_date else "",
+        one.user.id if one.user else "",
+        one.account.api_key,
+        one.problem.reason.value if one.problem else "",
+    )
+
+
+def connections_of(url: str, answers: Iterable[Answered]) -> tuple[Connection, ...]:
+    """The connections of all answers, each once."""
+    return tuple(dict.fromkeys(connection(url, facts) for one in answers for facts in one.connections))

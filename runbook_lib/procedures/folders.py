@@ -1,0 +1,225 @@
+"""Folders of certificates as one table: every file is accounted for, on all cores and in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain, islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from runbook_lib.catalogue import CATALOGUE
+from runbook_lib.clock import iso
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.beside import by_month, counted, excerpt, written
+from runbook_lib.procedures.folder_rows import COLUMNS, FLAWS, MOMENTS, NUMBERS, Reader, Row, Summary, order
+from runbook_lib.procedures.health import Health, Limits
+from runbook_lib.result import Result, Table, TableBeside, Verdict
+from runbook_lib.secrets import Secret
+from runbook_lib.tables import LongTable, csv_bytes
+
+PIECE = 64
+"""Files that a process is given at a time."""
+
+PIECE_OF_P12 = 8
+"""The same where P12 files are opened, some 30 ms each: no core waits long for the last piece."""
+
+Piece = tuple[str, ...]
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Every entry below a folder that is no folder, sorted in each, and every folder that cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path)
+        else:
+            yield entry.path
+
+
+def read_folders(
+    folders: Sequence[str], table: LongTable, limits: Limits, *, password: Secret | None = None, processes: int = 0
+) -> Summary:
+    """Read every file of some folders into a table, in the order of the folders and of the names in them.
+
+    Args:
+        folders: a folder that is itself a link is followed; links in it are rows.
+        password: of the P12 files, which are opened; None leaves them closed.
+        processes: how many read at once; 0 for one on each core, and none where there is little to read.
+
+    Returns:
+        the summary, with bounds of its own whatever the number of files.
+
+    Raises:
+        RunbookError: FILE_NOT_READ where a process ended in the middle of its work.
+        OSError: where the table cannot be written.
+    """
+    size = PIECE if password is None else PIECE_OF_P12
+    pieces = _pieces(chain.from_iterable(walk(os.path.realpath(folder)) for folder in folders), size)
+    first = next(pieces, ())
+    second = next(pieces, None)
+    if second is None and not processes:
+        reader = Reader(limits, password)
+        rows = reader.rows(first)
+        table.add_csv(csv_bytes(rows), len(rows))
+        return reader.end()
+    pieces = chain([first], [] if second is None else [second], pieces)
+    return _share_out(pieces, table, order(limits, password), processes or len(os.sched_getaffinity(0)))
+
+
+def read(
+    folders: Sequence[str], target: Path, limits: Limits, *, password: Secret | None
+) -> tuple[Summary, TableBeside]:
+    """Read folders as `read_folders` does, into the table `files` beside the notebook.
+
+    Args:
+        target: the folder of the table.
+
+    Raises:
+        RunbookError: FILE_NOT_READ; TABLE_NOT_WRITTEN or DISK_FULL.
+    """
+    with (
+        written(target),
+        LongTable(target, "files", "Certificates in the folders", COLUMNS, moments=MOMENTS, numbers=NUMBERS) as table,
+    ):
+        summary = read_folders(folders, table, limits, password=password)
+        return summary, table.finish(unchecked=summary.states[Health.UNCHECKED])
+
+
+_BRIEF = ("file", "state", "days left", "ends", "subject", "why")
+
+
+def _brief(row: Row) -> Row:
+    """What a report shows of a row."""
+    full = dict(zip(COLUMNS, row, strict=True))
+    if int(full["number"]) > 1:
+        full["file"] += f", certificate {full['number']}"
+    return tuple(full[one] for one in _BRIEF)
+
+
+def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
+    """What a report tells of the folders: counts, when certificates end, the soonest, and those that need somebody."""
+    unknown = sum(summary.reasons[one] for one in (Reason.FILE_NOT_READ, Reason.FILE_TOO_LARGE))
+    headline = f"{summary.files:,} files, {summary.rows:,} rows: {counted(summary.states)}."
+    if unknown:
+        headline += f" {unknown:,} could not be looked into: what is there is not known."
+    soonest = [_brief(row) for _, row in summary.soonest]
+    tables = [excerpt("soonest", "The soonest to end", _BRIEF, soonest, sum(summary.months.values()))]
+    if summary.flawed:
+        count = sum(summary.reasons[one] for one in FLAWS)
+        tables.insert(0, excerpt("flawed", "Need somebody", _BRIEF, [_brief(row) for row in summary.flawed], count))
+    if summary.reasons:
+        reasons = tuple(
+            (reason.value, f"{summary.reasons[reason]:,}", CATALOGUE[reason].title, CATALOGUE[reason].remedy)
+            for reason in Reason
+            if summary.reasons[reason]
+        )
+        columns = ("reason", "rows", "what it means", "what to do")
+        tables.insert(0, Table(name="reasons", title="What was found besides", columns=columns, rows=reasons))
+    return Result(
+        verdict=Verdict.UNCHECKED if unknown else Verdict.ATTENTION if summary.pressing else Verdict.OK,
+        headline=headline,
+        reason=Reason.FILE_NOT_READ if unknown else "",
+        facts={"As of": iso(limits.now)},
+        tables=tuple(tables),
+        beside=(beside,),
+        histogram=by_month(summary.months, limits.now) if summary.months else None,
+        needs_action=summary.pressing,
+    )
+
+
+def _pieces(paths: Iterator[str], size: int) -> Iterator[Piece]:
+    while piece := tuple(islice(paths, size)):
+        yield piece
+
+
+def _share_out(pieces: Iterator[Piece], table: LongTable, first_line: dict[str, Any], processes: int) -> Summary:
+    """Each process answers one thread of ours; the answers are written in the order of the pieces."""
+    with ExitStack() as stack:
+        helpers = [stack.enter_context(_Helper(first_line)) for _ in range(processes)]
+        idle: SimpleQueue[_Helper] = SimpleQueue()
+        for helper in helpers:
+            idle.put(helper)
+
+        def read(piece: Piece) -> tuple[bytes, int]:
+            helper = idle.get()
+            try:
+                return helper.read(piece)
+            finally:
+                idle.put(helper)
+
+        pool = ThreadPoolExecutor(processes)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        waiting: deque[Future[tuple[bytes, int]]] = deque()
+        for piece in pieces:
+            waiting.append(pool.submit(read, piece))
+            # so many answers are in memory at most, however many files there are
+            if len(waiting) > 4 * processes:
+                table.add_csv(*waiting.popleft().result())
+        while waiting:
+            table.add_csv(*waiting.popleft().result())
+        summary = Summary()
+        for helper in helpers:
+            summary.add(helper.end())
+        return summary
+
+
+class _Helper:
+    """A process that makes rows of files; `folder_rows` says how it is spoken to."""
+
+    def __init__(self, first_line: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "runbook_lib.procedures.folder_rows"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._say(first_line)
+
+    def __enter__(self) -> _Helper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def read(self, piece: Piece) -> tuple[bytes, int]:
+        """The CSV of a piece's rows, and how many they are."""
+        answer = self._ask(piece, f"{piece[0]} to {piece[-1]}")
+        assert self._process.stdout is not None  # noqa: S101
+        return self._process.stdout.read(answer["bytes"]), answer["rows"]
+
+    def end(self) -> Summary:
+        return Summary.from_json(self._ask(None, "the end"))
+
+    def _ask(self, what: Piece | None, where: str) -> dict[str, Any]:
+        assert self._process.stdout is not None  # noqa: S101
+        try:
+            self._say(what)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise RunbookError(
+                Reason.FILE_NOT_READ,
+                f"A process that read files ended with {self._process.wait()}, at {where}.",
+                remedy="Run again; if it ends there again, it lacks memory, or a file there should be moved away.",
+            )
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _say(self, what: Any) -> None:
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.write(json.dumps(what).encode() + b"\n")
+        self._process.stdin.flush()

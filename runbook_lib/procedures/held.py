@@ -1,0 +1,123 @@
+"""What the store on this machine holds, read from its public files alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from runbook_lib.clock import Clock, iso
+from runbook_lib.credentials.certificates import CertificateFacts
+from runbook_lib.credentials.generation import Meta
+from runbook_lib.credentials.store import Credential, Generation, Store, read_public
+from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.errors import RunbookError
+from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
+from runbook_lib.procedures.rotation import Rotation, command, part_of, replay
+
+
+@dataclass(frozen=True)
+class Local:
+    """A generation in the store: what it says, or why it cannot be read; and what was recorded with it."""
+
+    generation: Generation
+    name: str
+    is_current: bool
+    rotation: str
+    seen: CertificateFacts | None = None
+    problem: RunbookError | None = None
+    recorded: Meta | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.name}/{self.generation.folder.name}" + (" (in use)" if self.is_current else "")
+
+
+class Shelf:
+    """What the store holds, to be paired with what is listed, each with at most one."""
+
+    def __init__(self, held: Iterable[Local]) -> None:
+        self._left = dict(enumerate(held))
+        self._found: defaultdict[tuple[str, object], list[int]] = defaultdict(list)
+        for number, one in self._left.items():
+            if one.seen is not None:
+                self._found["serial", one.seen.serial].append(number)
+            if one.recorded is not None:
+                self._found["id", one.recorded.id].append(number)
+                self._found["name", one.recorded.name].append(number)
+
+    def take(self, listed: ClientAuthCertificate) -> Local | None:
+        """The local certificate of a listed one: by serial number, else by what was recorded with it.
+
+        Of several copies the one under the listed name is meant.
+        """
+        recorded: tuple[str, object] = ("id", listed.id) if listed.id else ("name", listed.name)
+        for key in (("serial", listed.serial), recorded):
+            numbers = [number for number in self._found.get(key, ()) if number in self._left]
+            if numbers:
+                return self._left.pop(min(numbers, key=lambda number: self._left[number].name != listed.name))
+        return None
+
+    @property
+    def left(self) -> list[Local]:
+        """What was not taken."""
+        return list(self._left.values())
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Something that was begun in the store and has not come to its end: why, and what to do next."""
+
+    name: str
+    why: str
+    action: str
+
+
+def read_store(store: Store, environment: str, clock: Clock) -> tuple[list[Local], list[Unfinished]]:
+    """What the store holds of an environment, and what was begun there."""
+    found: list[Local] = []
+    unfinished: list[Unfinished] = []
+    for credential in store.credentials(environment):
+        rotation = None
+        try:
+            entries = Journal(credential.journal_path, clock).entries()
+        except RunbookError as error:
+            unfinished.append(Unfinished(credential.name, error.what, "04_inventory"))
+        else:
+            rotation = replay(entries)
+            unfinished += _unfinished_of(credential, entries, rotation)
+        for one in credential.generations():
+            found.append(_read(one, credential, current=_current(credential), rotation=rotation))
+    return found, unfinished
+
+
+def _read(
+    generation: Generation, credential: Credential, *, current: Generation | None, rotation: Rotation | None
+) -> Local:
+    local = Local(generation, credential.name, generation == current, part_of(rotation, generation.number))
+    with suppress(RunbookError):
+        local = replace(local, recorded=generation.meta)
+    try:
+        seen, _ = read_public(generation)
+    except RunbookError as error:
+        return replace(local, problem=error)
+    return replace(local, seen=seen)
+
+
+def _unfinished_of(credential: Credential, entries: list[Entry], rotation: Rotation | None) -> list[Unfinished]:
+    if rotation is not None and not rotation.finished:
+        since = f"a rotation stands at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
+        problem = f"; the hook {rotation.hook_problem}" if rotation.hook_problem else ""
+        return [Unfinished(credential.name, since + problem, command(credential.name))]
+    last = next((one for one in reversed(entries) if one.state in ISSUANCE), None)
+    if last is not None and last.state not in (State.CURRENT, State.ABANDONED):
+        return [Unfinished(credential.name, f"an issuance has stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
+    return []
+
+
+def _current(credential: Credential) -> Generation | None:
+    try:
+        return credential.current()
+    except RunbookError:
+        return None  # the generations are rows all the same; `runbook doctor` tells about the link

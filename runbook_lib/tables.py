@@ -1,0 +1,156 @@
+"""Tables as files: CSV for people and scripts, and for long tables Parquet, the same with types.
+
+A table of a hundred thousand rows does not belong into a notebook. It is written beside it, into the folder `tables`,
+and the step's record names it with its digest: whoever opens the notebook finds it, and sees whether it was changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.result import FileBeside, TableBeside
+
+FOLDER = "tables"
+FOLDER_VARIABLE = "RUNBOOK_TABLES"
+"""Names the folder instead, where a run has one of its own."""
+
+DUCKDB: dict[str, Any] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "temp_directory": "",
+}
+"""It fetches nothing from the network, and leaves nothing on the disk but what it is asked for."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?|-")
+
+
+def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
+    """Rows as CSV: UTF-8, comma, CRLF (RFC 4180).
+
+    A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection): its text comes
+    from elsewhere, and people open these files in spreadsheets. Plain numbers stay as they are.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([_no_formula(cell) if cell[:1] in _FORMULA else cell for cell in row] for row in rows)
+    # half of a surrogate pair, as in the name of a file that is no UTF-8, is in no UTF-8
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _no_formula(cell: str) -> str:
+    return cell if not cell or _NUMBER.fullmatch(cell) else f"'{cell}"
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """Where tables go that lie beside the notebook: below the current folder, unless the run has one of its own."""
+    return Path(environ.get(FOLDER_VARIABLE) or FOLDER)
+
+
+class LongTable:
+    """Writes a table that lies beside the notebook, in bounded memory. As a context manager: nothing stays of one that
+    was not finished.
+
+    Args:
+        folder: made where it is missing.
+        name: of the files, as in `result.Table`.
+        moments, numbers: columns that Parquet has as UTC timestamps and as integers; all others are text.
+
+    Raises:
+        OSError: here, and from every method.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        title: str,
+        columns: tuple[str, ...],
+        *,
+        moments: Iterable[str] = (),
+        numbers: Iterable[str] = (),
+    ) -> None:
+        self._name, self._title, self._columns = name, title, columns
+        self._moments, self._numbers = frozenset(moments), frozenset(numbers)
+        self._rows = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._csv, self._parquet = folder / f"{name}.csv", folder / f"{name}.parquet"
+        self._stream = self._aside(self._csv).open("wb")
+        self._stream.write(csv_bytes([columns]))
+
+    def __enter__(self) -> LongTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        for path in (self._csv, self._parquet):
+            self._aside(path).unlink(missing_ok=True)
+
+    @staticmethod
+    def _aside(path: Path) -> Path:
+        return path.with_name(f".{path.name}.part")
+
+    def add(self, rows: Sequence[Sequence[str]]) -> None:
+        """Append rows."""
+        self.add_csv(csv_bytes(rows), len(rows))
+
+    def add_csv(self, data: bytes, rows: int) -> None:
+        """Append rows that `csv_bytes` has written already, in another process."""
+        self._stream.write(data)
+        self._rows += rows
+
+    def finish(self, *, unchecked: int) -> TableBeside:
+        """Write the Parquet, put both files in their place, and tell where they are.
+
+        Args:
+            unchecked: how many of the rows are of something that could not be looked at.
+        """
+        self._stream.close()
+        parquet(self._aside(self._csv), self._aside(self._parquet), moments=self._moments, numbers=self._numbers)
+        files = []
+        for path in (self._csv, self._parquet):
+            with self._aside(path).open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._aside(path).replace(path)
+            files.append(FileBeside(file=f"{FOLDER}/{path.name}", sha256=digest))
+        return TableBeside(
+            name=self._name,
+            title=self._title,
+            columns=self._columns,
+            rows=self._rows,
+            unchecked=unchecked,
+            files=tuple(files),
+        )
+
+
+def parquet(source: Path, target: Path, *, moments: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
+    """Write a CSV file of ours as Parquet, piece by piece. An empty cell of a moment or number is null.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import duckdb  # 0.14 s, which a run without long tables does not need
+
+    with source.open("rb") as stream:
+        names = next(csv.reader([stream.readline().decode("utf-8")]))
+    types = dict.fromkeys(names, "VARCHAR")
+    types |= dict.fromkeys(moments, "TIMESTAMPTZ") | dict.fromkeys(numbers, "BIGINT")
+    texts = [name for name, kind in types.items() if kind == "VARCHAR"]
+    place = str(target).replace("'", "''")
+    statement = (  # a place cannot be a parameter of the statement
+        "COPY (SELECT * FROM read_csv(?, columns = ?, force_not_null = ?, header = true, delim = ',', "  # noqa: S608
+        "quote = '\"', escape = '\"', nullstr = '', parallel = false, max_line_size = 16777216)) "
+        f"TO '{place}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
+    )
+    with duckdb.connect(config=DUCKDB) as engine:
+        try:
+            engine.execute(statement, [glob.escape(str(source)), types, texts])
+        except duckdb.IOException as error:
+            raise OSError(errno.EIO, str(error)) from None

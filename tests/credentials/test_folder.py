@@ -1,0 +1,242 @@
+"""A file in a folder of certificates gives its certificates, or says in words why it has none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runbook_lib.credentials import folder
+from runbook_lib.credentials.certificates import facts
+from runbook_lib.credentials.folder import Found, Outliner, issuer_der, look_at, look_into, tolerant
+from runbook_lib.credentials.keys import KeyKind, generate
+from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.errors import Reason
+from tests.credentials.pki import CHAIN, INTERMEDIATE, OTHER_PASSWORD, PASSWORD, ROOT, identity, name, sign
+
+LEAF = identity().certificate
+PEM = LEAF.public_bytes(Encoding.PEM)
+DER = LEAF.public_bytes(Encoding.DER)
+BUNDLE = b"".join(one.public_bytes(Encoding.PEM) for one in (LEAF, *CHAIN))
+
+
+def look(data: bytes, password=None) -> list[Found]:
+    with tolerant():
+        return list(look_at(data, password))
+
+
+def look_file(path: Path, password=None) -> list[Found]:
+    with tolerant():
+        return list(look_into(str(path), password))
+
+
+def certificates(found: list[Found]) -> list[x509.Certificate]:
+    return [one.certificate for one in found if one.certificate is not None]
+
+
+def reasons(found: list[Found]) -> list[Reason | None]:
+    return [one.reason for one in found]
+
+
+def openssl(*words: str, folder: Path, data: bytes = b"") -> bytes:
+    return subprocess.run(["openssl", *words], cwd=folder, input=data, capture_output=True, check=True).stdout
+
+
+@contextmanager
+def not_root() -> Iterator[None]:
+    """As somebody who may not read everything, should the tests run as root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [PEM, DER, PEM.replace(b"\n", b"\r\n"), b"Bag Attributes\n" + PEM + b"\n\n"])
+def test_one_certificate_is_read_however_it_is_wrapped(data: bytes):
+    (found,) = look(data)
+    assert (found.certificate, found.number, found.reason) == (LEAF, 1, None)
+
+
+def test_every_certificate_of_a_bundle_is_read_in_its_order_with_any_text_between_them():
+    noise = b"# Example CA\n\xff\xfe not UTF-8\n"
+    found = look(noise + noise.join(BUNDLE.split(b"\n\n")) + noise)
+    assert certificates(found) == [LEAF, *CHAIN]
+    assert [one.number for one in found] == [1, 2, 3]
+    assert reasons(found) == [None] * 3
+
+
+def test_an_old_name_for_the_same_pem_is_read():
+    (found,) = look(PEM.replace(b" CERTIFICATE", b" X509 CERTIFICATE"))
+    assert found.certificate == LEAF
+
+
+def test_a_damaged_or_truncated_certificate_is_told_and_those_beside_it_are_read():
+    damaged = PEM[:200] + b"AAAA" + PEM[204:]
+    truncated = PEM[:300]
+    found = look(PEM + damaged + truncated + b"\n" + PEM)
+    assert [(one.number, one.certificate is not None) for one in found] == [
+        (1, True),
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
+    assert reasons(found) == [None, Reason.UNREADABLE_FILE, Reason.UNREADABLE_FILE, None]
+    assert "truncated" in found[2].why
+
+
+# --- what is none -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b" \n\t", b"\x00" * 100, b"# read me\n", b"<html>", b"-----BEGIN ", DER[:-1], DER + b"x"]
+)
+def test_what_holds_no_certificate_says_so(data: bytes):
+    assert reasons(look(data)) == [Reason.NO_CERTIFICATE]
+
+
+def test_a_private_key_without_a_password_is_told_and_one_with_a_password_is_not(tmp_path: Path):
+    plain = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", folder=tmp_path)
+    traditional = openssl("ec", folder=tmp_path, data=plain)
+    for key in (plain, traditional):
+        assert reasons(look(key + PEM)) == [Reason.KEY_IN_PLAIN_TEXT, None]
+        assert Reason.KEY_IN_PLAIN_TEXT in reasons(look(key))
+    sealed = openssl("pkcs8", "-topk8", "-passout", "pass:x", folder=tmp_path, data=plain)
+    old = openssl("ec", "-aes128", "-passout", "pass:xxxx", folder=tmp_path, data=plain)
+    for key in (sealed, old):
+        assert reasons(look(key + PEM)) == [None]
+        assert reasons(look(key)) == [Reason.NO_CERTIFICATE]
+
+
+def test_a_request_and_a_revocation_list_are_named_for_what_they_are(tmp_path: Path):
+    openssl(
+        "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "k", "-out", "r", "-subj", "/CN=x", folder=tmp_path
+    )
+    (found,) = look((tmp_path / "r").read_bytes())
+    assert (found.reason, found.why) == (Reason.NO_CERTIFICATE, "holds certificate request")
+
+
+# --- P12 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_a_p12_is_opened_only_with_a_password_and_its_whole_chain_is_read(profile: Profile):
+    one = identity()
+    data = write(one, PASSWORD, profile=profile, friendly_name="x")
+    assert reasons(look(data)) == [Reason.P12_NOT_OPENED]
+    found = look(data, PASSWORD)
+    assert certificates(found) == [one.certificate, *CHAIN]
+    assert {one.form for one in found} == {"P12"}
+    assert reasons(look(data, OTHER_PASSWORD)) == [Reason.WRONG_PASSWORD]
+    assert reasons(look(data[:-40], PASSWORD)) == [Reason.UNREADABLE_FILE]
+
+
+def test_what_is_wrong_with_a_p12_is_told_with_its_certificate(tmp_path: Path):
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=p12",
+            folder=tmp_path)  # fmt: skip
+    export = ("pkcs12", "-export", "-passout", f"pass:{PASSWORD.reveal()}")
+    alone = openssl(*export, "-in", "crt", "-inkey", "key", folder=tmp_path)
+    (found,) = look(alone, PASSWORD)
+    assert (found.reason, found.certificate is not None) == (Reason.CHAIN_MISSING, True)
+    old = openssl(*export, "-legacy", "-certpbe", "PBE-SHA1-RC2-40", "-in", "crt", "-inkey", "key", folder=tmp_path)
+    (found,) = look(old, PASSWORD)
+    assert (found.reason, found.certificate is not None) == (Reason.OLD_ENCRYPTION, True)
+    keyless = openssl(*export, "-nokeys", "-in", "crt", folder=tmp_path)
+    assert reasons(look(keyless, PASSWORD)) == [Reason.P12_WITHOUT_KEY]
+
+
+# --- what lies in a folder --------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_is_told_and_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "real.pem").write_bytes(PEM)
+    (tmp_path / "link.pem").symlink_to("real.pem")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)
+        listener.bind("socket")
+        assert reasons(look_file(tmp_path / "real.pem")) == [None]
+        for link in ("link.pem", "dangling"):
+            assert reasons(look_file(tmp_path / link)) == [Reason.LINK_NOT_FOLLOWED]
+        for special in ("pipe", "socket", "gone", "."):
+            assert reasons(look_file(tmp_path / special)) == [Reason.FILE_NOT_READ], special
+    monkeypatch.setattr(folder, "MAX_BYTES", len(PEM) - 1)
+    assert reasons(look_file(tmp_path / "real.pem")) == [Reason.FILE_TOO_LARGE]
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path: Path):
+    (tmp_path / "closed.pem").write_bytes(PEM)
+    (tmp_path / "closed.pem").chmod(0)
+    with not_root():
+        (found,) = look_file(tmp_path / "closed.pem")
+    assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "Permission denied")
+
+
+# --- outlines ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_outline_says_what_the_facts_say_also_of_odd_certificates():
+    key = generate(KeyKind.P384)
+    odd = sign(key.public_key(), name("O\\=dd, \u8bc1 #1"), name('CA "x"+y'), ROOT.key, serial=0xABC)
+    outline = Outliner()
+    with tolerant():
+        for one in (LEAF, *CHAIN, odd, identity(KeyKind.RSA_2048).certificate):
+            told, known = outline(one), facts(one)
+            assert told._asdict() == {name: getattr(known, name) for name in told._fields}
+            assert issuer_der(one.public_bytes(Encoding.DER)) == one.issuer.public_bytes()
+    assert outline(odd).serial_hex == "ABC"
+
+
+def test_more_issuers_than_are_remembered_are_told_as_well(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(folder, "_ISSUERS", 2)
+    outline = Outliner()
+    with tolerant():
+        for number in range(5):
+            one = sign(INTERMEDIATE.key.public_key(), name("x"), name(f"CA {number}"), ROOT.key)
+            assert outline(one).issuer == f"CN=CA {number}"
+
+
+# --- anything at all --------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_row(data: bytes):
+    for password in (None, PASSWORD):
+        assert look(data, password)
+
+
+@given(st.binary(max_size=60), st.integers(0, len(DER)), st.integers(0, 255))
+@settings(max_examples=200)
+def test_a_changed_or_cut_certificate_is_a_certificate_or_a_reason(tail: bytes, at: int, byte: int):
+    changed = DER[:at] + bytes([byte]) + DER[at + 1 :]
+    pem = PEM[: at % len(PEM)] + bytes([byte]) + PEM[at % len(PEM) + 1 :]
+    for data in (changed, DER[:at], changed + tail, pem, pem + tail, PEM[: at % len(PEM)]):
+        found = look(data)
+        assert found
+        assert all((one.certificate is None) <= (one.reason is not None) for one in found)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([PEM, *(one.public_bytes(Encoding.PEM) for one in CHAIN)]), st.binary(max_size=40))
+    )
+)
+def test_certificates_are_found_whatever_lies_between_them(parts: list[tuple[bytes, bytes]]):
+    data = b"\n".join(certificate + noise.replace(b"-", b"_") for certificate, noise in parts)
+    found = certificates(look(b"#\n" + data))
+    assert [one.public_bytes(Encoding.PEM) for one in found] == [certificate for certificate, _ in parts]

@@ -1,0 +1,106 @@
+"""A long table beside the notebook: as CSV and as Parquet, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import tracemalloc
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from runbook_lib.tables import LongTable, csv_bytes
+
+COLUMNS = ("name", "days", "ends")
+ROWS = [
+    ("plain", "12", "2027-01-02T03:04:05Z"),
+    ('=1+1 "q", é 证\nnext line', "-3", ""),
+    ("", "", "2026-12-31T23:59:59Z"),
+]
+
+
+def write(folder: Path, rows: Sequence[tuple[str, ...]] = ROWS, *, finish: bool = True):
+    with LongTable(folder, "t", "T", COLUMNS, moments=["ends"], numbers=["days"]) as table:
+        table.add(rows)
+        return table.finish(unchecked=0) if finish else None
+
+
+def read(path: Path, what: str = "*") -> list[tuple[Any, ...]]:
+    return duckdb.execute(f"SELECT {what} FROM read_parquet(?)", [glob.escape(str(path))]).fetchall()  # noqa: S608
+
+
+def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
+    cells = ("=HYPERLINK(1)", "+1", "-2.5", "@x", "-", "- x", "a=b", 'q"', "two\nlines", "\tx", "é")
+    assert csv_bytes([("c",), *((cell,) for cell in cells)]).decode() == (
+        'c\r\n\'=HYPERLINK(1)\r\n+1\r\n-2.5\r\n\'@x\r\n-\r\n\'- x\r\na=b\r\n"q"""\r\n"two\nlines"\r\n\'\tx\r\né\r\n'
+    )
+
+
+def test_a_name_that_is_no_utf_8_is_written_all_the_same() -> None:
+    assert csv_bytes([("caf\udce9",)]) == b"caf\\udce9\r\n"
+
+
+def test_csv_and_parquet_hold_the_same_and_parquet_knows_its_types(tmp_path: Path) -> None:
+    told = write(tmp_path / "tables")
+    assert told is not None
+    assert (told.rows, [one.file for one in told.files]) == (3, ["tables/t.csv", "tables/t.parquet"])
+    for one in told.files:
+        assert one.sha256 == hashlib.sha256((tmp_path / one.file).read_bytes()).hexdigest()
+    with (tmp_path / "tables/t.csv").open(encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    assert tuple(header) == COLUMNS
+    assert rows[1] == ['\'=1+1 "q", é 证\nnext line', "-3", ""]
+    names, days, ends = zip(*read(tmp_path / "tables/t.parquet", "name, days, epoch(ends)"), strict=True)
+    assert list(names) == [row[0] for row in rows]
+    assert days == (12, -3, None)
+    assert ends == (
+        datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp(),
+        None,
+        datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp(),
+    )
+    assert read(tmp_path / "tables/t.parquet", "typeof(ends)")[0] == ("TIMESTAMP WITH TIME ZONE",)
+
+
+def test_a_table_without_rows_is_a_table(tmp_path: Path) -> None:
+    assert write(tmp_path, []) is not None
+    assert read(tmp_path / "t.parquet") == []
+
+
+def test_a_folder_s_name_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("[1] it's *", "a?b"):
+        write(tmp_path / name)
+        assert (tmp_path / name / "t.parquet").is_file()
+        assert len(read(tmp_path / name / "t.parquet")) == 3
+
+
+def test_one_that_was_not_finished_leaves_nothing_and_does_not_touch_the_last_one(tmp_path: Path) -> None:
+    write(tmp_path, finish=False)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write(tmp_path, ROWS[:1], finish=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    peaks = []
+    for pieces in (20, 80):
+        tracemalloc.start()
+        with LongTable(tmp_path, "t", "T", COLUMNS, moments=["ends"], numbers=["days"]) as table:
+            for _ in range(pieces):
+                table.add([("x" * 200, "1", "2027-01-02T03:04:05Z")] * 500)
+            assert table.finish(unchecked=0).rows == 500 * pieces
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.2
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        write(tmp_path / "file" / "tables")
