@@ -30,6 +30,9 @@ from runbook_lib.reports.signing import Signer
 
 SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT = "signer", "authority", "hold", "release", "purge", "export"
 EXPECTATION = "expectation"
+OWN = (SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT, EXPECTATION)
+"""`data/<job>.json` of a bag tells of one of these. Where the archive has a signer, the verifiers want it signed."""
+
 _KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION})(?:-[0-9]+)?")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, chain, seals
+from runbook_lib.reports import absent, chain, entries, seals
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.authority import ROOTS
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, TAGS, Link
@@ -31,6 +31,11 @@ _LINES = {
     TAGS: re.compile(rf"({DIGEST})  ([A-Za-z0-9._-]+)"),
 }
 _BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(ROOTS)})")
+_ROOTS = f"{CERTS}/{ROOTS}"
+_ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in entries.OWN)}
+"""By these an entry of the archive's own is known. A run may be unsigned, for its evidence comes first; what says that
+something may be missing, or who is to be trusted, may not: the next run's signature would cover it."""
+
 _TRIES = 3
 """Where something was sealed meanwhile, half of it may have been seen: then it looks again."""
 
@@ -69,12 +74,13 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Bag:
-    """A bag of the chain, there or not. `beside` is what it lists: path, digest."""
+    """A bag of the chain, there or not. `beside` is what it lists: path, digest. `entry`: one of the archive's own."""
 
     link: Link
     digest: str
     signature: str
     here: bool = True
+    entry: bool = False
     beside: tuple[tuple[str, str], ...] = ()
 
 
@@ -238,7 +244,8 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
         if link.bag != place:
             findings.append(f"{place}: says that it is {link.bag}: renamed, moved or copied")
         beside = tuple(_beside(archive / place, place, findings))
-        found.bags.append(_Bag(link, digest, chain.signature_digest(archive / place), beside=beside))
+        entry = bool(_ENTRY & actual.keys()) or any(path == _ROOTS for path, _ in beside)
+        found.bags.append(_Bag(link, digest, chain.signature_digest(archive / place), entry=entry, beside=beside))
     found.purged += _absent(archive, f"{place}/{PURGED}", findings)
     if (archive / place / ELSEWHERE).exists():
         found.elsewhere[place] = _absent(archive, f"{place}/{ELSEWHERE}", findings)
@@ -306,11 +313,11 @@ def _check_beside(archive: Path, bags: Sequence[_Bag], loose: set[str], gone: se
                 yield f"{path}: a time stamp, and no bag names an authority"
         return
     try:
-        same = chain.sha256((archive / CERTS / ROOTS).read_bytes()) == roots
+        same = chain.sha256((archive / _ROOTS).read_bytes()) == roots
     except FileNotFoundError:
         same = False
     if not same:
-        yield f"{CERTS}/{ROOTS}: missing, or other than the chain says"
+        yield f"{_ROOTS}: missing, or other than the chain says"
 
 
 def _digests(folder: Path, below: str, findings: list[str], place: str) -> Iterator[tuple[str, str]]:
@@ -348,6 +355,8 @@ def _check_chain(archive: Path, bags: list[_Bag], head: str | None) -> Iterator[
             yield f"{link.bag}: signed by another than the signer whose turn it was"
         if link.next_signer != turn if link.signer == NONE else link.next_signer == NONE:
             yield f"{link.bag}: names a next signer that it cannot name"
+        if one.entry and link.signer == NONE and turn != NONE:
+            yield f"{link.bag}: an entry of the archive's own that nobody signed"
         if link.signer != NONE and one.signature == NONE:
             yield f"{link.bag}: its signature is missing"
         if link.signer == NONE and one.signature != NONE:

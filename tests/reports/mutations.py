@@ -6,15 +6,19 @@ import random
 import re
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from runbook_lib.reports import absent, chain
+from runbook_lib.reports import bag as bag_room
 from runbook_lib.reports.absent import ELSEWHERE, HEADER, PURGED
 from runbook_lib.reports.chain import sha256, signature_of
+from runbook_lib.reports.seal import BAG, into_chain
 from runbook_lib.reports.signing import Signer
 from runbook_lib.reports.stamps import read_list, stamp_of
-from tests.reports.bags import places
+from tests.reports.bags import AT, places, put, started
 
 Mutation = Callable[[Path, random.Random, Signer], None]
 """Changes the archive. The signer is a forger's own, complete with certificate."""
@@ -273,6 +277,20 @@ def tombstone_edited(archive: Path, chance: random.Random, forger: Signer) -> No
     _recompute(archive, chance.randrange(2) == 0, only=file.parent)
 
 
+def tombstone_unsigned(archive: Path, chance: random.Random, forger: Signer) -> None:
+    """A forger without the key appends a tombstone that nobody signed, and the next honest run signs over it."""
+    victim = chance.choice([bag for bag in places(archive) if bag.name.endswith("-demo")])
+    told = started("purge", AT + timedelta(days=3))
+    work = bag_room.Work("purge", told.at, "done", expected=1, produced=1)
+    with bag_room.staging(archive, told) as folder, chain.locked(archive):
+        files = {"purge.json": b"{}\n"} if chance.randrange(2) else {"run.json": b"{}\n"}
+        tags = {PURGED: absent.text([absent.of(victim)])}
+        bag_room.fill(folder / BAG, work, told.run, files, tags)
+        into_chain(archive, folder, work, environ={})
+    assert not victim.exists()
+    put(archive, at=AT + timedelta(days=4))
+
+
 def tombstone_dropped(archive: Path, chance: random.Random, forger: Signer) -> None:
     (file,) = archive.glob(f"*/*/*/*/{PURGED}")
     _drop(file.parent)
@@ -310,7 +328,7 @@ SIGNED_ONLY: tuple[Mutation, ...] = (
 WITH_HEAD: tuple[Mutation, ...] = (tail_cut,)
 KEPT_ONLY: tuple[Mutation, ...] = (
     *(stamp_removed, stamps_exchanged, stamp_replayed, stamp_roots_exchanged, tombstone_forged, tombstone_edited),
-    *(tombstone_dropped, bag_resurrected, hold_removed),
+    *(tombstone_unsigned, tombstone_dropped, bag_resurrected, hold_removed),
 )
 EXCERPT: tuple[Mutation, ...] = (*UNSIGNED_TOO, tail_cut, payload_edited, tombstone_edited, signature_removed)
 

@@ -175,6 +175,7 @@ function done() {
         return
     }
     if (a) files++
+    if (a && substr(path, length(bag) + 1) ~ /^\/((purged|elsewhere)\.txt|data\/(signer|authority|hold|release|purge|export|expectation)\.json)$/) print bag, "n"
     if (a && path == bag "/tagmanifest-sha256.txt") print bag, "t", is
     if (a && path == bag "/manifest-sha256.txt") print bag, "m"
     if (path == bag "/tagmanifest-sha256.txt" && !e) return
@@ -197,7 +198,8 @@ END { done(); print "0 FILES " files + 0 }'
 
 # --- the chain --------------------------------------------------------------------------------------------------------
 # One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, what its link says, whether it is here,
-# whether it has a time stamp, and the digest of the roots that it names for time stamps.
+# whether it has a time stamp, the digest of the roots that it names for time stamps, and whether it is one of the archive's
+# own entries: where there is a signer these must be signed, since the signature of the next run would cover them.
 per_bag='
 function told(text) { print 0, "FINDING " text }
 function done() {
@@ -219,20 +221,21 @@ function done() {
     if (x || link == "") return
     split(link, l, " ")
     if (l[2] != bag) told(bag ": says that it is " l[2] ": renamed, moved or copied")
-    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots
+    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots, own
 }
 $1 == "0" { print; next }
-$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = stamp = gone = 0 }
+$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = own = stamp = gone = 0 }
 $2 == "d" { d = 1; count++ }
 $2 == "t" { t = $3 }
 $2 == "m" { m = 1 }
 $2 == "s" { s = $3 }
 $2 == "k" { stamp = 1 }
-$2 == "r" { roots = $3 }
+$2 == "r" { roots = $3; own = 1 }
+$2 == "n" { own = 1 }
 $2 == "x" { x = 1 }
 $2 == "z" { z = 1 }
 $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
-$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none" }
+$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0" }
 END { done(); print 0, "BAGS", count + 0; print 0, "PURGED", count_of["purged"] + 0; print 0, "ELSEWHERE", count_of["elsewhere"] + 0 }'
 order='
 function told(text) { print "FINDING " text }
@@ -244,6 +247,7 @@ $1 == 0 { sub(/^0 /, ""); print; next }
     if ($6 != signature) told($2 ": the signature of the bag before it is another")
     if ($7 != "none" && turn != "none" && $7 != turn) told($2 ": signed by another than the signer whose turn it was")
     if (($7 == "none" && $8 != turn) || ($7 != "none" && $8 == "none")) told($2 ": names a next signer that it cannot name")
+    if ($12 && $7 == "none" && turn != "none") told($2 ": an entry of the archive'"'"'s own that nobody signed")
     if ($7 != "none" && $4 == "none") told($2 ": its signature is missing")
     if ($7 == "none" && $4 != "none") told($2 ": has a signature that it does not know of")
     if ($9 != "gone" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
