@@ -25,6 +25,9 @@ from runbook_lib.result import Verdict
 ACCOUNTS = "tables/accounts.csv"
 """In a batch's bag: a row for each account, with at least `account`, `status`, `verdict`, `reason` and `report`."""
 
+SERVICE_USERS = "tables/service-users.csv"
+"""Of a run that asked for several: a row for each further one, with at least `name`, `id`, `state` and `reason`."""
+
 _STAMP = "%Y%m%dT%H%M%SZ"
 """How a bag's name begins."""
 
@@ -99,9 +102,11 @@ class Ran:
             return Account(self.why_not, 0)
         run = self.entry.run
         users = run.seen.service_users if run and run.seen else ()
-        if not any(name in (user.id, user.name) for user in users) or not self.on(environment):
+        if not self.on(environment):
             return None
-        return Account(self.why_not, self.unchecked)
+        if any(name in (user.id, user.name) for user in users):
+            return Account(self.why_not, self.unchecked)
+        return self._further.get(name)
 
     @property
     def is_batch(self) -> bool:
@@ -120,6 +125,24 @@ class Ran:
             return None
         # as `bag.csv_bytes` writes a name that a spreadsheet would take for a formula
         return {re.sub(r"^'(?=[=+\-@])", "", row["account"]): row for row in rows}
+
+    @cached_property
+    def _further(self) -> Mapping[str, Account]:
+        """The further service users of a run, by id and by name."""
+        try:
+            with (self.entry.folder / "data" / SERVICE_USERS).open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+        except FileNotFoundError:
+            return {}
+        run = self.entry.run
+        # a run in which one gave no answer is not done, and did ask the others
+        whole = "" if run is not None and run.verdict == Verdict.UNCHECKED else self.why_not
+        found: dict[str, Account] = {}
+        for row in rows:
+            unchecked = row.get("state") == Verdict.UNCHECKED
+            account = Account(whole or (f"not answered ({row.get('reason')})" if unchecked else ""), 0)
+            found |= {key: account for key in (row.get("id"), row.get("name")) if key}
+        return found
 
     def _of_batch(self, row: Mapping[str, str], environment: str) -> Account | None:
         why = _why_not(row.get("status", ""), row.get("verdict"))
@@ -180,7 +203,12 @@ def _why_not(status: str, verdict: str | None) -> str:
 
 
 def _unchecked(run: ToldRun | None) -> int:
-    return sum(table.unchecked or 0 for table in run.tables) if run else 0
+    # a long table is there as CSV, as Parquet, and by its first rows
+    each: dict[str, int] = {}
+    for table in run.tables if run else ():
+        name = Path(table.file).stem.removesuffix("-first")
+        each[name] = max(each.get(name, 0), table.unchecked or 0)
+    return sum(each.values())
 
 
 def _on(run: ToldRun | None, environment: str) -> bool | None:

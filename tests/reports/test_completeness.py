@@ -223,6 +223,34 @@ def test_a_table_of_accounts_makes_no_batch_of_a_run(archive: Path) -> None:
     assert look(archive, days=1).complete
 
 
+def test_further_service_users_of_a_run_are_accounts_too_each_for_itself(archive: Path) -> None:
+    expect(archive, nightly(accounts=["u-1", "u-2", "Third", "u-4"]))
+    columns = ("name", "state", "why", "id", "reason")
+    rows = (
+        ("Second", "answered", "", "u-2", ""),
+        ("Third", "unchecked", "Nobody.", "", "unreachable"),
+    )
+    table = bag.csv_bytes(Table(name="service-users", title="Further", columns=columns, rows=rows))
+    files = {"tables/service-users.csv": table}
+    run(archive, FIRST, users=["u-1"], status=Status.FAILED, verdict=Verdict.UNCHECKED, more_files=files)
+    found = look(archive, days=1)
+    assert told(found) == [("failed", 1, "Third"), ("failed", 1, "u-1"), ("missing", 1, "u-4")]
+    assert "unreachable" in found.gaps[0].what
+    run(archive, FIRST + DAY, users=["u-1"], status=Status.KILLED, verdict=Verdict.FAILED, more_files=files)
+    assert ("failed", 2, "u-2") in told(look(archive, days=2))
+
+
+def test_a_long_table_s_unchecked_rows_count_once(archive: Path) -> None:
+    expect(archive, nightly())
+    names = ("tables/a.csv", "tables/a.parquet", "tables/a-first.csv", "tables/b.csv")
+    tables = tuple(
+        TableFile(file=name, title="A", rows=9, sha256="0" * 64, unchecked=2 if "first" in name else 3)
+        for name in names
+    )
+    run(archive, FIRST, tables=tables)
+    assert "6 rows were not checked" in look(archive, days=1).gaps[0].what
+
+
 def test_a_batch_on_another_environment_does_not_count(archive: Path) -> None:
     expect(archive, nightly(environment="production"))
     rows = [("one", "done", "ok")]
