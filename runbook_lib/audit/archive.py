@@ -17,17 +17,14 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.reports import chain, diff, reader
+from runbook_lib.reports import diff, reader
 from runbook_lib.reports.completeness import completeness
 from runbook_lib.reports.reader import Entry
-from runbook_lib.reports.verify import Audit as Proof
 from runbook_lib.reports.verify import verify
 from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
 
 SHOWN = 500
 """Rows of a table. A report of more is read by nobody; what is left out is counted."""
-
-_TRIES = 3
 
 
 class Audit(Procedure[ArchiveParameters]):
@@ -60,14 +57,14 @@ class Audit(Procedure[ArchiveParameters]):
 
     @check("Verify the archive")
     def verify_archive(self) -> Result:
-        proof = self._prove()
+        proof = verify(self.archive, head=self.parameters.known_head or None)
         last = f"{proof.head[0]} {proof.head[1]}" if proof.head else "none"
         facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
         if proof.findings:
             rows = tuple((one,) for one in proof.findings)
             return Result(
                 verdict=Verdict.FAILED,
-                headline=f"This archive is not as it was sealed: {len(rows):,} findings.",
+                headline=f"This archive is not as it was sealed: {_count(len(rows), 'finding')}.",
                 facts=facts,
                 tables=(_table("findings", "What does not hold", ("finding",), rows),),
                 next=(
@@ -111,15 +108,6 @@ class Audit(Procedure[ArchiveParameters]):
             next=() if proof.signer else ("`runbook archive init` makes a signer; from then on every run is signed.",),
         )
 
-    def _prove(self) -> Proof:
-        """Verify; and once more where another run was sealed meanwhile, since half of it may have been seen."""
-        for _ in range(_TRIES):
-            before = chain.read_pointer(self.archive)
-            proof = verify(self.archive, head=self.parameters.known_head or None)
-            if not proof.findings or chain.read_pointer(self.archive) == before:
-                break
-        return proof
-
     # --- step 2 ---------------------------------------------------------------------------------------------------
 
     @check("What ran")
@@ -149,7 +137,8 @@ class Audit(Procedure[ArchiveParameters]):
             tables.append(_table("not-done", "Runs that were not done", columns, odd))
         return Result(
             verdict=Verdict.ATTENTION if odd else Verdict.OK,
-            headline=f"{_count(len(self._entries), 'run')}, {len(odd):,} of them not done.",
+            headline=f"From {self._entries[0].at:%Y-%m-%d} to {self._entries[-1].at:%Y-%m-%d}: "
+            f"{_count(len(self._entries), 'run')}, {len(odd):,} of them not done.",
             facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
             tables=tuple(tables),
         )

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from runbook_lib.audit.archive import Audit
-from runbook_lib.catalogue import Reason
-from runbook_lib.clock import FixedClock
+from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.clock import FixedClock, SystemClock
 from runbook_lib.errors import RunbookError
+from runbook_lib.notebooks import find_notebook
 from runbook_lib.procedures.parameters import intake
-from runbook_lib.reports import bag, chain, expectation
+from runbook_lib.reports import bag, chain, expectation, reader
+from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
+from runbook_lib.reports.verify import verify
 from runbook_lib.result import StepRecord, Verdict
 from tests.reports import bags, many
 from tests.reports.bags import AT
@@ -147,16 +150,16 @@ def test_a_run_that_failed_and_a_bag_that_cannot_be_read_are_listed(archive: Pat
     many.write(archive, [Told("verify", FIRST), Told("verify", FIRST + timedelta(hours=1), "timed out", None)])
     bags.put(archive, {"run.json": b"{"}, job="verify", at=FIRST + timedelta(hours=2))
     told = audited(archive)["what-ran"]
-    assert headline(told) == "3 runs, 2 of them not done."
+    assert headline(told) == "From 2023-11-01 to 2023-11-01: 3 runs, 2 of them not done."
     assert [one["status"] for one in rows(told, "not-done")] == ["timed out", "unreadable"]
     assert rows(audited(archive)["who-changed-what"], "changes-made")[0]["verdict"] == "unreadable"
 
 
 def test_only_the_period_is_told(archive: Path):
     many.write(archive, [Told("verify", FIRST + timedelta(days=day)) for day in range(5)])
-    assert headline(audited(archive)["what-ran"]).startswith("5 runs")
+    assert headline(audited(archive)["what-ran"]).startswith("From 2023-11-01 to 2023-11-05: 5 runs")
     records = audited(archive, period_from="2023-11-02", period_to="2023-11-03")
-    assert headline(records["what-ran"]) == "2 runs, 0 of them not done."
+    assert headline(records["what-ran"]) == "From 2023-11-02 to 2023-11-03: 2 runs, 0 of them not done."
     empty = audited(archive, period_from="2024-01-01")
     assert [one.verdict for one in empty.values()][1:] == ["attention", "ok", "attention", "nothing to do"]
     assert audited(archive, period_from="2023-11-03", period_to="2023-11-02")["what-ran"].verdict is Verdict.FAILED
@@ -224,3 +227,27 @@ def test_the_archive_is_the_one_that_the_environment_names(archive: Path, monkey
     monkeypatch.chdir(archive.parent)
     assert Audit(parameters, environ={}).archive == Path(os.getcwd()) / "archive"  # noqa: PTH109
     assert Audit(parameters, environ={}).begin(table).target is None
+
+
+@pytest.mark.slow
+def test_a_run_of_the_notebook_is_in_the_archive_that_it_read_and_fails_where_that_was_changed(archive: Path):
+    bags.sign(archive)
+    place = bags.put(archive, at=AT + timedelta(hours=1)).folder
+
+    def run() -> RunOutcome:
+        given = {"mode": "headless"}
+        environ = {**os.environ, **bags.ENVIRON}
+        path, job = find_notebook("archive")
+        return run_notebook(path, given, job=job, archive=archive, clock=SystemClock(), environ=environ)
+
+    good = run()
+    assert good.status is Status.DONE
+    assert verify(archive).findings == ()
+    assert "Unchanged since it was sealed." in (good.bag / "data" / "report.html").read_text(encoding="utf-8")
+    report = place / "data" / "report.html"
+    report.write_bytes(report.read_bytes() + b" ")
+    bad = run()
+    assert (bad.status, bad.exit) == (Status.FAILED, Exit.CHECK_FAILED)
+    told = reader.entry(archive, bad.bag)
+    assert "This archive is not as it was sealed: 1 finding." in told.seen
+    assert told.seen in (archive / "index.html").read_text(encoding="utf-8")
