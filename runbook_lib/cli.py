@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.cli_archive import archive_app
 from runbook_lib.cli_keep import keep_app
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
-from runbook_lib.result import StepRecord, Verdict, visible
+from runbook_lib.terminal import err, out, visible
 
 if TYPE_CHECKING:
     from runbook_lib.reports.outcome import RunOutcome
+    from runbook_lib.result import StepRecord
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 sandbox_app = typer.Typer(no_args_is_help=True, help="A local DigiCert ONE: real TLS, its own CA.")
@@ -34,13 +34,11 @@ app.add_typer(sandbox_app, name="sandbox")
 archive_app.add_typer(keep_app)
 app.add_typer(archive_app, name="archive")
 
-out = Console(highlight=False, markup=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
 """What --exit-detail makes of a rotation's progress; "finished" is 0."""
 
-MARK = {Verdict.OK: "✓", Verdict.NOTHING_TO_DO: "✓", Verdict.PLANNED: "·", Verdict.ATTENTION: "!"}
+MARK = {"ok": "✓", "nothing to do": "✓", "planned": "·", "attention": "!"}
 
 
 def main() -> None:
@@ -51,7 +49,7 @@ def main() -> None:
         _tell(error)
         sys.exit(int(error.exit))
     except KeyboardInterrupt:
-        err.print("Interrupted.")
+        err().print("Interrupted.")
         sys.exit(int(Exit.UNEXPECTED))
 
 
@@ -67,9 +65,9 @@ def _join_pairs(words: list[str]) -> list[str]:
 
 
 def _tell(error: RunbookError) -> None:
-    err.print(f"{error.explanation.title} [{error.reason.value}]", style="bold red")
+    err().print(f"{error.explanation.title} [{error.reason.value}]", style="bold red")
     for line in str(error).splitlines():
-        err.print(visible(line))
+        err().print(visible(line))
 
 
 # --- sandbox ----------------------------------------------------------------------------------------------------------
@@ -108,10 +106,10 @@ def sandbox_start(
         faults=faults,
         fault_seed=fault_seed,
     )
-    out.print("The sandbox runs already." if running else "The sandbox answers.")
+    out().print("The sandbox runs already." if running else "The sandbox answers.")
     if seed := control.fault_seed_of(env):
-        out.print(f"Faults are on. Their seed is {seed}.")
-    out.print(f"set -a; . {shlex.quote(str(env))}; set +a")
+        out().print(f"Faults are on. Their seed is {seed}.")
+    out().print(f"set -a; . {shlex.quote(str(env))}; set +a")
 
 
 @sandbox_app.command("stop")
@@ -186,7 +184,9 @@ def batch(
     from runbook_lib import cli_batch
 
     _check(fail_on)
-    outcome = cli_batch.run(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive, err=err)
+    outcome = cli_batch.run(
+        file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive, err=err()
+    )
     raise typer.Exit(int(_told(file.stem, outcome, fail_on=fail_on)))
 
 
@@ -210,7 +210,7 @@ def run_one(
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
         preload = ("runbook_lib.widgets.preload",)
-    err.print(f"{job}: running {path.name}, to be archived in {archive}")
+    err().print(f"{job}: running {path.name}, to be archived in {archive}")
     outcome = run_notebook(
         path,
         given,
@@ -239,7 +239,7 @@ def _told(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = Fa
     said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
     if outcome.needs_action:
         said += f", {outcome.needs_action} need action"
-    err.print(said)
+    err().print(said)
     if outcome.bag is not None:
         sys.stdout.write(f"{outcome.bag}\n")
     return code
@@ -290,27 +290,28 @@ def doctor(
     """Check connection, clock, secrets, service user and store; each failure with its remedy."""
     from runbook_lib.procedures.doctor import Doctor
     from runbook_lib.procedures.parameters import DoctorParameters, intake
+    from runbook_lib.result import Verdict
 
     given = {"mode": "headless"} | read_parameters(files or [], parameters or [])
     procedure = Doctor(intake(DoctorParameters, given)[0])
     for step in Doctor.steps():
         _print_step(procedure.perform(step.slug))
-    verdict = procedure.finish().verdict
-    raise typer.Exit(int(Exit.CHECK_FAILED if verdict is Verdict.FAILED else Exit.DONE))
+    failed = procedure.finish().verdict is Verdict.FAILED
+    raise typer.Exit(int(Exit.CHECK_FAILED if failed else Exit.DONE))
 
 
 def _print_step(record: StepRecord) -> None:
-    out.print(f"{MARK.get(record.verdict, '✗')} {record.title}")
+    out().print(f"{MARK.get(record.verdict, '✗')} {record.title}")
     if record.error is not None:
-        out.print(visible(f"    {record.error['what']}"))
-        out.print(visible(f"    What to do: {record.error['remedy']}"))
+        out().print(visible(f"    {record.error['what']}"))
+        out().print(visible(f"    What to do: {record.error['remedy']}"))
         return
     assert record.result is not None  # noqa: S101  (a record has one or the other)
-    out.print(visible(f"    {record.result.headline}"))
+    out().print(visible(f"    {record.result.headline}"))
     for verdict, name, seen in record.result.details:
-        out.print(visible(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
+        out().print(visible(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
     for label, value in record.result.facts.items():
-        out.print(visible(f"      {label}: {value}"))
+        out().print(visible(f"      {label}: {value}"))
 
 
 # --- demo and lab -----------------------------------------------------------------------------------------------------
@@ -366,13 +367,13 @@ def demo(
         subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
         for job, more in jobs:
             codes.append(run_one(job, ours | more, archive=archive, environ=environ))
-        out.print("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
+        out().print("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
         kept = chain.find_head(archive).digest  # as somebody would who keeps it in a ticket
         codes.append(run_one("archive", ours | {"known_head": kept}, archive=archive, environ=environ))
     for command in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
         held = subprocess.run(command, cwd=archive, check=False).returncode == 0
         codes.append(Exit.DONE if held else Exit.CHECK_FAILED)
-    out.print(f"\nEvery report, with its status: {archive / 'index.html'}")
+    out().print(f"\nEvery report, with its status: {archive / 'index.html'}")
     raise typer.Exit(int(max(codes)))
 
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.result import visible
+from runbook_lib.terminal import out, visible
 
 archive_app = typer.Typer(no_args_is_help=True, help="The archive: who signs it, whether it is whole, what is in it.")
-out = Console(highlight=False, markup=False, soft_wrap=True)
 
 ArchiveOption = Annotated[
     Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
@@ -56,10 +54,10 @@ def init(
         now = SystemClock().now()
         if csr:
             made = signing.request(archive, passphrase=passphrase, at=now, environ=os.environ)
-            out.print(
+            out().print(
                 f"Have your CA certify {made} for signing, then bring signer, intermediates and root in one file:"
             )
-            out.print(
+            out().print(
                 f"runbook archive init --archive {archive} --certificate FILE{' --roll-over' if roll_over else ''}"
             )
             return
@@ -68,8 +66,8 @@ def init(
         else:
             signer = signing.make(archive, passphrase=passphrase, at=now, environ=os.environ)
         place = entries.begin_signing(archive, signer, at=now, environ=os.environ)
-    out.print("Every run is signed from now on. Keep this where nobody who writes to the archive can change it:")
-    out.print(f"signer {signer.fingerprint}")
+    out().print("Every run is signed from now on. Keep this where nobody who writes to the archive can change it:")
+    out().print(f"signer {signer.fingerprint}")
     sys.stdout.write(f"{place.folder}\n")
 
 
@@ -88,7 +86,7 @@ def authority(
         archive.mkdir(parents=True, exist_ok=True)
         chosen = tsa.chosen(archive, url, roots)
         place = entries.begin_stamping(archive, chosen, at=SystemClock().now(), environ=os.environ)
-    out.print(f"It works. Every run asks {url} from now on; `runbook archive stamp` asks for all that are missing.")
+    out().print(f"It works. Every run asks {url} from now on; `runbook archive stamp` asks for all that are missing.")
     sys.stdout.write(f"{place.folder}\n")
 
 
@@ -106,7 +104,7 @@ def stamp(archive: Folder) -> None:
                 remedy="Choose one: runbook archive authority DIR URL --roots FILE",
             )
         done = stamps.stamp(archive)
-    out.print(f"Time stamps that came: {done.came}. Still missing: {done.waiting}.")
+    out().print(f"Time stamps that came: {done.came}. Still missing: {done.waiting}.")
     if done.problem is not None:
         raise done.problem
 
@@ -124,39 +122,39 @@ def verify(
 
     audit = check(archive, head=head, excerpt=excerpt)
     if audit.findings:
-        out.print("NOT OK: this archive is not as it was sealed.", style="bold red")
+        out().print("NOT OK: this archive is not as it was sealed.", style="bold red")
         for one in audit.findings:
-            out.print(f"  {visible(one)}")
+            out().print(f"  {visible(one)}")
         raise typer.Exit(int(Exit.UNEXPECTED))
-    out.print(
+    out().print(
         f"OK: {audit.bags} bags with {audit.files} files: none changed, added or missing, and the chain from the first "
         "to the last is whole."
     )
     if audit.signer:
-        out.print(f"Signed: {audit.signed} bags. Compare certs/roots.pem with what you were given elsewhere.")
+        out().print(f"Signed: {audit.signed} bags. Compare certs/roots.pem with what you were given elsewhere.")
     else:
-        out.print(
+        out().print(
             "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head with one kept."
         )
     if audit.stamped:
         first, last = iso(audit.stamped[0]), iso(audit.stamped[-1])
-        out.print(
+        out().print(
             f"Time-stamped: {len(audit.stamped)} bags, {first} to {last}, by the authority of certs/tsa-roots.pem. "
             "Compare it too."
         )
     if audit.late:
-        out.print(f"Signed by a certificate that was not valid at the stamped time: {audit.late} bags.")
+        out().print(f"Signed by a certificate that was not valid at the stamped time: {audit.late} bags.")
     if audit.purged:
-        out.print(f"Purged: {audit.purged} bags, as signed entries in the chain declare.")
+        out().print(f"Purged: {audit.purged} bags, as signed entries in the chain declare.")
     if excerpt:
-        out.print(
+        out().print(
             f"EXCERPT: {audit.elsewhere} bags of the archive are elsewhere; its signer says which, in the last bag."
         )
     if audit.covered:
-        out.print(f"Not signed themselves, but covered by the signature of a later bag: {audit.covered}")
-    out.print("The head you gave is in the chain." if head else "Without --head a cut-off end cannot be seen.")
+        out().print(f"Not signed themselves, but covered by the signature of a later bag: {audit.covered}")
+    out().print("The head you gave is in the chain." if head else "Without --head a cut-off end cannot be seen.")
     if audit.head is not None:
-        out.print(f"Head: {audit.head[0]} {audit.head[1]}")
+        out().print(f"Head: {audit.head[0]} {audit.head[1]}")
 
 
 @archive_app.command("head")
@@ -213,10 +211,10 @@ def diff(
             shown.add_column(table.columns[number], no_wrap=number < 2)
         for row in table.rows:
             shown.add_row(*(visible(row[number]) for number in told))
-        out.print(shown)
-    out.print(visible(comparison.headline))
+        out().print(shown)
+    out().print(visible(comparison.headline))
     for line in comparison.warnings:
-        out.print(visible(line), style="bold red")
+        out().print(visible(line), style="bold red")
     raise typer.Exit(int(Exit.DONE if comparison.complete else Exit.CHECK_FAILED))
 
 
@@ -234,11 +232,11 @@ def expect(
     from runbook_lib.reports.expectation import declare
 
     place, expectation = declare(archive, file, at=SystemClock().now(), environ=os.environ)
-    out.print("Expected from now on:" if expectation.expected else "From now on nothing is expected.")
+    out().print("Expected from now on:" if expectation.expected else "From now on nothing is expected.")
     names = [bag.name.partition("-")[2] for bag in chain.bags(archive)]
     for one in expectation.expected:
         known = any(re.fullmatch(rf"{one.job}(-[0-9]+)?", name) for name in names)
-        out.print(visible(f"  {one}" + ("" if known else "; no run of that name is here yet")))
+        out().print(visible(f"  {one}" + ("" if known else "; no run of that name is here yet")))
     sys.stdout.write(f"{place.folder}\n")
 
 
@@ -261,29 +259,29 @@ def gaps(
         raise RunbookError(Reason.NOTHING_EXPECTED, f"{archive} holds no expectation.")
     span = f"from {iso(found.since)} to before {iso(found.until)}"
     for declared in found.declarations:
-        out.print(visible(f"Declared {iso(declared.at)} by {declared.by}, in {declared.place}:"))
+        out().print(visible(f"Declared {iso(declared.at)} by {declared.by}, in {declared.place}:"))
         for expected in declared.expected:
-            out.print(visible(f"  {expected}"))
+            out().print(visible(f"  {expected}"))
     for gap, end in spans(found.gaps):
         whose = f"{gap.job}, {gap.account}" if gap.account else gap.job
         when = iso(gap.start) if gap is end else f"{iso(gap.start)} to {iso(end.start)}"
         line = f"{gap.kind.value.upper()}  {when}  {whose}: {gap.what} {' '.join(gap.bags)}"
-        out.print(visible(line.rstrip()))
+        out().print(visible(line.rstrip()))
     for note in found.notes:
-        out.print(visible(f"Note: {note}"))
+        out().print(visible(f"Note: {note}"))
     if found.purged:
-        out.print(f"Purged or not in this excerpt, and counted as having been there: {found.purged} runs.")
+        out().print(f"Purged or not in this excerpt, and counted as having been there: {found.purged} runs.")
     still = f" {found.open} more have time still." if found.open else ""
     if found.gaps:
         line = (
             f"NOT COMPLETE: {found.met} of the {found.periods} periods that began {span} left what was expected.{still}"
         )
-        out.print(line, style="bold red")
+        out().print(line, style="bold red")
         raise typer.Exit(int(Exit.CHECK_FAILED))
     if not found.periods and not found.open:
         raise RunbookError(Reason.NOTHING_EXPECTED, f"Nothing was expected {span}.")
-    out.print(f"COMPLETE: each of the {found.periods} periods that began {span} left what was expected.{still}")
-    out.print("This takes the bags at their word. Whether they are unchanged is for `runbook archive verify`.")
+    out().print(f"COMPLETE: each of the {found.periods} periods that began {span} left what was expected.{still}")
+    out().print("This takes the bags at their word. Whether they are unchanged is for `runbook archive verify`.")
 
 
 def _day(option: str, text: str | None) -> datetime | None:

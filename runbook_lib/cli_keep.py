@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli_archive import Folder
 from runbook_lib.errors import RunbookError
-from runbook_lib.result import visible
+from runbook_lib.terminal import out, visible
 
 keep_app = typer.Typer()
-out = Console(highlight=False, markup=False, soft_wrap=True)
 
 Why = Annotated[str, typer.Option("--why", help="In words, for whoever reads it in years.")]
 
@@ -73,10 +71,10 @@ def purge(
     with bag.archive_errors(archive):
         plan = retention.plan(archive, before.date(), at=now)
     for one in plan.goes:
-        out.print(f"  goes  {one.link.bag} ({one.link.status})")
+        out().print(f"  goes  {one.link.bag} ({one.link.status})")
     for held, name in plan.held:
-        out.print(visible(f"  stays {held}: held by {name!r}"))
-    out.print(f"{len(plan.goes)} runs from before {plan.before} would go for good; holds keep {len(plan.held)}.")
+        out().print(visible(f"  stays {held}: held by {name!r}"))
+    out().print(f"{len(plan.goes)} runs from before {plan.before} would go for good; holds keep {len(plan.held)}.")
     if dry_run:
         return
     folder = archive.resolve().name
@@ -87,7 +85,7 @@ def purge(
             remedy=f"Look at the plan above, then add --confirm {folder!r}.",
         )
     place = retention.purge(archive, plan, why=why, at=now, environ=os.environ)
-    out.print("They are gone. This is their tombstone; keep the new head: runbook archive head")
+    out().print("They are gone. This is their tombstone; keep the new head: runbook archive head")
     sys.stdout.write(f"{place.folder}\n")
 
 
@@ -104,5 +102,5 @@ def export(
 
     days: tuple[date, date] = (since.date(), until.date())
     made, bags = excerpt.export(archive, into, since=days[0], until=days[1], at=SystemClock().now(), environ=os.environ)
-    out.print(f"{bags} bags, and the entry that says what is elsewhere. Whoever gets it runs: sh verify.sh")
+    out().print(f"{bags} bags, and the entry that says what is elsewhere. Whoever gets it runs: sh verify.sh")
     sys.stdout.write(f"{made}\n")

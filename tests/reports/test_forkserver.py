@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -139,3 +141,125 @@ def test_leaving_the_block_ends_what_still_runs(job: Callable[..., Job], tmp_pat
 def _expect_an_error(server: ForkServer, job: Job) -> None:
     with pytest.raises(RunbookError, match="ended"):
         server.run(job, clock=SystemClock())
+
+
+# --- what one run may not do to another, nor to the server ------------------------------------------------------------
+
+
+def _after(server: ForkServer, job: Callable[..., Job], deed: str, look: str) -> tuple[str, str]:
+    """What `look` prints in a run before `deed` was done in another, and after it."""
+    found = []
+    for source in (look, deed, look):
+        produced = server.run(job(source), clock=SystemClock())
+        assert produced.record.status is Status.DONE, produced.record.error
+        found.append(_text(produced))
+    return found[0], found[2]
+
+
+DEEDS = {
+    "memory": (
+        "import csv, sys; csv.reader = None; sys.planted = 1",
+        "import csv, sys; print(csv.reader, hasattr(sys, 'planted'))",
+    ),
+    "environment": (
+        "import os; os.environ.clear(); os.environ['PLANTED'] = '1'",
+        "import os; print('PLANTED' in os.environ, len(os.environ))",
+    ),
+    "folder and umask": (
+        "import os; os.chdir('/'); os.umask(0)",
+        "import os; u = os.umask(0); os.umask(u); print(os.getcwd(), u)",
+    ),
+    "signals": (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "from signal import *; print(getsignal(SIGTERM), getsignal(SIGCHLD))",
+    ),
+    "limits": (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
+        "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))",
+    ),
+    "IPython": (
+        "ip = get_ipython(); ip.user_ns['planted'] = 1; ip.db['planted'] = 1",
+        "print('planted' in globals(), 'planted' in get_ipython().db)",
+    ),
+    "a library's settings": (
+        "import matplotlib; matplotlib.rcParams['figure.dpi'] = 7",
+        "import matplotlib; print(matplotlib.rcParams['figure.dpi'])",
+    ),
+}
+"""What a run does to its own process, and a look that would see it."""
+
+
+@pytest.mark.parametrize(("deed", "look"), DEEDS.values(), ids=DEEDS)
+def test_what_one_run_does_to_itself_no_other_run_sees(
+    server: ForkServer, job: Callable[..., Job], deed: str, look: str
+) -> None:
+    before, after = _after(server, job, deed, look)
+    assert before == after
+    assert before.strip()
+
+
+def test_every_run_has_randomness_of_its_own(server: ForkServer, job: Callable[..., Job]) -> None:
+    draws = job(
+        "import random, secrets, tempfile, uuid; import numpy as np\n"
+        "print(random.random(), np.random.rand(), uuid.uuid4(), secrets.token_hex(4), tempfile.mktemp())"
+    )
+    first, second = (_text(server.run(draws, clock=SystemClock())).split() for _ in range(2))
+    assert len(first) == 5
+    assert not set(first) & set(second)
+    seeded = job("import random; random.seed(1); print(random.random())")  # the twin: it is the seed that differs
+    assert len({_text(server.run(seeded, clock=SystemClock())) for _ in range(2)}) == 1
+
+
+def test_no_run_reaches_the_sockets_of_server_or_caller(server: ForkServer, job: Callable[..., Job]) -> None:
+    looks = job(
+        "import os\nfor n in range(256):\n"
+        "    try: print(os.readlink(f'/proc/self/fd/{n}'))\n    except FileNotFoundError: pass"
+    )
+    theirs = {word for word in _text(server.run(looks, clock=SystemClock())).split() if word.startswith("socket:")}
+    assert server.process is not None
+    others = _sockets(server.process) | _sockets(os.getpid())
+    assert theirs
+    assert others
+    assert not theirs & others
+
+
+def _sockets(process: int) -> set[str]:
+    found = set()
+    for number in range(256):
+        with suppress(FileNotFoundError):
+            found.add(str(Path(f"/proc/{process}/fd/{number}").readlink()))
+    return {one for one in found if one.startswith("socket:")}
+
+
+def test_the_server_has_one_thread_no_secret_and_nothing_of_a_run(
+    server: ForkServer, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = "canary-" + os.urandom(12).hex()
+    monkeypatch.setenv("CANARY", secret)
+    (tmp_path / "own").mkdir()
+    with ForkServer(tmp_path / "own") as own:
+        shown = own.run(job("import os; print(len(os.environ['CANARY']))"), clock=SystemClock())
+        assert _text(shown).strip() == str(len(secret))
+        assert own.process is not None
+        assert psutil.Process(own.process).num_threads() == 1
+        assert psutil.Process(own.process).net_connections() == []
+        assert secret.encode() not in _memory(own.process)
+        assert b"runbook_lib.reports.engine.server" in _memory(own.process)  # the search can find
+        assert not psutil.Process(own.process).children()
+
+
+def _memory(process: int) -> bytes:
+    """All that can be read of a process's memory."""
+    found = []
+    with Path(f"/proc/{process}/maps").open() as maps, Path(f"/proc/{process}/mem").open("rb", buffering=0) as memory:
+        for line in maps:
+            where, rights, *rest = line.split()
+            if "w" not in rights or rest[-1:] in (["[vvar]"], ["[vsyscall]"]):
+                continue
+            start, end = (int(part, 16) for part in where.split("-"))
+            try:
+                memory.seek(start)
+                found.append(memory.read(end - start))
+            except OSError:
+                continue
+    return b"".join(found)

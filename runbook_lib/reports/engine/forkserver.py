@@ -66,6 +66,11 @@ class ForkServer:
             self._left = True
             self._stop()
 
+    @property
+    def process(self) -> int | None:
+        """The server's process id, None while there is none."""
+        return None if self._server is None else self._server.pid
+
     def run(self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None) -> Produced:
         """Execute a notebook and make the files that tell of it.
 

@@ -189,7 +189,7 @@ def serve(to: socket.socket) -> None:
         while (found := assembler.feed(_packet(to))) is None:
             pass
         _settle(**json.loads(found[1][0]))
-        app = ForkedKernelApp(to)
+        app = ForkedKernelApp.instance(to)
         app.initialize(["--HistoryManager.hist_file=:memory:"])  # type: ignore[no-untyped-call]
         asyncio.run(_answer(app.kernel, to, assembler))
         code = 0
@@ -215,17 +215,25 @@ def _settle(cwd: str, environ: dict[str, str], argv: list[str], log: str | None)
         os.dup2(descriptor, 2)
         os.close(descriptor)
     os.chdir(cwd)
+    for before, searched in enumerate(_searched(environ)):
+        sys.path.insert(before, searched)
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()
     sys.argv = argv
-    if "" not in sys.path:
-        sys.path.insert(0, "")
     random.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     if "matplotlib" in sys.modules and "MPLBACKEND" in environ:
         sys.modules["matplotlib"].rcParams["backend"] = environ["MPLBACKEND"]
+
+
+def _searched(environ: dict[str, str]) -> list[str]:
+    """The run's PYTHONPATH; the server's, read when it started, no longer counts."""
+    for entry in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        if entry in sys.path:
+            sys.path.remove(entry)
+    return list(filter(None, environ.get("PYTHONPATH", "").split(os.pathsep)))
 
 
 async def _answer(kernel: ForkedKernel, to: socket.socket, assembler: channel.Assembler) -> None:
