@@ -21,6 +21,9 @@ archive_app = typer.Typer(no_args_is_help=True, help="The archive: who signs it,
 ArchiveOption = Annotated[
     Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
 ]
+SHOWN = 200
+"""Changes that a terminal shows."""
+
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The archive.")]
 
 
@@ -209,9 +212,11 @@ def diff(
         told = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
         for number in told:
             shown.add_column(table.columns[number], no_wrap=number < 2)
-        for row in table.rows:
+        for row in table.rows[:SHOWN]:
             shown.add_row(*(visible(row[number]) for number in told))
         out().print(shown)
+    if len(table.rows) > SHOWN:
+        out().print(f"… and {len(table.rows) - SHOWN:,} more: --csv and --html have them all.")
     out().print(visible(comparison.headline))
     for line in comparison.warnings:
         out().print(visible(line), style="bold red")

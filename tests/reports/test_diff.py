@@ -177,6 +177,15 @@ def test_the_command_shows_a_table_and_writes_csv_and_a_page(archive: Path, tmp_
     assert "vanished" not in silent.output
 
 
+def test_of_many_changes_the_terminal_shows_the_first_and_says_so(archive: Path):
+    archived(
+        archive, [row("Stays", id="0")], [row("Stays", id="0"), *(row(f"N{i:03}", id=f"{i}") for i in range(1, 251))]
+    )
+    done = CliRunner().invoke(app, ["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)])
+    assert "… and 50 more: --csv and --html have them all." in done.output
+    assert ("N200" in done.output, "N201" in done.output) == (True, False)
+
+
 def test_nothing_that_changed_is_told_so(archive: Path):
     archived(archive, [row("A", id="1")], [row("A", id="1")])
     done = CliRunner().invoke(app, ["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)])
