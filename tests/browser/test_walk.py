@@ -154,6 +154,7 @@ def test_04_an_analyst_sees_which_certificates_need_somebody(desk: Open, lab_san
     for title in (
         "Ask DigiCert ONE, and read the store",
         "Tell how each certificate stands",
+        "Read the folders",
         "What to do, and with which notebook",
     ):
         one.do(title)
