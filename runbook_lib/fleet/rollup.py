@@ -109,8 +109,8 @@ def verdict_on(told: Sequence[Row], stopped: Status) -> tuple[Status, Verdict, E
     missing = [row for row in told if row.status == MISSING]
     failed = [row for row in told if not row.done and row.status != MISSING]
     unknown = [row for row in told if row.entry is not None and row.entry.exit == Exit.OUTCOME_UNKNOWN]
-    parts = [f"{len(missing)} have no end" if missing else "", f"{len(failed)} failed" if failed else ""]
-    what = f"Of {len(told)} accounts {' and '.join(filter(None, parts))}{_by_reason(failed)}."
+    parts = [f"{len(missing)} without an end" if missing else "", f"{len(failed)} failed" if failed else ""]
+    what = f"Of {len(told)} accounts: {', '.join(filter(None, parts))}{_by_reason(failed)}."
     if not missing and not failed:
         verdicts = [row.entry.verdict for row in told if row.entry is not None and row.entry.verdict is not None]
         return Status.DONE, worst(verdicts) if verdicts else Verdict.OK, Exit.DONE, None
@@ -128,9 +128,9 @@ def verdict_on(told: Sequence[Row], stopped: Status) -> tuple[Status, Verdict, E
 
 
 def _by_reason(failed: Sequence[Row]) -> str:
-    """` (2 × The server cannot be reached, …)`, the most frequent first."""
+    """` (2 × “The server cannot be reached”, …)`, the most frequent first."""
     counts = Counter(row.entry.reason for row in failed if row.entry is not None and row.entry.reason in set(Reason))
-    shown = [f"{count} × {CATALOGUE[Reason(reason)].title.lower()}" for reason, count in counts.most_common(5)]
+    shown = [f"{count} × “{CATALOGUE[Reason(reason)].title}”" for reason, count in counts.most_common(5)]
     return f" ({', '.join(shown)}{', …' if len(counts) > 5 else ''})" if shown else ""
 
 

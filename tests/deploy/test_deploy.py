@@ -21,6 +21,7 @@ import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
 from runbook_lib.catalogue import Exit
+from runbook_lib.fleet.file import Shard
 from tests.fleet.conftest import Fleet, night
 from tests.soak import SOAK
 
@@ -167,9 +168,10 @@ def test_what_an_airflow_task_starts_runs_its_part_of_the_fleet(night: Night, mo
     fleet.command()
     recipe.HOME, recipe.FLEET, recipe.ARCHIVE = ROOT, str(fleet.file), str(fleet.archive)
     monkeypatch.chdir(ROOT)
-    for number in range(1, recipe.PARTS + 1):
-        recipe.part.function(number)
-    assert fleet.marks() == {"a0": 1, "a1": 1}
+    parts = [Shard(number, recipe.PARTS) for number in range(1, recipe.PARTS + 1)]
+    number = next(part.number for part in parts if part.has("a0"))
+    recipe.part.function(number)
+    assert fleet.marks()["a0"] == 1
     recipe.FLEET = str(fleet.folder / "none.yaml")
     with pytest.raises(PermissionError, match="usage or bad parameters"):
         recipe.part.function(1)
