@@ -206,10 +206,8 @@ def run_one(
     from runbook_lib.reports.runner import run_notebook
 
     path, job = find_notebook(notebook)
-    preload: tuple[str, ...] = ()
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
-        preload = ("runbook_lib.widgets.preload",)
     err().print(f"{job}: running {path.name}, to be archived in {archive}")
     outcome = run_notebook(
         path,
@@ -220,7 +218,6 @@ def run_one(
         cell_timeout=cell_timeout,
         deadline=deadline,
         environ=environ,
-        preload=preload,
     )
     return _told(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
 

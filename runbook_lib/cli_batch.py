@@ -66,7 +66,7 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mappi
     notebook, job = find_notebook(beside)
     preload: tuple[str, ...] = ()
     if job in NOTEBOOKS:
-        preload = ("runbook_lib.widgets",)
+        preload = ("runbook_lib.widgets.preload",)
         fleet = fleet.model_copy(update={"parameters": {"mode": "headless"} | fleet.parameters})
     part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
     return Order(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ def run_notebook(
     deadline: int = 3600,
     environ: Mapping[str, str] | None = None,
     engine: Engine | None = None,
-    preload: Sequence[str] = (),
 ) -> RunOutcome:
     """Execute a notebook in a process of its own and put a bag of what happened into the archive.
 
@@ -49,7 +48,6 @@ def run_notebook(
         deadline: seconds for the whole run.
         environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
         engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
-        preload: modules that the notebook imports, for `ForkServer`.
 
     Returns:
         The outcome, for every run that is in the archive: also a failed, killed, interrupted or refused one.
@@ -87,7 +85,7 @@ def run_notebook(
     with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
         with bag.archive_errors(archive):
             if sys.platform == "linux" and engine != "papermill":
-                with ForkServer(folder, preload=preload) as server:
+                with ForkServer(folder) as server:
                     produced = server.run(todo, clock=clock, interruptions=interruptions)
             else:
                 from runbook_lib.reports.produce import produce  # what the server imports at its own cost

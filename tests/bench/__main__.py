@@ -84,7 +84,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := sorted(set(given.topics) - set(TOPICS)):
         parser.error(f"no such topic: {', '.join(unknown)}")
-    console = Console()
+    console = Console(width=160)
     started, described = datetime.now(UTC), machine()
     console.print(", ".join(f"{name} {value}" for name, value in described.items()))
     found: list[Ratio | Curve] = []
