@@ -203,22 +203,26 @@ def run_one(
 ) -> Exit:
     """Run a notebook, say how it ended, and print the bag's path last."""
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports.runner import run_notebook
+    from runbook_lib.reports.engine.forkserver import server_where_possible
 
     path, job = find_notebook(notebook)
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
     err().print(f"{job}: running {path.name}, to be archived in {archive}")
-    outcome = run_notebook(
-        path,
-        given,
-        job=job,
-        archive=archive,
-        clock=SystemClock(),
-        cell_timeout=cell_timeout,
-        deadline=deadline,
-        environ=environ,
-    )
+    with server_where_possible() as server:
+        from runbook_lib.reports.runner import run_notebook  # while the server imports what it needs
+
+        outcome = run_notebook(
+            path,
+            given,
+            job=job,
+            archive=archive,
+            clock=SystemClock(),
+            cell_timeout=cell_timeout,
+            deadline=deadline,
+            environ=environ,
+            server=server,
+        )
     return _told(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def run_notebook(
     deadline: int = 3600,
     environ: Mapping[str, str] | None = None,
     engine: Engine | None = None,
+    server: ForkServer | None = None,
 ) -> RunOutcome:
     """Execute a notebook in a process of its own and put a bag of what happened into the archive.
 
@@ -48,6 +50,7 @@ def run_notebook(
         deadline: seconds for the whole run.
         environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
         engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
+        server: one that runs already, to fork from; without it, one is started.
 
     Returns:
         The outcome, for every run that is in the archive: also a failed, killed, interrupted or refused one.
@@ -85,8 +88,8 @@ def run_notebook(
     with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
         with bag.archive_errors(archive):
             if sys.platform == "linux" and engine != "papermill":
-                with ForkServer(folder) as server:
-                    produced = server.run(todo, clock=clock, interruptions=interruptions)
+                with nullcontext(server) if server is not None else ForkServer(folder) as running:
+                    produced = running.run(todo, clock=clock, interruptions=interruptions, folder=folder)
             else:
                 from runbook_lib.reports.produce import produce  # what the server imports at its own cost
 

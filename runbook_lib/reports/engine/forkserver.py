@@ -13,8 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -71,13 +71,16 @@ class ForkServer:
         """The server's process id, None while there is none."""
         return None if self._server is None else self._server.pid
 
-    def run(self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None) -> Produced:
+    def run(
+        self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None, folder: Path | None = None
+    ) -> Produced:
         """Execute a notebook and make the files that tell of it.
 
         Args:
             clock: dates the run; it is sent to the process that runs it.
             interruptions: signals that the caller collects. At the first one papermill is interrupted, so that it
                 saves the notebook; after GRACE_SECONDS, or at a second one, everything of the run is killed.
+            folder: private, for what the run writes, in place of the server's.
 
         Returns:
             The record and the files, for every run: also a failed, killed, interrupted or refused one.
@@ -88,7 +91,7 @@ class ForkServer:
         """
         if job.environ is None:
             job = replace(job, environ=dict(os.environ))
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        folder = Path(tempfile.mkdtemp(dir=folder or self._folder))
         try:
             order = Order(job, folder, Path.cwd(), clock, Begun.now(clock))
             answer = self._ask(order, interruptions or Interruptions())
@@ -174,6 +177,16 @@ class ForkServer:
         with suppress(OSError):
             return " " + (self._folder / "server.log").read_text(encoding="utf-8", errors="replace").strip()[-300:]
         return ""
+
+
+@contextmanager
+def server_where_possible() -> Iterator[ForkServer | None]:
+    """A server for one run, started before the rest that the run needs is imported; None where there can be none."""
+    if sys.platform != "linux":
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="runbook-") as folder, ForkServer(Path(folder)) as server:
+        yield server
 
 
 def _read(source: socket.socket, size: int) -> bytes:
