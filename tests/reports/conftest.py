@@ -56,14 +56,15 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-@pytest.fixture
-def engine() -> Engine | None:
-    """What executes `run`'s notebooks: whatever suits them, unless a test module has them run by both."""
-    return None
+@pytest.fixture(params=["papermill", "runbook"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """What executes `run`'s notebooks. Every test that takes `run` is held for both."""
+    found: Engine = request.param
+    return found
 
 
 @pytest.fixture
-def run(write_notebook: Callable[..., Path], archive: Path, engine: Engine | None) -> Callable[..., RunOutcome]:
+def run(write_notebook: Callable[..., Path], archive: Path, engine: Engine) -> Callable[..., RunOutcome]:
     """Writes a notebook of these sources and runs it into `archive`."""
 
     def go(

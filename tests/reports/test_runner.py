@@ -24,13 +24,6 @@ from tests.reports.conftest import RECORDS
 Run = Callable[..., RunOutcome]
 
 
-@pytest.fixture(params=["papermill", "runbook"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """Every test here that takes `run` is held for both."""
-    found: Engine = request.param
-    return found
-
-
 def _states(outcome: RunOutcome) -> list[str]:
     return list(reading.record(outcome.bag)["cells"]["states"])
 
