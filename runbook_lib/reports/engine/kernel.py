@@ -23,8 +23,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-# imported beforehand what every kernel imports when it starts
-import tornado.platform.asyncio  # noqa: F401
 import zmq
 from ipykernel.iostream import BackgroundSocket, IOPubThread
 from ipykernel.ipkernel import IPythonKernel
@@ -37,6 +35,18 @@ from runbook_lib.reports.engine import channel
 
 _ORPHAN_SECONDS = 1.0
 """How often a busy kernel looks whether anybody still listens."""
+
+
+PRELOAD = (
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.logger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "ipykernel.debugger",
+    "tornado.platform.asyncio",
+)
+"""What every kernel imports when it starts."""
 
 
 class Stream:

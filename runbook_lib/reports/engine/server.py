@@ -214,7 +214,7 @@ def main() -> None:
     # like `python -P`, but for this process only: what it forks, and what that starts, is a notebook's
     sys.path[:] = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
     control = socket.socket(fileno=int(sys.argv[1]))
-    for name in sys.argv[2:]:
+    for name in (*kernel.PRELOAD, *sys.argv[2:]):
         importlib.import_module(name)
     papermill_engines.register(ForkEngine.name, ForkEngine)
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
