@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +89,8 @@ def sandbox_start(
     ] = None,
 ) -> None:
     """Start it in the background and return when it answers."""
+    import shlex
+
     from runbook_lib.sandbox import control
 
     running = control.is_running(state)
@@ -321,6 +319,8 @@ def _print_step(record: StepRecord) -> None:
 @contextmanager
 def _sandbox(state: Path) -> Iterator[dict[str, str]]:
     """A sandbox for as long as the block runs, and the environment that points to it."""
+    import subprocess
+
     from runbook_lib.sandbox import control
 
     was_running = control.is_running(state)
@@ -342,6 +342,10 @@ def demo(
     ),
 ) -> None:
     """Take a service user of a fresh sandbox through every runbook, headlessly, and say where the reports are."""
+    import secrets
+    import shutil
+    import subprocess
+
     from runbook_lib.reports import chain
     from runbook_lib.sandbox import control
 
@@ -384,6 +388,8 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """JupyterLab on the notebooks, with a sandbox beside it that ends with it."""
+    import subprocess
+
     notebooks = Path(__file__).parent.parent / "notebooks"
     command = [sys.executable, "-m", "jupyterlab", str(notebooks / "00_start_here.ipynb")]
     command += [] if browser else ["--no-browser"]
