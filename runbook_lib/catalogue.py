@@ -194,7 +194,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     Reason.UNKNOWN_NOTEBOOK: Explanation(
         "There is no such notebook",
         "Neither a short name that is known nor a file that exists.",
-        "Use doctor, issue, verify, access, inventory or troubleshoot, or the path of an .ipynb file.",
+        "Use doctor, issue, verify, access, inventory, rotate, archive or troubleshoot, or the path of an .ipynb file.",
         "",
         Exit.USAGE,
     ),

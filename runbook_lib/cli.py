@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -39,6 +40,9 @@ MARK = {"ok": "✓", "nothing to do": "✓", "planned": "·", "attention": "!"}
 
 def main() -> None:
     """Run the command line; every way out has an exit code of `Exit`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no ✓ is no reason to fail
     try:
         app(_join_pairs(sys.argv[1:]))
     except RunbookError as error:
@@ -239,9 +243,19 @@ def _told(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = Fa
     if outcome.needs_action:
         said += f", {outcome.needs_action} need action"
     err().print(said)
-    if outcome.bag is not None:
-        sys.stdout.write(f"{outcome.bag}\n")
+    _say_place(outcome.bag)
     return code
+
+
+def _say_place(bag: Path) -> None:
+    """Nobody may want to read it (`| true`, `>&-`): that changes nothing about how the run ended."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{bag}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
 
 
 def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:

@@ -133,3 +133,17 @@ def test_what_is_missing_from_an_archive_has_an_exit_code_of_its_own(tmp_path: P
     assert swapped.returncode == Exit.USAGE
     assert runbook("archive", "gaps", "other", "--from", "today", cwd=tmp_path).returncode == Exit.USAGE
     assert runbook("archive", "expect", "none.yaml", cwd=tmp_path).returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize("nobody", ["| true", ">&-"])
+def test_a_run_whose_last_line_nobody_reads_ended_as_it_ended(nobody: str, tmp_path: Path) -> None:
+    command = f'({RUNBOOK} run troubleshoot --archive archive; echo "ended with $?" >&2) {nobody}'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert "ended with 0" in done.stderr, done.stderr
+
+
+def test_a_terminal_without_our_signs_is_told_in_those_it_has(tmp_path: Path) -> None:
+    done = runbook("doctor", environ={"PYTHONIOENCODING": "ascii"}, cwd=tmp_path)
+    assert done.returncode == Exit.CHECK_FAILED
+    assert "Traceback" not in done.stderr
+    assert "What to do" in done.stdout

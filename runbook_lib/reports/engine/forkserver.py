@@ -49,7 +49,7 @@ class ForkServer:
     """
 
     def __init__(self, folder: Path, *, preload: Sequence[str] = ()) -> None:
-        self._folder, self._preload = folder, tuple(preload)
+        self._folder, self._preload = folder.absolute(), tuple(preload)
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -91,7 +91,8 @@ class ForkServer:
         """
         if job.environ is None:
             job = replace(job, environ=dict(os.environ))
-        folder = Path(tempfile.mkdtemp(dir=folder or self._folder))
+        # absolute: the server works in another folder
+        folder = Path(tempfile.mkdtemp(dir=folder.absolute() if folder else self._folder))
         try:
             order = Order(job, folder, Path.cwd(), clock, Begun.now(clock))
             answer = self._ask(order, interruptions or Interruptions())

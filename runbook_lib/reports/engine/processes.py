@@ -19,14 +19,20 @@ def adopt_orphans() -> None:
 
 
 def end_children(spare: Collection[int] = ()) -> None:
-    """Kill this process's children, and the children that they leave, until only those to `spare` are left."""
-    while found := [child for child in _children() if child not in spare]:
+    """Kill this process's children, and the children that they leave, until only those to `spare` are left.
+
+    One that runs as another user, by `sudo`, is left alone: only its user, or root, may end it.
+    """
+    beyond: set[int] = set(spare)
+    while found := [child for child in _children() if child not in beyond]:
         for child in found:
             try:
                 os.kill(child, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        for child in found:
+            except PermissionError:
+                beyond.add(child)
+        for child in set(found) - beyond:
             try:
                 os.waitpid(child, 0)
             except ChildProcessError:  # its parent was another thread's, or it is waited for elsewhere
