@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runbook_lib.catalogue import CATALOGUE, Reason
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.fleet.file import Budget
 from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.fleet.pace import Host
@@ -74,6 +74,10 @@ class Item:
     lost: int = 0
 
 
+class EngineLost(RuntimeError):
+    """Nothing more can be begun: whoever hands out the work is gone. `str` is why."""
+
+
 class Watch(Protocol):
     """Whoever shows how far a batch is."""
 
@@ -113,6 +117,7 @@ class Batch:
     Args:
         cut_off: ends what is under way, where the executor can.
         width: how many runs the executor can have under way; asked again and again, since a cluster grows and shrinks.
+            Raises EngineLost.
         deadline: for all of it.
     """
 
@@ -148,11 +153,19 @@ class Batch:
             if stopped is not Status.DONE:
                 self._stop(reason)
                 break
-            self._start(now)
-            self._settle(self._nap(now))
+            try:
+                self._start(now)
+                self._settle(self._nap(now))
+            except EngineLost as error:
+                stopped, reason = Status.FAILED, str(error)
+                self._stop(reason)
+                break
         missing = dict(self._given_up)
         if stopped is not Status.DONE:
-            missing |= {item.account: f"not begun when {reason}" for item in self._not_begun()}
+            missing |= {
+                item.account: f"{'lost, and not begun again' if item.lost else 'not begun'} when {reason}"
+                for item in self._not_begun()
+            }
             missing |= {item.account: f"under way when {reason}" for item in self._running.values()}
         elif missing:
             stopped = Status.FAILED
@@ -169,7 +182,7 @@ class Batch:
                 item = host.start(now)
                 try:
                     self._running[self.executor.submit(perform, item.work())] = item
-                except RuntimeError as error:  # the executor is broken or closed: concurrent.futures says so with these
+                except Exception as error:  # noqa: BLE001  the executor is broken or closed, whatever it calls that
                     host.ended()
                     self._lost(item, error)
             room -= len(ready)
@@ -202,18 +215,26 @@ class Batch:
         item.attempts += 1
         passing = produced.record.status is Status.FAILED and why(produced.record)[0] in PASSING
         allowed = self._repeated < RETRY_FLOOR + RETRY_SHARE * len(self.items) and item.attempts <= self.retries
-        again = passing and allowed and not stopping
-        # what our own stopping ended has not ended
-        ended = not again and not (stopping and produced.record.status is Status.INTERRUPTED)
+        again = passing and allowed
+        cut_off = stopping and produced.record.status is Status.INTERRUPTED
+        # whoever runs the batch again after a 40 wants to know what became of the request: that has not ended either
+        unknown = produced.record.exit == Exit.OUTCOME_UNKNOWN
+        ended = not (again or cut_off or unknown)
         entry = kept(item, produced, ended=ended)
         self.ledger.keep(entry, produced.files)
         if ended:
             self.watch.ended(entry)
-        elif again:
+        elif again and not stopping:
             self._repeated += 1
             self.watch.again(entry, self._again(item, item.attempts))
         else:
-            self._given_up[item.account] = "cut off when the batch was stopped; its report says how far it had come"
+            self._given_up[item.account] = (
+                "the outcome of its request is unknown"
+                if unknown
+                else "cut off when the batch was stopped; its report says how far it had come"
+                if cut_off
+                else "to be run again when the batch was stopped"
+            )
 
     def _again(self, item: Item, times: int) -> float:
         """Queue it once more, at a moment of its own: what failed together is not repeated together."""
@@ -232,8 +253,6 @@ class Batch:
 
     def _stop(self, why: str) -> None:
         """Begin nothing more. What is under way may end by itself; then, or at a second signal, it is cut off."""
-        for future in [one for one in self._running if one.cancel()]:
-            self._later.append((0.0, id(future), self._running.pop(future)))
         self.watch.stopping(why, len(self._running))
         seen = max(1, len(self.interruptions.signals))
         self._collect(GRACE_SECONDS, signals=seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet import work
+from runbook_lib.fleet.batch import EngineLost
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -72,6 +73,10 @@ def dask(scheduler: str, jobs: int | None = None) -> Iterator[Engine]:
 
 
 def _threads(client: Client, jobs: int | None) -> int:
-    """How many runs the workers of this moment can have under way."""
-    threads = sum(int(worker["nthreads"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    """How many runs the workers of this moment can have under way. Raises EngineLost."""
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+    except (OSError, RuntimeError, CancelledError, KeyError) as error:  # KeyError: an empty identity
+        raise EngineLost(f"the scheduler was lost ({type(error).__name__})") from None
+    threads = sum(int(worker["nthreads"]) for worker in workers.values())
     return threads if jobs is None else min(threads, jobs)

@@ -60,7 +60,7 @@ class _Strict(BaseModel):
 
 
 class Budget(_Strict):
-    """How hard a host may be asked. It holds for the whole batch, on however many machines it runs."""
+    """How hard a host may be asked. It holds for the whole batch with all its parts, on however many machines it runs."""
 
     starts_per_second: float = Field(10, gt=0, le=10_000, description="runs begun in a second, for each host")
     at_once: int = Field(8, ge=1, le=10_000, description="runs under way at one moment, for each host")
@@ -110,6 +110,10 @@ class Shard:
                 Reason.BAD_PARAMETER, f"--shard {text}: write I/N, with I from 1 to N: 1/4, 2/4, 3/4 and 4/4."
             )
         return cls(int(found[1]), int(found[2]))
+
+    def share(self, budget: Budget) -> Budget:
+        """What this part may do of a budget, while the others run too: of `at_once` it has one run at the least."""
+        return Budget(starts_per_second=budget.starts_per_second / self.of, at_once=max(1, budget.at_once // self.of))
 
     def has(self, account: str) -> bool:
         return int(hashlib.sha256(account.encode()).hexdigest()[:12], 16) % self.of == self.number - 1

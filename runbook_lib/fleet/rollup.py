@@ -41,7 +41,7 @@ class Row:
     Args:
         entry: its last run, if it has one.
         missing: why it has no end; empty where it has.
-        bag: the earlier bag that its run is in, below the archive; empty where it is in this one.
+        bag: the earlier bag that its last run is in, below the archive; empty where it is in this one, or in none.
     """
 
     account: str
@@ -85,7 +85,7 @@ def rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) ->
         if entry is None and account in ledger.sealed_in:
             entry, place = ledger.sealed_in[account]
         why = missing.get(account, "" if entry is not None and entry.ended else "not run")
-        found.append(Row(account, entry, why, "" if why else place))
+        found.append(Row(account, entry, why, place))
     return found
 
 
@@ -181,7 +181,7 @@ def page(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> st
                 row.entry.reason for row in told if row.entry is not None and row.entry.reason and not row.done
             ).most_common()
         ],
-        elsewhere=sum(1 for row in told if row.bag),
+        elsewhere=sum(1 for row in told if row.bag and not row.missing),
         script=Markup(script),  # noqa: S704  our own
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

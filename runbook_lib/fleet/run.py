@@ -26,7 +26,7 @@ from runbook_lib.reports import bag, chain, seal, signing
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, lock_sha256, software, who
-from runbook_lib.reports.scan import references_in
+from runbook_lib.reports.scan import Scanner, references_in
 from runbook_lib.reports.supervise import Interruptions
 
 RESUME = timedelta(hours=12)
@@ -92,7 +92,7 @@ def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> Ru
                 width=engine.width,
                 cut_off=engine.cut_off,
                 ledger=ledger,
-                budget=order.fleet.budget,
+                budget=order.shard.share(order.fleet.budget),
                 retries=order.fleet.retries,
                 deadline=order.fleet.deadline,
                 interruptions=interruptions,
@@ -166,7 +166,7 @@ class _Batch:
         told = rollup.rows([one.account for one in order.accounts], ledger, ran.missing)
         status, verdict, code, error = rollup.verdict_on(told, ran.stopped)
         entry, content = rollup.table(told)
-        here = [row for row in told if not row.bag]
+        here = [row for row in told if row.missing or not row.bag]
         needs_action = sum(row.needs_action for row in told)
         record = RunRecord(
             run=self.run,
@@ -183,7 +183,7 @@ class _Batch:
             clock=self.clock.source,
             fault_seed=order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
             notebook=NotebookFile(name=order.source.name, sha256=order.source.sha256, git=order.source.git),
-            parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
+            parameters=self._without_secrets(to_jsonable_python(order.fleet.parameters, fallback=str)),
             unknown_parameters=(),
             who=who(),
             software=software(),
@@ -227,6 +227,13 @@ class _Batch:
             unsigned=place.unsigned.as_dict() if place.unsigned else None,
             unstamped=place.unstamped.as_dict() if place.unstamped else None,
         )
+
+    def _without_secrets(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """As in an account's run.json, which a worker has searched: a secret may stand where nobody looks for one."""
+        given = [self.order.fleet.given(one) for one in self.order.fleet.accounts]
+        references = references_in({"": [given, signing.references(self.order.archive)]})
+        redacted: dict[str, Any] = Scanner(references, self.order.environ).redact(parameters)
+        return redacted
 
     def finish_sealing(self) -> None:
         """A batch that was killed while it sealed may have a bag, or none: look, before anything is sealed twice."""

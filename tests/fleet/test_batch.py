@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import nbformat
+
 from runbook_lib.catalogue import Exit
 from runbook_lib.fleet.ledger import Ledger
 from tests.fleet.conftest import Bag, Fleet
@@ -169,3 +171,46 @@ def test_a_file_with_a_mistake_runs_nothing(night: Night) -> None:
     assert done.returncode == Exit.USAGE
     assert "the same account as in line" in done.stderr
     assert not fleet.archive.exists()
+
+
+def test_an_account_whose_outcome_is_unknown_is_what_the_next_run_does(night: Night) -> None:
+    fleet = night(2, retries=0)
+    fleet.accounts[1]["fails"] = True
+    nb = nbformat.read(fleet.folder / "mark.ipynb", as_version=4)
+    unknown = 'RunbookError(Reason.OUTCOME_UNKNOWN, "no answer came")'
+    nb.cells[-1].source = nb.cells[-1].source.replace('ValueError(f"{account} is not well")', unknown)
+    nb.cells[-1].source = "from runbook_lib.errors import Reason, RunbookError\n" + nb.cells[-1].source
+    nbformat.write(nb, fleet.folder / "mark.ipynb")
+    code, first, said = fleet.run()
+    assert code == Exit.OUTCOME_UNKNOWN, said
+    assert {name: row["status"] for name, row in first.rows.items()} == {"a0": "done", "a1": "missing"}
+    assert "the outcome of its request is unknown" in first.rows["a1"]["seen"]
+    code, second, said = fleet.run()  # as the remedy says: and only the one is asked again
+    assert code == Exit.OUTCOME_UNKNOWN, said
+    assert fleet.marks() == {"a0": 1, "a1": 2}
+    assert (second.link["expected"], second.link["produced"]) == (1, 0)
+
+
+def test_a_secret_among_the_parameters_of_all_is_not_in_the_batch_s_own_record(night: Night) -> None:
+    fleet = night(1)
+    fleet.settings["parameters"] |= {"api_key": "env:KEY_ALL", "comment": "with --token the-secret-of-all"}
+    code, bag, said = fleet.run(env={"KEY_ALL": "the-secret-of-all"})
+    assert bag.record["parameters"]["comment"] == "with --token [withheld: env:KEY_ALL]", said
+    assert [path for path in bag.place.rglob("*") if path.is_file() and b"the-secret-of" in path.read_bytes()] == []
+
+
+def test_an_account_cut_off_twice_has_its_report_in_the_first_bag(night: Night) -> None:
+    fleet = night(2, seconds=60)
+    for number in range(2):
+        process = fleet.start("--jobs", "1")
+        _wait_for(fleet, number + 1, process)
+        for _ in range(2):  # the second cuts off what is under way
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        fleet.ended(process)
+        fleet.accounts.reverse()
+    for bag in fleet.bags():
+        assert {row["status"] for row in bag.rows.values()} == {"missing"}
+        for row in bag.rows.values():
+            assert not row["report"] or (bag.place / "data" / row["report"]).resolve().is_file(), row
+        assert (bag.link["expected"], bag.link["produced"]) == (2, 0)

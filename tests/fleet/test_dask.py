@@ -27,7 +27,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / "scheduler.json"
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", self._file)
+        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", self._file)
+        self.scheduler = self._start("scheduler", *options)
         until = time.monotonic() + 60
         while not self._file.exists() or not self._file.read_text():
             assert time.monotonic() < until
@@ -86,6 +87,37 @@ def test_a_killed_worker_costs_a_repetition_and_an_added_one_helps(
     assert code == Exit.DONE, said
     assert set(fleet.marks()) == names
     assert sum(fleet.marks().values()) <= ACCOUNTS + 1  # what the lost worker was at, it had begun
+    assert fleet.holds() == []
+
+
+def test_ctrl_c_lets_the_workers_end_what_they_are_at(night: Callable[..., Fleet], cluster: Cluster) -> None:
+    fleet = night(3, seconds=2.0)
+    cluster.worker()
+    process = fleet.start("--engine", "dask", "--scheduler", cluster.address)
+    _wait_for(fleet, 1, process)
+    process.send_signal(signal.SIGINT)
+    code, bag, said = fleet.ended(process)
+    assert (code, bag.record["status"]) == (Exit.UNEXPECTED, "interrupted"), said
+    assert Counter(row["status"] for row in bag.rows.values()) == {"done": 1, "missing": 2}
+    assert sum(fleet.marks().values()) == 1
+
+
+def test_a_scheduler_that_is_lost_ends_the_batch_and_what_was_done_is_sealed(
+    night: Callable[..., Fleet], cluster: Cluster
+) -> None:
+    fleet = night(3, seconds=1.0)
+    cluster.worker()
+    patience = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+    process = fleet.start("--engine", "dask", "--scheduler", cluster.address, env=patience)
+    _wait_for(fleet, 2, process)  # the first has its end
+    cluster.scheduler.kill()
+    code, bag, said = fleet.ended(process)
+    assert (code, bag.record["error"]["reason"]) == (Exit.UNEXPECTED, "accounts_missing"), said
+    assert Counter(row["status"] for row in bag.rows.values()) == {"done": 1, "missing": 2}
+    assert {"the scheduler was lost" in row["seen"] for row in bag.rows.values() if row["status"] == "missing"} == {
+        True
+    }
+    assert fleet.run()[0] == Exit.DONE  # here, then
     assert fleet.holds() == []
 
 

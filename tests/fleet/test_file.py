@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.fleet.file import Fleet, Shard, read, slug
+from runbook_lib.fleet.file import Budget, Fleet, Shard, read, slug
 from runbook_lib.reports.bag import PAYLOAD
 
 SAMPLE = Path(__file__).parents[2] / "parameters" / "fleet.yaml"
@@ -166,6 +166,15 @@ def test_shards_are_of_about_one_size():
     sizes = [sum(Shard(number, 4).has(f"account {i}") for i in range(4000)) for number in (1, 2, 3, 4)]
     assert sum(sizes) == 4000
     assert min(sizes) > 900
+
+
+def test_the_parts_of_a_batch_share_its_budget():
+    whole = Budget(starts_per_second=10, at_once=8)
+    parts = [Shard(number, 4).share(whole) for number in (1, 2, 3, 4)]
+    assert sum(part.starts_per_second for part in parts) == whole.starts_per_second
+    assert sum(part.at_once for part in parts) == whole.at_once
+    assert Shard().share(whole) == whole
+    assert Shard(9, 9).share(whole).at_once == 1  # a part that may do nothing would never end
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/4", "5/4", "1/0", "a/b", "1/4 ", "-1/4"])
