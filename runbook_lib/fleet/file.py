@@ -60,7 +60,7 @@ class _Strict(BaseModel):
 
 
 class Budget(_Strict):
-    """How hard a host may be asked. It holds for the whole batch with all its parts, on however many machines it runs."""
+    """How hard a host may be asked. It holds for a whole batch and all its parts, on however many machines it runs."""
 
     starts_per_second: float = Field(10, gt=0, le=10_000, description="runs begun in a second, for each host")
     at_once: int = Field(8, ge=1, le=10_000, description="runs under way at one moment, for each host")

@@ -194,7 +194,7 @@ def test_an_account_whose_outcome_is_unknown_is_what_the_next_run_does(night: Ni
 def test_a_secret_among_the_parameters_of_all_is_not_in_the_batch_s_own_record(night: Night) -> None:
     fleet = night(1)
     fleet.settings["parameters"] |= {"api_key": "env:KEY_ALL", "comment": "with --token the-secret-of-all"}
-    code, bag, said = fleet.run(env={"KEY_ALL": "the-secret-of-all"})
+    _, bag, said = fleet.run(env={"KEY_ALL": "the-secret-of-all"})
     assert bag.record["parameters"]["comment"] == "with --token [withheld: env:KEY_ALL]", said
     assert [path for path in bag.place.rglob("*") if path.is_file() and b"the-secret-of" in path.read_bytes()] == []
 
