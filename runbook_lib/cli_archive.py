@@ -134,7 +134,11 @@ def verify(
         "to the last is whole."
     )
     if audit.signer:
-        out().print(f"Signed: {audit.signed} bags. Compare certs/roots.pem with what you were given elsewhere.")
+        out().print(
+            f"Signed: {audit.signed} bags. Compare the first signer with what you were given elsewhere; it named the "
+            "next, if there is one."
+        )
+        out().print(f"First signer: {audit.signer}", soft_wrap=True)
     else:
         out().print(
             "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head with one kept."
@@ -148,11 +152,9 @@ def verify(
     if audit.late:
         out().print(f"Signed by a certificate that was not valid at the stamped time: {audit.late} bags.")
     if audit.purged:
-        out().print(f"Purged: {audit.purged} bags, as signed entries in the chain declare.")
+        out().print(f"Purged: {audit.purged} bags, as entries of the chain declare.")
     if excerpt:
-        out().print(
-            f"EXCERPT: {audit.elsewhere} bags of the archive are elsewhere; its signer says which, in the last bag."
-        )
+        out().print(f"EXCERPT: {audit.elsewhere} bags of the archive are elsewhere; the last bag says which.")
     if audit.covered:
         out().print(f"Not signed themselves, but covered by the signature of a later bag: {audit.covered}")
     out().print("The head you gave is in the chain." if head else "Without --head a cut-off end cannot be seen.")

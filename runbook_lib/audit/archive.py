@@ -60,6 +60,7 @@ class Audit(Procedure[ArchiveParameters]):
         proof = verify(self.archive, head=self.parameters.known_head or None)
         last = f"{proof.head[0]} {proof.head[1]}" if proof.head else "none"
         facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
+        facts |= {"First signer": proof.signer} if proof.signer else {}
         if proof.findings:
             rows = tuple((one,) for one in proof.findings)
             return Result(

@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +35,8 @@ PATIENCE = 5.0
 LARGEST = 1 << 18
 """Bytes of an answer; a real one has 1 to 10 kB."""
 
-_TIME = re.compile(rb"\x18[\x0f-\x1c]([0-9]{14})(?:\.[0-9]+)?Z")
-"""The first GeneralizedTime of a token, which is its time (RFC 3161, 2.4.2: TSTInfo comes before any certificate)."""
+_GENERALIZED_TIME = 0x18
+_TIME = re.compile(rb"([0-9]{14})(?:\.[0-9]+)?Z")
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,40 @@ def token(authority: Authority, content: bytes, *, patience: float | None = None
 
 
 def stamped_at(content: bytes) -> datetime:
-    """The time that a token states (UTC, whole seconds). Raises ValueError where it is none."""
-    found = _TIME.search(content)
-    if found is None:
+    """The time that a token states (UTC, whole seconds). Raises ValueError where it is none.
+
+    It is looked for where it stands, and nowhere else: what is around TSTInfo (the answer's status, the list of digest
+    algorithms) is signed by nobody, and whoever has the file can write another time into it.
+
+    TimeStampResp → token → SignedData → encapContentInfo → TSTInfo → genTime (RFC 3161, 2.4.2; RFC 5652, 5.1).
+    """
+    try:
+        inside = next(_elements(content))[1]
+        for number in (1, 1, 0, 2, 1, 0, 0):
+            inside = list(_elements(inside))[number][1]
+        tag, text = list(_elements(inside))[4]
+    except (IndexError, StopIteration):
+        raise ValueError("it is no time stamp") from None
+    found = _TIME.fullmatch(text)
+    if tag != _GENERALIZED_TIME or found is None:
         raise ValueError("it states no time")
     return datetime.strptime(found[1].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+
+
+def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each element that stands in a row in DER. Raises ValueError."""
+    at = 0
+    while at < len(content):
+        tag, length = content[at], int.from_bytes(content[at + 1 : at + 2])
+        at += 2
+        if length > 0x7F:
+            more = length - 0x80
+            length = int.from_bytes(content[at : at + more])
+            at += more
+        if at + length > len(content):
+            raise ValueError("it is cut off")
+        yield tag, content[at : at + length]
+        at += length
 
 
 def refused(stamp: Path, content: Path, roots: Path) -> str:
@@ -136,11 +166,11 @@ def refused(stamp: Path, content: Path, roots: Path) -> str:
 
 
 def _refused(stamp: Path, over: list[str], roots: Path) -> str:
+    command = ["ts", "-verify", *over, "-in", str(stamp), "-CAfile", str(roots)]
     try:
         at = stamped_at(stamp.read_bytes())
-    except ValueError:
-        at = datetime.fromtimestamp(0, UTC)  # openssl says what else it is
-    command = ["ts", "-verify", *over, "-in", str(stamp), "-CAfile", str(roots)]
+    except ValueError as error:
+        return openssl(command) or str(error)  # openssl says what else it is
     return openssl([*command, "-attime", str(int(at.timestamp()))])
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 from cryptography import x509
@@ -39,26 +39,36 @@ class Held:
 
 def check(archive: Path, bags: Sequence[Sealed]) -> Held:
     """Verify the signature and the stamp of each bag, several at a time."""
+    with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
+        return _check(archive, bags, _signers(archive, {one.signer for one in bags} - {NONE}, Path(folder)))
 
-    @cache
-    def known(signer: str) -> bool:
+
+def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
+    """The certificates that the chain names, each alone in a file: whatever else is in theirs signs nothing."""
+    found: dict[str, Path] = {}
+    for signer in named:
         try:
             first = x509.load_pem_x509_certificates((archive / CERTS / f"{signer}.pem").read_bytes())[0]
         except (OSError, ValueError):
-            return False
-        return signing.fingerprint(first) == signer
+            continue
+        if signing.fingerprint(first) == signer:
+            found[signer] = folder / f"{signer}.pem"
+            found[signer].write_bytes(signing.pem(first))
+    return found
+
+
+def _check(archive: Path, bags: Sequence[Sealed], signers: Mapping[str, Path]) -> Held:
 
     def look(one: Sealed) -> _Seen:
         at, findings = _stamp(archive, one) if one.stamped else (None, [])
         if one.signer == NONE:
             return _Seen(at, False, False, findings)
-        if not known(one.signer):
+        if one.signer not in signers:
             return _Seen(at, False, False, [*findings, f"{one.bag}: {CERTS}/{one.signer}.pem is missing or another"])
-        place, certs = archive / one.bag, archive / CERTS
+        place, roots = archive / one.bag, archive / CERTS / signing.ROOTS
         why, late = "", False
         for moment in (at, None) if at else (None,):
-            files = (signature_of(place), place / chain.TAGS, certs / f"{one.signer}.pem", certs / signing.ROOTS)
-            why = signing.refused(*files, at=moment)
+            why = signing.refused(signature_of(place), place / chain.TAGS, signers[one.signer], roots, at=moment)
             if not why:
                 late = moment is not at
                 break

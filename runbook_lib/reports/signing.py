@@ -196,12 +196,12 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
     certs = archive / CERTS
     content = b"probe\n"
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
-        certificates = Path(folder) / "signer.pem"
-        certificates.write_bytes(pem(*signer.certificates))
+        certificate = Path(folder) / "signer.pem"
+        certificate.write_bytes(pem(signer.certificates[0]))
         (Path(folder) / "p7s").write_bytes(signer.sign(content))
         (Path(folder) / "content").write_bytes(content)
         (Path(folder) / ROOTS).write_bytes(pem(root))
-        why = refused(Path(folder) / "p7s", Path(folder) / "content", certificates, Path(folder) / ROOTS)
+        why = refused(Path(folder) / "p7s", Path(folder) / "content", certificate, Path(folder) / ROOTS)
     if why:
         raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
     roots_file = certs / ROOTS
@@ -215,9 +215,10 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
 def refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
     """Why openssl does not accept a signature; empty where it does.
 
-    The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. Certificates
-    must be valid `at` some time; without one they are taken as valid whenever they were (`-no_check_time`): a signature
-    does not become wrong when its signer expires.
+    The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. So there is
+    no other in `signer`: openssl takes whichever made the signature. What leads from it to the root is in the signature.
+    Certificates must be valid `at` some time; without one they are taken as valid whenever they were
+    (`-no_check_time`): a signature does not become wrong when its signer expires.
 
     Raises:
         RunbookError: as `openssl`.
@@ -231,11 +232,19 @@ def refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: da
 def openssl(command: list[str]) -> str:
     """Why a command of openssl does not end well, in its own last words; empty where it does.
 
+    It trusts no certificates but those that the command names: beside `-CAfile`, `openssl cms` would take the system's.
+
     Raises:
         RunbookError: UNREADABLE_FILE where there is no openssl.
     """
     try:
-        done = subprocess.run(["openssl", *command], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            ["openssl", *command],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**os.environ, "SSL_CERT_DIR": os.devnull, "SSL_CERT_FILE": os.devnull},
+        )
     except FileNotFoundError:
         raise RunbookError(
             Reason.UNREADABLE_FILE, "There is no `openssl` here to check signatures with.", remedy="Install openssl."

@@ -50,7 +50,8 @@ class Audit:
         bags: how many there are, and how many `files` in them.
         signed: how many of them hold a signature that holds.
         covered: how many say that nobody signed them, and are covered by the signature of a later bag.
-        signer: whether this archive has a signer at all.
+        signer: SHA-256 of the certificate that signed first. It named the one that signs after it, and so on, so this
+            is what to compare. Empty where nobody signs.
         head: sequence and digest of the last bag; None without one.
         findings: everything that does not hold, a sentence each. Nothing was found if this is empty.
         stamped: the times (UTC) of the time stamps that hold, in order.
@@ -63,7 +64,7 @@ class Audit:
     files: int
     signed: int
     covered: int
-    signer: bool
+    signer: str
     head: tuple[int, str] | None
     findings: tuple[str, ...]
     stamped: tuple[datetime, ...] = ()
@@ -155,7 +156,7 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
         files=files,
         signed=held.signed,
         covered=sum(one.here and one.link.signer == NONE and one.link.sequence < last_signed for one in bags),
-        signer=any(one.link.next_signer != NONE for one in bags),
+        signer=next((one.link.signer for one in bags if one.link.signer != NONE), ""),
         head=(bags[-1].link.sequence, bags[-1].digest) if bags else None,
         findings=(*findings, *held.findings),
         stamped=held.stamped,

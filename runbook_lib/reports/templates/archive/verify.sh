@@ -1,13 +1,16 @@
 #!/bin/sh
 # Verifies the archive that this file lies in:   sh verify.sh [--head DIGEST] [--excerpt]
 #
-# Needs a POSIX shell, sha256sum, openssl, find, sort, sed, tr and awk; nothing of the software that made the archive.
+# Needs a POSIX shell, sha256sum, openssl, find, sort, sed and awk; nothing of the software that made the archive.
 # Exit code 0 if everything holds, 1 and a line for each thing that does not, 2 if it could not look.
 # VERIFY.md says what this proves and what it does not. This file does not verify itself: take it from a place you trust.
 set -u
 LC_ALL=C
 export LC_ALL
 unset OPENSSL_CONF POSIXLY_CORRECT CDPATH 2>/dev/null
+# openssl trusts what is named to it and nothing else; beside -CAfile it would take what this machine trusts
+SSL_CERT_DIR=/dev/null SSL_CERT_FILE=/dev/null
+export SSL_CERT_DIR SSL_CERT_FILE
 IFS=' 	
 '
 case $0 in */*) cd "${0%/*}" || exit 2 ;; esac
@@ -27,7 +30,7 @@ while [ "$#" -gt 0 ]; do
     esac
     shift
 done
-for tool in sha256sum openssl find sort sed tr awk; do
+for tool in sha256sum openssl find sort sed awk; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
 
@@ -254,7 +257,7 @@ $1 == 0 { sub(/^0 /, ""); print; next }
     if ($9 == "last") { lasts++; ending = $2 }
     if ($10) stamps++
     if ($11 != "none") roots = $11
-    if ($8 != "none") any = 1
+    if ($7 != "none" && first == "") first = $7
     if ($3 == head) seen = 1
     number = $1; bag = $2; digest = $3; signature = $4; signer = $7; turn = $8; links++
 }
@@ -274,17 +277,18 @@ END {
         }
     }
     if (links && pointer && !agrees) told(".head says that the chain ends with another bag than the last one here")
-    print "HEAD", number, digest, any + 0
+    print "HEAD", number, digest, (first == "" ? "none" : first)
     if (roots != "") print "ROOTS", roots
 }'
 
 check() {
     {
         {
-            find $years -type f -exec sha256sum {} +
-            echo d && find $years -type d
+            find $years -type f -exec sha256sum {} + || echo u
+            echo d && { find $years -type d || echo u; }
             echo o && find $years ! -type f ! -type d
-        } | awk 'NF == 1 && length($1) == 1 { kind = $1; next } { if (kind == "") print $2, "a", $1; else print $1, kind }'
+        } | awk '$0 == "u" { print "= 0 FINDING there are files or folders that cannot be read"; next }
+            NF == 1 && length($1) == 1 { kind = $1; next } { if (kind == "") print $2, "a", $1; else print $1, kind }'
         find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt \
             -o -name chain.json -o -name purged.txt -o -name elsewhere.txt ')' \
             -exec awk -v excerpt="$excerpt" "$common$read_tags" {} +
@@ -293,9 +297,9 @@ check() {
 }
 
 # --- signatures and time stamps ---------------------------------------------------------------------------------------
-# The signer must be the very certificate that the chain names (-nointern), and lead to certs/roots.pem. That it has
-# expired since makes no signature wrong (-no_check_time); where there is a time stamp, it was to be valid at that time, and
-# so was the authority's certificate.
+# The signer must be the very certificate that the chain names (-nointern, and no other in the file that is given), and lead
+# to certs/roots.pem, and not to one that this machine trusts (SSL_CERT_DIR). That it has expired since makes no signature
+# wrong (-no_check_time); where there is a time stamp, it was to be valid at that time, and so was the authority's certificate.
 known=
 for file in certs/*.pem; do
     name=${file#certs/}
@@ -304,19 +308,43 @@ for file in certs/*.pem; do
     found=$(openssl x509 -in "$file" -outform DER 2>/dev/null | sha256sum)
     [ "${found%% *}" = "$name" ] && known="$known $name"
 done
-# The first GeneralizedTime of a token is its time (RFC 3161, TSTInfo); gives it in seconds since 1970, and as it is.
-seconds='
-match($0, /^[0-9]+(\.[0-9]+)?Z/) && (RLENGTH == 15 || substr($0, 15, 1) == ".") {
-    y = substr($0, 1, 4) + 0; m = substr($0, 5, 2) + 0; d = substr($0, 7, 2) + 0
-    if (m <= 2) { y--; m += 12 }
-    days = 365 * y + int(y / 4) - int(y / 100) + int(y / 400) + int((153 * (m - 3) + 2) / 5) + d - 719469
-    printf "%.0f %s\n", days * 86400 + substr($0, 9, 2) * 3600 + substr($0, 11, 2) * 60 + substr($0, 13, 2), substr($0, 1, 14)
-    exit
-}'
-cms_holds() { # bag signer time
-    openssl cms -verify -binary -inform DER -in "$1.p7s" -content "$1/tagmanifest-sha256.txt" -nointern \
-        -certfile "certs/$2.pem" -CAfile certs/roots.pem $3 -out /dev/null </dev/null >/dev/null 2>&1
+# The time that a token states, as openssl reads it, "Time stamp: Nov 23 06:17:05 2026 GMT": in seconds since 1970, and in
+# digits. It is the last such line: before it stands what the authority did not sign, and anybody could have written there.
+stamped_at() { # token
+    seconds= digits=
+    told=$(openssl ts -reply -in "$1" -text </dev/null 2>/dev/null)
+    told=${told##*"
+Time stamp: "}
+    told=${told%%" GMT"*}
+    case $told in
+    [A-Z][a-z][a-z]\ [\ 0-3][0-9]\ [0-2][0-9]:[0-5][0-9]:[0-6][0-9]\ [1-9][0-9][0-9][0-9]) ;;
+    [A-Z][a-z][a-z]\ [\ 0-3][0-9]\ [0-2][0-9]:[0-5][0-9]:[0-6][0-9].*\ [1-9][0-9][0-9][0-9]) ;;
+    *) return ;;
+    esac
+    names=JanFebMarAprMayJunJulAugSepOctNovDec
+    before=${names%%"${told%% *}"*}
+    year=${told##* } month=$((${#before} / 3 + 1)) clock=${told#????} day=${told#????}
+    day=${day%"${day#??}"} clock=${clock#???}
+    day=${day# } hour=${clock%"${clock#??}"} clock=${clock#???}
+    minute=${clock%"${clock#??}"} clock=${clock#???}
+    second=${clock%"${clock#??}"}
+    day=${day#0}
+    [ "$month" -gt 9 ] && digits=$year$month || digits=${year}0$month
+    [ "$day" -gt 9 ] && digits=$digits$day || digits=${digits}0$day
+    digits=$digits$hour$minute$second
+    [ "$month" -gt 2 ] || { year=$((year - 1)) month=$((month + 12)); }
+    days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 719469))
+    seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
 }
+cms_holds() { # bag signer time
+    if [ "$2" != "$whose" ]; then
+        whose=$2
+        certificate=$(openssl x509 -in "certs/$2.pem")
+    fi
+    printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1.p7s" -content "$1/tagmanifest-sha256.txt" \
+        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1
+}
+whose=
 check_seals() {
     while read -r kind bag signer stamp rest; do
         if [ "$kind" != CHECK ]; then
@@ -327,11 +355,11 @@ check_seals() {
         if [ "$stamp" = 1 ]; then
             data=$bag.p7s
             [ -e "$data" ] || data=$bag/tagmanifest-sha256.txt
-            time=$(tr -c '0-9Z.' '\n' <"$bag.tsr" | awk "$seconds")
-            if [ -n "$time" ] && openssl ts -verify -data "$data" -in "$bag.tsr" -CAfile certs/tsa-roots.pem \
-                -attime "${time% *}" </dev/null >/dev/null 2>&1; then
-                at="-attime ${time% *}"
-                printf '%s\n' "STAMP ${time#* }"
+            stamped_at "$bag.tsr"
+            if [ -n "$seconds" ] && openssl ts -verify -data "$data" -in "$bag.tsr" -CAfile certs/tsa-roots.pem \
+                -attime "$seconds" </dev/null >/dev/null 2>&1; then
+                at="-attime $seconds"
+                printf '%s\n' "STAMP $digits"
             else
                 printf '%s\n' "FINDING $bag.tsr: does not hold"
             fi
@@ -394,8 +422,8 @@ if [ -n "$findings" ]; then
 fi
 set -- $end
 echo "OK: $bags bags with $files files: none changed, added or missing, and the chain from the first to the last is whole."
-[ "$excerpt" = no ] || echo "EXCERPT: $elsewhere bags of the archive are elsewhere; its signer says which, in the last bag."
-[ "$purged" -eq 0 ] || echo "Purged: $purged bags, as signed entries in the chain declare."
+[ "$excerpt" = no ] || echo "EXCERPT: $elsewhere bags of the archive are elsewhere; the last bag says which."
+[ "$purged" -eq 0 ] || echo "Purged: $purged bags, as entries of the chain declare."
 tell=$(printf '%s\n' "$result" | sort | awk '
     $1 == "SIGNED" { signed++ }
     $1 == "LATE" { late++ }
@@ -404,8 +432,9 @@ tell=$(printf '%s\n' "$result" | sort | awk '
     END { print signed + 0
         if (stamps) print "Time-stamped: " stamps " bags, " day(first) " to " day(last) ", by the authority of certs/tsa-roots.pem. Compare it too."
         if (late) print "Signed by a certificate that was not valid at the stamped time: " late " bags." }')
-if [ "$3" -eq 1 ]; then
-    echo "Signed: ${tell%%[!0-9]*} bags, by the certificates in certs/. Compare certs/roots.pem with what you were given elsewhere."
+if [ "$3" != none ]; then
+    echo "Signed: ${tell%%[!0-9]*} bags. Compare the first signer with what you were given elsewhere; it named the next, if there is one."
+    echo "First signer: $3"
 else
     echo "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head below with one kept elsewhere."
 fi
