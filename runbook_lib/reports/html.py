@@ -19,7 +19,7 @@ import markupsafe
 from bs4 import BeautifulSoup, Comment
 from jinja2 import Environment
 from jinja2.meta import find_referenced_templates
-from nbconvert import HTMLExporter
+from nbconvert import HTMLExporter, TemplateExporter
 from nbconvert.filters import ansi2html
 from nbformat import NotebookNode
 from traitlets.config import Config
@@ -64,7 +64,7 @@ _MARKDOWN_ATTRIBUTES = {
 _TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
 
 _LOG = logging.getLogger(__name__)
-_LOG.setLevel(logging.ERROR)  # nbconvert warns of images without a description, and gives them one
+_LOG.setLevel(logging.ERROR)
 
 
 def render(nb: NotebookNode, record: RunRecord) -> str:
@@ -91,14 +91,24 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
     return str(html)
 
 
+class _Exporter(HTMLExporter):
+    """nbconvert's exporter, without parsing the finished page once more to look for what our template has seen to."""
+
+    def from_notebook_node(  # type: ignore[override]
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
+    ) -> tuple[str, dict[str, Any]]:
+        return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
+
+
 @cache
 def exporter() -> HTMLExporter:
     """What turns a notebook into the page. Its templates are compiled once for a process and what it forks."""
-    made = HTMLExporter(
+    made = _Exporter(  # type: ignore[no-untyped-call]
         config=Config({"NbConvertBase": {"display_data_priority": [*_SHOWN, ""]}}),
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_anchor_links=True,
+        optimistic_validation=True,  # once, after all preprocessors: most do nothing
         log=_LOG,
     )
     filters: dict[str, Any] = {
@@ -107,11 +117,12 @@ def exporter() -> HTMLExporter:
         "terminal": terminal,
         "inert_html": inert_html,
         "markdown_html": markdown_html,
+        "described": described,
         "utc": utc,
         "tone": tone,
     }
     for name, function in filters.items():
-        made.register_filter(name, function)
+        made.register_filter(name, function)  # type: ignore[no-untyped-call]
     _compile(made.environment, str(made.template_file))
     return made
 
@@ -194,6 +205,16 @@ def markdown_html(value: str) -> markupsafe.Markup:
     # Markdown knows no table without a head; an empty one is nothing that a screen reader should announce
     headed = re.sub(r"<thead>\s*<tr>\s*(?:<th></th>\s*)+</tr>\s*</thead>", "", clean)
     return markupsafe.Markup(headed)  # noqa: S704  bleach has cleaned it
+
+
+def described(value: str) -> markupsafe.Markup:
+    """HTML, made inert, in which no image is without a description: a screen reader would spell its address."""
+    if "<img" in value:
+        soup = BeautifulSoup(value, "html.parser")
+        for image in soup.find_all("img", alt=False):
+            image.attrs["alt"] = "No description has been provided for this image"
+        value = str(soup)
+    return markupsafe.Markup(value)  # noqa: S704  a sanitiser has made it
 
 
 def _leads_somewhere(href: str) -> bool:
