@@ -28,6 +28,7 @@ import ipykernel_launcher  # type: ignore[import-untyped]
 from jupyter_client.client import KernelClient
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, NoSuchKernel, get_kernel_spec
 from jupyter_client.session import Session
+from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
@@ -36,6 +37,10 @@ from papermill.log import logger
 from runbook_lib.reports.engine import channel
 from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.runrecord import Engine
+
+_SAVED_AFTER_SECONDS, _UNSAVED_SECONDS = 0.1, 1.0
+"""How long a cell runs until the notebook is saved as it is then; and how long quick cells run without. Most cells take
+less, and writing a notebook costs as much as many a cell."""
 
 _GRACE_SECONDS = 5.0
 """How long a kernel may take for its exit hooks, as jupyter_client's `shutdown_wait_time`."""
@@ -203,24 +208,34 @@ class ForkedClient(KernelClient):
 
 
 class _Client(PapermillNotebookClient):
-    """papermill's client, which saves a notebook twice for every cell: here once, before a cell that is executed.
+    """papermill's client, which saves a notebook twice for every cell: here while a cell is still running.
 
-    So a run that is killed is still found with all that had been executed.
+    So a run that is killed is still found with all that had been executed, but for its last second.
     """
 
     def papermill_execute_cells(self) -> None:
-        save = self.nb_man.save
-
-        def before_code(**_: object) -> None:
-            running = [cell for cell in self.nb.cells if cell.metadata.papermill["status"] == self.nb_man.RUNNING]
-            if any(cell.cell_type == "code" and cell.source.strip() for cell in running):
-                save()
-
-        self.nb_man.save = before_code
+        save = self._save = self.nb_man.save
+        self.nb_man.save = _not_now
         try:
             super().papermill_execute_cells()  # type: ignore[no-untyped-call]
         finally:
             self.nb_man.save = save
+
+    async def async_execute_cell(self, *args: Any, **kwargs: Any) -> NotebookNode:
+        self.nb_man.save = self._save
+        unsaved = (self.nb_man.now() - self.nb_man.last_save_time).total_seconds()
+        delay = min(_SAVED_AFTER_SECONDS, max(0.0, _UNSAVED_SECONDS - unsaved))
+        saving = asyncio.get_running_loop().call_later(delay, self._save)
+        try:
+            return await super().async_execute_cell(*args, **kwargs)
+        finally:
+            saving.cancel()
+            self.nb_man.save = _not_now
+
+    execute_cell = run_sync(async_execute_cell)
+
+
+def _not_now(**_: object) -> None: ...
 
 
 def engine_for(metadata: Mapping[str, Any]) -> Engine:
