@@ -264,6 +264,7 @@ def who() -> Who:
     return Who(user=user, host=socket.gethostname())
 
 
+@cache
 def software() -> dict[str, str]:
     """Versions of what made the report."""
     packages = ("digicert-one-runbooks", "papermill", "nbclient", "ipykernel", "nbconvert")

@@ -27,6 +27,7 @@ from runbook_lib.reports import html
 from runbook_lib.reports.engine import channel, kernel, protocol
 from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
 from runbook_lib.reports.engine.processes import adopt_orphans, end_children
+from runbook_lib.reports.engine.rehearsal import rehearse
 from runbook_lib.reports.execute import Ending, Plan, execute
 from runbook_lib.reports.job import Order
 from runbook_lib.reports.produce import started, tell
@@ -217,9 +218,11 @@ def main() -> None:
     for name in (*kernel.PRELOAD, *sys.argv[2:]):
         importlib.import_module(name)
     papermill_engines.register(ForkEngine.name, ForkEngine)
+    html.exporter()
+    if sys.argv[2:]:  # for many runs; a single one does at once what it needs
+        rehearse()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[2:]))
-    html.exporter()
     gc.collect()
     gc.freeze()
     Server(control).work()
