@@ -216,7 +216,7 @@ def refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: da
     """Why openssl does not accept a signature; empty where it does.
 
     The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. So there is
-    no other in `signer`: openssl takes whichever made the signature. What leads from it to the root is in the signature.
+    no other in `signer`: openssl takes whichever made the signature. What leads from it to the root lies in that.
     Certificates must be valid `at` some time; without one they are taken as valid whenever they were
     (`-no_check_time`): a signature does not become wrong when its signer expires.
 
