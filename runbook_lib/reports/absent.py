@@ -78,6 +78,14 @@ def read(content: bytes) -> list[Absent]:
     return found
 
 
+def places(bag: Path) -> set[str]:
+    """The places of the bags that a tombstone stands for; nothing for another bag, or where it was damaged."""
+    try:
+        return {one.link.bag for one in read((bag / PURGED).read_bytes())}
+    except (OSError, ValueError):
+        return set()
+
+
 def announce(archive: Path, tombstone: str) -> None:
     """Say which bag will be the tombstone, before it is sealed. The caller holds the archive's lock."""
     durable.replace(archive / PURGING, f"{tombstone}\n".encode("ascii"))

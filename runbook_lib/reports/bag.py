@@ -22,7 +22,7 @@ from runbook_lib import tables
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import chain, durable, interrupted, stamps
-from runbook_lib.reports.chain import sha256
+from runbook_lib.reports.chain import STAGING, sha256
 from runbook_lib.reports.interrupted import Started
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
@@ -30,7 +30,6 @@ from runbook_lib.result import Table
 
 __all__ = ["Place", "Started", "Work", "archive_errors", "csv_bytes", "fill", "put", "sha256", "staging"]
 
-STAGING = ".staging"
 AGENT = "digicert-one-runbooks"
 
 JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

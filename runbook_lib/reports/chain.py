@@ -18,7 +18,7 @@ from pathlib import Path
 from runbook_lib.reports import durable
 
 LINK, TAGS = "chain.json", "tagmanifest-sha256.txt"
-HEAD, LOCK = ".head", ".lock"
+HEAD, LOCK, STAGING = ".head", ".lock", ".staging"
 NONE = "none"
 """Stands where a digest would: nothing came before, or nobody signs."""
 
@@ -129,7 +129,7 @@ def locked(archive: Path) -> Iterator[None]:
 # --- the pointer ------------------------------------------------------------------------------------------------------
 
 _SEALED = rf"([0-9]+) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({PLACE}|{NONE})"
-_POINTER = re.compile(rf"head {_SEALED}\n(?:next {_SEALED} (\S+)\n)?")
+_POINTER = re.compile(rf"head {_SEALED}\n(?:next {_SEALED} ({re.escape(STAGING)}/\w+)\n)?", re.ASCII)
 
 
 def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -> None:

@@ -1,7 +1,7 @@
 """Entries of the archive's own: who signs, who stamps, what is expected, held, purged or exported. Each is a bag of
 the chain.
 
-A purge keeps these bags: they are what was done to the archive.
+A purge keeps these bags: they are what was done to the archive. An export's goes like a run's: it changed nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from runbook_lib.reports.bag import Started, archive_errors, fill, staging
 from runbook_lib.reports.chain import sha256
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import who
+from runbook_lib.reports.scan import Scanner
 from runbook_lib.reports.seal import BAG, Place, Work, into_chain, recover, write_guides
 from runbook_lib.reports.signing import Signer
 
@@ -75,7 +76,8 @@ class Entry:
             successor: who signs from the next bag on, where that changes.
 
         Raises:
-            RunbookError: SIGNER_SHUT where the archive has a signer and it cannot sign: an entry is never unsigned.
+            RunbookError: SIGNER_SHUT where the archive has a signer and it cannot sign: an entry is never unsigned;
+                SECRET_IN_ARTEFACT where what it tells holds a secret.
         """
         before = chain.find_head(self.archive).next_signer
         try:
@@ -83,8 +85,9 @@ class Entry:
         except RunbookError as error:
             raise RunbookError(Reason.SIGNER_SHUT, error.what, remedy=error.remedy) from None
         record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
-        own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"}
-        fill(self.folder / BAG, self.work, self.started.run, own | dict(files or {}), tags)
+        own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"} | dict(files or {})
+        self._search(own)
+        fill(self.folder / BAG, self.work, self.started.run, own, tags)
         return into_chain(
             self.archive,
             self.folder,
@@ -94,6 +97,13 @@ class Entry:
             successor=successor,
             beside=beside,
         )
+
+    def _search(self, files: Mapping[str, bytes]) -> None:
+        """Somebody wrote these words and this file: what is in them stays for good."""
+        scanner = Scanner(signing.references(self.archive), self.environ)
+        for name, content in files.items():
+            for found in scanner.in_file(name, content.decode("utf-8", "backslashreplace")):
+                raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Say it without the secret.")
 
 
 @contextmanager

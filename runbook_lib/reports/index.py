@@ -62,6 +62,12 @@ def add(archive: Path, bag: Path) -> None:
         _write(archive)
 
 
+def renew(archive: Path) -> None:
+    """Make the page anew after bags went; the caller holds the archive's lock. It keeps nothing from going on."""
+    with suppress(OSError):
+        _write(archive)
+
+
 def _write(archive: Path) -> Path:
     head, tail = _frame()
     aside = archive / f".{INDEX}.new"

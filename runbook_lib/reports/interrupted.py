@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
@@ -36,8 +36,8 @@ class Started(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
-    job: str
-    at: datetime
+    job: str = Field(pattern="^[a-z0-9-]+$")
+    at: AwareDatetime
     notebook: str
     sha256: str
     who: Who

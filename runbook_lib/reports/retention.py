@@ -20,7 +20,6 @@ from runbook_lib.reports import absent, chain, entries, stamps
 from runbook_lib.reports.absent import PURGED, Absent
 from runbook_lib.reports.chain import Link
 from runbook_lib.reports.entries import HOLD, PURGE, RELEASE
-from runbook_lib.reports.index import write_index
 from runbook_lib.reports.seal import Place
 from runbook_lib.reports.verify import verify
 
@@ -151,7 +150,6 @@ def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping
                 raise RunbookError(Reason.NOT_WHOLE, f"{one.link.bag} is not as it was when the plan was made.")
         told = {"before": what.before.isoformat(), "why": why, "bags": len(what.goes)}
         place = entry.seal(told, tags={PURGED: absent.text(what.goes)}, beside=_still_listed(archive, what.goes))
-    write_index(archive)
     return entries.stamped(archive, place)
 
 
@@ -164,10 +162,13 @@ def must_be_whole(archive: Path) -> None:
 
 
 def _still_listed(archive: Path, goes: Iterable[Absent]) -> dict[str, str]:
-    """The stamps of bags that stay, which only a bag that goes names: the tombstone names them from now on."""
+    """The stamps of bags that stay, which only a bag that goes names: the tombstone names them from now on.
+
+    Of the authority's roots the chain's last word counts, and the entries that named them stay.
+    """
     listed = {path: digest for one in goes for path, digest in stamps.read_list(archive / one.link.bag).items()}
     gone = {f"{one.link.bag}.tsr" for one in goes}
-    return {path: digest for path, digest in listed.items() if path not in gone}
+    return {path: digest for path, digest in listed.items() if path.endswith(".tsr") and path not in gone}
 
 
 def _held(places: Iterable[str], known: Mapping[str, Hold]) -> Iterable[tuple[str, str]]:

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 
 import bagit
@@ -152,6 +153,8 @@ def recover(archive: Path) -> None:
 def _act(archive: Path, entry: Path) -> None:
     """Do what a sealed bag says that is done: a tombstone's bags go, a new authority's roots come into `certs`."""
     absent.remove(archive)
+    if (entry / absent.PURGED).exists():
+        index.renew(archive)
     roots = entry / "data" / authority.ROOTS
     if f"{signing.CERTS}/{authority.ROOTS}" in stamps.read_list(entry) and roots.exists():
         durable.replace(archive / signing.CERTS / authority.ROOTS, roots.read_bytes())
@@ -170,12 +173,18 @@ def write_guides(archive: Path) -> None:
 
 
 def _free(archive: Path, work: Work) -> Path:
-    """Where the bag will lie. A second run of the same job in the same second gets `-2` appended, and so on."""
+    """Where the bag will lie. A second run of the same job in the same second gets `-2` appended, and so on.
+
+    Nor does it lie where a purged bag lay: a run that was killed long ago is sealed at the time at which it started.
+    """
     day = archive / f"{work.at:%Y}" / f"{work.at:%m}" / f"{work.at:%d}"
+    # a purge is of an earlier day than its tombstone: only newer days can have one, and mostly there is none
+    newer = takewhile(lambda bag: bag.parent > day, chain.bags(archive))
+    purged = {archive / place for bag in newer for place in absent.places(bag)}
     name, count = f"{work.at:%Y%m%dT%H%M%SZ}-{work.job}", 1
     while True:
         target = day / (name if count == 1 else f"{name}-{count}")
-        if not target.exists() and not chain.signature_of(target).exists():
+        if target not in purged and not target.exists() and not chain.signature_of(target).exists():
             return target
         count += 1
 

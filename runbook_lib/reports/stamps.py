@@ -10,6 +10,7 @@ A token comes when its bag is closed, so a later bag names it. Until then nobody
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,8 @@ def _waiting(archive: Path) -> list[str]:
         told = (archive / WAITING).read_text(encoding="ascii").splitlines()
     except (FileNotFoundError, UnicodeDecodeError):
         told = list(_unlisted(archive))
-    return [place for place in dict.fromkeys(told) if (archive / place / chain.TAGS).exists()]
+    known = (place for place in dict.fromkeys(told) if re.fullmatch(chain.PLACE, place))
+    return [place for place in known if (archive / place / chain.TAGS).exists()]
 
 
 def _unlisted(archive: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ from runbook_lib.reports.chain import TAGS, signature_of
 from runbook_lib.reports.stamps import stamp_of
 from runbook_lib.reports.verify import verify
 from tests.reports import tsa
-from tests.reports.bags import AT, ENVIRON, REFERENCE, bare_path, places, put, sign, small, verify_sh
+from tests.reports.bags import AT, ENVIRON, REFERENCE, bare_path, places, put, sign, small, started, verify_sh
 from tests.reports.test_stamps import stamp_from_now_on
 
 pytestmark = pytest.mark.interop
@@ -190,3 +190,34 @@ def test_a_file_that_verify_sh_may_not_read_does_not_pass_for_none(archive: Path
     assert (seen.returncode, "cannot be read" in seen.stdout) == (1, True), seen.stdout
     added.unlink()
     assert verify_sh(archive, tools).returncode == 0
+
+
+def test_the_writers_own_files_lead_nobody_out_of_the_archive(tmp_path: Path, archive: Path) -> None:
+    """They are no evidence, and whoever can write here can edit them."""
+    small(archive, signed=True, bags=2)
+    outside = tmp_path / "outside"
+    (outside / "bag").mkdir(parents=True)
+    (outside / TAGS).write_bytes(b"")
+    head = (archive / ".head").read_text()
+    sealed = head.removeprefix("head ").strip()
+    for where in (str(outside), ".staging/../../outside", "../outside"):
+        (archive / ".head").write_text(f"{head}next {sealed} {where}\n")
+        put(archive, at=AT + timedelta(hours=1))
+        assert (outside / "bag").is_dir(), where
+        head = (archive / ".head").read_text()
+        sealed = head.removeprefix("head ").strip()
+    with tsa.authority(tmp_path / "tsa") as source:
+        stamp_from_now_on(archive, source)
+        (archive / ".unstamped").write_text("../outside\n/etc\n")
+        put(archive, at=AT + timedelta(hours=2))
+        put(archive, at=AT + timedelta(hours=3))
+    assert not stamp_of(outside).exists()
+    left = archive / ".staging/left"
+    told = started().model_dump_json()
+    for other in (told.replace('"demo"', '"/../../../../../outside/demo"'), told.replace('Z"', '"')):
+        assert other != told
+        left.mkdir()
+        (left / "started.json").write_text(other)
+        put(archive, at=AT + timedelta(hours=4))
+    assert sorted(one.name for one in outside.iterdir()) == ["bag", TAGS]
+    assert verify(archive).findings == ()

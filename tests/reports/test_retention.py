@@ -16,7 +16,7 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, chain, entries, retention, stamps
+from runbook_lib.reports import absent, chain, entries, excerpt, expectation, retention, stamps
 from runbook_lib.reports.retention import Hold
 from runbook_lib.reports.verify import verify
 from tests.reports import tsa
@@ -293,3 +293,66 @@ def test_from_the_command_line(archive: Path) -> None:
     assert "Purged: 2 bags" in runbook("verify", where)
     runbook("release", where, "Case 7", "--why", "settled")
     runbook("release", where, "Case 7", "--why", "settled", expect=2)
+
+
+def test_a_purge_does_not_bring_back_the_roots_of_an_earlier_authority(
+    tmp_path: Path, archive: Path, tools: Path
+) -> None:
+    """The bag of an excerpt names the roots that there were then, and goes like a run."""
+    small(archive, signed=True, bags=4)
+    with tsa.authority(tmp_path / "first") as first, tsa.authority(tmp_path / "second") as second:
+        stamp_from_now_on(archive, first)
+        excerpt.export(archive, tmp_path / "excerpt", since=DAY, until=DAY, at=AT, environ=ENVIRON)
+        stamp_from_now_on(archive, second)
+        put(archive, at=AT + timedelta(days=3))
+        tombstone = purge(archive, LATER.date())
+        assert "-export " in (tombstone / "purged.txt").read_text()
+        holds(archive, tools, bags=4, purged=5)
+
+
+def test_a_run_that_was_killed_long_ago_does_not_take_the_place_of_one_that_was_purged(
+    archive: Path, tools: Path
+) -> None:
+    small(archive, signed=True, bags=2)
+    purged = next(bag for bag in places(archive) if not entries.is_kept(bag.name))
+    job, at = purged.name.split("Z-")[1], AT - timedelta(days=1)
+    purge(archive, LATER.date())
+    again = put(archive, job=job, at=at, status="interrupted").folder
+    assert again == purged.with_name(f"{purged.name}-2")
+    holds(archive, tools, bags=3, purged=1)
+
+
+def test_the_index_of_a_purge_that_was_cut_off_tells_of_nothing_that_is_gone(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(archive, signed=True, bags=3)
+    gone = places(archive)[-1].name
+    with monkeypatch.context() as patched:
+        patched.setattr(absent, "remove", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            purge(archive, LATER.date())
+    assert gone in (archive / "index.html").read_text()
+    put(archive, at=LATER)
+    page = (archive / "index.html").read_text()
+    assert gone not in page
+    assert page.count("<tr class=") == len(places(archive))
+
+
+@pytest.mark.parametrize(
+    "secret", [ENVIRON["SIGNER"], f"{'0a' * 13}_{'1b' * 30}"], ids=["the signer's passphrase", "a token"]
+)
+def test_a_reason_or_a_file_that_holds_a_secret_is_not_sealed(tmp_path: Path, archive: Path, secret: str) -> None:
+    small(archive, signed=True, bags=2)
+    file = tmp_path / "expected.yaml"
+    file.write_text(f"expected: []  # {secret}\n")
+    for entry in (
+        lambda: retention.hold(archive, Hold("Case 7", None, None, f"see {secret}"), at=LATER, environ=ENVIRON),
+        lambda: expectation.declare(archive, file, at=LATER, environ=ENVIRON),
+    ):
+        with pytest.raises(RunbookError) as caught:
+            entry()
+        assert caught.value.reason is Reason.SECRET_IN_ARTEFACT
+        assert secret not in str(caught.value)
+    put(archive, at=LATER)
+    assert len(places(archive)) == 3
+    assert verify(archive).findings == ()
