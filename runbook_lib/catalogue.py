@@ -100,6 +100,7 @@ class Reason(StrEnum):
     SECRET_IN_ARTEFACT = "secret_in_artefact"
     CELL_TIMEOUT = "cell_timeout"
     RUN_DEADLINE = "run_deadline"
+    NOT_SAVED = "not_saved"
     KERNEL_DIED = "kernel_died"
     KERNEL_NOT_STARTED = "kernel_not_started"
     ENGINE_FAILED = "engine_failed"
@@ -588,6 +589,14 @@ CATALOGUE: dict[Reason, Explanation] = {
         "What it did until then stands; what came after it did not run.",
         "Find out what it waited for; allow more time with `--cell-timeout`. For an issuance, run again: it continues.",
         "07_troubleshoot",
+        Exit.UNEXPECTED,
+    ),
+    Reason.NOT_SAVED: Explanation(
+        "The executed notebook could not be saved",
+        "Cells ran whose outcome is in no file, and those that follow did not. What they changed is written down where "
+        "it was changed: in the credential's journal and in DigiCert ONE.",
+        "Free space on the archive's disk, look with notebook 04, then run again: it goes on where it stopped.",
+        "04_inventory",
         Exit.UNEXPECTED,
     ),
     Reason.RUN_DEADLINE: Explanation(

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import io
-import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.cli_archive import archive_app
 from runbook_lib.cli_keep import keep_app
+from runbook_lib.cli_run import read_parameters, run_one, say_outcome
 from runbook_lib.errors import RunbookError
-from runbook_lib.notebooks import NOTEBOOKS, find_notebook
-from runbook_lib.terminal import err, out, visible
+from runbook_lib.notebooks import NOTEBOOKS
+from runbook_lib.terminal import err, out, tell, visible
 
 if TYPE_CHECKING:
-    from runbook_lib.reports.outcome import RunOutcome
     from runbook_lib.result import StepRecord
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -31,9 +27,6 @@ app.add_typer(sandbox_app, name="sandbox")
 archive_app.add_typer(keep_app)
 app.add_typer(archive_app, name="archive")
 
-
-PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
-"""What --exit-detail makes of a rotation's progress; "finished" is 0."""
 
 MARK = {"ok": "✓", "nothing to do": "✓", "planned": "·", "attention": "!"}
 
@@ -46,7 +39,7 @@ def main() -> None:
     try:
         app(_join_pairs(sys.argv[1:]))
     except RunbookError as error:
-        _tell(error)
+        tell(error)
         sys.exit(int(error.exit))
     except KeyboardInterrupt:
         err().print("Interrupted.")
@@ -62,12 +55,6 @@ def _join_pairs(words: list[str]) -> list[str]:
         if word == "-p":
             joined.append("=".join(islice(rest, 2)))
     return joined
-
-
-def _tell(error: RunbookError) -> None:
-    err().print(f"{error.explanation.title} [{error.reason.value}]", style="bold red")
-    for line in str(error).splitlines():
-        err().print(visible(line))
 
 
 # --- sandbox ----------------------------------------------------------------------------------------------------------
@@ -189,107 +176,7 @@ def batch(
     outcome = cli_batch.run(
         file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive, err=err()
     )
-    raise typer.Exit(int(_told(file.stem, outcome, fail_on=fail_on)))
-
-
-def run_one(
-    notebook: str,
-    given: dict[str, Any],
-    *,
-    archive: Path,
-    cell_timeout: int = 600,
-    deadline: int = 3600,
-    fail_on: str = "",
-    exit_detail: bool = False,
-    environ: dict[str, str] | None = None,
-) -> Exit:
-    """Run a notebook, say how it ended, and print the bag's path last."""
-    from runbook_lib.clock import SystemClock
-    from runbook_lib.reports.engine.forkserver import server_where_possible
-
-    path, job = find_notebook(notebook)
-    if path.stem in NOTEBOOKS.values():
-        given = {"mode": "headless"} | given
-    err().print(f"{job}: running {path.name}, to be archived in {archive}")
-    with server_where_possible() as server:
-        from runbook_lib.reports.runner import run_notebook  # while the server imports what it needs
-
-        outcome = run_notebook(
-            path,
-            given,
-            job=job,
-            archive=archive,
-            clock=SystemClock(),
-            cell_timeout=cell_timeout,
-            deadline=deadline,
-            environ=environ,
-            server=server,
-        )
-    return _told(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
-
-
-def _told(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = False) -> Exit:
-    if outcome.error is not None:
-        _tell(RunbookError.from_dict(outcome.error))
-    for missing in (outcome.unsigned, outcome.unstamped):
-        if missing is not None:
-            _tell(RunbookError.from_dict(missing))
-    code = outcome.exit
-    if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
-        code = Exit.DUE
-    if code is Exit.DONE and exit_detail:
-        code = PROGRESS.get(outcome.progress, code)
-    said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
-    if outcome.needs_action:
-        said += f", {outcome.needs_action} need action"
-    err().print(said)
-    _say_place(outcome.bag)
-    return code
-
-
-def _say_place(bag: Path) -> None:
-    """Nobody may want to read it (`| true`, `>&-`): that changes nothing about how the run ended."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.write(f"{bag}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
-
-
-def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
-    """Parameters of YAML files and of NAME=VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
-    import yaml
-
-    given: dict[str, Any] = {}
-    for file in files:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} is not YAML{where}.") from None
-        if content is not None and not isinstance(content, dict):
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
-        given |= content or {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise RunbookError(Reason.BAD_PARAMETER, f"-p {name}: its value is missing; write -p NAME VALUE.")
-        given[name] = _typed(value)
-    return given
-
-
-def _typed(text: str) -> Any:
-    """True and false, numbers, else text. Only what is written as the number is: a name 0012 or 1_000 stays itself."""
-    if text in ("true", "True", "false", "False"):
-        return text.lower() == "true"
-    if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text) else text
+    raise typer.Exit(int(say_outcome(file.stem, outcome, fail_on=fail_on)))
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -330,25 +217,6 @@ def _print_step(record: StepRecord) -> None:
 # --- demo and lab -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _sandbox(state: Path) -> Iterator[dict[str, str]]:
-    """A sandbox for as long as the block runs, and the environment that points to it."""
-    import subprocess
-
-    from runbook_lib.sandbox import control
-
-    was_running = control.is_running(state)
-    env = control.start(state)
-    listed = subprocess.run(
-        ["sh", "-c", 'set -a; . "$1"; env -0', "sh", str(env)], check=True, capture_output=True, text=True
-    ).stdout
-    try:
-        yield dict(line.split("=", 1) for line in listed.split("\0") if line)
-    finally:
-        if not was_running:
-            control.stop(state)
-
-
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Made anew; holds the sandbox, its store and the archive.")] = Path(
@@ -356,44 +224,9 @@ def demo(
     ),
 ) -> None:
     """Take a service user of a fresh sandbox through every runbook, headlessly, and say where the reports are."""
-    import secrets
-    import shutil
-    import subprocess
+    from runbook_lib import cli_demo
 
-    from runbook_lib.reports import chain
-    from runbook_lib.sandbox import control
-
-    folder = folder.absolute()
-    control.stop(folder / "sandbox")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    archive = folder / "archive"
-    ours = read_parameters([Path(__file__).parent.parent / "parameters" / "sandbox.yaml"], [])
-    jobs: list[tuple[str, dict[str, Any]]] = [
-        ("doctor", {}),
-        ("issue", {}),
-        ("verify", {}),
-        ("inventory", {}),
-        ("rotate", {"rotate_now": True, "overlap_days": 0}),
-        ("access", {"action": "disable and re-enable"}),
-        ("access", {"action": "disable"}),
-        ("inventory", {}),
-    ]
-    codes = []
-    runbook = [sys.executable, "-m", "runbook_lib.cli", "archive"]
-    with _sandbox(folder / "sandbox") as environ:
-        environ["DIGICERT_ONE_ARCHIVE_PASSPHRASE"] = secrets.token_hex(32)
-        subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
-        for job, more in jobs:
-            codes.append(run_one(job, ours | more, archive=archive, environ=environ))
-        out().print("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
-        kept = chain.find_head(archive).digest  # as somebody would who keeps it in a ticket
-        codes.append(run_one("archive", ours | {"known_head": kept}, archive=archive, environ=environ))
-    for command in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
-        held = subprocess.run(command, cwd=archive, check=False).returncode == 0
-        codes.append(Exit.DONE if held else Exit.CHECK_FAILED)
-    out().print(f"\nEvery report, with its status: {archive / 'index.html'}")
-    raise typer.Exit(int(max(codes)))
+    raise typer.Exit(int(cli_demo.demo(folder)))
 
 
 @app.command()
@@ -402,15 +235,9 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """JupyterLab on the notebooks, with a sandbox beside it that ends with it."""
-    import subprocess
+    from runbook_lib import cli_demo
 
-    notebooks = Path(__file__).parent.parent / "notebooks"
-    command = [sys.executable, "-m", "jupyterlab", str(notebooks / "00_start_here.ipynb")]
-    command += [] if browser else ["--no-browser"]
-    command += ["--allow-root"] if os.geteuid() == 0 else []  # as in a container; JupyterLab refuses else
-    with _sandbox(state.absolute()) as environ:
-        code = subprocess.run(command, env=environ, check=False).returncode
-    raise typer.Exit(code)
+    raise typer.Exit(cli_demo.lab(state, browser=browser))
 
 
 if __name__ == "__main__":

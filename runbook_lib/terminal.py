@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runbook_lib.errors import RunbookError
+
 
 @cache
 def out() -> Console:
@@ -32,3 +34,10 @@ def visible(text: str) -> str:
     from runbook_lib import result  # pydantic
 
     return result.visible(text)
+
+
+def tell(error: RunbookError) -> None:
+    """What went wrong, what it means and what to do, on standard error."""
+    err().print(f"{error.explanation.title} [{error.reason.value}]", style="bold red")
+    for line in str(error).splitlines():
+        err().print(visible(line))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.cli import read_parameters
+from runbook_lib.cli_run import read_parameters
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def correct(nb: NotebookNode, judgement: Judgement, *, run: str, notebook: str) 
     """
     for cell, state in zip(code_cells(nb), judgement.cells, strict=True):
         times = cell.metadata.get("papermill", {})
-        bad = state not in (CellState.EXECUTED, CellState.SKIPPED, CellState.NEVER_RAN)
+        bad = state not in (CellState.EXECUTED, CellState.SKIPPED, CellState.NEVER_RAN, CellState.UNKNOWN)
         cell.metadata["papermill"] = {
             "start_time": times.get("start_time"),
             # what papermill writes there for a cell in flight is the time it gave up
@@ -73,6 +73,9 @@ def banner(judgement: Judgement) -> NotebookNode:
     never = judgement.cells.count(CellState.NEVER_RAN)
     if never:
         lines.append(f"{never} of {len(judgement.cells)} code cells never ran.")
+    unknown = judgement.cells.count(CellState.UNKNOWN)
+    if unknown:
+        lines.append(f"Of {unknown} of {len(judgement.cells)} code cells nobody knows whether they ran.")
     cell: NotebookNode = nbformat.v4.new_markdown_cell("\n>\n".join(f"> {line}" for line in lines), id=BANNER_TAG)
     cell.metadata["tags"] = [BANNER_TAG]
     return cell

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ class Ending(BaseModel):
 
     exception: str = ""
     message: str = ""
+
+
+class NotSaved(Exception):
+    """The executed notebook could not be written: from here on nobody knows what ran."""
 
 
 def _end_with_parent() -> None:
@@ -60,8 +65,14 @@ def execute(plan: Plan, **engine: Any) -> Ending:
         """Saves by renaming: however a run is killed, what is found afterwards is a whole notebook."""
 
         def write(self, buf: str, path: str) -> None:
-            super().write(buf, f"{path}.part")  # type: ignore[no-untyped-call]
-            Path(f"{path}.part").replace(path)
+            part = Path(f"{path}.part")
+            try:
+                super().write(buf, str(part))  # type: ignore[no-untyped-call]
+                part.replace(path)
+            except OSError as error:
+                with suppress(OSError):
+                    part.unlink()  # its space is needed to say so
+                raise NotSaved(error.strerror or str(error)) from error
 
     ending = Ending()
     papermill_io.register(str(plan.output), WholeFiles())  # type: ignore[no-untyped-call]

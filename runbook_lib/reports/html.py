@@ -153,6 +153,7 @@ def _count(cells: Cells) -> str:
         "failed": cells.failed,
         "stopped": cells.stopped,
         "never ran": cells.never_ran,
+        "unknown": cells.unknown,
     }
     return ", ".join(f"{number} {word}" for word, number in parts.items() if number) or "none"
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports.execute import NotSaved
 from runbook_lib.reports.supervise import End
 from runbook_lib.result import MIME, FinishRecord, ParametersRecord, StepRecord, Verdict, read_record
 
@@ -75,6 +76,7 @@ class CellState(StrEnum):
     INTERRUPTED = "interrupted"
     SKIPPED = "skipped"  # empty, or tagged skip-execution
     NEVER_RAN = "never ran"
+    UNKNOWN = "unknown"  # what executed it was gone before it could save
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
         Status.INTERRUPTED: CellState.INTERRUPTED,
     }.get(status, CellState.KILLED)
     cells = tuple(_state(cell, in_flight) for cell in code_cells(nb))
+    if _unsaved(end):
+        cells = tuple(CellState.UNKNOWN if state is CellState.NEVER_RAN else state for state in cells)
     finish = next((record for record in reversed(records) if isinstance(record, FinishRecord)), None)
     exit_code = Exit(error["exit"]) if error else Exit.DONE
     if status is Status.DONE and records:
@@ -179,6 +183,9 @@ def _what_stopped_it(
     if end.ending is None or end.returncode < 0:
         how = f"by signal {-end.returncode}" if end.returncode < 0 else f"with exit code {end.returncode}"
         return Status.KILLED, _error(Reason.KERNEL_DIED, f"The process executing the notebook ended {how}, {where}.")
+    if end.ending.exception == NotSaved.__name__:
+        what = f"It could not be written while it ran: {end.ending.message}. Shown is what was saved before."
+        return Status.FAILED, _error(Reason.NOT_SAVED, what)
     if end.ending.exception == "CellTimeoutError":
         return Status.TIMED_OUT, _error(Reason.CELL_TIMEOUT, f"No answer within {cell_timeout} s, {where}.")
     if end.ending.exception == "DeadKernelError":
@@ -194,6 +201,11 @@ def _what_stopped_it(
         what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.NOTEBOOK_ERROR, what)
     return Status.DONE, None
+
+
+def _unsaved(end: End) -> bool:
+    """Whether cells may have run that the notebook, as it was saved last, knows nothing of."""
+    return end.ending is None or end.ending.exception == NotSaved.__name__
 
 
 def _error(reason: Reason, what: str) -> dict[str, Any]:

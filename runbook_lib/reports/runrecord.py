@@ -138,6 +138,8 @@ class Cells(_Frozen):
     skipped: int
     never_ran: int
     states: tuple[CellState, ...]
+    unknown: int = 0
+    """Whether they ran is not known: what executed them was gone, or had no room, before it could save."""
 
     @classmethod
     def of(cls, states: tuple[CellState, ...]) -> Cells:
@@ -148,6 +150,7 @@ class Cells(_Frozen):
             skipped=states.count(CellState.SKIPPED),
             never_ran=states.count(CellState.NEVER_RAN),
             states=states,
+            unknown=states.count(CellState.UNKNOWN),
         )
 
 

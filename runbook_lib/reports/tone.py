@@ -7,7 +7,7 @@ from runbook_lib.result import Verdict
 
 _TONES: dict[str, set[str]] = {
     "good": {Status.DONE, Verdict.OK, Verdict.NOTHING_TO_DO},
-    "warn": {Verdict.ATTENTION, Status.INTERRUPTED, Verdict.UNCHECKED},
+    "warn": {Verdict.ATTENTION, Status.INTERRUPTED, Verdict.UNCHECKED, "unknown"},
     "calm": {Verdict.PLANNED, "never ran", "skipped"},
 }
 

@@ -195,6 +195,7 @@ def test_the_deadline_ends_the_whole_run_and_all_it_started(run: Run, engine: En
 
 
 PROGRAM = """
+import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 import sys; from pathlib import Path; from runbook_lib.clock import SystemClock
 from runbook_lib.reports.runrecord import Engine
 from runbook_lib.reports.runner import run_notebook

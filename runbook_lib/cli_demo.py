@@ -1,0 +1,79 @@
+"""`runbook demo` and `runbook lab`: a sandbox of their own, and what is shown on it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.cli_run import read_parameters, run_one
+from runbook_lib.notebooks import FOLDER
+from runbook_lib.reports import chain
+from runbook_lib.sandbox import control
+from runbook_lib.terminal import out
+
+
+@contextmanager
+def _sandbox(state: Path) -> Iterator[dict[str, str]]:
+    """A sandbox for as long as the block runs, and the environment that points to it."""
+    was_running = control.is_running(state)
+    env = control.start(state)
+    listed = subprocess.run(
+        ["sh", "-c", 'set -a; . "$1"; env -0', "sh", str(env)], check=True, capture_output=True, text=True
+    ).stdout
+    try:
+        yield dict(line.split("=", 1) for line in listed.split("\0") if line)
+    finally:
+        if not was_running:
+            control.stop(state)
+
+
+def demo(folder: Path) -> Exit:
+    """Every runbook once, and the audit; the worst exit code of all."""
+    folder = folder.absolute()
+    control.stop(folder / "sandbox")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    archive = folder / "archive"
+    ours = read_parameters([FOLDER.parent / "parameters" / "sandbox.yaml"], [])
+    jobs: list[tuple[str, dict[str, Any]]] = [
+        ("doctor", {}),
+        ("issue", {}),
+        ("verify", {}),
+        ("inventory", {}),
+        ("rotate", {"rotate_now": True, "overlap_days": 0}),
+        ("access", {"action": "disable and re-enable"}),
+        ("access", {"action": "disable"}),
+        ("inventory", {}),
+    ]
+    codes: list[Exit] = []
+    runbook = [sys.executable, "-m", "runbook_lib.cli", "archive"]
+    with _sandbox(folder / "sandbox") as environ:
+        environ["DIGICERT_ONE_ARCHIVE_PASSPHRASE"] = secrets.token_hex(32)
+        subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
+        for job, more in jobs:
+            codes.append(run_one(job, ours | more, archive=archive, environ=environ))
+        out().print("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
+        kept = chain.find_head(archive).digest  # as somebody would who keeps it in a ticket
+        codes.append(run_one("archive", ours | {"known_head": kept}, archive=archive, environ=environ))
+    for command in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
+        held = subprocess.run(command, cwd=archive, check=False).returncode == 0
+        codes.append(Exit.DONE if held else Exit.CHECK_FAILED)
+    out().print(f"\nEvery report, with its status: {archive / 'index.html'}")
+    return max(codes)
+
+
+def lab(state: Path, *, browser: bool) -> int:
+    """JupyterLab until it is ended, and its exit code."""
+    command = [sys.executable, "-m", "jupyterlab", str(FOLDER / "00_start_here.ipynb")]
+    command += [] if browser else ["--no-browser"]
+    command += ["--allow-root"] if os.geteuid() == 0 else []  # as in a container; JupyterLab refuses else
+    with _sandbox(state.absolute()) as environ:
+        return subprocess.run(command, env=environ, check=False).returncode

@@ -1,0 +1,120 @@
+"""What `runbook run` does: parameters from files and words, one run, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.notebooks import NOTEBOOKS, find_notebook
+from runbook_lib.terminal import err, tell
+
+if TYPE_CHECKING:
+    from runbook_lib.reports.outcome import RunOutcome
+
+PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
+"""What --exit-detail makes of a rotation's progress; "finished" is 0."""
+
+
+def run_one(
+    notebook: str,
+    given: dict[str, Any],
+    *,
+    archive: Path,
+    cell_timeout: int = 600,
+    deadline: int = 3600,
+    fail_on: str = "",
+    exit_detail: bool = False,
+    environ: dict[str, str] | None = None,
+) -> Exit:
+    """Run a notebook, say how it ended, and print the bag's path last."""
+    from runbook_lib.clock import SystemClock
+    from runbook_lib.reports.engine.forkserver import server_where_possible
+
+    path, job = find_notebook(notebook)
+    if path.stem in NOTEBOOKS.values():
+        given = {"mode": "headless"} | given
+    err().print(f"{job}: running {path.name}, to be archived in {archive}")
+    with server_where_possible() as server:
+        from runbook_lib.reports.runner import run_notebook  # while the server imports what it needs
+
+        outcome = run_notebook(
+            path,
+            given,
+            job=job,
+            archive=archive,
+            clock=SystemClock(),
+            cell_timeout=cell_timeout,
+            deadline=deadline,
+            environ=environ,
+            server=server,
+        )
+    return say_outcome(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
+
+
+def say_outcome(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = False) -> Exit:
+    if outcome.error is not None:
+        tell(RunbookError.from_dict(outcome.error))
+    for missing in (outcome.unsigned, outcome.unstamped):
+        if missing is not None:
+            tell(RunbookError.from_dict(missing))
+    code = outcome.exit
+    if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
+        code = Exit.DUE
+    if code is Exit.DONE and exit_detail:
+        code = PROGRESS.get(outcome.progress, code)
+    said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
+    if outcome.needs_action:
+        said += f", {outcome.needs_action} need action"
+    err().print(said)
+    _say_place(outcome.bag)
+    return code
+
+
+def _say_place(bag: Path) -> None:
+    """Nobody may want to read it (`| true`, `>&-`): that changes nothing about how the run ended."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{bag}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+
+
+def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
+    """Parameters of YAML files and of NAME=VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
+    import yaml
+
+    given: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} is not YAML{where}.") from None
+        if content is not None and not isinstance(content, dict):
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
+        given |= content or {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RunbookError(Reason.BAD_PARAMETER, f"-p {name}: its value is missing; write -p NAME VALUE.")
+        given[name] = _typed(value)
+    return given
+
+
+def _typed(text: str) -> Any:
+    """True and false, numbers, else text. Only what is written as the number is: a name 0012 or 1_000 stays itself."""
+    if text in ("true", "True", "false", "False"):
+        return text.lower() == "true"
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text) else text
