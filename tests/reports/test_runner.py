@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import signal
 import subprocess
 import sys
@@ -35,8 +36,9 @@ def _tells(outcome: RunOutcome, words: str) -> None:
     top = reading.notebook(outcome.bag).cells[0]
     assert "runbook-banner" in top.metadata.tags
     assert words in top.source.replace("\\", "")
-    assert words in reading.page(outcome.bag)
-    assert error["title"] in reading.page(outcome.bag)
+    page = html.unescape(reading.page(outcome.bag))
+    assert words in page
+    assert error["title"] in page
 
 
 def test_a_run_that_reaches_its_end_is_done(run: Run, tmp_path: Path) -> None:
