@@ -1,12 +1,13 @@
 """What a file in a folder of certificates holds: each certificate in it, or in words why it is none.
 
 Nothing is skipped. A file gives one `Found` for each certificate, and one with a reason for everything that should have
-been one. Read are PEM with any number of certificates and any text between them, DER, and PKCS#12: only with a
-password, since opening one costs a check of its key.
+been one. Read are PEM with any number of certificates and any text between them, DER, PKCS#7, and PKCS#12: only with
+a password, since opening one costs a check of its key.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import os
@@ -31,6 +32,13 @@ MAX_BYTES = 64 * 2**20
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE")
+_TRUSTED = b"TRUSTED CERTIFICATE"
+"""`openssl x509 -trustout`: a certificate, and behind it what it is trusted for."""
+_PKCS7 = b"PKCS7"
+_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+"""What a PKCS#7 with certificates begins with (RFC 5652, section 5.1)."""
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""What Windows writes for `>`."""
 _ISSUERS = 4096
 _FIRST, _LAST = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _RC2_40 = bytes.fromhex("060a2a864886f70d010c0106")
@@ -41,7 +49,7 @@ class Found(NamedTuple):
     """One certificate of a file, or why there is none.
 
     Args:
-        form: PEM, DER or P12; empty where that is not known.
+        form: PEM, DER, P7B or P12; empty where that is not known.
         number: of the certificate in its file, from 1; 0 for the file as a whole.
         reason: what is wrong. A certificate may be there all the same, for example in a P12 without its chain.
         why: the same in words.
@@ -142,14 +150,19 @@ def look_into(path: str, password: Secret | None) -> Iterator[Found]:
 
 def look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
     """What the content of a file holds; see `look_into`."""
+    if data.startswith(_UTF_16):
+        data = data.decode("utf-16", "replace").encode()
     if not data.strip():
         yield Found("", 0, None, Reason.NO_CERTIFICATE, "empty")
-    elif data[0] != 0x30 or b"-----BEGIN " in data[:64]:
+    # a text may begin with a 0, which is 0x30; its next byte is none of a long element's
+    elif data[0] != 0x30 or b"-----BEGIN " in (data if data[1:2] < b"\x80" else data[:64]):
         yield from _in_pem(data)
     elif _is_p12(data):
         yield from _in_p12(data, password)
+    elif _SIGNED_DATA in data[:20]:
+        yield from _in_p7b(data, 1)
     else:
-        yield _decoded("DER", 1, x509.load_der_x509_certificate, data)
+        yield _in_der(data)
 
 
 def _read(path: str) -> bytes:
@@ -182,7 +195,7 @@ def _in_pem(data: bytes) -> Iterator[Found]:
         return
     begins = list(_BEGIN.finditer(data))
     ends = [*[one.start() for one in begins], len(data)][1:]
-    number = 0
+    number, damaged = 0, False
     others: list[str] = []
     for begin, end in zip(begins, ends, strict=True):
         label = begin[1]
@@ -194,11 +207,18 @@ def _in_pem(data: bytes) -> Iterator[Found]:
             else:
                 block = data[begin.start() : close + len(label) + 14]
                 yield _decoded("PEM", number, x509.load_pem_x509_certificate, block)
+        elif label == _TRUSTED:
+            number += 1
+            yield _decoded("PEM", number, _trusted, data[begin.end() : end].partition(b"-----END")[0])
+        elif label == _PKCS7:
+            for found in _in_p7b(data[begin.start() : end], number + 1):
+                number, damaged = max(number, found.number), damaged or not found.number
+                yield found
         elif label.endswith(b"PRIVATE KEY") and not _is_sealed(label, data[begin.end() : end]):
             yield Found("PEM", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that no password protects")
         else:
             others.append(label.decode().lower())
-    if not number:
+    if not number and not damaged:
         what = f"holds {', '.join(dict.fromkeys(others))}" if others else "neither PEM, DER nor PKCS#12"
         yield Found("PEM" if begins else "", 0, None, Reason.NO_CERTIFICATE, what)
 
@@ -215,6 +235,36 @@ def _decoded(form: str, number: int, load: Callable[[bytes], x509.Certificate], 
         if form == "DER":
             return Found("", 0, None, Reason.NO_CERTIFICATE, "DER or the like, and no certificate that can be decoded")
         return Found(form, number, None, Reason.UNREADABLE_FILE, "damaged: no X.509 certificate inside")
+
+
+def _trusted(encoded: bytes) -> x509.Certificate:
+    der = base64.b64decode(encoded)
+    return x509.load_der_x509_certificate(der[: _span(der, 0)[1]] if len(der) > 1 else der)
+
+
+def _in_der(data: bytes) -> Found:
+    long = len(data) > 4 and data[1] > 0x80
+    end = _span(data, 0)[1] if long else len(data)
+    if end > len(data):
+        why = f"truncated: {len(data):,} bytes of {end:,}"
+        return Found("", 0, None, Reason.UNREADABLE_FILE, why)
+    return _decoded("DER", 1, x509.load_der_x509_certificate, data[:end])  # something may have been put behind it
+
+
+def _in_p7b(data: bytes, number: int) -> Iterator[Found]:
+    """The certificates of a PKCS#7, the first of which is `number`."""
+    from cryptography.hazmat.primitives.serialization import pkcs7
+
+    load = pkcs7.load_der_pkcs7_certificates if data[0] == 0x30 else pkcs7.load_pem_pkcs7_certificates
+    try:
+        certificates = load(data)
+    except UNDECODABLE:
+        yield Found("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: no PKCS#7 with certificates")
+        return
+    if not certificates:
+        yield Found("P7B", 0, None, Reason.NO_CERTIFICATE, "a PKCS#7 without a certificate")
+    for count, one in enumerate(certificates, number):
+        yield Found("P7B", count, one)
 
 
 def _is_p12(data: bytes) -> bool:

@@ -36,17 +36,25 @@ Piece = tuple[str, ...]
 
 def walk(folder: str) -> Iterator[str]:
     """Every entry below a folder that is no folder, sorted in each, and every folder that cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        yield folder
-        return
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
-        else:
-            yield entry.path
+    left = [(folder, True)]  # not recursive: a tree may be deeper than Python's stack
+    while left:
+        path, is_folder = left.pop()
+        if not is_folder:
+            yield path
+            continue
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            yield path
+            continue
+        left += [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in found]
+
+
+def roots(folders: Sequence[str]) -> list[str]:
+    """Folders by their real paths, without those that are inside of another: no file is to count twice."""
+    real = dict.fromkeys(os.path.realpath(folder) for folder in folders)
+    return [one for one in real if not any(str(above) in real for above in Path(one).parents)]
 
 
 def read_folders(
@@ -55,7 +63,7 @@ def read_folders(
     """Read every file of some folders into a table, in the order of the folders and of the names in them.
 
     Args:
-        folders: a folder that is itself a link is followed; links in it are rows.
+        folders: a folder that is itself a link is followed; links in it are rows. One inside of another counts once.
         password: of the P12 files, which are opened; None leaves them closed.
         processes: how many read at once; 0 for one on each core, and none where there is little to read.
 
@@ -67,7 +75,7 @@ def read_folders(
         OSError: where the table cannot be written.
     """
     size = PIECE if password is None else PIECE_OF_P12
-    pieces = _pieces(chain.from_iterable(walk(os.path.realpath(folder)) for folder in folders), size)
+    pieces = _pieces(chain.from_iterable(map(walk, roots(folders))), size)
     first = next(pieces, ())
     second = next(pieces, None)
     if second is None and not processes:
@@ -76,7 +84,7 @@ def read_folders(
         table.add_csv(csv_bytes(rows), len(rows))
         return reader.end()
     pieces = chain([first], [] if second is None else [second], pieces)
-    return _share_out(pieces, table, order(limits, password), processes or len(os.sched_getaffinity(0)))
+    return _share_out(pieces, table, order(limits, password), processes or _cores())
 
 
 def read(
@@ -138,6 +146,10 @@ def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
         histogram=by_month(summary.months, limits.now) if summary.months else None,
         needs_action=summary.pressing,
     )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _pieces(paths: Iterator[str], size: int) -> Iterator[Piece]:

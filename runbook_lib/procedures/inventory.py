@@ -199,21 +199,24 @@ class Inventory(Procedure[InventoryParameters]):
         )
 
     def _all_listed(self) -> Iterator[ClientAuthCertificate]:
-        """What every service user sees, each certificate once: those of one account see each other's."""
+        """What every service user sees, each certificate once: those of one account see each other's.
+
+        Where a list does not say whose a certificate is, it is that of the first whose list it is in.
+        """
         seen = set()
-        for listed in (self._listed or [], *(one.listed or [] for one in self._others)):
-            for one in listed:
+        for user, listed in ((self._user, self._listed), *((one.user, one.listed) for one in self._others)):
+            for one in listed or []:
                 key = (one.id,) if one.id else (one.user_id, one.name)
                 if key not in seen:
                     seen.add(key)
-                    yield one
+                    yield one if one.user_id or user is None else one.model_copy(update={"user_id": user.id})
 
     def _row(self, listed: ClientAuthCertificate | None, local: Local | None) -> Row:
         seen = local.seen if local else None
         start = seen.not_before if seen else listed.start_date if listed else None
         end = seen.not_after if seen else listed.end_date if listed else None
         owner = self._owners.get(listed.user_id or "") if listed else None
-        mine = listed is None or listed.user_id is None or owner is self._user
+        mine = listed is None or (self._user is not None and listed.user_id == self._user.id)
         bound = self._user if mine else owner
         effective = min(end, bound.end_date) if end and bound and bound.end_date else end
         health, why = self._judge(listed, local, start, effective, mine=mine)

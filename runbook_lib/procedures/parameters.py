@@ -247,7 +247,7 @@ class InventoryParameters(Parameters):
         20, ge=1, le=1000, title="At most", description="requests a second for all further service users together"
     )
     connections: int = Field(8, ge=1, le=64, title="Connections", description="kept open for them at once")
-    folders: Lines = Field([], title="Folders", description="of PEM, DER and P12 files to read too, one to a line")
+    folders: Lines = Field([], title="Folders", description="of PEM, DER, P7B and P12 files to read too, one to a line")
     folders_password: OptionalSecretReference = Field(
         "",
         title="P12 password",

@@ -99,11 +99,51 @@ def test_a_damaged_or_truncated_certificate_is_told_and_those_beside_it_are_read
     assert "truncated" in found[2].why
 
 
+def test_der_that_was_cut_short_is_damaged_and_what_stands_behind_one_does_not_hide_it():
+    (cut,) = look(DER[:-1])
+    assert cut.reason is Reason.UNREADABLE_FILE
+    assert "truncated" in cut.why
+    assert certificates(look(DER + b"\n")) == [LEAF]
+
+
+def test_a_text_that_begins_with_a_zero_is_a_text():
+    assert certificates(
+        look(b"0 our root, from the old machine in the cellar; do not delete it, it is needed\n" + PEM)
+    ) == [LEAF]
+
+
+def test_what_windows_writes_is_read():
+    assert certificates(look(BUNDLE.decode().encode("utf-16"))) == [LEAF, *CHAIN]
+
+
+def test_what_openssl_calls_trusted_is_a_certificate_too(tmp_path: Path):
+    trusted = openssl("x509", "-trustout", "-addtrust", "clientAuth", folder=tmp_path, data=PEM)
+    assert b"BEGIN TRUSTED CERTIFICATE" in trusted
+    assert certificates(look(trusted)) == [LEAF]
+    found = look(PEM + trusted + trusted[:100] + b"\n")
+    assert [(one.number, one.reason) for one in found] == [(1, None), (2, None), (3, Reason.UNREADABLE_FILE)]
+
+
+@pytest.mark.parametrize("form", ["PEM", "DER"])
+def test_the_certificates_of_a_pkcs7_are_read(form: str, tmp_path: Path):
+    (tmp_path / "bundle.pem").write_bytes(BUNDLE)
+    words = ("crl2pkcs7", "-nocrl", "-certfile", "bundle.pem", "-outform", form)
+    p7b = openssl(*words, folder=tmp_path)
+    found = look(p7b)
+    assert set(certificates(found)) == {LEAF, *CHAIN}
+    assert [(one.form, one.number) for one in found] == [("P7B", 1), ("P7B", 2), ("P7B", 3)]
+    damaged = p7b[: len(p7b) // 2] + (b"\n-----END PKCS7-----\n" if form == "PEM" else b"")
+    assert reasons(look(damaged)) == [Reason.UNREADABLE_FILE]
+    if form == "PEM":
+        assert [one.number for one in look(PEM + p7b + PEM)] == [1, 2, 3, 4, 5]
+        assert reasons(look(PEM + damaged)) == [None, Reason.UNREADABLE_FILE]
+
+
 # --- what is none -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b" \n\t", b"\x00" * 100, b"# read me\n", b"<html>", b"-----BEGIN ", DER[:-1], DER + b"x"]
+    "data", [b"", b" \n\t", b"\x00" * 100, b"# read me\n", b"<html>", b"-----BEGIN ", b"0", b"0\x82", b"0\x82\x00\x01x"]
 )
 def test_what_holds_no_certificate_says_so(data: bytes):
     assert reasons(look(data)) == [Reason.NO_CERTIFICATE]

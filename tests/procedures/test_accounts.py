@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,35 @@ def test_a_service_user_s_own_end_ends_its_certificates(sandbox: Sandbox) -> Non
     _, (_, classified, *_) = take(sandbox, keys, ["env:SOON"])
     rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in classified.tables[0].rows}
     assert rows["Ends with its user"]["effective end"] == sandbox.users()["ends_soon"]["end_date"]
+
+
+def test_a_list_that_does_not_say_whose_its_certificates_are_is_of_whoever_was_given_it(sandbox: Sandbox) -> None:
+    keys = {"SOON": sandbox.users()["ends_soon"]["api_key"]}
+    issue(sandbox, "Ends with its user", {"DIGICERT_ONE_API_KEY": keys["SOON"]})
+    procedure = prepare(Inventory, sandbox, keys, api_keys=["env:SOON"])
+    procedure.perform("collect")
+    (other,) = procedure._others
+    silent = [
+        one.model_copy(update={"user_id": None}) for one in other.listed or () if one.name == "Ends with its user"
+    ]
+    procedure._listed, procedure._others = [], [replace(other, listed=tuple(silent))]
+    result = procedure.perform("classify").result
+    assert result is not None
+    rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows}
+    assert rows["Ends with its user"]["effective end"] == sandbox.users()["ends_soon"]["end_date"]
+    assert rows["Ends with its user"]["owner"].startswith("another: ")
+    procedure._user, procedure._listed = None, None  # it is not ours because nobody knows who we are
+    result = procedure.perform("classify").result
+    assert result is not None
+    owners = {row[0]: row[COLUMNS.index("owner")] for row in result.tables[0].rows}
+    assert owners["Ends with its user"].startswith("another: ")
+
+
+def test_a_service_user_who_is_named_twice_keeps_its_certificates(sandbox: Sandbox) -> None:
+    issue(sandbox, "Ours")
+    _, (_, classified, *_) = take(sandbox, {}, ["env:DIGICERT_ONE_API_KEY"])
+    rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in classified.tables[0].rows}
+    assert rows["Ours"]["owner"] == "this service user"
 
 
 def test_what_is_too_long_for_a_report_lies_beside_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -297,3 +298,27 @@ def test_p12_files_are_opened_where_their_password_is_named(
     opened, _ = take(sandbox, monkeypatch, tmp_path, folders=str(place), folders_password="env:OTHERS")
     assert "unchecked" not in opened.headline
     assert "3 rows" in opened.headline
+
+
+def test_a_folder_inside_of_another_or_named_twice_counts_once(tmp_path: Path):
+    inner = tmp_path / "certificates" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "one.pem").write_bytes(pem(-10, 100))
+    (tmp_path / "link").symlink_to(inner)
+    _, summary = read(tmp_path / "table", inner, tmp_path / "certificates", tmp_path / "link", inner)
+    assert (summary.files, summary.rows) == (1, 1)
+
+
+def test_a_tree_deeper_than_python_s_stack_is_walked(tmp_path: Path):
+    before = Path.cwd()
+    depth, top = sys.getrecursionlimit() + 200, tmp_path / "d"
+    top.mkdir()
+    try:
+        os.chdir(top)
+        for _ in range(depth):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("one.pem").write_bytes(b"")
+    finally:
+        os.chdir(before)
+    assert len(list(walk(str(top)))) == 1
