@@ -67,8 +67,7 @@ class _Here:
     def _started(self, preload: tuple[str, ...]) -> ForkServer:
         with self._lock:
             if self._server is None:
-                folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="runbook-"))
-                self._server = self._open.enter_context(ForkServer(Path(folder), preload=preload))
+                self._server = self._open.enter_context(ForkServer(preload=preload))
             return self._server
 
 

@@ -319,6 +319,8 @@ def test_a_tree_deeper_than_python_s_stack_is_walked(tmp_path: Path):
             Path("d").mkdir()
             os.chdir("d")
         Path("one.pem").write_bytes(b"")
+        os.chdir(before)
+        assert len(list(walk(str(top)))) == 1
     finally:
         os.chdir(before)
-    assert len(list(walk(str(top)))) == 1
+        subprocess.run(["rm", "-r", top], check=True)  # pytest could not

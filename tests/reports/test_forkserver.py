@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports.engine import forkserver
 from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import Status
@@ -136,6 +142,76 @@ def test_leaving_the_block_ends_what_still_runs(job: Callable[..., Job], tmp_pat
     assert _gone(int(pid.read_text()))
     thread.join(timeout=30)
     assert not thread.is_alive()
+
+
+CALLER = """
+import sys
+from pathlib import Path
+from runbook_lib.clock import SystemClock
+from runbook_lib.reports.engine import forkserver
+from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.reports.job import Job, Source
+
+if __name__ == "__main__":
+    with ForkServer() as server:
+        print(server.process, server._folder, flush=True)
+        server.run(Job(Source.read(Path(sys.argv[1])), "demo", {}), clock=SystemClock())
+"""
+COUNTS = "import time\nfor i in range(300):\n    open({!r}, 'w').write(str(i)); time.sleep(0.1)"
+
+
+@pytest.mark.parametrize("with_the_server", [False, True])
+def test_a_caller_that_is_killed_leaves_no_run_and_no_file_behind(
+    with_the_server: bool, write_notebook: Write, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    notebook = write_notebook(COUNTS.format(str(mark)))
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, notebook], stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    process, folder = caller.stdout.readline().split()
+    while not mark.exists():
+        time.sleep(0.05)
+    if with_the_server:
+        os.kill(int(process), signal.SIGSTOP)  # it sees nothing of the caller's end
+    caller.kill()
+    if with_the_server:
+        os.kill(int(process), signal.SIGKILL)
+    caller.communicate()
+    assert _gone(int(process))
+    time.sleep(1.5)  # a busy kernel looks each second whether anybody listens
+    before = mark.read_text()
+    time.sleep(0.5)
+    assert mark.read_text() == before
+    if not with_the_server:
+        assert not Path(folder).exists()
+
+
+def test_a_run_that_is_killed_while_it_answers_is_told_of_all_the_same(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def answer(source: socket.socket, *more: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            while len(source.recv(1 << 16, socket.MSG_PEEK)) < 1000:  # more than fits the socket: it is at its result
+                time.sleep(0.05)
+            assert server.process is not None
+            psutil.Process(server.process).children()[0].kill()
+        return whole(source, *more)
+
+    whole = forkserver._answer
+    monkeypatch.setattr(forkserver, "_answer", answer)
+    with ForkServer() as server:
+        produced = server.run(job("print('x' * 3_000_000)"), clock=SystemClock())
+    assert len(asked) == 2
+    assert produced.record.status is Status.KILLED
+    assert "run.json" in produced.files
+
+
+def test_a_server_that_cannot_start_says_why(job: Callable[..., Job]) -> None:
+    with ForkServer(preload=["no_such_module"]) as server, pytest.raises(RunbookError, match="No module named"):
+        server.run(job("1"), clock=SystemClock())
 
 
 def _expect_an_error(server: ForkServer, job: Job) -> None:

@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -257,9 +256,7 @@ def engine_for(metadata: Mapping[str, Any]) -> Engine:
 @cache
 def _server(process: int) -> ForkServer:
     """The server of a process, until that ends. A forked child of it gets its own."""
-    folder = tempfile.TemporaryDirectory(prefix="runbook-")
-    server = ForkServer(Path(folder.name))
-    atexit.register(folder.cleanup)
+    server = ForkServer()
     atexit.register(server.__exit__, None, None, None)
     return server.__enter__()
 

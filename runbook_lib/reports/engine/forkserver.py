@@ -40,16 +40,19 @@ class ForkServer:
     threads at once; each call has its processes. A job whose processes are killed costs no other one anything, and its
     record is made all the same. Leaving the block ends whatever still runs.
 
-        with ForkServer(folder, preload=["runbook_lib.widgets"]) as server:
+        with ForkServer(preload=["runbook_lib.widgets"]) as server:
             produced = server.run(job, clock=SystemClock())
 
     Args:
-        folder: private; each run gets a folder in it while it lasts.
+        folder: private; each run gets a folder in it while it lasts. Without one it makes its own, which the server
+            removes when it ends, also when the caller was killed: what lies there was not searched for secrets.
         preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
     """
 
-    def __init__(self, folder: Path, *, preload: Sequence[str] = ()) -> None:
-        self._folder, self._preload = folder.absolute(), tuple(preload)
+    def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = ()) -> None:
+        self._own = folder is None
+        self._folder = Path(tempfile.mkdtemp(prefix="runbook-")) if folder is None else folder.absolute()
+        self._preload = tuple(preload)
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -65,6 +68,8 @@ class ForkServer:
         with self._lock:
             self._left = True
             self._stop()
+        if self._own:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def process(self) -> int | None:
@@ -99,7 +104,9 @@ class ForkServer:
             if isinstance(answer, End):  # it was killed; what it left is told of by another process
                 answer = self._ask(replace(order, end=answer), Interruptions())
             if isinstance(answer, End):
-                raise RunbookError(Reason.ENGINE_FAILED, f"The process of the run ended twice: {answer.returncode}.")
+                raise RunbookError(
+                    Reason.ENGINE_FAILED, f"The process of the run ended twice: {answer.returncode}.{self._said()}"
+                )
             return answer
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -154,9 +161,12 @@ class ForkServer:
             name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
         }
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
+        remove = str(self._folder) if self._own else ""
+        command = [sys.executable, "-m", "runbook_lib.reports.engine.server", str(theirs.fileno()), remove]
         with theirs, (self._folder / "server.log").open("ab") as log:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "runbook_lib.reports.engine.server", str(theirs.fileno()), *self._preload],
+                [*command, *self._preload],
                 cwd="/",
                 env={**environ, **_LIBRARIES, "IPYTHONDIR": str(self._folder / "ipython")},
                 stdin=subprocess.DEVNULL,
@@ -186,7 +196,7 @@ def server_where_possible() -> Iterator[ForkServer | None]:
     if sys.platform != "linux":
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="runbook-") as folder, ForkServer(Path(folder)) as server:
+    with ForkServer() as server:
         yield server
 
 
@@ -228,11 +238,12 @@ def _answer(source: socket.socket, process: int, deadline: int, interruptions: I
             _send(process, signal.SIGKILL)
             killed = True
     late = killed and not interruptions.signals
-    if found.startswith(protocol.RESULT):
-        produced: Produced = pickle.loads(found[1:])  # noqa: S301 - our own process's
+    answer = protocol.answer_in(found)
+    if answer is not None and found.startswith(protocol.ERROR):
+        raise pickle.loads(answer)  # noqa: S301 - our own process's
+    if answer is not None:
+        produced: Produced = pickle.loads(answer)  # noqa: S301 - our own process's
         return produced
-    if found.startswith(protocol.ERROR):
-        raise pickle.loads(found[1:])  # noqa: S301 - our own process's
     status = protocol.STATUS.unpack(found[1:])[0] if found.startswith(protocol.DIED) else signal.SIGKILL
     first = interruptions.signals[0] if interruptions.signals else None
     return End(None, os.waitstatus_to_exitcode(status), late, first, "")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
+import socket
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +19,21 @@ def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends: none gets away, whatever it does to itself."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+def end_with(caller: socket.socket) -> None:
+    """Be killed when the caller is gone, however it went: what nobody will tell of should not go on changing things."""
+    poll = select.poll()
+    poll.register(caller, 0)  # POLLHUP is always told
+
+    def watch() -> None:
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    # signals are for the main thread, which they wake; a thread has the mask of whoever starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    threading.Thread(target=watch, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_children(spare: Collection[int] = ()) -> None:

@@ -12,3 +12,18 @@ EXECUTED, RESULT, ERROR, DIED = b"x", b"p", b"e", b"d"
 done (a pickle). And what the server answers for one that died: its wait status."""
 
 STATUS = struct.Struct(">i")
+_SIZE = struct.Struct(">Q")
+
+
+def answer(kind: bytes, content: bytes) -> bytes:
+    """RESULT or ERROR as it is sent: a run can be killed in the middle of it, so it says how long it is."""
+    return kind + _SIZE.pack(len(content)) + content
+
+
+def answer_in(found: bytes | bytearray) -> bytes | None:
+    """The content of a RESULT or ERROR that came whole; None for anything else."""
+    if not found.startswith((RESULT, ERROR)) or len(found) <= _SIZE.size:
+        return None
+    (size,) = _SIZE.unpack_from(found, 1)
+    content = bytes(found[1 + _SIZE.size :][:size])
+    return content if len(content) == size else None

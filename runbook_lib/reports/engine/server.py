@@ -1,8 +1,8 @@
-"""The server: `python -m runbook_lib.reports.engine.server FD [MODULE…]`. Imports, and then only forks.
+"""The server: `python -m runbook_lib.reports.engine.server FD FOLDER [MODULE…]`. Imports, and then only forks.
 
 FD is a socket on which each request is one byte and a socket of its own: `r` forks a run, `k` a kernel. The server
 never reads from those sockets: what is in a job, its secrets too, is only ever in the process forked for it. When the
-other end of FD is closed, everything that it forked is killed.
+other end of FD is closed, everything that it forked is killed, and FOLDER removed, unless that is empty.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ from papermill.engines import papermill_engines
 from runbook_lib.reports import html
 from runbook_lib.reports.engine import channel, kernel, protocol
 from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
-from runbook_lib.reports.engine.processes import adopt_orphans, end_children
+from runbook_lib.reports.engine.processes import adopt_orphans, end_children, end_with
 from runbook_lib.reports.engine.rehearsal import rehearse
 from runbook_lib.reports.execute import Ending, Plan, execute
 from runbook_lib.reports.job import Order
@@ -130,6 +131,7 @@ def _run(theirs: socket.socket) -> None:
     theirs.sendall(protocol.STATUS.pack(os.getpid()))
     with theirs.makefile("rb") as source:
         order: Order = pickle.load(source)  # noqa: S301 - our own caller's
+    end_with(theirs)
     engine = "papermill" if order.job.engine == "papermill" else _suits(order.job.source.content)
     log = os.open(order.folder / "papermill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
@@ -157,9 +159,9 @@ def _run(theirs: socket.socket) -> None:
             begun=order.begun,
             engine=engine,
         )
-        answer = protocol.RESULT + pickle.dumps(result)
+        answer = protocol.answer(protocol.RESULT, pickle.dumps(result))
     except Exception as error:  # noqa: BLE001 - it is raised at the caller
-        answer = protocol.ERROR + pickle.dumps(error)
+        answer = protocol.answer(protocol.ERROR, pickle.dumps(error))
     theirs.sendall(answer)
 
 
@@ -215,17 +217,19 @@ def main() -> None:
     # like `python -P`, but for this process only: what it forks, and what that starts, is a notebook's
     sys.path[:] = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
     control = socket.socket(fileno=int(sys.argv[1]))
-    for name in (*kernel.PRELOAD, *sys.argv[2:]):
+    for name in (*kernel.PRELOAD, *sys.argv[3:]):
         importlib.import_module(name)
     papermill_engines.register(ForkEngine.name, ForkEngine)
     html.exporter()
-    if sys.argv[2:]:  # for many runs; a single one does at once what it needs
+    if sys.argv[3:]:  # for many runs; a single one does at once what it needs
         rehearse()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
-        sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[2:]))
+        sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[3:]))
     gc.collect()
     gc.freeze()
     Server(control).work()
+    if sys.argv[2]:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
 
 
 if __name__ == "__main__":
