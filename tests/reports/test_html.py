@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from runbook_lib.reports.html import described, inert_html, lines, markdown_html, terminal, text
+from runbook_lib.reports.html import inert_html, lines, markdown_html, terminal, text
 from runbook_lib.reports.runner import RunOutcome
 from tests.reports import reading
 from tests.reports.conftest import RECORDS
@@ -64,12 +64,6 @@ def test_links_to_other_notebooks_are_words_in_an_archive() -> None:
     )
     kept = '<a href="https://example.org/x">x</a>'
     assert markdown_html(kept) == inert_html(kept) == kept
-
-
-def test_an_image_without_a_description_gets_one_and_keeps_its_own() -> None:
-    assert described('<p>a > b</p><img src="data:x">').startswith('<p>a &gt; b</p><img alt="No description')
-    for as_it_was in ('<img alt="" src="data:x"/>', '<img alt="a plot" src="data:x"/>', "<p>none"):
-        assert described(as_it_was) == as_it_was
 
 
 def test_markdown_may_hold_no_html_of_its_own() -> None:
