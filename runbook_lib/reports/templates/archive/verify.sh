@@ -30,7 +30,7 @@ while [ "$#" -gt 0 ]; do
     esac
     shift
 done
-for tool in sha256sum openssl find sort sed awk; do
+for tool in sha256sum openssl find sort sed awk printf; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
 
