@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.runner import RunOutcome, run_notebook
 from runbook_lib.reports.runrecord import Engine
+from tests.reports.bags import bare_path
 
 RECORDS = """
 from datetime import UTC, datetime
@@ -54,6 +55,12 @@ def write_notebook(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     return tmp_path / "archive"
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PATH that holds what verify.sh needs, and nothing else: no Python, nothing of ours."""
+    return bare_path(tmp_path_factory.mktemp("tools") / "bin")
 
 
 @pytest.fixture(params=["papermill", "runbook"])

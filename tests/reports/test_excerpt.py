@@ -20,7 +20,6 @@ from tests.reports import tsa
 from tests.reports.bags import (
     AT,
     ENVIRON,
-    bare_path,
     copy,
     environ_with_passphrase,
     places,
@@ -35,11 +34,6 @@ pytestmark = pytest.mark.interop
 
 DAY = AT.date()
 LATER = AT + timedelta(days=40)
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bare_path(tmp_path_factory.mktemp("tools") / "bin")
 
 
 def export(archive: Path, into: Path, since: date = DAY, until: date = DAY, at: datetime = LATER) -> Path:

@@ -19,15 +19,10 @@ from runbook_lib.reports.chain import TAGS, signature_of
 from runbook_lib.reports.stamps import stamp_of
 from runbook_lib.reports.verify import verify
 from tests.reports import tsa
-from tests.reports.bags import AT, ENVIRON, REFERENCE, bare_path, places, put, sign, small, started, verify_sh
+from tests.reports.bags import AT, ENVIRON, REFERENCE, places, put, sign, small, started, verify_sh
 from tests.reports.test_stamps import stamp_from_now_on
 
 pytestmark = pytest.mark.interop
-
-
-@pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    return bare_path(tmp_path / "bin")
 
 
 class CompanyCA:

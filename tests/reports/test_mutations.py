@@ -21,7 +21,7 @@ from runbook_lib.reports.signing import Signer
 from runbook_lib.reports.stamps import stamp_of
 from runbook_lib.reports.verify import verify
 from tests.reports import mutations, tsa
-from tests.reports.bags import AT, ENVIRON, REFERENCE, bare_path, copy, places, put, sign, small, verify_sh
+from tests.reports.bags import AT, ENVIRON, REFERENCE, copy, places, put, sign, small, verify_sh
 from tests.reports.mutations import EXCERPT, KEPT_ONLY, SIGNED_ONLY, UNSIGNED_TOO, WITH_HEAD, Mutation
 from tests.soak import SOAK
 
@@ -78,11 +78,6 @@ def _kept(folder: Path) -> dict[str, Path]:
 def forger(tmp_path_factory: pytest.TempPathFactory) -> Signer:
     folder = tmp_path_factory.mktemp("forger")
     return signing.make(folder, passphrase=REFERENCE, at=AT, environ=ENVIRON)
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bare_path(tmp_path_factory.mktemp("tools") / "bin")
 
 
 @pytest.mark.interop

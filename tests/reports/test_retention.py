@@ -23,7 +23,6 @@ from tests.reports import tsa
 from tests.reports.bags import (
     AT,
     ENVIRON,
-    bare_path,
     copy,
     environ_with_passphrase,
     places,
@@ -39,11 +38,6 @@ pytestmark = pytest.mark.interop
 ROOT = Path(__file__).parents[2]
 LATER = AT + timedelta(days=400)
 DAY = AT.date()
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bare_path(tmp_path_factory.mktemp("tools") / "bin")
 
 
 def purge(archive: Path, before: date, at: datetime = LATER) -> Path:
