@@ -135,6 +135,8 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
     cells = tuple(_state(cell, in_flight) for cell in code_cells(nb))
     if _unsaved(end):
         cells = tuple(CellState.UNKNOWN if state is CellState.NEVER_RAN else state for state in cells)
+    if _has_no_room(end):  # a cell that was running when it was saved last may have ended since
+        cells = tuple(CellState.UNKNOWN if state is in_flight else state for state in cells)
     finish = next((record for record in reversed(records) if isinstance(record, FinishRecord)), None)
     exit_code = Exit(error["exit"]) if error else Exit.DONE
     if status is Status.DONE and records:
@@ -183,7 +185,7 @@ def _what_stopped_it(
     if end.ending is None or end.returncode < 0:
         how = f"by signal {-end.returncode}" if end.returncode < 0 else f"with exit code {end.returncode}"
         return Status.KILLED, _error(Reason.KERNEL_DIED, f"The process executing the notebook ended {how}, {where}.")
-    if end.ending.exception == NotSaved.__name__:
+    if _has_no_room(end):
         what = f"It could not be written while it ran: {end.ending.message}. Shown is what was saved before."
         return Status.FAILED, _error(Reason.NOT_SAVED, what)
     if end.ending.exception == "CellTimeoutError":
@@ -205,7 +207,11 @@ def _what_stopped_it(
 
 def _unsaved(end: End) -> bool:
     """Whether cells may have run that the notebook, as it was saved last, knows nothing of."""
-    return end.ending is None or end.ending.exception == NotSaved.__name__
+    return end.ending is None or _has_no_room(end)
+
+
+def _has_no_room(end: End) -> bool:
+    return end.ending is not None and end.ending.exception == NotSaved.__name__
 
 
 def _error(reason: Reason, what: str) -> dict[str, Any]:

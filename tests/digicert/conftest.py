@@ -34,6 +34,8 @@ class Scripted:
     requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     """When each request came, by `time.monotonic`."""
+    takes: float = 0.0
+    """So many seconds a good answer takes."""
 
     def client(self, *, read_seconds: float = 5) -> Client:
         return Client(self.environment, api_key=Secret(API_KEY, "test"), read_seconds=read_seconds)
@@ -100,6 +102,8 @@ def scripted(tmp_path: Path) -> Iterator[Scripted]:
                 self.close_connection = True
                 return
             status, headers, text = answer
+            if status == 200:
+                time.sleep(server.takes)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -95,10 +95,10 @@ print(sorted(p.name for p in archive.rglob("*") if p.is_file() and p.name[0] != 
 @pytest.mark.parametrize(
     ("what", "size", "said"),
     [
-        ("put", 1000, "['VERIFY.md', 'a', 'b', 'bag-info.txt'"),
-        ("put", 1_100_000, "disk_full\n[]\n"),
+        ("put", 1000, r"\['VERIFY.md', 'a', 'b', 'bag-info.txt'"),
+        ("put", 1_100_000, r"disk_full\n\[\]\n"),
         # the bag has room for what was saved before, and says that this is not all
-        ("run", 1_100_000, "failed not_saved unknown unknown unknown\n['VERIFY.md'"),
+        ("run", 1_100_000, r"failed not_saved( executed)*( unknown)+\n\['VERIFY.md'"),
     ],
 )
 def test_a_full_disk_leaves_nothing_half_written_and_nothing_untrue(
@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_nothing_untrue(
     notebook = write_notebook("print('x' * size)", parameters="size = 1")
     command = [sys.executable, "-c", _SMALL_DISK, str(disk), what, str(size), str(notebook)]
     done = subprocess.run([*head, *command], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(said)
+    assert re.match(said, done.stdout), done.stdout
 
 
 def test_an_archive_that_is_no_folder_is_refused(tmp_path: Path) -> None:

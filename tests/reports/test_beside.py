@@ -74,7 +74,14 @@ def test_an_inventory_of_folders_has_its_table_beside_it_and_a_small_notebook_an
         job="inventory",
         archive=archive,
         clock=SystemClock(),
-        environ=environ(**sandbox.env),
+        # a user of its own: other tests leave certificates with the ordinary one
+        environ=environ(
+            **sandbox.env
+            | {
+                "DIGICERT_ONE_API_KEY": sandbox.admin("POST", "/users")["api_key"],
+                "DIGICERT_ONE_STORE": str(tmp_path / "store"),
+            }
+        ),
     )
     assert (outcome.status, outcome.needs_action) == (Status.DONE, 1), outcome.error
     data = outcome.bag / "data"
