@@ -132,11 +132,12 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
         Status.KILLED: CellState.KILLED,
         Status.INTERRUPTED: CellState.INTERRUPTED,
     }.get(status, CellState.KILLED)
-    cells = tuple(_state(cell, in_flight) for cell in code_cells(nb))
-    if _unsaved(end):
-        cells = tuple(CellState.UNKNOWN if state is CellState.NEVER_RAN else state for state in cells)
-    if _has_no_room(end):  # a cell that was running when it was saved last may have ended since
-        cells = tuple(CellState.UNKNOWN if state is in_flight else state for state in cells)
+    unreached = CellState.NEVER_RAN
+    if _no_room(end):  # a cell that was running when it was saved last may have ended since
+        in_flight = unreached = CellState.UNKNOWN
+    elif end.ending is None:  # killed before it could save the last time
+        unreached = CellState.UNKNOWN
+    cells = tuple(_state(cell, in_flight, unreached) for cell in code_cells(nb))
     finish = next((record for record in reversed(records) if isinstance(record, FinishRecord)), None)
     exit_code = Exit(error["exit"]) if error else Exit.DONE
     if status is Status.DONE and records:
@@ -185,7 +186,7 @@ def _what_stopped_it(
     if end.ending is None or end.returncode < 0:
         how = f"by signal {-end.returncode}" if end.returncode < 0 else f"with exit code {end.returncode}"
         return Status.KILLED, _error(Reason.KERNEL_DIED, f"The process executing the notebook ended {how}, {where}.")
-    if _has_no_room(end):
+    if _no_room(end):
         what = f"It could not be written while it ran: {end.ending.message}. Shown is what was saved before."
         return Status.FAILED, _error(Reason.NOT_SAVED, what)
     if end.ending.exception == "CellTimeoutError":
@@ -205,12 +206,8 @@ def _what_stopped_it(
     return Status.DONE, None
 
 
-def _unsaved(end: End) -> bool:
-    """Whether cells may have run that the notebook, as it was saved last, knows nothing of."""
-    return end.ending is None or _has_no_room(end)
-
-
-def _has_no_room(end: End) -> bool:
+def _no_room(end: End) -> bool:
+    """Whether it ended because the notebook could not be saved."""
     return end.ending is not None and end.ending.exception == NotSaved.__name__
 
 
@@ -257,11 +254,14 @@ def _tagged(cell: NotebookNode, tag: str) -> bool:
     return tag in cell.metadata.get("tags", [])
 
 
-def _state(cell: NotebookNode, in_flight: CellState) -> CellState:
+def _state(
+    cell: NotebookNode, in_flight: CellState = CellState.KILLED, unreached: CellState = CellState.NEVER_RAN
+) -> CellState:
+    """What became of a cell. The caller knows what a cell is called that did not end, or was not come to."""
     if not cell.source.strip() or _tagged(cell, "skip-execution"):
         return CellState.SKIPPED
     if not _reached(cell):
-        return CellState.NEVER_RAN
+        return unreached
     if not _answered(cell):
         return in_flight
     return CellState.FAILED if _failure(cell) is not None else CellState.EXECUTED
@@ -284,6 +284,6 @@ def _first_failure(nb: NotebookNode) -> tuple[int, NotebookNode] | None:
 def _in_flight_name(nb: NotebookNode) -> str:
     cells = code_cells(nb)
     for number, cell in enumerate(cells, 1):
-        if _state(cell, CellState.KILLED) is CellState.KILLED:
+        if _state(cell) is CellState.KILLED:
             return f"in code cell {number} of {len(cells)}"
     return "between two cells" if any(map(_reached, cells)) else "before the first cell"

@@ -23,7 +23,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.reports.engine import forkserver
 from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Produced, Source
-from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.outcome import CellState, Status
 
 Write = Callable[..., Path]
 
@@ -74,13 +74,19 @@ def test_many_runs_at_once_from_many_threads(server: ForkServer, job: Callable[.
 
 def test_a_killed_run_costs_only_itself(server: ForkServer, job: Callable[..., Job]) -> None:
     bad = job(
-        "import os; print('so far', flush=True)", "import time; time.sleep(1); os.kill(os.getppid(), 9)", name="b"
+        "import os; print('so far', flush=True)",
+        "import time; time.sleep(1); os.kill(os.getppid(), 9)",
+        "print('after')",
+        name="b",
     )
     good = job("import time; time.sleep(3); print('well')", name="good.ipynb")
     with ThreadPoolExecutor(2) as threads:
         killed, done = threads.map(lambda one: server.run(one, clock=SystemClock()), [bad, good])
     assert killed.record.status is Status.KILLED
     assert "so far" in _text(killed)
+    # nobody was left to say what came after: that is not called “never ran”
+    assert killed.record.cells.states[-2:] == (CellState.KILLED, CellState.UNKNOWN)
+    assert killed.record.cells.unknown == 1
     assert done.record.status is Status.DONE
 
 
