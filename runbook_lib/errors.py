@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Explanation, Reason
 
-__all__ = ["Exit", "Reason", "RunbookError"]
+__all__ = ["Exit", "Reason", "RunbookError", "no_room"]
+
+
+def no_room(error: OSError) -> bool:
+    """Whether there is no room: the disk is full, or a quota or a limit on file size (ulimit -f) is reached."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RunbookError(Exception):

@@ -8,13 +8,11 @@ import secrets
 import stat
 from pathlib import Path
 
-from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.errors import Reason, RunbookError, no_room
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not yet complete."""
 
-# EFBIG is a limit on file size (ulimit -f), EDQUOT a quota: for the person at the machine all three mean "no room".
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -29,7 +27,7 @@ def oserror(error: OSError, path: Path, *, reading: bool = False) -> RunbookErro
         DISK_FULL, STORE_NOT_WRITABLE, or UNREADABLE_FILE where it was read or the error is of another kind.
     """
     text = f"{path}: {error.strerror or type(error).__name__}."
-    if error.errno in _FULL:
+    if no_room(error):
         return RunbookError(Reason.DISK_FULL, text)
     if error.errno in _REFUSED and not reading:
         return RunbookError(Reason.STORE_NOT_WRITABLE, text)

@@ -3,7 +3,6 @@ shown."""
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.errors import Reason, RunbookError, no_room
 from runbook_lib.procedures.health import Health
 from runbook_lib.result import Histogram, Table, TableBeside
 from runbook_lib.tables import LongTable
@@ -86,9 +85,8 @@ def written(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise RunbookError(
-            Reason.DISK_FULL if full else Reason.TABLE_NOT_WRITTEN,
+            Reason.DISK_FULL if no_room(error) else Reason.TABLE_NOT_WRITTEN,
             f"A table cannot be written into {folder.absolute()}: {error.strerror or error}.",
         ) from None
 

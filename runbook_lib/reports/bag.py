@@ -20,7 +20,7 @@ from pathlib import Path
 
 from runbook_lib import tables
 from runbook_lib.catalogue import Reason
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import RunbookError, no_room
 from runbook_lib.reports import chain, durable, interrupted, stamps
 from runbook_lib.reports.chain import STAGING, sha256
 from runbook_lib.reports.interrupted import Started
@@ -49,7 +49,7 @@ def archive_errors(archive: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if no_room(error):
             raise RunbookError(
                 Reason.DISK_FULL,
                 f"The disk of the archive {archive} is full.",
