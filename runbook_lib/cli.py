@@ -1,34 +1,69 @@
-"""`runbook`: the sandbox, headless runs, checks. Nothing heavy is imported before the command that needs it."""
+"""`runbook`: which commands there are. What one of them needs is imported when it is called, and not before."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
+from importlib import import_module
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-import typer
+from runbook_lib.command import USAGE, Command, Parser, close_to
 
-from runbook_lib.catalogue import Exit, Reason
-from runbook_lib.cli_archive import archive_app
-from runbook_lib.cli_keep import keep_app
-from runbook_lib.cli_run import read_parameters, run_one, say_outcome
-from runbook_lib.errors import RunbookError
-from runbook_lib.notebooks import NOTEBOOKS
-from runbook_lib.terminal import err, out, tell, visible
+ABOUT = "Runbooks for the client certificate of a DigiCert ONE service user."
 
-if TYPE_CHECKING:
-    from runbook_lib.result import StepRecord
+GROUPS = {
+    "sandbox": "A local DigiCert ONE: real TLS, its own CA.",
+    "archive": "The archive: who signs it, whether it is whole, what is in it.",
+}
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-sandbox_app = typer.Typer(no_args_is_help=True, help="A local DigiCert ONE: real TLS, its own CA.")
-app.add_typer(sandbox_app, name="sandbox")
-archive_app.add_typer(keep_app)
-app.add_typer(archive_app, name="archive")
-
-
-MARK = {"ok": "✓", "nothing to do": "✓", "planned": "·", "attention": "!"}
+COMMANDS = {
+    "run": ("cli_run", "Run one notebook headlessly and archive it."),
+    "batch": ("cli_run", "Run a notebook for many accounts and archive them in one bag."),
+    "doctor": ("cli_doctor", "Check connection, clock, secrets, service user and store; each failure with its remedy."),
+    "demo": (
+        "cli_demo",
+        "Take a service user of a fresh sandbox through every runbook, headlessly, and say where the reports are.",
+    ),
+    "lab": ("cli_demo", "JupyterLab on the notebooks, with a sandbox beside it that ends with it."),
+    "sandbox start": ("cli_sandbox", "Start it in the background and return when it answers."),
+    "sandbox stop": ("cli_sandbox", "End it; its state is kept."),
+    "archive init": (
+        "cli_archive",
+        "Make a signing key with a self-signed certificate, or a request for one.",
+    ),
+    "archive authority": ("cli_archive", "Have every bag time-stamped from now on, and soon those that are there."),
+    "archive stamp": ("cli_archive", "Ask for every time stamp that is missing."),
+    "archive verify": (
+        "cli_archive",
+        "Exit 0 if every bag, the chain and the signatures hold; else 1 and a line for each thing that does not.",
+    ),
+    "archive head": (
+        "cli_archive",
+        "Print number and digest of the last bag, for a ticket or a mail: later, `--head DIGEST` finds a cut-off end.",
+    ),
+    "archive index": ("cli_archive", "Make index.html anew from the bags, and print its path."),
+    "archive diff": ("cli_archive", "What changed between two inventories."),
+    "archive expect": (
+        "cli_complete",
+        "Declare what the archive should hold: which jobs, how often, for which accounts.",
+    ),
+    "archive gaps": (
+        "cli_complete",
+        "Exit 0 if everything that was declared is there, else 30 and a line for each thing that is not.",
+    ),
+    "archive hold": ("cli_keep", "Keep the runs of a period from every purge, until the hold is released."),
+    "archive release": ("cli_keep", "End a hold."),
+    "archive purge": (
+        "cli_keep",
+        "Remove old runs for good, and leave a signed tombstone by which the chain still holds.",
+    ),
+    "archive export": (
+        "cli_keep",
+        "Write the runs of a period into a folder or zip file that verifies by itself: `sh verify.sh` in it.",
+    ),
+}
+"""Each command's module, which has a `Command` of its last word, and its line on the page of all commands."""
 
 
 def main() -> None:
@@ -37,17 +72,86 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no ✓ is no reason to fail
     try:
-        app(_join_pairs(sys.argv[1:]))
+        code = run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        code = 1
+    sys.exit(code)
+
+
+def run(words: list[str]) -> int:
+    """Do what the words say, tell what went wrong, and return the exit code.
+
+    Raises SystemExit for `--help` and wrong words.
+    """
+    name, words = _find(words)
+    command = find(name)
+    from runbook_lib.catalogue import Exit
+    from runbook_lib.errors import RunbookError
+    from runbook_lib.terminal import err, tell
+
+    try:
+        return int(command(f"runbook {name}", _join_pairs(words)) or Exit.DONE)
     except RunbookError as error:
         tell(error)
-        sys.exit(int(error.exit))
+        return int(error.exit)
     except KeyboardInterrupt:
-        err().print("Interrupted.")
-        sys.exit(int(Exit.UNEXPECTED))
+        err("Interrupted.")
+        return int(Exit.UNEXPECTED)
+
+
+def find(name: str) -> Command:
+    """The command of a name in `COMMANDS`."""
+    module, _ = COMMANDS[name]
+    command = getattr(import_module(f"runbook_lib.{module}"), name.split()[-1])
+    assert isinstance(command, Command)  # noqa: S101
+    return command
+
+
+def _find(words: list[str]) -> tuple[str, list[str]]:
+    """A command's name and the words that are left for it. Raises SystemExit where there is none."""
+    group, rest = (words[0], words[1:]) if words and words[0] in GROUPS else ("", words)
+    page = _page(group)
+    if not rest:
+        page.print_help(sys.stderr)
+        sys.exit(USAGE)
+    name = f"{group} {rest[0]}".strip()
+    if name in COMMANDS:
+        return name, rest[1:]
+    if rest[0].startswith("-"):
+        page.parse_args(rest[:1])  # --help, or what is no option
+    page.error(f"there is no command {rest[0]!r}.{_suggestion(group, rest[0])}")
+
+
+def _page(group: str) -> Parser:
+    """What there is in a group, or at the top."""
+    page = Parser(f"runbook {group}".strip(), GROUPS.get(group, ABOUT))
+    page.usage = f"{page.prog} COMMAND ..."
+    page.epilog = f"{page.prog} COMMAND --help says more."
+    commands = page.add_argument_group("commands")
+    for name, line in ({name: line for name, (_, line) in COMMANDS.items()} | GROUPS).items():
+        where, _, last = name.rpartition(" ")
+        if where == group:
+            commands.add_argument(last, nargs="?", help=line)
+    return page
+
+
+def _suggestion(group: str, word: str) -> str:
+    """Commands that may have been meant, also where the word stands in the wrong place, as in `runbook issue`."""
+    from runbook_lib.notebooks import NOTEBOOKS
+
+    places: dict[str, list[str]] = {}
+    for name in (*COMMANDS, *GROUPS, *(f"run {short}" for short in NOTEBOOKS)):
+        if name.startswith(group):
+            places.setdefault(name.split()[-1], []).append(f"`runbook {name}`")
+    meant = [place for close in close_to(word, places) for place in places[close]]
+    return f" Did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def _join_pairs(words: list[str]) -> list[str]:
-    """Typer knows no option of two words that may be repeated, so `-p NAME VALUE` reaches it as `-p NAME=VALUE`."""
+    """`-p NAME VALUE` as `-p NAME=VALUE`: to argparse a value of two words could not begin with a dash."""
     joined: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -55,189 +159,6 @@ def _join_pairs(words: list[str]) -> list[str]:
         if word == "-p":
             joined.append("=".join(islice(rest, 2)))
     return joined
-
-
-# --- sandbox ----------------------------------------------------------------------------------------------------------
-
-State = Annotated[Path, typer.Option("--state", help="The sandbox's folder: everything it knows is in it.")]
-
-
-@sandbox_app.command("start")
-def sandbox_start(
-    state: State,
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in front until Ctrl-C.")] = False,
-    port: Annotated[int, typer.Option(help="Of the API host; 0: the one it had before, else a free one.")] = 0,
-    clientauth_port: Annotated[int, typer.Option(help="Of the mTLS host; 0: likewise.")] = 0,
-    root_only: Annotated[
-        bool, typer.Option("--root-only", help="The mTLS host knows only the root: a P12 without its CA is refused.")
-    ] = False,
-    populate: Annotated[int, typer.Option(help="Make this many service users with certificates of all ages.")] = 0,
-    faults: Annotated[
-        Path | None, typer.Option(help="YAML file of rules by which requests go wrong; see parameters/faults.")
-    ] = None,
-    fault_seed: Annotated[
-        int | None, typer.Option(help="Repeats what a seed printed by an earlier start gave. Drawn when not given.")
-    ] = None,
-) -> None:
-    """Start it in the background and return when it answers."""
-    import shlex
-
-    from runbook_lib.sandbox import control
-
-    running = control.is_running(state)
-    env = control.start(
-        state,
-        foreground=foreground,
-        port=port,
-        clientauth_port=clientauth_port,
-        clientauth_trusts="root" if root_only else "intermediate",
-        populate=populate,
-        faults=faults,
-        fault_seed=fault_seed,
-    )
-    out().print("The sandbox runs already." if running else "The sandbox answers.")
-    if seed := control.fault_seed_of(env):
-        out().print(f"Faults are on. Their seed is {seed}.")
-    out().print(f"set -a; . {shlex.quote(str(env))}; set +a")
-
-
-@sandbox_app.command("stop")
-def sandbox_stop(state: State) -> None:
-    """End it; its state is kept."""
-    from runbook_lib.sandbox import control
-
-    control.stop(state)
-
-
-# --- runs -------------------------------------------------------------------------------------------------------------
-
-ArchiveOption = Annotated[
-    Path, typer.Option("--archive", envvar="DIGICERT_ONE_ARCHIVE", help="Where the bags go.", show_default=True)
-]
-
-FailOn = Annotated[str, typer.Option(help="due: exit 20 where a certificate needs action.")]
-
-
-def _check(fail_on: str) -> None:
-    if fail_on not in ("", "due"):
-        raise RunbookError(Reason.BAD_PARAMETER, f"--fail-on: {fail_on!r} is not known; `due` is.")
-
-
-@app.command()
-def run(
-    notebook: Annotated[str, typer.Argument(help=f"{', '.join(NOTEBOOKS)}; or the path of an .ipynb file.")],
-    files: Annotated[list[Path] | None, typer.Option("-f", help="YAML file of parameters; later ones win.")] = None,
-    parameters: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="One parameter; wins over every file.")
-    ] = None,
-    archive: ArchiveOption = Path("archive"),
-    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds for one cell.")] = 600,
-    deadline: Annotated[int, typer.Option(min=1, help="Seconds for the whole run.")] = 3600,
-    fail_on: FailOn = "",
-    exit_detail: Annotated[
-        bool, typer.Option("--exit-detail", help="rotate: 10 nothing was due, 11 progressed, 12 waiting; else 0.")
-    ] = False,
-) -> None:
-    """Run one notebook headlessly and archive it. The last line on stdout is the path of the run's bag."""
-    _check(fail_on)
-    given = read_parameters(files or [], parameters or [])
-    code = run_one(
-        notebook,
-        given,
-        archive=archive,
-        cell_timeout=cell_timeout,
-        deadline=deadline,
-        fail_on=fail_on,
-        exit_detail=exit_detail,
-    )
-    raise typer.Exit(int(code))
-
-
-@app.command()
-def batch(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The fleet: YAML, or CSV with a column `account`.")],
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; else one a processor.")] = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Only part I of N; an account is always in the same.")
-    ] = "1/1",
-    engine: Annotated[str, typer.Option(help="local, or dask.")] = "local",
-    scheduler: Annotated[str, typer.Option(metavar="ADDR", help="Of dask: tcp://HOST:8786 or tls://HOST:8786.")] = "",
-    archive: ArchiveOption = Path("archive"),
-    fail_on: FailOn = "",
-) -> None:
-    """Run a notebook for many accounts and archive them in one bag. The last line on stdout is its path.
-
-    Exit code 40: the outcome of a request is unknown; 1: accounts are missing; 30: some failed; 0: all are done. After
-    40 and 1 the same command does what is missing.
-    """
-    from runbook_lib import cli_batch
-
-    _check(fail_on)
-    outcome = cli_batch.run(
-        file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive, err=err()
-    )
-    raise typer.Exit(int(say_outcome(file.stem, outcome, fail_on=fail_on)))
-
-
-# --- checks -----------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def doctor(
-    files: Annotated[list[Path] | None, typer.Option("-f", help="YAML file of parameters.")] = None,
-    parameters: Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="One parameter.")] = None,
-) -> None:
-    """Check connection, clock, secrets, service user and store; each failure with its remedy."""
-    from runbook_lib.procedures.doctor import Doctor
-    from runbook_lib.procedures.parameters import DoctorParameters, intake
-    from runbook_lib.result import Verdict
-
-    given = {"mode": "headless"} | read_parameters(files or [], parameters or [])
-    procedure = Doctor(intake(DoctorParameters, given)[0])
-    for step in Doctor.steps():
-        _print_step(procedure.perform(step.slug))
-    failed = procedure.finish().verdict is Verdict.FAILED
-    raise typer.Exit(int(Exit.CHECK_FAILED if failed else Exit.DONE))
-
-
-def _print_step(record: StepRecord) -> None:
-    out().print(f"{MARK.get(record.verdict, '✗')} {record.title}")
-    if record.error is not None:
-        out().print(visible(f"    {record.error['what']}"))
-        out().print(visible(f"    What to do: {record.error['remedy']}"))
-        return
-    assert record.result is not None  # noqa: S101  (a record has one or the other)
-    out().print(visible(f"    {record.result.headline}"))
-    for verdict, name, seen in record.result.details:
-        out().print(visible(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
-    for label, value in record.result.facts.items():
-        out().print(visible(f"      {label}: {value}"))
-
-
-# --- demo and lab -----------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Option(help="Made anew; holds the sandbox, its store and the archive.")] = Path(
-        "build/demo"
-    ),
-) -> None:
-    """Take a service user of a fresh sandbox through every runbook, headlessly, and say where the reports are."""
-    from runbook_lib import cli_demo
-
-    raise typer.Exit(int(cli_demo.demo(folder)))
-
-
-@app.command()
-def lab(
-    state: State = Path("build/lab"),
-    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
-) -> None:
-    """JupyterLab on the notebooks, with a sandbox beside it that ends with it."""
-    from runbook_lib import cli_demo
-
-    raise typer.Exit(cli_demo.lab(state, browser=browser))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from runbook_lib.fleet.run import Order, run_batch
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.result import visible
+from runbook_lib.visible import visible
 
 if TYPE_CHECKING:
     from runbook_lib.fleet.ledger import Kept
@@ -42,11 +42,11 @@ def run(
     engine: str,
     scheduler: str,
     archive: Path,
-    err: Console,
     environ: Mapping[str, str] | None = None,
 ) -> RunOutcome:
     """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
     environ = os.environ if environ is None else environ
+    err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     fleet = file.read(path)
     order = _order(path, fleet, Shard.parse(shard), archive, environ)
     if engine == "dask":

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from argparse import BooleanOptionalAction
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli_run import read_parameters, run_one
+from runbook_lib.command import argument, command, path
 from runbook_lib.notebooks import FOLDER
-from runbook_lib.reports import chain
 from runbook_lib.sandbox import control
 from runbook_lib.terminal import out
 
@@ -35,8 +36,22 @@ def _sandbox(state: Path) -> Iterator[dict[str, str]]:
             control.stop(state)
 
 
+@command(
+    argument(
+        "--folder",
+        metavar="DIR",
+        type=path,
+        default="build/demo",
+        help="Made anew; holds the sandbox, its store and the archive. [default: %(default)s]",
+    )
+)
 def demo(folder: Path) -> Exit:
-    """Every runbook once, and the audit; the worst exit code of all."""
+    """Take a service user of a fresh sandbox through every runbook, headlessly, and say where the reports are.
+
+    Ends with the worst exit code of all.
+    """
+    from runbook_lib.reports import chain
+
     folder = folder.absolute()
     control.stop(folder / "sandbox")
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,18 +75,28 @@ def demo(folder: Path) -> Exit:
         subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
         for job, more in jobs:
             codes.append(run_one(job, ours | more, archive=archive, environ=environ))
-        out().print("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
+        out("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
         kept = chain.find_head(archive).digest  # as somebody would who keeps it in a ticket
         codes.append(run_one("archive", ours | {"known_head": kept}, archive=archive, environ=environ))
-    for command in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
-        held = subprocess.run(command, cwd=archive, check=False).returncode == 0
+    for check in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
+        held = subprocess.run(check, cwd=archive, check=False).returncode == 0
         codes.append(Exit.DONE if held else Exit.CHECK_FAILED)
-    out().print(f"\nEvery report, with its status: {archive / 'index.html'}")
+    out(f"\nEvery report, with its status: {archive / 'index.html'}")
     return max(codes)
 
 
-def lab(state: Path, *, browser: bool) -> int:
-    """JupyterLab until it is ended, and its exit code."""
+@command(
+    argument(
+        "--state",
+        metavar="DIR",
+        type=path,
+        default="build/lab",
+        help="The sandbox's folder: everything it knows is in it. [default: %(default)s]",
+    ),
+    argument("--browser", action=BooleanOptionalAction, default=True, help="Open a browser window."),
+)
+def lab(state: Path, browser: bool) -> int:
+    """JupyterLab on the notebooks, with a sandbox beside it that ends with it."""
     command = [sys.executable, "-m", "jupyterlab", str(FOLDER / "00_start_here.ipynb")]
     command += [] if browser else ["--no-browser"]
     command += ["--allow-root"] if os.geteuid() == 0 else []  # as in a container; JupyterLab refuses else

@@ -4,47 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from runbook_lib.catalogue import Reason
-from runbook_lib.cli_archive import Folder
+from runbook_lib.command import DIR, argument, command, day, path
 from runbook_lib.errors import RunbookError
-from runbook_lib.terminal import out, visible
+from runbook_lib.terminal import out
+from runbook_lib.visible import visible
 
-keep_app = typer.Typer()
-
-Why = Annotated[str, typer.Option("--why", help="In words, for whoever reads it in years.")]
+WHY = argument("--why", metavar="TEXT", required=True, help="In words, for whoever reads it in years.")
 
 
-@keep_app.command("hold")
-def hold(
-    archive: Folder,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="By which the hold is released.")],
-    why: Why,
-    since: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC); all before if not given.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); all after if not given.")
-    ] = None,
-) -> None:
+@command(
+    DIR,
+    argument("name", metavar="NAME", help="By which the hold is released."),
+    WHY,
+    argument("--from", dest="since", metavar="DAY", type=day, help="First day (UTC); all before if not given."),
+    argument("--to", dest="until", metavar="DAY", type=day, help="Last day (UTC); all after if not given."),
+)
+def hold(archive: Path, name: str, why: str, since: date | None, until: date | None) -> None:
     """Keep the runs of a period from every purge, until the hold is released. An entry of the chain."""
     from runbook_lib.clock import SystemClock
     from runbook_lib.reports import retention
 
-    what = retention.Hold(name, since.date() if since else None, until.date() if until else None, why)
+    what = retention.Hold(name, since, until, why)
     place = retention.hold(archive, what, at=SystemClock().now(), environ=os.environ)
     sys.stdout.write(f"{place.folder}\n")
 
 
-@keep_app.command("release")
-def release(
-    archive: Folder, name: Annotated[str, typer.Argument(metavar="NAME", help="The hold's.")], why: Why
-) -> None:
+@command(DIR, argument("name", metavar="NAME", help="The hold's."), WHY)
+def release(archive: Path, name: str, why: str) -> None:
     """End a hold. An entry of the chain."""
     from runbook_lib.clock import SystemClock
     from runbook_lib.reports import retention
@@ -53,28 +43,26 @@ def release(
     sys.stdout.write(f"{place.folder}\n")
 
 
-@keep_app.command("purge")
-def purge(
-    archive: Folder,
-    before: Annotated[
-        datetime, typer.Option("--before", formats=["%Y-%m-%d"], help="Runs that started before this day (UTC) go.")
-    ],
-    why: Why,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
-    confirm: Annotated[str, typer.Option(metavar="NAME", help="The name of the archive's folder.")] = "",
-) -> None:
+@command(
+    DIR,
+    argument("--before", metavar="DAY", type=day, required=True, help="Runs that started before this day (UTC) go."),
+    WHY,
+    argument("--dry-run", action="store_true", help="Print the plan and change nothing."),
+    argument("--confirm", metavar="NAME", default="", help="The name of the archive's folder."),
+)
+def purge(archive: Path, before: date, why: str, dry_run: bool, confirm: str) -> None:
     """Remove old runs for good, and leave a signed tombstone by which the chain still holds. What is held stays."""
     from runbook_lib.clock import SystemClock
     from runbook_lib.reports import bag, retention
 
     now = SystemClock().now()
     with bag.archive_errors(archive):
-        plan = retention.plan(archive, before.date(), at=now)
+        plan = retention.plan(archive, before, at=now)
     for one in plan.goes:
-        out().print(f"  goes  {one.link.bag} ({one.link.status})")
+        out(f"  goes  {one.link.bag} ({one.link.status})")
     for held, name in plan.held:
-        out().print(visible(f"  stays {held}: held by {name!r}"))
-    out().print(f"{len(plan.goes)} runs from before {plan.before} would go for good; holds keep {len(plan.held)}.")
+        out(visible(f"  stays {held}: held by {name!r}"))
+    out(f"{len(plan.goes)} runs from before {plan.before} would go for good; holds keep {len(plan.held)}.")
     if dry_run:
         return
     folder = archive.resolve().name
@@ -85,22 +73,21 @@ def purge(
             remedy=f"Look at the plan above, then add --confirm {folder!r}.",
         )
     place = retention.purge(archive, plan, why=why, at=now, environ=os.environ)
-    out().print("They are gone. This is their tombstone; keep the new head: runbook archive head")
+    out("They are gone. This is their tombstone; keep the new head: runbook archive head")
     sys.stdout.write(f"{place.folder}\n")
 
 
-@keep_app.command("export")
-def export(
-    archive: Folder,
-    since: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")],
-    until: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), itself included.")],
-    into: Annotated[Path, typer.Option("--into", metavar="FOLDER|FILE.zip", help="What is to be made.")],
-) -> None:
+@command(
+    DIR,
+    argument("--from", dest="since", metavar="DAY", type=day, required=True, help="First day (UTC)."),
+    argument("--to", dest="until", metavar="DAY", type=day, required=True, help="Last day (UTC), itself included."),
+    argument("--into", metavar="FOLDER|FILE.zip", type=path, required=True, help="What is to be made."),
+)
+def export(archive: Path, since: date, until: date, into: Path) -> None:
     """Write the runs of a period into a folder or zip file that verifies by itself: `sh verify.sh` in it."""
     from runbook_lib.clock import SystemClock
     from runbook_lib.reports import excerpt
 
-    days: tuple[date, date] = (since.date(), until.date())
-    made, bags = excerpt.export(archive, into, since=days[0], until=days[1], at=SystemClock().now(), environ=os.environ)
-    out().print(f"{bags} bags, and the entry that says what is elsewhere. Whoever gets it runs: sh verify.sh")
+    made, bags = excerpt.export(archive, into, since=since, until=until, at=SystemClock().now(), environ=os.environ)
+    out(f"{bags} bags, and the entry that says what is elsewhere. Whoever gets it runs: sh verify.sh")
     sys.stdout.write(f"{made}\n")

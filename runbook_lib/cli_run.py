@@ -1,4 +1,4 @@
-"""What `runbook run` does: parameters from files and words, one run, and what is said of it."""
+"""`runbook run` and `batch`: parameters from files and words, a run, and what is said of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.command import ARCHIVE, FAIL_ON, FILES, PARAMETERS, argument, command, path, positive
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.terminal import err, tell
@@ -18,6 +19,70 @@ if TYPE_CHECKING:
 
 PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
 """What --exit-detail makes of a rotation's progress; "finished" is 0."""
+
+
+@command(
+    argument("notebook", metavar="NOTEBOOK", help=f"{', '.join(NOTEBOOKS)}; or the path of an .ipynb file."),
+    FILES,
+    PARAMETERS,
+    ARCHIVE,
+    argument(
+        "--cell-timeout", metavar="N", type=positive, default=600, help="Seconds for one cell. [default: %(default)s]"
+    ),
+    argument(
+        "--deadline", metavar="N", type=positive, default=3600, help="Seconds for the whole run. [default: %(default)s]"
+    ),
+    FAIL_ON,
+    argument(
+        "--exit-detail", action="store_true", help="rotate: 10 nothing was due, 11 progressed, 12 waiting; else 0."
+    ),
+)
+def run(
+    notebook: str,
+    files: list[Path],
+    parameters: list[str],
+    archive: Path,
+    cell_timeout: int,
+    deadline: int,
+    fail_on: str,
+    exit_detail: bool,
+) -> Exit:
+    """Run one notebook headlessly and archive it. The last line on stdout is the path of the run's bag."""
+    return run_one(
+        notebook,
+        read_parameters(files, parameters),
+        archive=archive,
+        cell_timeout=cell_timeout,
+        deadline=deadline,
+        fail_on=fail_on,
+        exit_detail=exit_detail,
+    )
+
+
+@command(
+    argument("file", metavar="FILE", type=path, help="The fleet: YAML, or CSV with a column `account`."),
+    argument("--jobs", metavar="N", type=positive, help="Runs at a time; else one a processor."),
+    argument(
+        "--shard",
+        metavar="I/N",
+        default="1/1",
+        help="Only part I of N; an account is always in the same. [default: %(default)s]",
+    ),
+    argument("--engine", metavar="NAME", default="local", help="local, or dask. [default: %(default)s]"),
+    argument("--scheduler", metavar="ADDR", default="", help="Of dask: tcp://HOST:8786 or tls://HOST:8786."),
+    ARCHIVE,
+    FAIL_ON,
+)
+def batch(file: Path, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path, fail_on: str) -> Exit:
+    """Run a notebook for many accounts and archive them in one bag. The last line on stdout is its path.
+
+    Exit code 40: the outcome of a request is unknown; 1: accounts are missing; 30: some failed; 0: all are done. After
+    40 and 1 the same command does what is missing.
+    """
+    from runbook_lib import cli_batch
+
+    outcome = cli_batch.run(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive)
+    return say_outcome(file.stem, outcome, fail_on=fail_on)
 
 
 def run_one(
@@ -38,7 +103,7 @@ def run_one(
     path, job = find_notebook(notebook)
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
-    err().print(f"{job}: running {path.name}, to be archived in {archive}")
+    err(f"{job}: running {path.name}, to be archived in {archive}")
     with server_where_possible() as server:
         from runbook_lib.reports.runner import run_notebook  # while the server imports what it needs
 
@@ -70,7 +135,7 @@ def say_outcome(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: boo
     said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
     if outcome.needs_action:
         said += f", {outcome.needs_action} need action"
-    err().print(said)
+    err(said)
     _say_place(outcome.bag)
     return code
 
@@ -106,7 +171,9 @@ def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise RunbookError(Reason.BAD_PARAMETER, f"-p {name}: its value is missing; write -p NAME VALUE.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER, f"{f'-p {name}'.strip()}: its value is missing; write -p NAME VALUE."
+            )
         given[name] = _typed(value)
     return given
 

@@ -28,7 +28,10 @@ def find_notebook(text: str) -> tuple[Path, str]:
         return FOLDER / f"{NOTEBOOKS[text]}.ipynb", text
     path = Path(text)
     if path.suffix != ".ipynb" or not path.is_file():
-        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.")
+        from difflib import get_close_matches
+
+        close = "".join(f" Did you mean {short}?" for short in get_close_matches(text, NOTEBOOKS, n=1))
+        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.{close}")
     known = {stem: short for short, stem in NOTEBOOKS.items()}
     job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
     return path, known.get(path.stem, job or "notebook")

@@ -1,43 +1,38 @@
-"""Where the commands write. Made when it is first used: rich takes longer to import than `--help` may take."""
+"""Where the commands write, and how an error is told."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+import os
+import sys
+from typing import TextIO
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from runbook_lib.errors import RunbookError
+from runbook_lib.visible import visible
 
-    from runbook_lib.errors import RunbookError
-
-
-@cache
-def out() -> Console:
-    """Standard output, for what was asked for."""
-    return _console(stderr=False)
+_ALARM = "\x1b[1;31m{}\x1b[0m"
 
 
-@cache
-def err() -> Console:
-    """Standard error, for what is said about it."""
-    return _console(stderr=True)
+def out(text: str, *, alarm: bool = False) -> None:
+    """A line on standard output: what was asked for. An alarm is red where a terminal shows it."""
+    _write(sys.stdout, text, alarm)
 
 
-def _console(*, stderr: bool) -> Console:
-    from rich.console import Console
+def err(text: str, *, alarm: bool = False) -> None:
+    """A line on standard error: what is said about it."""
+    _write(sys.stderr, text, alarm)
 
-    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
-
-def visible(text: str) -> str:
-    """As `runbook_lib.result.visible`."""
-    from runbook_lib import result  # pydantic
-
-    return result.visible(text)
+def _write(stream: TextIO | None, text: str, alarm: bool) -> None:
+    if stream is None:  # it was closed by the caller (>&-), who wants to know nothing
+        return
+    if alarm and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        text = _ALARM.format(text)
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def tell(error: RunbookError) -> None:
     """What went wrong, what it means and what to do, on standard error."""
-    err().print(f"{error.explanation.title} [{error.reason.value}]", style="bold red")
+    err(f"{error.explanation.title} [{error.reason.value}]", alarm=True)
     for line in str(error).splitlines():
-        err().print(visible(line))
+        err(visible(line))

@@ -67,7 +67,7 @@ def test_certificates_that_need_action_have_an_exit_code_of_their_own(sandbox: S
         (["run", "doctor", "--fail-on", "moon"], "is not known"),
         (["doctor", "-p", "colour", "red"], "unknown_parameter"),
         (["doctor", "-p", "api_key", "swordfish"], "secret_as_value"),
-        (["run"], "Missing argument"),
+        (["run"], "required: NOTEBOOK"),
         (["run", "doctor", "--cell-timeout", "0"], "cell-timeout"),
     ],
 )

@@ -14,10 +14,9 @@ from typing import Any
 import nbformat
 import pytest
 from PIL import Image
-from typer.main import get_command
 
+from runbook_lib import cli
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
-from runbook_lib.cli import app
 from runbook_lib.digicert.environments import HOSTS
 from runbook_lib.notebooks import NOTEBOOKS
 from runbook_lib.procedures.procedure import Procedure, Step
@@ -222,11 +221,8 @@ def test_every_runbook_command_that_a_document_shows_is_one_the_program_takes(pa
     lines = [line for line in read(path).replace("\\\n", " ").splitlines() if re.search(r"\.venv/bin/runbook ", line)]
     for line in lines:
         words = shlex.split(line[line.index(".venv/bin/runbook ") :].split("`")[0], comments=True)[1:]
-        command: Any = get_command(app)
-        while words and hasattr(command, "commands"):
-            command = command.commands[words.pop(0)]
-        options = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words if re.match(r"--?[a-z]", word)} <= options, line
+        name = words[0] if words[0] in cli.COMMANDS else " ".join(words[:2])
+        assert {word for word in words if re.match(r"--?[a-z]", word)} <= cli.find(name).options, line
 
 
 @each_document

@@ -21,7 +21,8 @@ from runbook_lib.reports.job import Produced
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.reports.supervise import Interruptions
-from runbook_lib.result import SEVERITY, Verdict, visible
+from runbook_lib.result import SEVERITY, Verdict
+from runbook_lib.visible import visible
 
 GRACE_SECONDS, CUT_SECONDS = 20.0, 15.0
 """How long runs under way may take to end by themselves when the batch is stopped, and then to be cut off. Together

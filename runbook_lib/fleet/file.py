@@ -22,7 +22,7 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.scan import plain_secrets
-from runbook_lib.result import visible
+from runbook_lib.visible import visible
 
 SHOWN = 20
 """So many mistakes are told at once."""

@@ -21,7 +21,8 @@ from runbook_lib.reports import bag
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord, TableFile
 from runbook_lib.reports.tone import tone
-from runbook_lib.result import Table, Verdict, visible, worst
+from runbook_lib.result import Table, Verdict, worst
+from runbook_lib.visible import visible
 
 MISSING = "missing"
 """Stands in place of a status where an account has no end."""

@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from runbook_lib.result import visible
 from runbook_lib.secrets import Secret
+from runbook_lib.visible import visible
 
 LONGEST_OUTPUT = 2000
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)

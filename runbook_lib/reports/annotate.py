@@ -9,7 +9,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from runbook_lib.reports.outcome import CellState, Judgement, Status, code_cells
-from runbook_lib.result import visible
+from runbook_lib.visible import visible
 
 BANNER_TAG = "runbook-banner"
 PAPERMILL_ERROR_TAG = "papermill-error-cell-tag"

@@ -28,7 +28,8 @@ from runbook_lib.clock import iso
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.reports.tone import tone
-from runbook_lib.result import MIME, visible
+from runbook_lib.result import MIME
+from runbook_lib.visible import visible
 
 TEMPLATES = Path(__file__).with_name("templates")
 

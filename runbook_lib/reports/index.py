@@ -23,7 +23,7 @@ from runbook_lib.reports import absent, chain, reader
 from runbook_lib.reports.absent import ELSEWHERE, PURGED
 from runbook_lib.reports.reader import Entry
 from runbook_lib.reports.tone import tone
-from runbook_lib.result import visible
+from runbook_lib.visible import visible
 
 INDEX = "index.html"
 _TEMPLATES = Path(__file__).with_name("templates")

@@ -21,7 +21,7 @@ from runbook_lib.reports.authority import ROOTS
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, TAGS, Link
 from runbook_lib.reports.signing import CERTS
 from runbook_lib.reports.stamps import BESIDE, stamp_of
-from runbook_lib.result import visible
+from runbook_lib.visible import visible
 
 PAYLOAD_MANIFEST = "manifest-sha256.txt"
 _TOP = {"certs", "index.html", "run.schema.json", "VERIFY.md", "verify.sh"}

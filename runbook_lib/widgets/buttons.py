@@ -12,7 +12,8 @@ from markupsafe import escape
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import intake
 from runbook_lib.procedures.procedure import Procedure, Step
-from runbook_lib.result import FinishRecord, Kind, StepRecord, Verdict, visible
+from runbook_lib.result import FinishRecord, Kind, StepRecord, Verdict
+from runbook_lib.visible import visible
 from runbook_lib.widgets import panels
 from runbook_lib.widgets.form import Form
 from runbook_lib.widgets.notebook import refused

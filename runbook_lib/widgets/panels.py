@@ -21,8 +21,8 @@ from runbook_lib.result import (
     ParametersRecord,
     StepRecord,
     Verdict,
-    visible,
 )
+from runbook_lib.visible import visible
 from runbook_lib.widgets import histogram, plots
 from runbook_lib.widgets.words import mark, tone
 

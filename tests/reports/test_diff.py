@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
-from typer.testing import CliRunner
 
+from runbook_lib import cli
 from runbook_lib.catalogue import Reason
-from runbook_lib.cli import app
 from runbook_lib.errors import RunbookError
 from runbook_lib.procedures import inventory
 from runbook_lib.reports import diff, reader
@@ -156,14 +155,14 @@ def test_a_file_that_was_changed_since_it_was_sealed_is_not_compared(archive: Pa
     assert refused.value.reason is Reason.UNREADABLE_FILE
 
 
-def test_the_command_shows_a_table_and_writes_csv_and_a_page(archive: Path, tmp_path: Path):
+def test_the_command_shows_a_table_and_writes_csv_and_a_page(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     hostile = "<script>x</script>\u202e"
     archived(archive, [row("A", days=85, id="1")], [row("A", "due", 80, id="1"), row(hostile, id="=2")], [SILENT])
-    run = CliRunner().invoke
     told = ["--archive", str(archive), "--csv", str(tmp_path / "d.csv"), "--html", str(tmp_path / "d.html")]
-    done = run(app, ["archive", "diff", "2023-11-01", "2023-11-02", *told])
-    assert done.exit_code == 0, done.output
-    assert "1 appeared, 1 state" in done.output
+    assert cli.run(["archive", "diff", "2023-11-01", "2023-11-02", *told]) == 0
+    assert "1 appeared, 1 state" in capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "d.csv").read_text(encoding="utf-8"))))
     assert [one["change"] for one in rows] == ["appeared", "state"]
     assert rows[0]["id"] == "'=2"
@@ -172,25 +171,24 @@ def test_the_command_shows_a_table_and_writes_csv_and_a_page(archive: Path, tmp_
     assert "\\u202e" in page.get_text()
     assert len(page.select("tbody tr")) == 2
     assert all(head.get("scope") for head in page.select("th"))
-    silent = run(app, ["archive", "diff", "2023-11-02", "2023-11-03", *told])
-    assert silent.exit_code == 30
-    assert "vanished" not in silent.output
+    assert cli.run(["archive", "diff", "2023-11-02", "2023-11-03", *told]) == 30
+    assert "vanished" not in capsys.readouterr().out
 
 
-def test_of_many_changes_the_terminal_shows_the_first_and_says_so(archive: Path):
+def test_of_many_changes_the_terminal_shows_the_first_and_says_so(archive: Path, capsys: pytest.CaptureFixture[str]):
     archived(
         archive, [row("Stays", id="0")], [row("Stays", id="0"), *(row(f"N{i:03}", id=f"{i}") for i in range(1, 251))]
     )
-    done = CliRunner().invoke(app, ["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)])
-    assert "… and 50 more: --csv and --html have them all." in done.output
-    assert ("N200" in done.output, "N201" in done.output) == (True, False)
+    assert cli.run(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
+    told = capsys.readouterr().out
+    assert "… and 50 more: --csv and --html have them all." in told
+    assert ("N200" in told, "N201" in told) == (True, False)
 
 
-def test_nothing_that_changed_is_told_so(archive: Path):
+def test_nothing_that_changed_is_told_so(archive: Path, capsys: pytest.CaptureFixture[str]):
     archived(archive, [row("A", id="1")], [row("A", id="1")])
-    done = CliRunner().invoke(app, ["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)])
-    assert done.exit_code == 0
-    assert done.output.endswith("nothing changed.\n")
+    assert cli.run(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
+    assert capsys.readouterr().out.endswith("nothing changed.\n")
 
 
 def test_it_reads_the_inventory_s_own_columns():

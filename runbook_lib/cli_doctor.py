@@ -1,0 +1,46 @@
+"""`runbook doctor`: the checks of notebook 00 in a terminal, without a run and without an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.cli_run import read_parameters
+from runbook_lib.command import FILES, PARAMETERS, command
+from runbook_lib.terminal import out
+from runbook_lib.visible import visible
+
+if TYPE_CHECKING:
+    from runbook_lib.result import StepRecord
+
+MARK = {"ok": "✓", "nothing to do": "✓", "planned": "·", "attention": "!"}
+
+
+@command(FILES, PARAMETERS)
+def doctor(files: list[Path], parameters: list[str]) -> Exit:
+    """Check connection, clock, secrets, service user and store; each failure with its remedy."""
+    given = {"mode": "headless"} | read_parameters(files, parameters)
+
+    from runbook_lib.procedures.doctor import Doctor
+    from runbook_lib.procedures.parameters import DoctorParameters, intake
+    from runbook_lib.result import Verdict
+
+    procedure = Doctor(intake(DoctorParameters, given)[0])
+    for step in Doctor.steps():
+        _print_step(procedure.perform(step.slug))
+    return Exit.CHECK_FAILED if procedure.finish().verdict is Verdict.FAILED else Exit.DONE
+
+
+def _print_step(record: StepRecord) -> None:
+    out(f"{MARK.get(record.verdict, '✗')} {record.title}")
+    if record.error is not None:
+        out(visible(f"    {record.error['what']}"))
+        out(visible(f"    What to do: {record.error['remedy']}"))
+        return
+    assert record.result is not None  # noqa: S101  (a record has one or the other)
+    out(visible(f"    {record.result.headline}"))
+    for verdict, name, seen in record.result.details:
+        out(visible(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
+    for label, value in record.result.facts.items():
+        out(visible(f"      {label}: {value}"))
