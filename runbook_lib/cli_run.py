@@ -153,18 +153,16 @@ def _say_place(bag: Path) -> None:
 
 def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
     """Parameters of YAML files and of NAME=VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
-    import yaml
+    from runbook_lib import yaml_as_written
 
     given: dict[str, Any] = {}
     for file in files:
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content, _ = yaml_as_written.read(file, file.read_text(encoding="utf-8"))
         except OSError as error:
             raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} is not YAML{where}.") from None
+        except UnicodeDecodeError:
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} is no text in UTF-8.") from None
         if content is not None and not isinstance(content, dict):
             raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
         given |= content or {}

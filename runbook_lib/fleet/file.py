@@ -10,15 +10,16 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from yaml.nodes import MappingNode, Node, SequenceNode
+from yaml.nodes import SequenceNode
 
+from runbook_lib import yaml_as_written
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.scan import plain_secrets
@@ -28,7 +29,6 @@ SHOWN = 20
 """So many mistakes are told at once."""
 
 PLAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads 5,000 accounts in a tenth of the time
 
 
 def slug(account: str) -> str:
@@ -153,17 +153,7 @@ def _content(path: Path) -> str:
 
 def _from_yaml(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
     """The file's mapping, each account in our model's shape, and the line each account is in."""
-    loader = _LOADER(content)
-    try:
-        node = loader.get_single_node()
-        _no_key_twice(path, node)
-        data = loader.construct_document(node) if node else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path} is not YAML{where}.") from None
-    finally:
-        loader.dispose()
+    data, node = yaml_as_written.read(path, content)
     if not isinstance(data, dict):
         raise RunbookError(
             Reason.BAD_PARAMETER,
@@ -182,25 +172,6 @@ def _split(entry: Any) -> Any:
         return entry
     rest = {name: value for name, value in entry.items() if name != "account"}
     return {"account": entry["account"], "parameters": rest}
-
-
-def _no_key_twice(path: Path, node: Node | None) -> None:
-    """PyYAML takes the last of two equal keys and says nothing."""
-    if isinstance(node, MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if str(key.value) in seen:
-                raise RunbookError(
-                    Reason.BAD_PARAMETER,
-                    f"{path}, line {line}: `{key.value}` is there already, in line {seen[str(key.value)]}.",
-                    remedy="Keep one of the two.",
-                )
-            seen[str(key.value)] = line
-            _no_key_twice(path, value)
-    elif isinstance(node, SequenceNode):
-        for item in node.value:
-            _no_key_twice(path, item)
 
 
 def _lines(node: Any, name: str) -> list[int]:
@@ -266,20 +237,35 @@ def _checked(path: Path, data: dict[str, Any], lines: list[int], *, accounts_in:
     if not fleet.accounts:
         raise _refused([f"{source}: accounts: there is none"], remedy="Name at least one: - account: NAME")
     leaked = [f"{path}: `parameters`: {name}" for name, _ in plain_secrets([fleet.parameters])]
-    twice: list[str] = []
-    first: dict[str, int] = {}
     for index, one in enumerate(fleet.accounts):
         leaked += [f"{where(index)}: {name}" for name, _ in plain_secrets([one.parameters])]
         if any(plain_secrets([{"account": one.account}])):
             leaked.append(f"{source}, line {lines[index]}: account")
-        if one.account in first:
-            twice.append(f"{where(index)}: the same account as in line {lines[first[one.account]]}")
-        first.setdefault(one.account, index)
     if leaked:
         raise RunbookError(Reason.SECRET_AS_VALUE, f"A plain value stands where a reference is due.\n{_list(leaked)}")
-    if twice:
-        raise _refused(twice, remedy="Remove one of the two, or give it a name of its own.")
+    if twice := [f"{where(index)}: {what} in line {lines[before]}" for index, what, before in _twice(fleet)]:
+        raise _refused(twice, remedy="Remove one of the two, or give it what is its own. Nothing has run.")
     return fleet
+
+
+def _twice(fleet: Fleet) -> Iterator[tuple[int, str, int]]:
+    """Accounts that cannot be told from an earlier one: (its index, what is the same as, the other's index).
+
+    Names that read alike are one name to whoever looks for it in the report, and to some file systems. Where all
+    parameters are the same, one service user would be reported under two names, and the other not at all.
+    """
+    names: dict[str, int] = {}
+    parameters: dict[str, int] = {}
+    for index, one in enumerate(fleet.accounts):
+        name = " ".join(unicodedata.normalize("NFKC", one.account).casefold().split())
+        given = inputs_digest("", fleet.given(one))
+        if name in names:
+            same = one.account == fleet.accounts[names[name]].account
+            yield index, "the same account as" if same else "it reads like the account", names[name]
+        elif given in parameters:
+            yield index, "all its parameters are those of the account", parameters[given]
+        names.setdefault(name, index)
+        parameters.setdefault(given, index)
 
 
 def _told(path: Path, item: Any, where: Any) -> str:

@@ -78,7 +78,24 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
     [
         ("accounts:\n- account: a\n- account: b\n- account: a\n", "line 4, account 'a': the same account as in line 2"),
         ("accounts:\n- account: a\n- api_key: env:A\n", "line 3: account: Field required"),
-        ("accounts:\n- account: 0012\n", "line 2: account: write the name in quotes"),
+        ("accounts:\n- account: 12\n", "line 2: account: write the name in quotes"),
+        ("accounts:\n- account: no\n", "line 2: account: write the name in quotes"),
+        (
+            "accounts:\n- {account: b, n: 1}\n- {account: B, n: 2}\n",
+            "line 3, account 'B': it reads like the account in line 2",
+        ),
+        (
+            "accounts:\n- {account: M\u00fcller, n: 1}\n- {account: Mu\u0308ller, n: 2}\n",
+            "line 3, account 'Mu\u0308ller': it reads like the account in line 2",
+        ),
+        (
+            "accounts:\n- {account: ops 1, n: 1}\n- {account: ops\uff11, n: 2}\n- {account: ops  1, n: 3}\n",
+            "line 4, account 'ops  1': it reads like the account in line 2",
+        ),
+        (
+            "parameters: {n: 1}\naccounts:\n- {account: a, api_key: 'env:A'}\n- {account: b, n: 1, api_key: 'env:A'}\n",
+            "line 4, account 'b': all its parameters are those of the account in line 3",
+        ),
         ('accounts:\n- account: "a\\u202eb"\n', "line 2"),
         ("accounts:\n- account: a\n  api key: env:A\n", "line 2, account 'a': 'api key' cannot be a parameter's name"),
         ("accounts:\n- a\n", "line 2"),
@@ -115,6 +132,13 @@ def test_a_mistake_is_named_with_its_line_and_account(tmp_path: Path, content: s
 )
 def test_so_is_a_mistake_in_a_csv_file(tmp_path: Path, content: str, told: str):
     assert told in refused(tmp_path, content, "accounts.csv").what
+
+
+@pytest.mark.parametrize("name", ["0012", "1_000", "0x1F", "1:30", "2026-01-01", "+5", "1e3", ".5", "-.inf"])
+def test_a_name_that_yaml_would_read_as_a_number_or_a_date_stays_what_is_written(tmp_path: Path, name: str):
+    found = fleet(tmp_path, f"parameters: {{due_days: 60, share: 0.5}}\naccounts:\n- account: {name}\n  name: {name}\n")
+    assert found.accounts[0].account == name
+    assert found.given(found.accounts[0]) == {"due_days": 60, "share": 0.5, "name": name}
 
 
 def test_every_mistake_is_told_at_once_up_to_twenty(tmp_path: Path):

@@ -108,7 +108,7 @@ def test_every_account_is_accounted_for_and_none_is_done_twice(
         reason = ""
         if number % every == 0:
             way, reason = bad[(number // every) % len(bad)]
-            account |= way
+            account |= {"store": str(tmp_path / f"store {number}"), **way}
         expected[account["account"]] = str(reason)
         fleet.accounts.append(account)
     healthy = {user["id"] for user, reason in zip(users, expected.values(), strict=True) if not reason}
