@@ -22,18 +22,22 @@ class RunbookError(Exception):
         reason: which of the known reasons.
         what: what happened this time, with the names and numbers of this case. Never a secret.
         remedy: a more exact remedy than the catalogue's, where the case allows one.
+        retry_after: seconds that a server asked to wait before the next request (RFC 9110, section 10.2.3).
     """
 
-    def __init__(self, reason: Reason, what: str, *, remedy: str | None = None) -> None:
+    def __init__(
+        self, reason: Reason, what: str, *, remedy: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(what)
         self.reason = reason
         self.what = what
+        self.retry_after = retry_after
         self._remedy = remedy
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunbookError:
         """The error that `as_dict` described."""
-        return cls(Reason(data["reason"]), data["what"], remedy=data["remedy"])
+        return cls(Reason(data["reason"]), data["what"], remedy=data["remedy"], retry_after=data.get("retry_after"))
 
     @property
     def explanation(self) -> Explanation:
@@ -55,11 +59,11 @@ class RunbookError(Exception):
         return f"{self.what}\nWhat it means: {self.means}\nWhat to do:    {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.reason, self.what, self._remedy))
+        return (_rebuild, (type(self), self.reason, self.what, self._remedy, self.retry_after))
 
     def as_dict(self) -> dict[str, Any]:
-        """For run.json: reason, title, what, means, remedy, notebook, exit."""
-        return {
+        """For run.json: reason, title, what, means, remedy, notebook, exit; retry_after where a server asked for it."""
+        told: dict[str, Any] = {
             "reason": self.reason.value,
             "title": self.explanation.title,
             "what": self.what,
@@ -68,11 +72,14 @@ class RunbookError(Exception):
             "notebook": self.explanation.notebook,
             "exit": int(self.exit),
         }
+        return told if self.retry_after is None else {**told, "retry_after": self.retry_after}
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this in place of a traceback: a person at a notebook wants the remedy, not our call stack."""
         return [f"{self.explanation.title} [{self.reason.value}]", *str(self).splitlines()]
 
 
-def _rebuild(kind: type[RunbookError], reason: Reason, what: str, remedy: str | None) -> RunbookError:
-    return kind(reason, what, remedy=remedy)
+def _rebuild(
+    kind: type[RunbookError], reason: Reason, what: str, remedy: str | None, retry_after: float | None
+) -> RunbookError:
+    return kind(reason, what, remedy=remedy, retry_after=retry_after)

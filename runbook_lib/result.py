@@ -123,6 +123,7 @@ class Result(_Frozen):
         next: what to do now, a sentence each.
         needs_action: how many certificates need somebody to act (`--fail-on due`).
         reason: where something was not found out and the step went on all the same: why, as the catalogue names it.
+        retry_after: seconds that the server asked to wait, where that is why.
     """
 
     verdict: Verdict
@@ -137,6 +138,7 @@ class Result(_Frozen):
     next: tuple[str, ...] = ()
     needs_action: int = 0
     reason: str = ""
+    retry_after: float | None = None
 
 
 class ParameterRow(_Frozen):

@@ -25,7 +25,7 @@ from urllib3.util.retry import Retry
 
 from runbook_lib.digicert.budget import Budget, BudgetedRetry
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.digicert.failures import TryLater, answer_problem, transport_problem
+from runbook_lib.digicert.failures import answer_problem, transport_problem
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, EnableRequest, User
 from runbook_lib.digicert.tls import ClientIdentity, ContextAdapter, TlsFacts, make_context, tls_facts
 from runbook_lib.errors import Reason, RunbookError
@@ -39,7 +39,6 @@ USER_AGENT = "digicert-one-runbooks/0.1"
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
 RETRIES = 3
-GUESS_SECONDS = 2.0
 RETRY_AFTER_MAX_SECONDS = 60
 """A Retry-After is honoured up to this; DigiCert publishes no number for its limit."""
 
@@ -54,8 +53,8 @@ class Answer:
     body: Any
     text: str
     tls: TlsFacts | None
-    retry_after: float
-    """Seconds to wait before another try: what Retry-After says (RFC 9110, section 10.2.3), else a guess."""
+    retry_after: float | None
+    """Seconds to wait before another try, as Retry-After says (RFC 9110, section 10.2.3); None where nothing does."""
 
 
 class Outcome(StrEnum):
@@ -211,7 +210,7 @@ class Client:
         answer = self.call("POST", CERTIFICATES, request)
         if answer.status in (429, 503):
             reason = Reason.RATE_LIMITED if answer.status == 429 else Reason.OUTCOME_UNKNOWN
-            raise TryLater(reason, self._problem(answer).what, seconds=answer.retry_after)
+            raise RunbookError(reason, self._problem(answer).what, retry_after=answer.retry_after)
         if answer.status >= 500 or (200 <= answer.status < 300 and answer.status != 201):
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN, f"The request was answered with HTTP {answer.status}, not with 201."
@@ -311,7 +310,7 @@ class Client:
         return Answer(status, parsed, text, facts, later)
 
     def _problem(self, answer: Answer) -> RunbookError:
-        return answer_problem(answer.status, answer.body, answer.text, self.base_url, self._api_key)
+        return answer_problem(answer.status, answer.body, answer.text, self.base_url, self._api_key, answer.retry_after)
 
     def _expect(self, answer: Answer, status: int) -> Answer:
         if answer.status != status:
@@ -344,15 +343,16 @@ def _moment(date: str) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else None
 
 
-def _seconds(retry_after: str, date: str) -> float:
-    """Retry-After in seconds, of either form; a date counts from the server's own clock."""
+def _seconds(retry_after: str, date: str) -> float | None:
+    """Retry-After in seconds, of either form, up to the longest that is honoured; a date counts from the server's own
+    clock. None where it is absent or says nothing."""
     try:
         if retry_after.strip().isdigit():
             seconds = float(retry_after)
         else:
             seconds = (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date)).total_seconds()
     except (TypeError, ValueError):
-        seconds = GUESS_SECONDS
+        return None
     return min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
 
 

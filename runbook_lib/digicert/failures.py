@@ -17,14 +17,6 @@ from runbook_lib.secrets import Secret
 _LONGEST_MESSAGE = 300
 
 
-class TryLater(RunbookError):
-    """The server asked to wait: HTTP 429 or 503. `seconds` is what Retry-After said, or a guess."""
-
-    def __init__(self, reason: Reason, what: str, *, remedy: str | None = None, seconds: float = 2.0) -> None:
-        super().__init__(reason, what, remedy=remedy)
-        self.seconds = seconds
-
-
 def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
     """The reason behind an exception of requests. `url` holds no secret."""
     host = urlsplit(url).netloc
@@ -79,11 +71,14 @@ def is_client_refusal(error: ssl.SSLError) -> bool:
     )
 
 
-def answer_problem(status: int, body: Any, text: str, base_url: str, api_key: Secret | None) -> RunbookError:
+def answer_problem(
+    status: int, body: Any, text: str, base_url: str, api_key: Secret | None, retry_after: float | None
+) -> RunbookError:
     """The reason behind an answer that is no success.
 
     Args:
         api_key: whose value is taken out of what the server said, should it repeat it.
+        retry_after: seconds it asked to wait; None where it did not.
     """
     host = urlsplit(base_url).netloc
     errors = read_errors(body)
@@ -102,7 +97,7 @@ def answer_problem(status: int, body: Any, text: str, base_url: str, api_key: Se
         said = said.replace(api_key.reveal(), "[api key]")
     said = " ".join(said.split())  # a line of its own could pass for one of ours
     what = f"{host} answered HTTP {status}: {said[:_LONGEST_MESSAGE]}."
-    return RunbookError(_reason(status, codes, said, api_key is not None), what)
+    return RunbookError(_reason(status, codes, said, api_key is not None), what, retry_after=retry_after)
 
 
 def _reason(status: int, codes: set[str], said: str, with_key: bool) -> Reason:

@@ -223,11 +223,13 @@ class Batch:
         ended = not (again or cut_off or unknown)
         entry = kept(item, produced, ended=ended)
         self.ledger.keep(entry, produced.files)
+        asked = asked_to_wait(produced.record)
+        self._hosts[item.host].pause(time.monotonic(), asked)
         if ended:
             self.watch.ended(entry)
         elif again and not stopping:
             self._repeated += 1
-            self.watch.again(entry, self._again(item, item.attempts))
+            self.watch.again(entry, self._again(item, item.attempts, least=asked))
         else:
             self._given_up[item.account] = (
                 "the outcome of its request is unknown"
@@ -237,9 +239,9 @@ class Batch:
                 else "to be run again when the batch was stopped"
             )
 
-    def _again(self, item: Item, times: int) -> float:
+    def _again(self, item: Item, times: int, *, least: float = 0.0) -> float:
         """Queue it once more, at a moment of its own: what failed together is not repeated together."""
-        seconds: float = self.back_off * 2 ** (times - 1) * random.uniform(0.5, 1.5)  # noqa: S311  no secret
+        seconds: float = least + self.back_off * 2 ** (times - 1) * random.uniform(0.5, 1.5)  # noqa: S311  no secret
         heapq.heappush(self._later, (time.monotonic() + seconds, id(item), item))
         return seconds
 
@@ -286,6 +288,11 @@ def why(record: RunRecord) -> tuple[str, str]:
             if step.reason in set(Reason):
                 return step.reason, f"{CATALOGUE[Reason(step.reason)].title}: {step.headline}"
     return str(record.error["reason"]), f"{record.error['title']}: {record.error['what']}"
+
+
+def asked_to_wait(record: RunRecord) -> float:
+    """Seconds that a server asked to wait (Retry-After) before it is asked again; 0 where none did."""
+    return max((step.retry_after for step in record.steps if step.retry_after is not None), default=0.0)
 
 
 def kept(item: Item, produced: Produced, *, ended: bool) -> Kept:

@@ -31,6 +31,10 @@ class Host(Generic[_T]):
         self.under_way += 1
         return self.waiting.popleft()
 
+    def pause(self, now: float, seconds: float) -> None:
+        """The host asked to wait: nothing begins before these seconds are over."""
+        self.free_at = max(self.free_at, now + seconds)
+
     def ended(self) -> None:
         self.under_way -= 1
 

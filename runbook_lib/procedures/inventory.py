@@ -129,6 +129,7 @@ class Inventory(Procedure[InventoryParameters]):
             headline=headline,
             next=tuple(dict.fromkeys(one.remedy for one in problems)),
             reason=problems[0].reason if problems else "",
+            retry_after=problems[0].retry_after if problems else None,
             facts={"Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown"},
             tables=(table, *told.tables),
             beside=told.beside,

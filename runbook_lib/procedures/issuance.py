@@ -24,7 +24,6 @@ from runbook_lib.credentials.files import read
 from runbook_lib.credentials.lint import Finding, lint
 from runbook_lib.credentials.store import SEALED_KEY, Credential, Generation
 from runbook_lib.digicert.client import Client
-from runbook_lib.digicert.failures import TryLater
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.bundle import certificates_of, write_generation
@@ -210,7 +209,8 @@ class Issuance:
                     raise
                 self.journal.append(State.AMBIGUOUS, last.generation, what=error.what)
                 doubt = error
-                self._pause(error.seconds if isinstance(error, TryLater) else min(0.5 * 2**attempt, 8))
+                asked = error.retry_after
+                self._pause(min(0.5 * 2**attempt, 8) if asked is None else asked)
         last = self.reached(State.KEY_SEALED)
         if has_reached(last, State.RECEIVED):
             return self.response(last.generation)

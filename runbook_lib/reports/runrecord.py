@@ -99,6 +99,8 @@ class Step(_Frozen):
     needs_action: int
     error: dict[str, Any] | None
     reason: str = ""  # of the error; or why the step could not find out what it should have
+    retry_after: float | None = None
+    """Seconds that a server asked to wait before the next request; null where none did."""
 
     @classmethod
     def of(cls, record: StepRecord) -> Step:
@@ -114,6 +116,7 @@ class Step(_Frozen):
             needs_action=record.result.needs_action if record.result else 0,
             error=record.error,
             reason=record.result.reason if record.result else (record.error or {}).get("reason", ""),
+            retry_after=record.result.retry_after if record.result else (record.error or {}).get("retry_after"),
         )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.catalogue import Exit
+from runbook_lib.clock import parse_utc
 from runbook_lib.fleet.file import Budget
 from runbook_lib.fleet.pace import Host
 from tests.conftest import Sandbox
@@ -48,3 +50,22 @@ def test_one_at_a_time_is_what_the_server_sees(fresh_sandbox: Callable[..., Sand
     asked = [one["user_id"] for one in sandbox.admin("GET", "/requests") if one["user_id"]]
     assert len(asked) >= 2 * len(users)
     assert [user for user, _ in groupby(asked)] == [user["id"] for user in users]  # one after the other, in order
+
+
+def test_a_host_that_asks_to_wait_is_not_asked_by_anybody_until_then(
+    night: Callable[..., Fleet], fresh_sandbox: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    """The client has repeated three times by itself when it gives up; the last answer's Retry-After is the batch's."""
+    wait = 4
+    rules = [{"fault": "too_many_requests", "retry_after": 0 if nth < 4 else wait, "nth": nth} for nth in (1, 2, 3, 4)]
+    (tmp_path / "faults.yaml").write_text(yaml.safe_dump(rules))
+    sandbox = fresh_sandbox(faults=tmp_path / "faults.yaml")
+    fleet = night(2, notebook="inventory", budget={"starts_per_second": 100, "at_once": 1})
+    fleet.settings["parameters"] = {"environment": "sandbox"}
+    fleet.accounts = [{"account": name, "store": str(tmp_path / name)} for name in ("a", "b")]
+    code, bag, said = fleet.run(env=sandbox.env)
+    assert code == Exit.DONE, said
+    assert {name: row["attempts"] for name, row in bag.rows.items()} == {"a": "2", "b": "1"}
+    at = [parse_utc(one["time"]) for one in sandbox.admin("GET", "/requests")]
+    assert (at[4] - at[3]).total_seconds() >= wait - 1  # the journal has full seconds
+    assert "a: again in" in said
