@@ -83,6 +83,25 @@ def test_what_systemd_starts_runs_the_fleet(night: Night):
     assert fleet.bags()[0].link["produced"] == 1
 
 
+def _seconds(text: str) -> int:
+    units = {"s": 1, "min": 60, "h": 3600}
+    found = re.fullmatch(r"(\d+)(s|min|h)", text)
+    assert found
+    return int(found[1]) * units[found[2]]
+
+
+def test_systemd_does_not_begin_again_for_ever_what_fails_for_ever():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(DEPLOY / "systemd" / "digicert-one-fleet.service")
+    service, limits = unit["Service"], unit["Unit"]
+    assert service["Restart"] == "on-failure"
+    prevented = {int(code) for code in service["RestartPreventExitStatus"].split()}
+    assert prevented == {Exit.USAGE, Exit.DUE, Exit.CHECK_FAILED}
+    burst, interval = int(limits["StartLimitBurst"]), _seconds(limits["StartLimitIntervalSec"])
+    # reached by a batch that fails at once, and by the next morning's timer no longer in the way
+    assert burst * _seconds(service["RestartSec"]) < interval < 24 * 3600
+
+
 # --- cron -------------------------------------------------------------------------------------------------------------
 
 
