@@ -71,6 +71,7 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mappi
     part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
     return Order(
         fleet=fleet,
+        file=path,
         source=Source.read(notebook),
         name=f"batch-{file.slug(path.stem)}"[: 63 - len(part)] + part,
         job=job,

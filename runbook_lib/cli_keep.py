@@ -62,6 +62,8 @@ def purge(archive: Path, before: date, why: str, dry_run: bool, confirm: str) ->
         out(f"  goes  {one.link.bag} ({one.link.status})")
     for held, name in plan.held:
         out(visible(f"  stays {held}: held by {name!r}"))
+    for place in plan.waits:
+        out(f"  stays {place}: a later bag of the same batch stays")
     out(f"{len(plan.goes)} runs from before {plan.before} would go for good; holds keep {len(plan.held)}.")
     if dry_run:
         return
@@ -72,9 +74,9 @@ def purge(archive: Path, before: date, why: str, dry_run: bool, confirm: str) ->
             f"--confirm {confirm!r} is not the name of the archive's folder." if confirm else "Nobody confirmed it.",
             remedy=f"Look at the plan above, then add --confirm {folder!r}.",
         )
-    place = retention.purge(archive, plan, why=why, at=now, environ=os.environ)
+    tombstone = retention.purge(archive, plan, why=why, at=now, environ=os.environ)
     out("They are gone. This is their tombstone; keep the new head: runbook archive head")
-    sys.stdout.write(f"{place.folder}\n")
+    sys.stdout.write(f"{tombstone.folder}\n")
 
 
 @command(

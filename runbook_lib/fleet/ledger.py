@@ -38,11 +38,12 @@ class _Line(BaseModel):
 
 
 class Begun(_Line):
-    """`batch` is the UUID of the batch's own run, `at` UTC."""
+    """`batch` is the UUID of the batch's own run, `at` UTC, `file` the fleet file's place."""
 
     line: Literal["begun"] = "begun"
     batch: str
     at: datetime
+    file: str = ""
 
 
 class Kept(_Line):
@@ -104,14 +105,14 @@ _READ: TypeAdapter[Begun | Kept | Sealing | Sealed] = TypeAdapter(
 class Ledger:
     """The ledger of one job in one archive. One process has it at a time.
 
-    `begun` is when the batch that it is about was first started; None where there is none to go on with.
+    `begun` says which batch it is about, and when that was first started; None where there is none to go on with.
     `unsealed` are the runs whose files are in `kept/`, oldest first; `sealed_in` says where the run of each account is
     that is in a bag already. `sealing` is a batch that was killed while it made its bag.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.begun: datetime | None = None
+        self.begun: Begun | None = None
         self.unsealed: list[Kept] = []
         self.sealed_in: dict[str, tuple[Kept, str]] = {}
         self.sealing: str | None = None
@@ -138,11 +139,11 @@ class Ledger:
         finally:
             os.close(descriptor)
 
-    def begin(self, batch: str, at: datetime) -> None:
+    def begin(self, batch: Begun) -> None:
         """A new batch. What the one before left must be sealed by now."""
         self.end()
-        self._append(Begun(batch=batch, at=at))
-        self.begun = at
+        self._append(batch)
+        self.begun = batch
 
     def keep(self, entry: Kept, files: Mapping[str, bytes]) -> None:
         """Have a run's files on the disk, and then the line that says so."""
@@ -214,7 +215,7 @@ class Ledger:
     def _take(self, line: Begun | Kept | Sealing | Sealed) -> None:
         match line:
             case Begun():
-                self.begun = line.at
+                self.begun = line
             case Kept():
                 self.unsealed.append(line)
                 self._last[line.account] = line

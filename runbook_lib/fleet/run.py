@@ -12,15 +12,15 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from runbook_lib.catalogue import Exit
-from runbook_lib.clock import Clock
+from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.clock import Clock, iso
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet import rollup
 from runbook_lib.fleet.batch import Batch, Item, Ran, Watch
 from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard, inputs_digest
-from runbook_lib.fleet.ledger import Ledger
+from runbook_lib.fleet.ledger import Begun, Ledger
 from runbook_lib.fleet.work import Work
 from runbook_lib.reports import bag, chain, seal, signing
 from runbook_lib.reports.job import Job, Source
@@ -40,11 +40,13 @@ class Order:
     Args:
         name: names the bag and the ledger: lower-case letters, digits and dashes.
         job: what the notebook is called in each account's run.json.
+        file: the fleet file.
         preload: modules that the notebook imports.
         environ: of this process; the workers have their own.
     """
 
     fleet: Fleet
+    file: Path
     source: Source
     name: str
     job: str
@@ -69,7 +71,8 @@ def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> Ru
 
     Raises:
         RunbookError: BUSY where another process runs this batch; ARCHIVE_FAILED or DISK_FULL where archive or ledger
-            cannot be written; JOURNAL_DAMAGED for a ledger that is not ours.
+            cannot be written; JOURNAL_DAMAGED for a ledger that is not ours; BAD_PARAMETER where the batch of another
+            fleet file of this name is not at its end.
     """
     archive = order.archive
     with (
@@ -78,12 +81,13 @@ def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> Ru
         Ledger.held(archive, order.name) as ledger,
     ):
         batch = _Batch(order, ledger, clock, engine.name)
+        batch.refuse_the_ledger_of_another_file()
         batch.finish_sealing()
-        if ledger.begun is not None and batch.started - ledger.begun >= RESUME:
+        if ledger.begun is not None and batch.started - ledger.begun.at >= RESUME:
             batch.seal_what_is_left()
         with bag.staging(archive, batch.told()) as folder:
             if ledger.begun is None:
-                ledger.begin(batch.run, batch.started)
+                ledger.begin(Begun(batch=batch.run, at=batch.started, file=str(order.file.absolute())))
             items = batch.items()
             watch.begun(len(order.accounts) - len(items))
             ran = Batch(
@@ -195,7 +199,7 @@ class _Batch:
             tables=(entry,),
             scan=Scan(),
         )
-        facts = {"Engine": self.engine, "Time from": self.clock.source}
+        facts = {"Engine": self.engine, "Time from": self.clock.source, "Fleet file": str(order.file.absolute())}
         if order.shard.of > 1:
             facts["Part"] = (
                 f"{order.shard.number} of {order.shard.of}; the whole has {len(order.fleet.accounts)} accounts"
@@ -212,6 +216,7 @@ class _Batch:
             status.value,
             expected=len(here),
             produced=sum(row.done for row in here),
+            group=ledger.begun.batch if ledger.begun is not None else "",
         )
         ledger.about_to_seal(self.run)
         place = bag.put(order.archive, folder, work, run=self.run, files=files, environ=order.environ)
@@ -234,6 +239,19 @@ class _Batch:
         references = references_in({"": [given, signing.references(self.order.archive)]})
         redacted: dict[str, Any] = Scanner(references, self.order.environ).redact(parameters)
         return redacted
+
+    def refuse_the_ledger_of_another_file(self) -> None:
+        """Files of one name in two folders make batches of one name: the accounts of one are not those of the other."""
+        begun = self.ledger.begun
+        if begun is None or not begun.file or begun.file == str(self.order.file.absolute()):
+            return
+        if Path(begun.file).exists():  # else it was moved
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"{self.order.name} was begun {iso(begun.at)} with {begun.file}, and is not at its end. "
+                f"{self.order.file} is another file of that name.",
+                remedy="Give this file a name of its own in the archive; or run the other once more, to its end.",
+            )
 
     def finish_sealing(self) -> None:
         """A batch that was killed while it sealed may have a bag, or none: look, before anything is sealed twice."""

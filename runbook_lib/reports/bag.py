@@ -35,6 +35,8 @@ AGENT = "digicert-one-runbooks"
 JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What a job may be called: it becomes part of a folder's name."""
 
+GROUP = "Bag-Group-Identifier"  # RFC 8493, section 2.2.2
+
 PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
@@ -165,6 +167,8 @@ def fill(
         "External-Identifier": f"urn:uuid:{run}",
         "Payload-Oxum": f"{size}.{len(files)}",
     }
+    if work.group:
+        info[GROUP] = f"urn:uuid:{work.group}"
     durable.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
     durable.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
     durable.write(bag / "manifest-sha256.txt", manifest.encode())

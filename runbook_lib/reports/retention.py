@@ -1,5 +1,8 @@
 """Retention and legal hold: which bags may go, which must not, and the tombstone that a purge leaves.
 
+Bags of one group (`bag.GROUP`: a batch that was gone on with) stay or go together, since the later ones link to the
+reports in the earlier ones.
+
 A hold, its release and a purge are entries of the chain (`entries`), signed where the archive has a signer. A purge
 takes runs only: entries of the archive's own stay, whatever their age. What goes is written into the tombstone first, a
 line a bag (`absent`), so the chain still holds from its first bag to its last.
@@ -18,6 +21,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import absent, chain, entries, stamps
 from runbook_lib.reports.absent import PURGED, Absent
+from runbook_lib.reports.bag import GROUP
 from runbook_lib.reports.chain import Link
 from runbook_lib.reports.entries import HOLD, PURGE, RELEASE
 from runbook_lib.reports.seal import Place
@@ -46,11 +50,16 @@ class Hold:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a purge would do. `held` are the bags that only a hold keeps, each with the hold's name."""
+    """What a purge would do.
+
+    `held` are the old bags that only a hold keeps, each with the hold's name; `waits` are those that belong to a batch
+    of which a younger bag stays.
+    """
 
     before: date
     goes: tuple[Absent, ...]
     held: tuple[tuple[str, str], ...]
+    waits: tuple[str, ...] = ()
 
 
 def day_of(place: str) -> date:
@@ -121,10 +130,14 @@ def plan(archive: Path, before: date, *, at: datetime) -> Plan:
     if before > at.date():
         raise RunbookError(Reason.BAD_PARAMETER, f"{before} is still to come: a purge takes what is past.")
     must_be_whole(archive)
-    old = [bag for bag in _places(archive) if day_of(bag) < before and not entries.is_kept(bag)]
-    held = dict(_held(old, holds(archive)))
-    goes = tuple(absent.of(archive / bag) for bag in old if bag not in held)
-    return Plan(before, goes, tuple(sorted(held.items())))
+    runs = [bag for bag in _places(archive) if not entries.is_kept(bag)]
+    old = [bag for bag in runs if day_of(bag) < before]
+    groups = _groups(archive, runs)
+    held = _held(old, holds(archive), groups)
+    young = {groups[bag] for bag in set(runs) - set(old) if bag in groups}
+    waits = tuple(bag for bag in old if bag not in held and groups.get(bag) in young)
+    goes = tuple(absent.of(archive / bag) for bag in old if bag not in held and bag not in waits)
+    return Plan(before, goes, tuple(sorted(held.items())), waits)
 
 
 def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
@@ -139,7 +152,8 @@ def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping
     if not what.goes:
         raise RunbookError(Reason.BAD_PARAMETER, f"There is nothing to purge before {what.before}.")
     with entries.begun(archive, PURGE, at=at, environ=environ) as entry:
-        for bag, name in _held([one.link.bag for one in what.goes], holds(archive)):
+        runs = [bag for bag in _places(archive) if not entries.is_kept(bag)]
+        for bag, name in _held([one.link.bag for one in what.goes], holds(archive), _groups(archive, runs)).items():
             raise RunbookError(
                 Reason.BUSY,
                 f"The hold {name!r} covers {bag} since the plan was made.",
@@ -171,12 +185,28 @@ def _still_listed(archive: Path, goes: Iterable[Absent]) -> dict[str, str]:
     return {path: digest for path, digest in listed.items() if path.endswith(".tsr") and path not in gone}
 
 
-def _held(places: Iterable[str], known: Mapping[str, Hold]) -> Iterable[tuple[str, str]]:
+def _held(places: Iterable[str], known: Mapping[str, Hold], groups: Mapping[str, str]) -> dict[str, str]:
+    """Which of these places a hold keeps, and its name: one that covers its day, or that of another of its group."""
+    by_group: dict[str, str] = {}
+    for place, group in groups.items():
+        if (name := _covering(place, known)) is not None:
+            by_group.setdefault(group, name)
+    found = {place: _covering(place, known) or by_group.get(groups.get(place, "")) for place in places}
+    return {place: name for place, name in found.items() if name is not None}
+
+
+def _covering(place: str, known: Mapping[str, Hold]) -> str | None:
+    return next((one.name for one in known.values() if one.covers(day_of(place))), None)
+
+
+def _groups(archive: Path, places: Iterable[str]) -> dict[str, str]:
+    """The groups of the bags that have one."""
+    found = {}
     for place in places:
-        for one in known.values():
-            if one.covers(day_of(place)):
-                yield place, one.name
-                break
+        info = (archive / place / "bag-info.txt").read_text(encoding="utf-8", errors="replace")
+        if match := re.search(rf"^{GROUP}: (.+)$", info, re.MULTILINE):
+            found[place] = match[1]
+    return found
 
 
 def _places(archive: Path) -> list[str]:

@@ -35,13 +35,17 @@ _TEMPLATES = Path(__file__).with_name("templates") / "archive"
 
 @dataclass(frozen=True)
 class Work:
-    """What goes into the chain about a bag: its job, when it started (UTC), how it ended, and `Link`'s counts."""
+    """What goes into the chain about a bag: its job, when it started (UTC), how it ended, and `Link`'s counts.
+
+    `group` is a UUID of the bags that belong together, as those of a batch that was gone on with; empty for others.
+    """
 
     job: str
     at: datetime
     status: str
     expected: int
     produced: int
+    group: str = ""
 
 
 @dataclass(frozen=True)

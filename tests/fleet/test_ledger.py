@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.fleet import run
 from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard
-from runbook_lib.fleet.ledger import Kept, Ledger
+from runbook_lib.fleet.ledger import Begun, Kept, Ledger
 from runbook_lib.reports import bag, verify
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome, Status
@@ -26,6 +27,7 @@ from tests.fleet.conftest import Bag
 
 AT = datetime(2026, 11, 23, 6, 17, tzinfo=UTC)
 NAME = "batch-night"
+BEGUN = Begun(batch="one", at=AT)
 FILES = {"run.json": b"{}\n", "report.html": b"<p>kept</p>", "tables/a.csv": b"a\r\n"}
 
 
@@ -44,6 +46,7 @@ class Killed(BaseException):
 def order(archive: Path, *accounts: str) -> run.Order:
     return run.Order(
         fleet=Fleet(accounts=tuple(Account(account=one) for one in accounts)),
+        file=archive / "night.yaml",
         source=Source("nb.ipynb", b"{}", None),  # no notebook: whoever runs it is refused, at once
         name=NAME,
         job="nb",
@@ -89,14 +92,14 @@ def batch(wanted: run.Order, engine: Engine, at: datetime = AT) -> tuple[RunOutc
 def test_what_is_kept_is_there_again_and_a_torn_line_counts_as_not_written(tmp_path: Path) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
-        ledger.begin("one", AT)
+        ledger.begin(BEGUN)
         ledger.keep(kept(wanted, "a"), FILES)
         ledger.keep(kept(wanted, "b"), FILES)
     path = tmp_path / ".batches" / NAME / "ledger.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     with Ledger.held(tmp_path, NAME) as ledger:
         assert [one.account for one in ledger.unsealed] == ["a"]
-        assert ledger.begun == AT
+        assert ledger.begun == BEGUN
         ledger.keep(kept(wanted, "b"), FILES)
     with Ledger.held(tmp_path, NAME) as ledger:
         assert [one.account for one in ledger.unsealed] == ["a", "b"]
@@ -105,7 +108,7 @@ def test_what_is_kept_is_there_again_and_a_torn_line_counts_as_not_written(tmp_p
 def test_other_parameters_or_a_lost_file_make_it_another_run(tmp_path: Path) -> None:
     wanted = order(tmp_path, "a")
     with Ledger.held(tmp_path, NAME) as ledger:
-        ledger.begin("one", AT)
+        ledger.begin(BEGUN)
         entry = kept(wanted, "a")
         ledger.keep(entry, FILES)
         assert ledger.done("a", entry.inputs) == entry
@@ -133,7 +136,7 @@ def test_one_process_has_it_at_a_time(tmp_path: Path) -> None:
 def test_what_a_killed_batch_kept_is_sealed_with_what_it_had_not_begun(tmp_path: Path, engine: Engine) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
-        ledger.begin("one", AT)
+        ledger.begin(BEGUN)
         ledger.keep(kept(wanted, "a"), FILES)
     outcome, found = batch(wanted, engine, AT + timedelta(hours=11))
     assert {name: row["status"] for name, row in found.rows.items()} == {"a": "done", "b": "refused"}
@@ -146,7 +149,7 @@ def test_what_a_killed_batch_kept_is_sealed_with_what_it_had_not_begun(tmp_path:
 def test_after_twelve_hours_it_is_sealed_as_it_is_and_a_new_batch_begins(tmp_path: Path, engine: Engine) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
-        ledger.begin("one", AT)
+        ledger.begin(BEGUN)
         ledger.keep(kept(wanted, "a"), FILES)
     batch(wanted, engine, AT + timedelta(hours=12))
     old, new = (Bag(path.parent) for path in sorted(tmp_path.glob("2*/*/*/*/chain.json")))
@@ -162,7 +165,7 @@ def test_killed_while_it_seals_it_is_in_one_bag(
 ) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
-        ledger.begin("one", AT)
+        ledger.begin(BEGUN)
         ledger.keep(kept(wanted, "a"), FILES)
     real = bag.put
 
@@ -186,7 +189,7 @@ def test_killed_while_it_seals_it_is_in_one_bag(
 def test_an_earlier_attempt_is_evidence_too(tmp_path: Path, engine: Engine) -> None:
     wanted = order(tmp_path, "a")
     with Ledger.held(tmp_path, NAME) as ledger:
-        ledger.begin("one", AT)
+        ledger.begin(BEGUN)
         ledger.keep(kept(wanted, "a", ended=False), FILES)
     _, found = batch(wanted, engine)
     assert (found.place / "data/accounts/a/attempt-1/report.html").is_file()
@@ -194,9 +197,32 @@ def test_an_earlier_attempt_is_evidence_too(tmp_path: Path, engine: Engine) -> N
     assert found.rows["a"]["attempts"] == "2"
 
 
+def test_another_file_of_the_same_name_does_not_go_on_with_it(tmp_path: Path, engine: Engine) -> None:
+    wanted = replace(order(tmp_path, "a", "b"), file=tmp_path / "one" / "night.yaml")
+    wanted.file.parent.mkdir()
+    wanted.file.touch()
+    begun = Begun(batch="one", at=AT, file=str(wanted.file))
+    with Ledger.held(tmp_path, NAME) as ledger:
+        ledger.begin(begun)
+        ledger.keep(kept(wanted, "a"), FILES)
+    other = replace(wanted, file=tmp_path / "two" / "night.yaml")
+    for at in (AT, AT + timedelta(days=2)):
+        with pytest.raises(RunbookError) as caught:
+            batch(other, engine, at)
+        assert caught.value.exit is Exit.USAGE
+        assert str(wanted.file) in caught.value.what
+    wanted.file.unlink()  # then it was moved, and is the same one
+    _, found = batch(other, engine)
+    assert {name: row["status"] for name, row in found.rows.items()} == {"a": "done", "b": "refused"}
+    wanted.file.touch()
+    _, found = batch(wanted, engine, AT + timedelta(hours=1))  # that batch is at its end
+    assert {row["status"] for row in found.rows.values()} == {"refused"}
+    assert str(wanted.file) in found.page
+
+
 def test_a_shard_without_accounts_leaves_a_bag_all_the_same(tmp_path: Path, engine: Engine) -> None:
     wanted = order(tmp_path, "a")
     empty = next(one for one in (Shard(1, 2), Shard(2, 2)) if not one.has("a"))
-    outcome, found = batch(run.Order(wanted.fleet, wanted.source, NAME, "nb", empty, tmp_path, wanted.environ), engine)
+    outcome, found = batch(replace(wanted, shard=empty), engine)
     assert outcome.exit is Exit.DONE
     assert (found.link["expected"], found.link["produced"]) == (0, 0)

@@ -34,9 +34,10 @@ def put(
     at: datetime = AT,
     status: str = "done",
     environ: Mapping[str, str] = ENVIRON,
+    group: str = "",
 ) -> Place:
     told = started(job, at)
-    work = bag.Work(job, at, status, expected=1, produced=int(status == "done"))
+    work = bag.Work(job, at, status, expected=1, produced=int(status == "done"), group=group)
     with bag.staging(archive, told) as folder:
         return bag.put(archive, folder, work, run=told.run, files=files or FILES, environ=environ)
 

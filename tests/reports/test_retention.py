@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -116,6 +118,31 @@ def test_what_is_held_stays_until_it_is_released(archive: Path, tools: Path) -> 
     assert [bag for bag in places(archive) if not entries.is_kept(bag.name)] == []
     assert place.folder.exists()  # what was held, by whom and why is never purged
     holds(archive, tools, bags=7, purged=4)
+
+
+def test_the_bags_of_a_batch_that_was_gone_on_with_stay_and_go_together(archive: Path, tools: Path) -> None:
+    """The page of the later bag links to the reports in the earlier one."""
+    night, other = (str(uuid.uuid4()) for _ in range(2))
+    evening, morning = AT.replace(hour=23), AT.replace(hour=1) + timedelta(days=1)
+    first, second, alone = (
+        str(put(archive, at=at, group=group).folder.relative_to(archive))
+        for at, group in ((evening, night), (morning, night), (AT, other))
+    )
+    by_age = retention.plan(archive, morning.date(), at=LATER)
+    assert ([one.link.bag for one in by_age.goes], by_age.waits) == ([alone], (first,))
+    before = retention.plan(archive, LATER.date(), at=LATER)
+    assert {one.link.bag for one in before.goes} == {first, second, alone}
+    retention.hold(archive, Hold("Case 7", morning.date(), None, "a dispute"), at=LATER, environ=ENVIRON)
+    what = retention.plan(archive, LATER.date(), at=LATER)
+    assert what.held == ((first, "Case 7"), (second, "Case 7"))
+    assert [one.link.bag for one in what.goes] == [alone]
+    with pytest.raises(RunbookError) as caught:
+        only = tuple(one for one in before.goes if one.link.bag == first)
+        retention.purge(archive, replace(before, goes=only), why="", at=LATER, environ=ENVIRON)
+    assert f"'Case 7' covers {first}" in caught.value.what
+    retention.purge(archive, what, why="", at=LATER, environ=ENVIRON)
+    assert [(archive / bag).exists() for bag in (first, second, alone)] == [True, True, False]
+    holds(archive, tools, bags=4, purged=1)
 
 
 def test_nothing_is_purged_that_does_not_hold_or_that_nobody_can_sign(archive: Path) -> None:
