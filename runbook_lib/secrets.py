@@ -11,9 +11,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
-
-from pydantic import AfterValidator
+from typing import Any, NoReturn
 
 from runbook_lib.errors import Reason, RunbookError
 
@@ -86,22 +84,6 @@ def is_reference(value: Any) -> bool:
     except RunbookError:
         return False
     return True
-
-
-def _check(text: str) -> str:
-    try:
-        SecretRef.parse(text)
-    except RunbookError as error:
-        # pydantic wants a ValueError; the model hides its input, so the text is not repeated there either
-        raise ValueError(f"{Reason.SECRET_AS_VALUE.value}: {error.what} {error.remedy}") from None
-    return text.strip()
-
-
-SecretReference = Annotated[str, AfterValidator(_check)]
-"""The type of a parameter that names a secret."""
-
-OptionalSecretReference = Annotated[str, AfterValidator(lambda text: _check(text) if text.strip() else "")]
-"""The same where an empty text means that there is none."""
 
 
 def resolve(

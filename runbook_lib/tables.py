@@ -10,17 +10,20 @@ import csv
 import errno
 import glob
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runbook_lib.result import FileBeside, TableBeside
+if TYPE_CHECKING:
+    from runbook_lib.result import TableBeside
 
 FOLDER = "tables"
 FOLDER_VARIABLE = "RUNBOOK_TABLES"
 """Names the folder instead, where a run has one of its own."""
+
+SHOWN = 50
+"""Rows that a report shows of a table that lies beside the notebook."""
 
 DUCKDB: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
@@ -31,22 +34,34 @@ DUCKDB: dict[str, Any] = {
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?|-")
+_QUOTED = re.compile(r'[,"\r\n]')
+_BARE = re.compile(r'(?:[^=+\-@\t,"\r\n][^,"\r\n]*)?')
+"""Most cells: neither a formula nor in need of quotes."""
 
 
 def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
-    """Rows as CSV: UTF-8, comma, CRLF (RFC 4180).
+    """Rows as CSV: UTF-8, comma, CRLF (RFC 4180)."""
+    return csv_lines(",".join(map(csv_cell, row)) or '""' for row in rows)
 
-    A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection): its text comes
+
+def csv_lines(lines: Iterable[str]) -> bytes:
+    """Lines of cells from `csv_cell`, which commas join, as CSV."""
+    text = "".join(f"{line}\r\n" for line in lines)
+    # half of a surrogate pair, as in the name of a file that is no UTF-8, is in no UTF-8
+    return text.encode("utf-8", "backslashreplace")
+
+
+def csv_cell(text: str) -> str:
+    """A cell of a CSV, in quotes where it needs them.
+
+    One that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection): its text comes
     from elsewhere, and people open these files in spreadsheets. Plain numbers stay as they are.
     """
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([_no_formula(cell) if cell[:1] in _FORMULA else cell for cell in row] for row in rows)
-    # half of a surrogate pair, as in the name of a file that is no UTF-8, is in no UTF-8
-    return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _no_formula(cell: str) -> str:
-    return cell if not cell or _NUMBER.fullmatch(cell) else f"'{cell}"
+    if _BARE.fullmatch(text):
+        return text
+    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def folder(environ: Mapping[str, str]) -> Path:
@@ -102,7 +117,7 @@ class LongTable:
         self.add_csv(csv_bytes(rows), len(rows))
 
     def add_csv(self, data: bytes, rows: int) -> None:
-        """Append rows that `csv_bytes` has written already, in another process."""
+        """Append rows that are CSV of ours already, in another process."""
         self._stream.write(data)
         self._rows += rows
 
@@ -112,6 +127,11 @@ class LongTable:
         Args:
             unchecked: how many of the rows are of something that could not be looked at.
         """
+        from runbook_lib.result import (
+            FileBeside,
+            TableBeside,
+        )  # pydantic: processes that make rows are not to wait for it
+
         self._stream.close()
         parquet(self._aside(self._csv), self._aside(self._parquet), moments=self._moments, numbers=self._numbers)
         files = []

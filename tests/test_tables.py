@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import io
+import re
 import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +15,8 @@ from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runbook_lib.tables import LongTable, csv_bytes
 
@@ -39,6 +43,18 @@ def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
     assert csv_bytes([("c",), *((cell,) for cell in cells)]).decode() == (
         'c\r\n\'=HYPERLINK(1)\r\n+1\r\n-2.5\r\n\'@x\r\n-\r\n\'- x\r\na=b\r\n"q"""\r\n"two\nlines"\r\n\'\tx\r\né\r\n'
     )
+
+
+@given(st.lists(st.lists(st.text() | st.text("a,\"'\r\n =-+@\t1"), min_size=1, max_size=4)))
+def test_the_cells_are_written_as_python_s_own_writer_writes_them(rows: list[list[str]]) -> None:
+    own = io.StringIO(newline="")
+    formula = ("=", "+", "-", "@", "\t", "\r")
+    number = re.compile(r"[+-]?\d+(\.\d+)?|-")
+    csv.writer(own).writerows(
+        [f"'{cell}" if cell.startswith(formula) and not number.fullmatch(cell) else cell for cell in row]
+        for row in rows
+    )
+    assert csv_bytes(rows).decode() == own.getvalue()
 
 
 def test_a_name_that_is_no_utf_8_is_written_all_the_same() -> None:

@@ -14,13 +14,10 @@ from typing import Any
 from runbook_lib.errors import Reason, RunbookError, no_room
 from runbook_lib.procedures.health import Health
 from runbook_lib.result import Histogram, Table, TableBeside
-from runbook_lib.tables import LongTable
+from runbook_lib.tables import SHOWN, LongTable
 
 LONG = 500
 """Rows that a report still shows whole."""
-
-SHOWN = 50
-"""Rows that it shows of a longer table."""
 
 Rows = Sequence[tuple[str, ...]]
 

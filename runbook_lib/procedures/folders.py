@@ -23,9 +23,9 @@ from runbook_lib.procedures.folder_rows import COLUMNS, FLAWS, MOMENTS, NUMBERS,
 from runbook_lib.procedures.health import Health, Limits
 from runbook_lib.result import Result, Table, TableBeside, Verdict
 from runbook_lib.secrets import Secret
-from runbook_lib.tables import LongTable, csv_bytes
+from runbook_lib.tables import LongTable
 
-PIECE = 64
+PIECE = 256
 """Files that a process is given at a time."""
 
 PIECE_OF_P12 = 8
@@ -80,8 +80,7 @@ def read_folders(
     second = next(pieces, None)
     if second is None and not processes:
         reader = Reader(limits, password)
-        rows = reader.rows(first)
-        table.add_csv(csv_bytes(rows), len(rows))
+        table.add_csv(*reader.rows(first))
         return reader.end()
     pieces = chain([first], [] if second is None else [second], pieces)
     return _share_out(pieces, table, order(limits, password), processes or _cores())

@@ -26,7 +26,7 @@ from runbook_lib.procedures.accounts import (
     ask_all,
     connections_of,
 )
-from runbook_lib.procedures.beside import SHOWN, Rows, Told, by_month, counted, nearness, tell
+from runbook_lib.procedures.beside import Rows, Told, by_month, counted, nearness, tell
 from runbook_lib.procedures.folder_rows import Summary
 from runbook_lib.procedures.folders import read, result_of
 from runbook_lib.procedures.health import Health, Limits
@@ -36,7 +36,7 @@ from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.procedures.proof import refuse_wrong_clock
 from runbook_lib.procedures.rotation import command
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
-from runbook_lib.tables import folder
+from runbook_lib.tables import SHOWN, folder
 
 COLUMNS = (
     *("name", "state", "why", "days left", "ends", "effective end", "enabled"),

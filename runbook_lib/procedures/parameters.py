@@ -18,7 +18,7 @@ from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.models import NAME_MAX_LENGTH, NAME_PATTERN
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.result import ParameterRow
-from runbook_lib.secrets import OptionalSecretReference, SecretReference
+from runbook_lib.secrets import SecretRef
 
 
 def _name(text: str) -> str:
@@ -78,12 +78,28 @@ def _lines(value: Any) -> Any:
     return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
 
 
+def _reference(text: str) -> str:
+    try:
+        SecretRef.parse(text)
+    except RunbookError as error:
+        # pydantic wants a ValueError; the model hides its input, so the text is not repeated there either
+        raise ValueError(f"{Reason.SECRET_AS_VALUE.value}: {error.what} {error.remedy}") from None
+    return text.strip()
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Lines = Annotated[list[str], BeforeValidator(_lines)]
-References = Annotated[list[SecretReference], BeforeValidator(_lines)]
 Moment = Annotated[str, BeforeValidator(_moment)]
 Day = Annotated[str, BeforeValidator(_day)]
 ExistingFile = Annotated[str, AfterValidator(_file)]
+
+SecretReference = Annotated[str, AfterValidator(_reference)]
+"""The type of a parameter that names a secret."""
+
+OptionalSecretReference = Annotated[str, AfterValidator(lambda text: _reference(text) if text.strip() else "")]
+"""The same where an empty text means that there is none."""
+
+References = Annotated[list[SecretReference], BeforeValidator(_lines)]
 
 
 class Parameters(BaseModel):

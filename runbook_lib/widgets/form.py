@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.parameters import Parameters
-from runbook_lib.secrets import OptionalSecretReference, Prompt, Secret, SecretRef, is_reference
+from runbook_lib.procedures.parameters import OptionalSecretReference, Parameters
+from runbook_lib.secrets import Prompt, Secret, SecretRef, is_reference
 from runbook_lib.visible import visible
 
 w: Any = ipywidgets  # it has no types

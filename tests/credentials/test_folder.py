@@ -16,12 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_lib.credentials import folder
-from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.folder import Found, Outliner, issuer_der, look_at, look_into, tolerant
-from runbook_lib.credentials.keys import KeyKind, generate
+from runbook_lib.credentials.folder import Found, look_at, look_into, tolerant
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason
-from tests.credentials.pki import CHAIN, INTERMEDIATE, OTHER_PASSWORD, PASSWORD, ROOT, identity, name, sign
+from tests.credentials.pki import CHAIN, OTHER_PASSWORD, PASSWORD, identity
 
 LEAF = identity().certificate
 PEM = LEAF.public_bytes(Encoding.PEM)
@@ -227,30 +225,6 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path):
     assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "Permission denied")
 
 
-# --- outlines ---------------------------------------------------------------------------------------------------------
-
-
-def test_an_outline_says_what_the_facts_say_also_of_odd_certificates():
-    key = generate(KeyKind.P384)
-    odd = sign(key.public_key(), name("O\\=dd, \u8bc1 #1"), name('CA "x"+y'), ROOT.key, serial=0xABC)
-    outline = Outliner()
-    with tolerant():
-        for one in (LEAF, *CHAIN, odd, identity(KeyKind.RSA_2048).certificate):
-            told, known = outline(one), facts(one)
-            assert told._asdict() == {name: getattr(known, name) for name in told._fields}
-            assert issuer_der(one.public_bytes(Encoding.DER)) == one.issuer.public_bytes()
-    assert outline(odd).serial_hex == "ABC"
-
-
-def test_more_issuers_than_are_remembered_are_told_as_well(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(folder, "_ISSUERS", 2)
-    outline = Outliner()
-    with tolerant():
-        for number in range(5):
-            one = sign(INTERMEDIATE.key.public_key(), name("x"), name(f"CA {number}"), ROOT.key)
-            assert outline(one).issuer == f"CN=CA {number}"
-
-
 # --- anything at all --------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +243,42 @@ def test_a_changed_or_cut_certificate_is_a_certificate_or_a_reason(tail: bytes, 
         found = look(data)
         assert found
         assert all((one.certificate is None) <= (one.reason is not None) for one in found)
+
+
+@given(st.data())
+@settings(max_examples=400)
+def test_a_file_of_one_certificate_is_one_exactly_where_pyca_reads_it(data: st.DataObject):
+    # such files go a shorter way; what they are must not depend on it
+    text = bytearray(data.draw(st.sampled_from([PEM, *(one.public_bytes(Encoding.PEM) for one in CHAIN)])))
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(20, len(text) - 20))
+        cut = data.draw(st.integers(0, 2))
+        text[at : at + cut] = data.draw(
+            st.sampled_from([b"", b"\n", b"\n\n", b" ", b"\r\n", b"=", b"A", b"/", b"-", b"\x00"])
+        )
+    try:
+        expected = x509.load_pem_x509_certificate(bytes(text))
+    except ValueError:
+        expected = None
+    found = look(bytes(text))
+    assert certificates(found) == ([] if expected is None else [expected])
+    assert [one.der for one in found if one.der] in (
+        [],
+        [one.public_bytes(Encoding.DER) for one in certificates(found)],
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        PEM.replace(b"\n", b"\r\n"),
+        PEM.rstrip(),
+        PEM.replace(b"\n", b" \n"),
+        b"\n".join([PEM[:27], PEM[28:-26].replace(b"\n", b""), PEM[-26:]]),  # in one line
+    ],
+)
+def test_a_certificate_in_other_lines_than_usual_is_the_same(changed: bytes):
+    assert certificates(look(changed)) == [LEAF]
 
 
 @given(

@@ -13,9 +13,10 @@ import pytest
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import Reason
 from runbook_lib.procedures.accounts import ACCOUNT_COLUMNS, Account, Answered, ask_all
-from runbook_lib.procedures.beside import LONG, SHOWN
+from runbook_lib.procedures.beside import LONG
 from runbook_lib.procedures.inventory import COLUMNS, Inventory
 from runbook_lib.result import Result, Verdict
+from runbook_lib.tables import SHOWN
 from tests.conftest import Sandbox
 from tests.procedures.conftest import issue, prepare, run
 

@@ -21,13 +21,12 @@ from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures import folders
-from runbook_lib.procedures.beside import SHOWN
 from runbook_lib.procedures.folder_rows import COLUMNS, Summary
 from runbook_lib.procedures.folders import read_folders, walk
 from runbook_lib.procedures.health import Limits
 from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.result import Result, Verdict
-from runbook_lib.tables import LongTable
+from runbook_lib.tables import SHOWN, LongTable
 from tests.conftest import Sandbox
 from tests.credentials.pki import CHAIN, NOW, PASSWORD, ROOT, identity, name, sign
 from tests.procedures.conftest import prepare, run
@@ -151,8 +150,12 @@ def test_a_hostile_name_is_data(tmp_path: Path) -> None:
     (place / '=cmd,"x"\n.pem').write_bytes(pem(-1, 300, "<b>\r\n=1"))
     with open(bytes(place) + b"/caf\xe9.pem", "wb") as stream:  # noqa: PTH123  (no text is its name)
         stream.write(pem(-1, 300))
+    (place / "link\r\n,").symlink_to('"nowhere",')
     rows, _ = read(tmp_path / "out", place, processes=1)
-    assert {row["file"] for row in rows} == {f'{place}/=cmd,"x"\n.pem', f"{place}/caf\\udce9.pem"}
+    files = (f'{place}/=cmd,"x"\n.pem', f"{place}/caf\\udce9.pem", f"{place}/link\r\n,")
+    assert {row["file"]: (row["subject"], row["reason"]) for row in rows} == dict(
+        zip(files, [("CN=\\<b\\>\r\n=1", ""), ("CN=x", ""), ("", "link_not_followed")], strict=True)
+    )
 
 
 # --- P12 --------------------------------------------------------------------------------------------------------------
