@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.reports.public_notebooks import FEW, STORIES
+from tests.reports.sameness import difference, told
 from tests.soak import SOAK
 
 TOLD = {name: STORIES[name] for name in (STORIES if SOAK else FEW)}
@@ -74,36 +72,10 @@ def _cell(source: str, name: str) -> nbformat.NotebookNode:
     return cell
 
 
-def _told(nb: nbformat.NotebookNode) -> str:
-    """What the notebook says, as text, without what changes from run to run."""
-    cells = []
-    for cell in nb.cells:
-        about = cell.metadata.get("papermill", {})
-        cells.append(
-            {
-                "source": cell.source,
-                "count": cell.get("execution_count"),
-                "status": [about.get("status"), about.get("exception")],
-                "times": sorted(cell.metadata.get("execution", {})),
-                "outputs": _merged(cell.get("outputs", [])),
-            }
-        )
-    widgets = nb.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    whole = {
-        "ended": nb.metadata.ended,
-        "language": nb.metadata.get("language_info"),
-        "widgets": sorted(
-            _plain(json.dumps([one["model_name"], one["state"]], sort_keys=True)) for one in widgets.values()
-        ),
-        "cells": cells,
-    }
-    lines = _plain(json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False)).splitlines()
+def _told(path: Path) -> str:
+    lines = told(nbformat.read(path, as_version=4), _plain).splitlines()
     # how deep a recursion comes depends on what called the cell
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line != before)
-
-
-def _without_order(told: str) -> str:
-    return "\n".join(sorted(line.rstrip(",") for line in told.splitlines()))
 
 
 def _plain(text: str) -> str:
@@ -112,40 +84,20 @@ def _plain(text: str) -> str:
     return text
 
 
-def _merged(outputs: list[Any]) -> list[Any]:
-    """The outputs with each stream's text in one piece: where it is cut is a matter of time."""
-    found: list[Any] = []
-    for one in outputs:
-        before = next(
-            (
-                other
-                for other in found
-                if other["output_type"] == "stream" == one["output_type"] and other["name"] == one["name"]
-            ),
-            None,
-        )
-        if before is not None and found[-1]["output_type"] == "stream":
-            before["text"] += one["text"]
-        else:
-            found.append(json.loads(json.dumps(one)))
-    return found
+def _without_order(text: str) -> str:
+    return "\n".join(sorted(line.rstrip(",") for line in text.splitlines()))
 
 
 @pytest.mark.parametrize("number", range(len(TOLD)), ids=list(TOLD))
 def test_both_engines_leave_the_same_notebook(executed: dict[str, Path], number: int) -> None:
-    theirs, ours = (
-        _told(nbformat.read(executed[engine] / f"{number}.ipynb", as_version=4)) for engine in ("papermill", "runbook")
-    )
+    theirs, ours = (_told(executed[engine] / f"{number}.ipynb") for engine in ("papermill", "runbook"))
     if TOLD_NAMES[number] in RACES and theirs != ours:
         theirs, ours = _without_order(theirs), _without_order(ours)
-    difference = "\n".join(
-        difflib.unified_diff(theirs.splitlines(), ours.splitlines(), "papermill", "runbook", "", "", 2)
-    )
-    assert not difference, difference[:3000]
+    assert not difference(theirs, ours)
 
 
-def test_the_comparison_sees_a_difference(executed: dict[str, Path]) -> None:
+def test_the_comparison_sees_a_difference(executed: dict[str, Path], tmp_path: Path) -> None:
     nb = nbformat.read(executed["runbook"] / "0.ipynb", as_version=4)
-    before = _told(nb)
     nb.cells[0].execution_count = 99
-    assert _told(nb) != before
+    nbformat.write(nb, tmp_path / "other.ipynb")
+    assert difference(_told(executed["runbook"] / "0.ipynb"), _told(tmp_path / "other.ipynb"))
