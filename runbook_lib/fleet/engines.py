@@ -16,8 +16,6 @@ from runbook_lib.fleet.batch import EngineLost
 if TYPE_CHECKING:
     from distributed import Client
 
-CONNECT_SECONDS = 30
-
 
 @dataclass(frozen=True)
 class Engine:
@@ -59,7 +57,8 @@ def dask(scheduler: str, jobs: int | None = None) -> Iterator[Engine]:
             remedy="pip install 'digicert-one-runbooks[dask]', here and on every worker.",
         ) from None
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        # how long it waits for a scheduler, or for a lost one to come back, is dask's own setting (30 s)
+        client = Client(scheduler, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunbookError(
             Reason.BAD_PARAMETER,

@@ -18,6 +18,9 @@ from runbook_lib.catalogue import Exit
 from tests.fleet.conftest import Fleet
 from tests.soak import SOAK
 
+PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+"""How long a scheduler that is not there is waited for."""
+
 ACCOUNTS, SECONDS = (60, 1.0) if SOAK else (8, 0.5)
 
 
@@ -107,8 +110,7 @@ def test_a_scheduler_that_is_lost_ends_the_batch_and_what_was_done_is_sealed(
 ) -> None:
     fleet = night(3, seconds=1.0)
     cluster.worker()
-    patience = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
-    process = fleet.start("--engine", "dask", "--scheduler", cluster.address, env=patience)
+    process = fleet.start("--engine", "dask", "--scheduler", cluster.address, env=PATIENCE)
     _wait_for(fleet, 2, process)  # the first has its end
     cluster.scheduler.kill()
     code, bag, said = fleet.ended(process)
@@ -124,7 +126,10 @@ def test_a_scheduler_that_is_lost_ends_the_batch_and_what_was_done_is_sealed(
 def test_a_scheduler_that_is_not_there_is_told_before_anything_runs(night: Callable[..., Fleet]) -> None:
     fleet = night(1)
     done = subprocess.run(
-        fleet.command("--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"), capture_output=True, text=True
+        fleet.command("--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **PATIENCE},
     )
     assert done.returncode == Exit.USAGE
     assert "nobody answers there" in done.stderr
@@ -138,5 +143,5 @@ def test_changes_on_a_cluster_need_a_store_that_every_worker_finds(night: Callab
     assert done.returncode == Exit.USAGE
     assert "a folder that all workers share" in done.stderr
     fleet.settings["parameters"]["store"] = str(tmp_path / "store")
-    done = subprocess.run(fleet.command(*words), capture_output=True, text=True)
+    done = subprocess.run(fleet.command(*words), capture_output=True, text=True, env={**os.environ, **PATIENCE})
     assert "nobody answers there" in done.stderr
