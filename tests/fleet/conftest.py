@@ -101,7 +101,7 @@ class Fleet:
         return self.ended(self.start(*words, env=env))
 
     def ended(self, process: subprocess.Popen[str]) -> tuple[int, Bag, str]:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=900)
         assert out.strip(), err
         return process.returncode, Bag(Path(out.splitlines()[-1])), err
 
