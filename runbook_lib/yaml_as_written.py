@@ -48,7 +48,14 @@ def read(path: Path, content: str) -> tuple[Any, Node | None]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path} is not YAML{where}.") from None
+        tab = mark is not None and any("\t" in line for line in content.split("\n")[mark.line : mark.line + 1])
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{path} is not YAML{where}.",
+            remedy="Indent with spaces: there is a tab in that line, which YAML does not take for one."
+            if tab
+            else None,
+        ) from None
     finally:
         loader.dispose()
 

@@ -143,9 +143,12 @@ def _content(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path} cannot be read: {error.strerror}.") from None
+        raise _refused(
+            [f"{path} cannot be read: {error.strerror}."], remedy="Name a fleet file that is there."
+        ) from None
     except UnicodeDecodeError:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path} is no text in UTF-8.") from None
+        remedy = "Save it as UTF-8 text; a spreadsheet exports “CSV UTF-8”."
+        raise _refused([f"{path} is no text in UTF-8."], remedy=remedy) from None
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------
@@ -196,7 +199,7 @@ def _from_csv(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
             raise RunbookError(
                 Reason.BAD_PARAMETER,
                 f"{path}, line 1: the header has to name `account` and each parameter once.",
-                remedy="Begin the file with, for example: account,environment,api_key",
+                remedy="Begin the file with, for example: account,environment,api_key (commas or semicolons, no tabs).",
             )
         for row in reader:
             if not any(cell.strip() for cell in row):
@@ -270,6 +273,8 @@ def _twice(fleet: Fleet) -> Iterator[tuple[int, str, int]]:
 
 def _told(path: Path, item: Any, where: Any) -> str:
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "tuple_type":
+        message = "a list is due, or the name of a CSV file beside this one"
     match item["loc"]:
         case ("accounts", int(index), *rest):
             inner = [str(part) for part in rest if part != "parameters"]

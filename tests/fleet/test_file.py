@@ -107,6 +107,8 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
             "line 4: `api_key` is there already, in line 3",
         ),
         ("accounts:\n- account: a\n bad", "is not YAML in line 3"),
+        ("accounts: 12\n", "accounts: a list is due"),
+        ("api_keys: a\n", "accounts: Field required"),
         ("", "holds no fleet"),
         ("- account: a\n", "holds no fleet"),
     ],
@@ -139,6 +141,11 @@ def test_a_name_that_yaml_would_read_as_a_number_or_a_date_stays_what_is_written
     found = fleet(tmp_path, f"parameters: {{due_days: 60, share: 0.5}}\naccounts:\n- account: {name}\n  name: {name}\n")
     assert found.accounts[0].account == name
     assert found.given(found.accounts[0]) == {"due_days": 60, "share": 0.5, "name": name}
+
+
+def test_a_tab_is_told_from_other_mistakes(tmp_path: Path):
+    assert "spaces" in refused(tmp_path, "accounts:\n\t- account: a\n").remedy
+    assert "tab" not in refused(tmp_path, "accounts:\n- account: a\n bad").remedy
 
 
 def test_every_mistake_is_told_at_once_up_to_twenty(tmp_path: Path):
