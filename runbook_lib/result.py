@@ -155,7 +155,7 @@ class ParameterRow(_Frozen):
 
 class _Described(_Frozen):
     # part of run.json, whose readers pass over what a later version adds
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 class Trust(_Described):

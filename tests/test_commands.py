@@ -39,6 +39,13 @@ def test_the_pages_of_commands_import_nothing_of_the_rooms(words: str, tmp_path:
     assert ours == {"runbook_lib", "runbook_lib.cli", "runbook_lib.command"}
 
 
+def test_verifying_an_archive_takes_neither_pydantic_nor_http(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    seen = imported("archive verify archive", tmp_path)
+    assert "runbook_lib.reports.verify" in seen
+    assert seen & (HEAVY - {"cryptography"}) == set()
+
+
 def test_an_import_that_a_command_needs_is_seen(tmp_path: Path) -> None:
     assert {"pydantic", "cryptography", "requests"} <= imported("doctor", tmp_path)
     assert "runbook_lib.notebooks" in imported("run nothing", tmp_path)

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from runbook_lib.reports import absent, chain
 from runbook_lib.reports.absent import ELSEWHERE, PURGED
 from runbook_lib.reports.chain import Link
-from runbook_lib.reports.entries import EXPORT, PURGE
 from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.own import EXPORT, PURGE
 from runbook_lib.reports.reader import Entry, ToldRun, entry
 from runbook_lib.result import Verdict
 

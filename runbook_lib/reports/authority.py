@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
 from cryptography import x509
 
 from runbook_lib.catalogue import Reason
@@ -188,6 +186,9 @@ def _post(url: str, body: bytes, patience: float) -> bytes:
 
 def _exchange(url: str, body: bytes, patience: float) -> bytes | str:
     """The answer, or in words why there is none."""
+    import requests  # most archives have no authority
+    import urllib3
+
     headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
     try:
         with requests.post(

@@ -7,7 +7,6 @@ A purge keeps these bags: they are what was done to the archive. An export's goe
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,27 +23,11 @@ from runbook_lib.reports.authority import Authority
 from runbook_lib.reports.bag import Started, archive_errors, fill, staging
 from runbook_lib.reports.chain import sha256
 from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.own import AUTHORITY, SIGNER
 from runbook_lib.reports.runrecord import who
 from runbook_lib.reports.scan import Scanner
 from runbook_lib.reports.seal import BAG, Place, Work, into_chain, recover, write_guides
 from runbook_lib.reports.signing import Signer
-
-SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT = "signer", "authority", "hold", "release", "purge", "export"
-EXPECTATION = "expectation"
-OWN = (SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT, EXPECTATION)
-"""`data/<job>.json` of a bag tells of one of these. Where the archive has a signer, the verifiers want it signed."""
-
-_KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION})(?:-[0-9]+)?")
-
-
-def is_kept(place: str) -> bool:
-    """Whether a bag is an entry of the archive's own that stays whatever its age. A run of that name stays too."""
-    return _KEPT.fullmatch(place) is not None
-
-
-def is_expectation(place: str) -> bool:
-    """Whether a bag declares what the archive should hold, going by its name."""
-    return re.fullmatch(rf".*Z-{EXPECTATION}(?:-[0-9]+)?", place) is not None
 
 
 @dataclass(frozen=True)

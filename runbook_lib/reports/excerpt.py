@@ -19,8 +19,8 @@ from runbook_lib.reports import absent, authority, chain, entries
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.bag import archive_errors
 from runbook_lib.reports.chain import sha256, signature_of
-from runbook_lib.reports.entries import EXPORT, is_expectation
 from runbook_lib.reports.index import write_index
+from runbook_lib.reports.own import EXPORT, is_expectation
 from runbook_lib.reports.retention import day_of, must_be_whole
 from runbook_lib.reports.seal import GUIDES
 from runbook_lib.reports.signing import CERTS

@@ -21,7 +21,8 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bag, chain
 from runbook_lib.reports.chain import Link
-from runbook_lib.reports.entries import EXPECTATION, begun, stamped
+from runbook_lib.reports.entries import begun, stamped
+from runbook_lib.reports.own import EXPECTATION
 from runbook_lib.reports.seal import Place
 
 _DECLARED = f"data/{EXPECTATION}.json"

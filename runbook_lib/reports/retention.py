@@ -23,7 +23,7 @@ from runbook_lib.reports import absent, chain, entries, stamps
 from runbook_lib.reports.absent import PURGED, Absent
 from runbook_lib.reports.bag import GROUP
 from runbook_lib.reports.chain import Link
-from runbook_lib.reports.entries import HOLD, PURGE, RELEASE
+from runbook_lib.reports.own import HOLD, PURGE, RELEASE, is_kept
 from runbook_lib.reports.seal import Place
 from runbook_lib.reports.verify import verify
 
@@ -130,7 +130,7 @@ def plan(archive: Path, before: date, *, at: datetime) -> Plan:
     if before > at.date():
         raise RunbookError(Reason.BAD_PARAMETER, f"{before} is still to come: a purge takes what is past.")
     must_be_whole(archive)
-    runs = [bag for bag in _places(archive) if not entries.is_kept(bag)]
+    runs = [bag for bag in _places(archive) if not is_kept(bag)]
     old = [bag for bag in runs if day_of(bag) < before]
     groups = _groups(archive, runs)
     held = _held(old, holds(archive), groups)
@@ -152,7 +152,7 @@ def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping
     if not what.goes:
         raise RunbookError(Reason.BAD_PARAMETER, f"There is nothing to purge before {what.before}.")
     with entries.begun(archive, PURGE, at=at, environ=environ) as entry:
-        runs = [bag for bag in _places(archive) if not entries.is_kept(bag)]
+        runs = [bag for bag in _places(archive) if not is_kept(bag)]
         for bag, name in _held([one.link.bag for one in what.goes], holds(archive), _groups(archive, runs)).items():
             raise RunbookError(
                 Reason.BUSY,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import getpass
 import hashlib
+import inspect
 import json
 import platform
 import socket
@@ -13,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from runbook_lib import result
 from runbook_lib.reports.outcome import CellState, Judgement, Status
 from runbook_lib.result import Kind, ParametersRecord, Seen, StepRecord, Target, Verdict
 from runbook_lib.secrets import SecretRef, is_reference
@@ -36,7 +40,7 @@ LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class Commit(_Frozen):
@@ -239,12 +243,30 @@ class RunRecord(_Frozen):
 
 def schema() -> str:
     """The JSON Schema (2020-12) of run.json, as text. A test holds SCHEMA to it."""
-    made = {
+    made = RunRecord.model_json_schema()
+    for name, model in {"RunRecord": made, **made["$defs"]}.items():
+        for field, described in model.get("properties", {}).items():
+            if text := _docstrings().get((name, field)):
+                model["properties"][field] = dict(sorted({**described, "description": text}.items()))
+    head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:digicert-one-runbooks:run:{SCHEMA_VERSION}",
-        **RunRecord.model_json_schema(),
     }
-    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(head | made, indent=1, ensure_ascii=False) + "\n"
+
+
+@cache
+def _docstrings() -> dict[tuple[str, str], str]:
+    """What stands below the fields of the models. pydantic's `use_attribute_docstrings` reads it at every import."""
+    found = {}
+    for file in (Path(__file__), Path(result.__file__)):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for model in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+            for field, below in pairwise(model.body):
+                match field, below:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                        found[model.name, name] = inspect.cleandoc(text)
+    return found
 
 
 def told(judgement: Judgement) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, chain, entries, seals
+from runbook_lib.reports import absent, chain, seals
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.authority import ROOTS
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, TAGS, Link
+from runbook_lib.reports.own import OWN
 from runbook_lib.reports.signing import CERTS
 from runbook_lib.reports.stamps import BESIDE, stamp_of
 from runbook_lib.visible import visible
@@ -32,7 +33,7 @@ _LINES = {
 }
 _BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(ROOTS)})")
 _ROOTS = f"{CERTS}/{ROOTS}"
-_ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in entries.OWN)}
+_ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in OWN)}
 """By these an entry of the archive's own is known. A run may be unsigned, for its evidence comes first; what says that
 something may be missing, or who is to be trusted, may not: the next run's signature would cover it."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, bag, entries, interrupted
+from runbook_lib.reports import absent, bag, entries, interrupted, own
 from runbook_lib.reports.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.reports.excerpt import export
 from runbook_lib.reports.expectation import declarations, declare, read
@@ -465,7 +465,7 @@ def test_a_folder_whose_name_is_no_moment_is_no_obstacle(archive: Path) -> None:
 
 
 def purge(archive: Path, *bags: Path) -> None:
-    with entries.begun(archive, entries.PURGE, at=AT, environ=ENVIRON) as entry:
+    with entries.begun(archive, own.PURGE, at=AT, environ=ENVIRON) as entry:
         entry.seal({}, tags={absent.PURGED: absent.text([absent.of(bag) for bag in bags])})
 
 
@@ -491,8 +491,8 @@ def test_a_purge_that_was_cut_off_counts_no_run_twice_and_an_expectation_is_neve
     shutil.copytree(archive.parent / "left", left.folder)  # as if the tombstone stood, and it were still to be removed
     assert look(archive, days=1).purged == 0
     assert told(look(archive, days=1)) == [("unchecked", 1, "")]
-    assert entries.is_kept(str(declared.folder.relative_to(archive)))
-    assert not entries.is_kept(str(left.folder.relative_to(archive)))
+    assert own.is_kept(str(declared.folder.relative_to(archive)))
+    assert not own.is_kept(str(left.folder.relative_to(archive)))
 
 
 def test_an_excerpt_brings_along_what_was_expected_and_is_held_against_it(archive: Path, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, chain, entries, excerpt, expectation, retention, stamps
+from runbook_lib.reports import absent, chain, excerpt, expectation, retention, stamps
+from runbook_lib.reports.own import is_kept
 from runbook_lib.reports.retention import Hold
 from runbook_lib.reports.verify import verify
 from tests.reports import tsa
@@ -69,7 +70,7 @@ def test_old_runs_go_for_good_and_the_chain_holds_from_first_to_last(archive: Pa
     small(archive, signed=signed, bags=6)  # over two days
     early = chain.look_at(archive, places(archive)[1])
     assert early is not None
-    old = [bag for bag in places(archive) if bag.parent.name == "22" and not entries.is_kept(bag.name)]
+    old = [bag for bag in places(archive) if bag.parent.name == "22" and not is_kept(bag.name)]
     assert old
     tombstone = purge(archive, DAY)
     assert not [bag for bag in old if bag.exists() or chain.signature_of(bag).exists()]
@@ -115,7 +116,7 @@ def test_what_is_held_stays_until_it_is_released(archive: Path, tools: Path) -> 
     retention.release(archive, "Case 7", why="settled", at=LATER, environ=ENVIRON)
     assert retention.holds(archive) == {}
     purge(archive, LATER.date())
-    assert [bag for bag in places(archive) if not entries.is_kept(bag.name)] == []
+    assert [bag for bag in places(archive) if not is_kept(bag.name)] == []
     assert place.folder.exists()  # what was held, by whom and why is never purged
     holds(archive, tools, bags=7, purged=4)
 
@@ -335,7 +336,7 @@ def test_a_run_that_was_killed_long_ago_does_not_take_the_place_of_one_that_was_
     archive: Path, tools: Path
 ) -> None:
     small(archive, signed=True, bags=2)
-    purged = next(bag for bag in places(archive) if not entries.is_kept(bag.name))
+    purged = next(bag for bag in places(archive) if not is_kept(bag.name))
     job, at = purged.name.split("Z-")[1], AT - timedelta(days=1)
     purge(archive, LATER.date())
     again = put(archive, job=job, at=at, status="interrupted").folder
