@@ -6,11 +6,14 @@ reasons no account can end with.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.rotate import Rotate
 from tests.conftest import Sandbox
+from tests.digicert.conftest import self_signed
 from tests.procedures.conftest import issue, prepare, run
 from tests.reports import bags
 
@@ -57,13 +61,6 @@ NOT_HERE: dict[Reason, str] = {
     Reason.KERNEL_NOT_STARTED: "all accounts have one notebook, and its kernel is forked: tests/reports/test_runner.py",
     Reason.ENGINE_FAILED: "the machine's memory or processes are at their limit, for all accounts",
 }
-
-UNSHOWN: dict[Reason, str] = {
-    Reason.NOT_MULTI_FACTOR: "only DigiCert ONE itself says it, not the sandbox",
-    Reason.NOT_FOUND: "needs a server in the place of DigiCert ONE that answers 404",
-    Reason.CONTROL_FAILED: "needs a clientauth host that lets everybody in",
-}
-"""An account could end so, and the sandbox does not do what is needed."""
 
 NOTEBOOK = (
     """import os, signal, sys, time
@@ -220,6 +217,49 @@ class Ways:
             key = self.secret(f"at {number}", box.api_key)
             found.append((reason, {"given": {"api_key": key}, "points_to": self.points_to(box)}))
         return found
+
+    def _strangers(self) -> list[tuple[Reason, dict[str, Any]]]:
+        """Servers that stand where DigiCert ONE should, or say what the sandbox does not."""
+        lost = self._says(404, {"error": "not found"})
+        plain = self._says(403, {"errors": [{"code": "403", "message": "User is not multi-factor authenticated"}]})
+        everybody = self._says(200, {"id": "u1", "status": "ACTIVE", "user_type": "service"})
+        own = self.issued(name="Let in")
+        mtls = {**everybody, "DIGICERT_ONE_URL": self.sandbox.url}
+        ca_file = Path(mtls["DIGICERT_ONE_CA_FILE"])
+        ca_file.write_text(ca_file.read_text() + self.sandbox.ca_file.read_text())
+        return [
+            (Reason.NOT_FOUND, {"given": {"api_key": self.key}, "points_to": lost}),
+            (Reason.NOT_MULTI_FACTOR, {"given": {"api_key": self.key}, "points_to": plain}),
+            (Reason.CONTROL_FAILED, {"runs": "verify", "given": own, "points_to": mtls}),
+        ]
+
+    def _says(self, status: int, body: dict[str, Any]) -> dict[str, str]:
+        """The variables that point to a server which answers every request like this."""
+        content = json.dumps(body).encode()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        ca_file, context = self_signed(self.folder / f"answers {status}")
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        self.held.callback(server.server_close)
+        self.held.callback(server.shutdown)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"https://localhost:{server.server_address[1]}"
+        return {
+            "DIGICERT_ONE_URL": url,
+            "DIGICERT_ONE_CLIENTAUTH_URL": url,
+            "DIGICERT_ONE_CA_FILE": str(ca_file),
+        }
 
     def _issuances(self) -> list[tuple[Reason, dict[str, Any]]]:
         rules = [
