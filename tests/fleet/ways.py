@@ -189,14 +189,8 @@ class Ways:
 
     def every(self) -> list[tuple[Reason, dict[str, Any]]]:
         """All of them."""
-        return [
-            *self.few(),
-            *self._servers(),
-            *self._issuances(),
-            *self._credentials(),
-            *self._changes(),
-            *self._runs(),
-        ]
+        servers = [*self._servers(), *self._strangers()]
+        return [*self.few(), *servers, *self._issuances(), *self._credentials(), *self._changes(), *self._runs()]
 
     def _servers(self) -> list[tuple[Reason, dict[str, Any]]]:
         later = {"retry_after": 0}
@@ -316,10 +310,7 @@ class Ways:
 
         late, early, elsewhere = self.fresh(), self.fresh(), self.fresh()
         old, young = self.issued(late, "Old"), self.issued(early, "Young")
-        now = datetime.now(UTC)
-        after, before = iso(now + timedelta(days=398)), iso(now - timedelta(days=2))
-        late.admin("PUT", "/clock", {"now": after})
-        early.admin("PUT", "/clock", {"now": before})
+        after, before = self._clock(late, timedelta(days=398)), self._clock(early, timedelta(days=-2))
         rooted = self.fresh(clientauth_trusts="root")
         chain = self.issued(rooted, "Chain")
         full = (Path(chain["store"]) / "sandbox" / "Chain" / "0001" / "identity.p12").read_bytes()
@@ -337,12 +328,18 @@ class Ways:
             (Reason.UNREADABLE_FILE, verify(whole, p12_file=str(torn))),
             (Reason.CERTIFICATE_DISABLED, verify(off)),
             (Reason.CERTIFICATE_REFUSED, verify(off, api_key=self.secret("wrong key", "0" * 26 + "_" + "1" * 64))),
-            (Reason.CERTIFICATE_EXPIRED, verify(old, late, clock=after)),
-            (Reason.CERTIFICATE_NOT_YET_VALID, verify(young, early, clock=before)),
+            (Reason.CERTIFICATE_EXPIRED, {**verify(old, late), **after}),
+            (Reason.CERTIFICATE_NOT_YET_VALID, {**verify(young, early), **before}),
             (Reason.WRONG_ENVIRONMENT, verify(whole, elsewhere, **there)),
             (Reason.CERTIFICATE_UNKNOWN, verify(whole, elsewhere, **there, p12_file=str(p12))),
             (Reason.CHAIN_MISSING, verify(chain, rooted, p12_file=str(bare))),
         ]
+
+    def _clock(self, box: Sandbox, ahead: timedelta) -> dict[str, Any]:
+        """Set that sandbox's clock, and give what sets the run's: to the moment at which it will run."""
+        box.admin("PUT", "/clock", {"offset_seconds": ahead.total_seconds()})
+        moment = f"d.datetime.now(d.UTC) + d.timedelta(seconds={ahead.total_seconds()})"
+        return {"before": f"import datetime as d\ngiven['clock'] = f'{{{moment}:%Y-%m-%dT%H:%M:%SZ}}'"}
 
     def _switch_off(self, name: str) -> None:
         procedure = prepare(Rotate, self.sandbox, name=name)
@@ -372,8 +369,7 @@ class Ways:
         ending, set_back = self.fresh(), self.fresh()
         user = ending.users()["ends_soon"]
         soon = self.issued(ending, "Soon", user["api_key"])
-        day = iso(parse_utc(user["end_date"]) - timedelta(days=5))
-        ending.admin("PUT", "/clock", {"now": day})
+        near = self._clock(ending, parse_utc(user["end_date"]) - timedelta(days=5) - datetime.now(UTC))
         ahead, later = self.issued(set_back, "Ahead"), iso(datetime.now(UTC) + timedelta(days=2))
         set_back.admin("PUT", "/clock", {"now": later})
         self._rotated(ahead, set_back, clock=later)
@@ -383,7 +379,7 @@ class Ways:
             (Reason.CERTIFICATE_IN_USE, access(used)),
             (Reason.STILL_ACCEPTED, access(self.issued(name="Slow"), allow_outage_of="Slow")),
             (Reason.HOOK_FAILED, rotate(self.issued(name="Hooked"), rotate_now=True, hook="false")),
-            (Reason.ROTATION_POINTLESS, rotate(soon, ending, clock=day)),
+            (Reason.ROTATION_POINTLESS, {**rotate(soon, ending), **near}),
             (Reason.STATE_CONTRADICTION, rotate(moved)),
             (Reason.CLOCK_WENT_BACK, rotate(ahead, set_back)),
         ]
