@@ -11,8 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
+from runbook_lib.sandbox import start, stop
 from tests.bench.engine import BIN, ROOT, sandbox
 from tests.bench.ratio import Curve, Ratio
+from tests.conftest import Sandbox, read_env
 
 TUTORIAL = ROOT / "tests" / "interop" / "tutorial"
 STEPS = ("step1_csr", "step2_request", "step3_extract", "step4_p12", "step5_verify")
@@ -21,7 +25,10 @@ STEPS = ("step1_csr", "step2_request", "step3_extract", "step4_p12", "step5_veri
 def measure(quick: bool) -> Sequence[Ratio | Curve]:
     pairs = 1 if quick else 9
     with tempfile.TemporaryDirectory() as name, sandbox(Path(name)) as environ:
-        return [help_beside_python(pairs), issue_beside_the_tutorial(Path(name), environ, pairs)]
+        found = [help_beside_python(pairs), issue_beside_the_tutorial(Path(name), environ, pairs)]
+    for accounts in (2,) if quick else (20, 50):
+        found.append(many_beside_the_tutorial(accounts, 1 if quick else 3))
+    return found
 
 
 def help_beside_python(pairs: int) -> Ratio:
@@ -44,6 +51,53 @@ def issue_beside_the_tutorial(folder: Path, environ: dict[str, str], pairs: int)
         theirs.append(_seconds(["sh", "-c", _tutorial(number)], {**environ, **_reader(home, environ)}))
     note = "ours with controls, journal and archived report; the tutorial's openssl, jq and curl commands"
     return Ratio("`runbook run issue`", tuple(ours), tuple(theirs), 0.7, "at most", note)
+
+
+def many_beside_the_tutorial(accounts: int, pairs: int) -> Ratio:
+    """A certificate for each of many service users: one `runbook batch`, and the tutorial's commands in a loop.
+
+    Seconds are for one account, the start of the batch and its sealed bag included.
+    """
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        environ = {**os.environ, **read_env(start(folder / "sandbox", populate=accounts))}
+        try:
+            users = Sandbox(folder / "sandbox", environ).admin("GET", "/users")
+            keys = [user["api_key"] for user in users if user["role"] == "populated"]
+            for number, key in enumerate(keys):
+                (folder / f"key {number}").write_text(key, encoding="utf-8")
+                (folder / f"key {number}").chmod(0o600)
+            for pair in range(pairs):
+                fleet = _fleet(folder, pair, len(keys))
+                command: list[str | Path] = [BIN / "runbook", "batch", fleet, "--archive", folder / "archive"]
+                ours.append(_seconds(command, environ) / len(keys))
+                loop = [_by_hand(folder, environ, key, 1000 * pair + number) for number, key in enumerate(keys)]
+                theirs.append(sum(loop) / len(loop))
+        finally:
+            stop(folder / "sandbox")
+    note = "seconds for one account: ours a run a processor, with controls, reports and one sealed bag; theirs in turn"
+    return Ratio(f"`runbook batch`, issue for {accounts} accounts", tuple(ours), tuple(theirs), 0.7, "at most", note)
+
+
+def _fleet(folder: Path, pair: int, accounts: int) -> Path:
+    listed = [
+        {"account": f"a{number}", "api_key": f"file:{folder}/key {number}", "name": name, "confirm": name}
+        for number in range(accounts)
+        for name in [f"Bench {pair} {number}"]
+    ]
+    path = folder / f"fleet {pair}.yaml"
+    budget = {"starts_per_second": 1000, "at_once": 100}
+    settings = {"notebook": "issue", "parameters": {"environment": "sandbox"}, "budget": budget, "accounts": listed}
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+def _by_hand(folder: Path, environ: Mapping[str, str], key: str, number: int) -> float:
+    home = folder / f"home {number}"
+    home.mkdir()
+    reader = {**environ, **_reader(home, environ), "SERVICE_USER_TOKEN": key}
+    return _seconds(["sh", "-c", _tutorial(number)], reader)
 
 
 def _given(name: str) -> list[str]:
