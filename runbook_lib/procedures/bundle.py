@@ -13,6 +13,7 @@ from runbook_lib.credentials.certificates import facts, load_certificate, load_c
 from runbook_lib.credentials.files import read
 from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Meta
 from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.procedure import Procedure
 from runbook_lib.procedures.wanted import Wanted
 
@@ -31,7 +32,8 @@ def write_generation(
     """Write P12, certificate, chain and meta.json into the staging folder, and open the P12 again.
 
     Raises:
-        RunbookError: WRONG_PASSWORD where the sealed key does not open; DISK_FULL or STORE_NOT_WRITABLE.
+        RunbookError: WRONG_PASSWORD where the sealed key does not open; UNREADABLE_FILE where the P12 does not hold
+            what was put into it; DISK_FULL or STORE_NOT_WRITABLE.
     """
     staging = credential.staging(number)
     password = procedure.secret("p12_password")
@@ -60,4 +62,6 @@ def write_generation(
     credential.write(staging / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
     credential.write(staging / CHAIN, b"".join(one.public_bytes(Encoding.PEM) for one in chain))
     credential.write(staging / META, meta.to_json())
-    pkcs12.open_p12(read(staging / IDENTITY), password)  # before `commit` drops the sealed key
+    again = pkcs12.open_p12(read(staging / IDENTITY), password)  # before `commit` drops the sealed key
+    if (again.certificate, again.chain) != (identity.certificate, identity.chain):
+        raise RunbookError(Reason.UNREADABLE_FILE, "The P12 just written does not read back as what was put into it.")
