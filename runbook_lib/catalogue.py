@@ -42,6 +42,7 @@ class Reason(StrEnum):
     STEP_OUT_OF_ORDER = "step_out_of_order"
     # the API
     API_KEY_REFUSED = "api_key_refused"
+    API_KEY_MALFORMED = "api_key_malformed"
     NO_ACCESS = "no_access"
     DUPLICATE_NAME = "duplicate_name"
     INVALID_INPUT = "invalid_input"
@@ -204,6 +205,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Each step builds on the ones above it. Nothing was done.",
         "Do the steps from top to bottom.",
         "",
+        Exit.USAGE,
+    ),
+    Reason.API_KEY_MALFORMED: Explanation(
+        "This is no API key",
+        "A key is one word of letters, digits and underscores. Nothing was sent.",
+        "Look at the key's source, named above: it holds two lines, or more than the key. Put the key alone there.",
+        "00_start_here",
         Exit.USAGE,
     ),
     Reason.API_KEY_REFUSED: Explanation(

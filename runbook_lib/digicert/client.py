@@ -272,7 +272,7 @@ class Client:
         url = self.base_url + path
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if self._api_key is not None:
-            headers["x-api-key"] = self._api_key.reveal()
+            headers["x-api-key"] = _header(self._api_key)
         try:
             with (
                 self._budget.request() if self._budget is not None else nullcontext(),
@@ -333,6 +333,17 @@ class Client:
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {', '.join(fields)}."
             ) from None
+
+
+def _header(api_key: Secret) -> str:
+    """What a header can carry (RFC 9110, section 5.5): a key has only visible ASCII. Raises API_KEY_MALFORMED."""
+    key = api_key.reveal()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise RunbookError(
+            Reason.API_KEY_MALFORMED,
+            f"What {api_key.source} holds has a space, a line end or another character in it that no API key has.",
+        )
+    return key
 
 
 def _moment(date: str) -> datetime | None:

@@ -41,6 +41,7 @@ LOOKS = 3
 _NOTHING_ISSUED = frozenset(
     {
         Reason.API_KEY_REFUSED,
+        Reason.API_KEY_MALFORMED,  # never sent
         Reason.NO_ACCESS,
         Reason.INVALID_INPUT,
         Reason.NOT_MULTI_FACTOR,

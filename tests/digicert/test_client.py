@@ -32,6 +32,27 @@ def reason_of(call) -> Reason:
     return caught.value.reason
 
 
+# --- the key ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", ["\n", "\nx", " ", "\x00", "\x1b[1m", "é"])
+def test_a_key_that_no_header_can_carry_is_told_by_its_source_and_nothing_is_sent(
+    scripted: Scripted, more: str
+) -> None:
+    client = Client(scripted.environment, api_key=Secret(API_KEY + more, "file:keys/one"))
+    with pytest.raises(RunbookError, match="file:keys/one") as told:
+        client.me()
+    assert told.value.reason is Reason.API_KEY_MALFORMED
+    assert API_KEY not in str(told.value)
+    assert scripted.sent() == []
+
+
+def test_a_key_of_letters_digits_and_underscores_is_sent(scripted: Scripted) -> None:
+    scripted.says(200, USER)
+    scripted.client().me()
+    assert scripted.requests[0][2]["x-api-key"] == API_KEY
+
+
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
 

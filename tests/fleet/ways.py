@@ -170,6 +170,7 @@ class Ways:
             (Reason.API_KEY_REFUSED, asks(api_key=self.secret("wrong", "0" * 26 + "_" + "0" * 64))),
             (Reason.API_KEY_REFUSED, asks(api_key=self.secret("expired", users["expired"]["api_key"]))),
             (Reason.API_KEY_REFUSED, asks(api_key=self.secret("disabled", users["disabled"]["api_key"]))),
+            (Reason.API_KEY_MALFORMED, asks(api_key=self.secret("two lines", "one\ntwo"))),
             (Reason.NO_ACCESS, asks(api_key=self.secret("no permission", users["no_permission"]["api_key"]))),
             (Reason.UNREACHABLE, asks(environment="https://localhost:1")),
             (Reason.UNREACHABLE, asks(environment="https://no-such-host.invalid")),
