@@ -120,6 +120,7 @@ def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mappi
         }
         told = {"before": before, "from_now_on": signer.fingerprint}
         place = entry.seal(told, files=files, first=signer, successor=signer.fingerprint)
+        signing.close_request(archive, signer)
     return stamped(archive, place)
 
 

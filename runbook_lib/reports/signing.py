@@ -162,7 +162,7 @@ def request(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[st
 
 
 def accept(archive: Path, file: Path, environ: Mapping[str, str]) -> Signer:
-    """Take the certificate that the company's CA made for the request.
+    """Take the certificate that the company's CA made for the request, which stays open until `close_request`.
 
     Args:
         file: PEM: the certificate, the intermediates, and last the self-signed root.
@@ -187,9 +187,18 @@ def accept(archive: Path, file: Path, environ: Mapping[str, str]) -> Signer:
     if signer.key.public_key() != chain[0].public_key():
         raise RunbookError(Reason.KEY_MISMATCH, f"{file} is not the certificate of {REQUEST}.csr.")
     _install(archive, signer, sealed, reference, root)
-    for name in (f"{REQUEST}.key", f"{REQUEST}.csr"):
-        (certs / name).unlink(missing_ok=True)
     return signer
+
+
+def close_request(archive: Path, signer: Signer) -> None:
+    """Drop the request whose certificate is the signer's, now that an entry says who signs: until then it can be
+    brought again."""
+    key_file, csr_file = (archive / CERTS / f"{REQUEST}.{suffix}" for suffix in ("key", "csr"))
+    if csr_file.exists() and x509.load_pem_x509_csr(csr_file.read_bytes()).public_key() == signer.key.public_key():
+        key_file.unlink(missing_ok=True)
+        csr_file.unlink()
+        known = _references(archive / CERTS)
+        _note(archive / CERTS, {name: where for name, where in known.items() if name != REQUEST})
 
 
 def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root: x509.Certificate) -> None:
@@ -293,9 +302,10 @@ def _references(certs: Path) -> dict[str, str]:
 
 
 def _remember(certs: Path, name: str, passphrase: str) -> None:
-    known = _references(certs) | {name: str(SecretRef.parse(passphrase))}
-    if name != REQUEST:
-        known.pop(REQUEST, None)
+    _note(certs, _references(certs) | {name: str(SecretRef.parse(passphrase))})
+
+
+def _note(certs: Path, known: dict[str, str]) -> None:
     text = json.dumps({one: {"passphrase": where} for one, where in sorted(known.items())}, indent=2)
     certs.mkdir(parents=True, exist_ok=True)
     durable.replace(certs / REFERENCES, text.encode() + b"\n")
