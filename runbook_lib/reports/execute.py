@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,12 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def execute(plan: Plan, **engine: Any) -> Ending:
-    """Have papermill execute the plan, and write how it ended where the plan says.
-
-    Args:
-        engine: further arguments of `papermill.execute_notebook`.
-    """
-    from papermill.execute import execute_notebook
+@cache
+def _write_whole_files(folder: Path) -> None:
+    """Have papermill save by renaming there: however a run is killed, what is found afterwards is a whole notebook."""
     from papermill.iorw import LocalHandler, papermill_io
 
     class WholeFiles(LocalHandler):
-        """Saves by renaming: however a run is killed, what is found afterwards is a whole notebook."""
-
         def write(self, buf: str, path: str) -> None:
             part = Path(f"{path}.part")
             try:
@@ -74,8 +69,19 @@ def execute(plan: Plan, **engine: Any) -> Ending:
                     part.unlink()  # its space is needed to say so
                 raise NotSaved(error.strerror or str(error)) from error
 
+    papermill_io.register(str(folder), WholeFiles())  # type: ignore[no-untyped-call]
+
+
+def execute(plan: Plan, **engine: Any) -> Ending:
+    """Have papermill execute the plan, and write how it ended where the plan says.
+
+    Args:
+        engine: further arguments of `papermill.execute_notebook`.
+    """
+    from papermill.execute import execute_notebook
+
     ending = Ending()
-    papermill_io.register(str(plan.output), WholeFiles())  # type: ignore[no-untyped-call]
+    _write_whole_files(plan.output.parent.parent)
     try:
         execute_notebook(
             plan.notebook,

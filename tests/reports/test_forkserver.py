@@ -72,22 +72,42 @@ def test_many_runs_at_once_from_many_threads(server: ForkServer, job: Callable[.
     assert time.monotonic() - began < slept  # or they ran one after the other
 
 
-def test_a_killed_run_costs_only_itself(server: ForkServer, job: Callable[..., Job]) -> None:
-    bad = job(
-        "import os; print('so far', flush=True)",
-        "import time; time.sleep(1); os.kill(os.getppid(), 9)",
-        "print('after')",
-        name="b",
-    )
+KILLS_ITS_RUN = """
+import os, pathlib, time
+time.sleep(1)
+log = pathlib.Path(os.environ["JUPYTER_RUNTIME_DIR"]).parents[1] / "papermill.log"
+for one in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if os.getpid() != int(one.name) and pathlib.Path(os.readlink(one / "fd/1")) == log: os.kill(int(one.name), 9)
+    except OSError: pass
+time.sleep(60)
+"""
+KILLS_ITS_KEEPER = "import os, time; time.sleep(1); os.kill(os.getppid(), 9); time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("kills", "states"),
+    [
+        # nobody was left to say what came after: that is not called “never ran”
+        (KILLS_ITS_RUN, (CellState.KILLED, CellState.UNKNOWN)),
+        (KILLS_ITS_KEEPER, (CellState.KILLED, CellState.NEVER_RAN)),
+    ],
+    ids=["run process", "keeper"],
+)
+def test_a_killed_run_costs_only_itself(
+    server: ForkServer, job: Callable[..., Job], kills: str, states: tuple[CellState, ...]
+) -> None:
+    bad = job("import os; print('so far', flush=True)", kills, "print('after')", name="b")
     good = job("import time; time.sleep(3); print('well')", name="good.ipynb")
     with ThreadPoolExecutor(2) as threads:
         killed, done = threads.map(lambda one: server.run(one, clock=SystemClock()), [bad, good])
     assert killed.record.status is Status.KILLED
     assert "so far" in _text(killed)
-    # nobody was left to say what came after: that is not called “never ran”
-    assert killed.record.cells.states[-2:] == (CellState.KILLED, CellState.UNKNOWN)
-    assert killed.record.cells.unknown == 1
+    assert killed.record.cells.states[-2:] == states
+    assert killed.record.cells.unknown == states.count(CellState.UNKNOWN)
     assert done.record.status is Status.DONE
+    for _ in range(3):  # whichever process is taken
+        assert server.run(job("print('again')"), clock=SystemClock()).record.status is Status.DONE
 
 
 def test_a_notebook_that_kills_the_server_costs_no_other_run_anything(
@@ -160,7 +180,7 @@ from runbook_lib.reports.job import Job, Source
 
 if __name__ == "__main__":
     with ForkServer() as server:
-        print(server.process, server._folder, flush=True)
+        print(server.process, server._kernels.folder, flush=True)
         server.run(Job(Source.read(Path(sys.argv[1])), "demo", {}), clock=SystemClock())
 """
 COUNTS = "import time\nfor i in range(300):\n    open({!r}, 'w').write(str(i)); time.sleep(0.1)"
@@ -197,17 +217,16 @@ def test_a_run_that_is_killed_while_it_answers_is_told_of_all_the_same(
 ) -> None:
     asked: list[int] = []
 
-    def answer(source: socket.socket, *more: Any) -> Any:
+    def answer(process: Any, *more: Any) -> Any:
         asked.append(1)
         if len(asked) == 1:
-            while len(source.recv(1 << 16, socket.MSG_PEEK)) < 1000:  # more than fits the socket: it is at its result
+            while len(process._socket.recv(1 << 16, socket.MSG_PEEK)) < 1000:  # more than fits: it is at its result
                 time.sleep(0.05)
-            assert server.process is not None
-            psutil.Process(server.process).children()[0].kill()
-        return whole(source, *more)
+            process.kill()
+        return whole(process, *more)
 
-    whole = forkserver._answer
-    monkeypatch.setattr(forkserver, "_answer", answer)
+    whole = forkserver._RunProcess._answer
+    monkeypatch.setattr(forkserver._RunProcess, "_answer", answer)
     with ForkServer() as server:
         produced = server.run(job("print('x' * 3_000_000)"), clock=SystemClock())
     assert len(asked) == 2
@@ -327,7 +346,10 @@ def test_the_server_has_one_thread_no_secret_and_nothing_of_a_run(
         assert psutil.Process(own.process).net_connections() == []
         assert secret.encode() not in _memory(own.process)
         assert b"runbook_lib.reports.engine.server" in _memory(own.process)  # the search can find
-        assert not psutil.Process(own.process).children()
+        (keeper,) = psutil.Process(own.process).children()
+        assert keeper.num_threads() == 1
+        assert secret.encode() not in _memory(keeper.pid)
+        assert not keeper.children()
 
 
 def _memory(process: int) -> bytes:

@@ -17,11 +17,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipykernel_launcher  # type: ignore[import-untyped]
 from jupyter_client.client import KernelClient
@@ -34,8 +33,10 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
 from runbook_lib.reports.engine import channel
-from runbook_lib.reports.engine.forkserver import ForkServer
-from runbook_lib.reports.runrecord import Engine
+from runbook_lib.reports.engine.kernels import Keeper, Kernels, send
+
+if TYPE_CHECKING:
+    from runbook_lib.reports.runrecord import Engine
 
 _SAVED_AFTER_SECONDS, _UNSAVED_SECONDS = 0.1, 1.0
 """How long a cell runs until the notebook is saved as it is then; and how long quick cells run without. Most cells take
@@ -79,31 +80,33 @@ class ForkedKernel:
     """A kernel in a forked process, from the other end of its channel: nbclient's kernel manager.
 
     Args:
-        to: the channel.
+        keeper: forks it.
         cwd: the kernel's working directory.
         environ: its environment.
         log: where it writes what is no output of a cell; without it, to this process's standard error.
+
+    Raises:
+        NoKernel: it could not be forked.
     """
 
     has_kernel = True
 
-    def __init__(self, to: socket.socket, *, cwd: Path, environ: Mapping[str, str], log: Path | None = None) -> None:
-        self.socket = to
+    def __init__(self, keeper: Keeper, *, cwd: Path, environ: Mapping[str, str], log: Path | None = None) -> None:
+        self._keeper = keeper
+        self.socket, self._handle = keeper.kernel()
         self.session = Session(key=channel.KEY)
         self.shell, self.iopub = _Channel(self, channel.SHELL), _Channel(self, channel.IOPUB)
         self._channels = {channel.SHELL: self.shell, channel.IOPUB: self.iopub}
         self._assembler = channel.Assembler()
         self._news: list[asyncio.Future[None]] = []
         self._watched: asyncio.AbstractEventLoop | None = None
-        self.process = int(channel.receive(to))
-        self._handle = os.pidfd_open(self.process)
         hello = {
             "cwd": str(cwd),
             "environ": dict(environ),
             "argv": [str(ipykernel_launcher.__file__)],
             "log": None if log is None else str(log),
         }
-        channel.send(to, channel.SHELL, [json.dumps(hello).encode("utf-8", "surrogatepass")])
+        channel.send(self.socket, channel.SHELL, [json.dumps(hello).encode("utf-8", "surrogatepass")])
 
     async def news(self, timeout: float | None) -> None:
         """Wait until a message has come, or for `timeout` seconds."""
@@ -151,10 +154,10 @@ class ForkedKernel:
         return not poll.poll(0)
 
     def interrupt_kernel(self) -> None:
-        self._send(signal.SIGINT)
+        send(self._handle, signal.SIGINT)
 
     def shutdown_kernel(self) -> None:
-        """End it: it may run its exit hooks; then it is killed."""
+        """End it: it may run its exit hooks; then it is killed, and all that it started."""
         if self.socket.fileno() < 0:
             return
         self._stop_watching()
@@ -172,13 +175,10 @@ class ForkedKernel:
                     poll.unregister(self.socket)
         except OSError:  # it is gone already
             pass
-        self._send(signal.SIGKILL)
+        send(self._handle, signal.SIGKILL)
         self.socket.close()
         os.close(self._handle)
-
-    def _send(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._handle, number)
+        self._keeper.wait()
 
 
 class ForkedClient(KernelClient):
@@ -254,11 +254,11 @@ def engine_for(metadata: Mapping[str, Any]) -> Engine:
 
 
 @cache
-def _server(process: int) -> ForkServer:
-    """The server of a process, until that ends. A forked child of it gets its own."""
-    server = ForkServer()
-    atexit.register(server.__exit__, None, None, None)
-    return server.__enter__()
+def _kernels(process: int) -> Kernels:
+    """Where a process's kernels come from, until it ends. A forked child of it gets its own."""
+    kernels = Kernels()
+    atexit.register(kernels.stop)
+    return kernels
 
 
 class ForkEngine(NBClientEngine):
@@ -282,8 +282,9 @@ class ForkEngine(NBClientEngine):
         """As papermill's own engine, whose parameters these are.
 
         Args:
-            kernel: a kernel to use; without one, this process's server is asked for it.
+            kernel: a kernel to use; without one, this process's server forks one.
         """
+        keeper = None
         if kernel is None:
             if engine_for({**nb_man.nb.metadata, "kernelspec": {"name": kernel_name}}) == "papermill":
                 logger.warning(f"A kernel is started for this notebook: {kernel_name} is none that can be forked.")
@@ -298,7 +299,8 @@ class ForkEngine(NBClientEngine):
                     **kwargs,
                 )
                 return started
-            kernel = ForkedKernel(_server(os.getpid()).connect(), cwd=Path.cwd(), environ=os.environ)
+            keeper = _kernels(os.getpid()).keeper()
+            kernel = ForkedKernel(keeper, cwd=Path.cwd(), environ=os.environ)
         client = _Client(  # type: ignore[no-untyped-call]
             nb_man,
             km=kernel,
@@ -318,3 +320,5 @@ class ForkEngine(NBClientEngine):
             raise
         finally:
             kernel.shutdown_kernel()
+            if keeper is not None:
+                keeper.close()

@@ -1,4 +1,4 @@
-"""The caller's side of the server: `ForkServer` runs jobs, each in a fork."""
+"""The caller's side: `ForkServer` runs jobs, the cells of each in a fork."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import os
 import pickle
 import select
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,22 +17,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
-from runbook_lib.errors import RunbookError
 from runbook_lib.reports.engine import protocol
+from runbook_lib.reports.engine.kernels import Kernels, wait_for_end
 from runbook_lib.reports.job import Begun, Job, Order, Produced
 from runbook_lib.reports.supervise import GRACE_SECONDS, POLL_SECONDS, End, Interruptions
 
-_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-"""So that importing numpy starts no threads. A notebook's environment is its own."""
-
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-_KEPT_PREFIXES = ("LC_", "PYTHON", "CONDA_", "XDG_", "MPL")
+_START_SECONDS = 60.0
+"""How long a new process may take until it reads its first order."""
 
 
 class ForkServer:
-    """A process that has everything imported and is forked for each job. Linux only.
+    """A server that has everything imported, from which the kernel of each job is forked. Linux only.
 
     Starting it costs the imports, each job a few milliseconds more than its cells. `run` may be called from many
     threads at once; each call has its processes. A job whose processes are killed costs no other one anything, and its
@@ -50,16 +44,15 @@ class ForkServer:
     """
 
     def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = ()) -> None:
-        self._own = folder is None
-        self._folder = Path(tempfile.mkdtemp(prefix="runbook-")) if folder is None else folder.absolute()
-        self._preload = tuple(preload)
+        self._kernels = Kernels(folder, preload=preload, own=True)
         self._lock = threading.Lock()
-        self._server: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._idle: list[_RunProcess] = []
+        self._busy: set[_RunProcess] = set()
         self._left = False
 
     def __enter__(self) -> ForkServer:
-        self._start()
+        self._kernels.start()
+        self._idle.append(_RunProcess(self._kernels))
         return self
 
     def __exit__(
@@ -67,14 +60,17 @@ class ForkServer:
     ) -> None:
         with self._lock:
             self._left = True
-            self._stop()
-        if self._own:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for busy in self._busy:
+                busy.kill()
+            idle, self._idle = self._idle, []
+        self._kernels.stop()
+        for one in idle:
+            one.end()
 
     @property
     def process(self) -> int | None:
         """The server's process id, None while there is none."""
-        return None if self._server is None else self._server.pid
+        return self._kernels.process
 
     def run(
         self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None, folder: Path | None = None
@@ -96,159 +92,167 @@ class ForkServer:
         """
         if job.environ is None:
             job = replace(job, environ=dict(os.environ))
-        # absolute: the server works in another folder
-        folder = Path(tempfile.mkdtemp(dir=folder.absolute() if folder else self._folder))
+        # absolute: the processes work in another folder
+        folder = Path(tempfile.mkdtemp(dir=folder.absolute() if folder else self._kernels.folder))
         try:
             order = Order(job, folder, Path.cwd(), clock, Begun.now(clock))
             answer = self._ask(order, interruptions or Interruptions())
             if isinstance(answer, End):  # it was killed; what it left is told of by another process
                 answer = self._ask(replace(order, end=answer), Interruptions())
             if isinstance(answer, End):
-                raise RunbookError(
-                    Reason.ENGINE_FAILED, f"The process of the run ended twice: {answer.returncode}.{self._said()}"
-                )
+                raise self._kernels.failed(f"The process of the run ended twice: {answer.returncode}.")
             return answer
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def connect(self) -> socket.socket:
-        """A channel to a newly forked kernel, for papermill in this process."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._request(protocol.KERNEL, theirs)
-        return ours
-
     def _ask(self, order: Order, interruptions: Interruptions) -> Produced | End:
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                self._request(protocol.RUN, theirs)
-            head = _read(ours, protocol.STATUS.size)
-            if len(head) < protocol.STATUS.size:
-                return End(None, -signal.SIGKILL, False, None, "")
+        """Raises RunbookError: ENGINE_FAILED."""
+        for _ in range(2):
+            process = self._taken()
             try:
-                # it waits for the order, so its number is still its own
-                handle = os.pidfd_open(protocol.STATUS.unpack(head)[0])
-            except ProcessLookupError:
-                return End(None, -signal.SIGKILL, False, None, "")
-            try:
-                with suppress(BrokenPipeError):
-                    ours.sendall(pickle.dumps(order))
-                    ours.shutdown(socket.SHUT_WR)
-                return _answer(ours, handle, order.job.deadline, interruptions)
+                answer = process.perform(order, interruptions)
             finally:
-                os.close(handle)
+                self._give_back(process)
+            if answer is not None:
+                return answer
+        raise self._kernels.failed("The processes of a run do not stay alive.")
 
-    def _request(self, what: bytes, theirs: socket.socket) -> None:
+    def _taken(self) -> _RunProcess:
         with self._lock:
-            for _ in range(0 if self._left else 2):
-                if self._control is not None:
-                    try:
-                        socket.send_fds(self._control, [what], [theirs.fileno()])
-                    except OSError:  # somebody killed it
-                        self._stop()
-                    else:
-                        return
-                self._start()
-        raise RunbookError(
-            Reason.ENGINE_FAILED,
-            "The server was ended." if self._left else f"The server does not stay alive.{self._said()}",
-        )
+            process = self._idle.pop() if self._idle else None
+            if process is None:
+                process = _RunProcess(self._kernels)
+            self._busy.add(process)
+            return process
 
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environ = {
-            name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
-        }
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
-        remove = str(self._folder) if self._own else ""
-        command = [sys.executable, "-m", "runbook_lib.reports.engine.server", str(theirs.fileno()), remove]
-        with theirs, (self._folder / "server.log").open("ab") as log:
-            self._server = subprocess.Popen(
-                [*command, *self._preload],
-                cwd="/",
-                env={**environ, **_LIBRARIES, "IPYTHONDIR": str(self._folder / "ipython")},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self._control = ours
+    def _give_back(self, process: _RunProcess) -> None:
+        with self._lock:
+            self._busy.discard(process)
+            keep = process.usable and not self._left
+            if keep:
+                self._idle.append(process)
+        if not keep:
+            process.end()
 
-    def _stop(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._server is not None:
-            self._server.wait()
-        self._control = self._server = None
 
-    def _said(self) -> str:
-        with suppress(OSError):
-            return " " + (self._folder / "server.log").read_text(encoding="utf-8", errors="replace").strip()[-300:]
-        return ""
+class _RunProcess:
+    """A process that runs one job after the other, and its keeper of kernels.
+
+    Raises:
+        RunbookError: ENGINE_FAILED.
+    """
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._gone, held = os.pipe()
+        try:
+            keeper = kernels.keeper(held)
+            self._kernels, self._server = kernels, kernels.process
+        except BaseException:
+            os.close(self._gone)
+            raise
+        finally:
+            os.close(held)
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            asks = keeper.socket.fileno(), theirs.fileno()
+            self._process = kernels.program("run", str(asks[1]), str(asks[0]), keep=asks)
+        keeper.close()
+        self._interrupted = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a further job. One that got a signal cannot: that might come late, and hit the next.
+
+        Nor one without its keeper, or whose keeper has lost the server: it would clean up what a keeper leaves.
+        """
+        alone = self._kernels.process != self._server or wait_for_end(self._gone, 0)
+        return not alone and not self._interrupted and self._process.poll() is None
+
+    def perform(self, order: Order, interruptions: Interruptions) -> Produced | End | None:
+        """Have a run done; None where it never began.
+
+        Raises:
+            RunbookError: what the process raised.
+            OSError: likewise.
+        """
+        with suppress(BrokenPipeError):
+            self._socket.sendall(protocol.whole(pickle.dumps(order)))
+        return self._answer(order.job.deadline, interruptions)
+
+    def _answer(self, deadline: int, interruptions: Interruptions) -> Produced | End | None:
+        """Wait for what a run answers, and for its end if it does not.
+
+        Args:
+            deadline: seconds that its execution may take. It keeps to that itself, unless it is stopped.
+        """
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        kill_at, told, killed = time.monotonic() + _START_SECONDS, 0, False
+        found, accepted, executed = bytearray(), False, False
+        while True:
+            if poll.poll(1000 * POLL_SECONDS):
+                more = _received(self._socket)
+                if not more:
+                    break
+                found += more
+                if not accepted:
+                    accepted, kill_at = True, time.monotonic() + deadline + GRACE_SECONDS
+                    del found[0]
+                if not executed and found.startswith(protocol.EXECUTED):
+                    executed = True
+                    del found[0]
+                if found == protocol.NO_KERNEL or protocol.content_in(found, 1) is not None:
+                    return self._end_of(found)
+            if executed or killed:
+                continue
+            if accepted and len(interruptions.signals) > told:
+                if told == 0:
+                    self._interrupted = True
+                    self._process.send_signal(interruptions.signals[0])
+                    kill_at = min(kill_at, time.monotonic() + GRACE_SECONDS)
+                told = len(interruptions.signals)
+            if told > 1 or time.monotonic() > kill_at:
+                self.kill()
+                killed = True
+        self.kill()
+        wait_for_end(self._gone, GRACE_SECONDS)  # else something of it might still write while it is told of
+        if not accepted:
+            return None
+        first = interruptions.signals[0] if interruptions.signals else None
+        return End(None, self._process.wait(), killed and first is None, first, "")
+
+    def _end_of(self, found: bytearray) -> Produced | None:
+        content = protocol.content_in(found, 1)
+        if content is None:
+            return None
+        answer = pickle.loads(content)  # noqa: S301 - our own process's
+        if found.startswith(protocol.ERROR):
+            raise answer
+        produced: Produced = answer
+        return produced
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> None:
+        """It kills itself when nobody listens any more."""
+        self._socket.close()
+        self._process.wait()
+        os.close(self._gone)
 
 
 @contextmanager
-def server_where_possible() -> Iterator[ForkServer | None]:
+def server_where_possible(preload: Sequence[str] = ()) -> Iterator[ForkServer | None]:
     """A server for one run, started before the rest that the run needs is imported; None where there can be none."""
     if sys.platform != "linux":
         yield None
         return
-    with ForkServer() as server:
+    with ForkServer(preload=preload) as server:
         yield server
 
 
-def _read(source: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size and (more := source.recv(size - len(found))):
-        found += more
-    return found
-
-
-def _answer(source: socket.socket, process: int, deadline: int, interruptions: Interruptions) -> Produced | End:
-    """Wait for what a run answers, and for its end if it does not.
-
-    Args:
-        process: its pidfd.
-        deadline: seconds that its execution may take. It keeps to that itself, unless it is stopped.
-    """
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    kill_at, told, killed = time.monotonic() + deadline + GRACE_SECONDS, 0, False
-    found, executed = bytearray(), False
-    while True:
-        if poll.poll(1000 * POLL_SECONDS):
-            more = source.recv(1 << 20)
-            if not more:
-                break
-            found += more
-            if not executed and found.startswith(protocol.EXECUTED):
-                executed = True
-                del found[0]
-        if executed or killed:
-            continue
-        if len(interruptions.signals) > told:
-            if told == 0:
-                _send(process, interruptions.signals[0])
-                kill_at = min(kill_at, time.monotonic() + GRACE_SECONDS)
-            told = len(interruptions.signals)
-        if told > 1 or time.monotonic() > kill_at:
-            _send(process, signal.SIGKILL)
-            killed = True
-    late = killed and not interruptions.signals
-    answer = protocol.answer_in(found)
-    if answer is not None and found.startswith(protocol.ERROR):
-        raise pickle.loads(answer)  # noqa: S301 - our own process's
-    if answer is not None:
-        produced: Produced = pickle.loads(answer)  # noqa: S301 - our own process's
-        return produced
-    status = protocol.STATUS.unpack(found[1:])[0] if found.startswith(protocol.DIED) else signal.SIGKILL
-    first = interruptions.signals[0] if interruptions.signals else None
-    return End(None, os.waitstatus_to_exitcode(status), late, first, "")
-
-
-def _send(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(process, number)
+def _received(source: socket.socket) -> bytes:
+    try:
+        return source.recv(1 << 20)
+    except ConnectionResetError:  # it was killed with an order unread
+        return b""

@@ -19,8 +19,11 @@ import socket
 import sys
 import threading
 import time
+import traceback
+import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -28,8 +31,10 @@ from ipykernel.iostream import BackgroundSocket, IOPubThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.utils import _async_in_context
+from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
 from tornado.ioloop import IOLoop
+from traitlets.config.application import catch_config_error
 
 from runbook_lib.reports.engine import channel
 
@@ -65,19 +70,22 @@ class Stream:
 class Publisher(IOPubThread):
     """ipykernel's output thread, without ZeroMQ: sends outputs, and flushes what was printed every 0.2 s."""
 
-    def __init__(self, to: socket.socket, session: Session) -> None:
-        self.socket = Stream(to, channel.IOPUB)
+    _listener: socket.socket
+
+    def __init__(self, session: Session) -> None:
         self.session = session
         self.background_socket = BackgroundSocket(self)  # type: ignore[no-untyped-call]
         self.io_loop: Any = self
-        self._listener = to
-        self._process = os.getpid()
         self._waiting: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._later: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
-        self.thread = threading.Thread(target=self._work, name="IOPub", daemon=True)
 
-    def start(self) -> None:
+    def begin(self, to: socket.socket) -> None:
+        """Publish there, from a thread of this process."""
+        self.socket = Stream(to, channel.IOPUB)
+        self._listener = to
+        self._process = os.getpid()
+        self.thread = threading.Thread(target=self._work, name="IOPub", daemon=True)
         self.thread.start()
         atexit.register(self.stop)
 
@@ -144,29 +152,20 @@ class ForkedKernel(IPythonKernel):
 
 
 class ForkedKernelApp(IPKernelApp):
-    """ipykernel's application without connection file, sockets, heartbeat and parent poller."""
+    """ipykernel's application without connection file, sockets, heartbeat and parent poller, and made in two parts."""
 
     kernel_class: Any = ForkedKernel
     name = "ipython-kernel"
 
-    def __init__(self, to: socket.socket) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._to = to
-
-    def init_connection_file(self) -> None: ...
-    def init_poller(self) -> None: ...
-    def init_heartbeat(self) -> None: ...
-    def write_connection_file(self, **_: object) -> None: ...
-    def log_connection_info(self) -> None: ...
-
-    def init_sockets(self) -> None:
+    @catch_config_error
+    def prepare(self) -> None:
+        """What `initialize` does that is the same in every kernel: it can be done before the fork. Starts no thread."""
+        super(IPKernelApp, self).initialize(["--HistoryManager.hist_file=:memory:"])  # type: ignore[no-untyped-call]
+        self.init_pdb()  # type: ignore[no-untyped-call]
         self.session = Session(parent=self, key=channel.KEY)
         self.configure_tornado_logger()  # type: ignore[no-untyped-call]
-        self.iopub_thread = Publisher(self._to, self.session)
-        self.iopub_thread.start()
+        self.iopub_thread = Publisher(self.session)
         self.iopub_socket = self.iopub_thread.background_socket
-
-    def init_kernel(self) -> None:
         self.kernel = self.kernel_class.instance(
             parent=self,
             session=self.session,
@@ -177,14 +176,43 @@ class ForkedKernelApp(IPKernelApp):
             profile_dir=self.profile_dir,
             user_ns=self.user_ns,
         )
-        self.kernel.shell_stream = Stream(self._to, channel.SHELL)
+        self.init_shell()  # type: ignore[no-untyped-call]
+
+    def begin(self, to: socket.socket) -> None:
+        """The rest of it, in the kernel's process: whatever belongs to a process, a folder or an environment."""
+        self.session.session, self.session.pid = str(uuid.uuid4()), os.getpid()
+        self.iopub_thread.begin(to)
+        self.kernel.shell_stream = Stream(to, channel.SHELL)
+        self.init_blackhole()  # type: ignore[no-untyped-call]
+        self.init_io()  # type: ignore[no-untyped-call]
         self.displayhook.get_execution_count = lambda: self.kernel.execution_count
+        self.init_signal()  # type: ignore[no-untyped-call]
+        shell = self.kernel.shell
+        shell.starting_dir = str(Path.cwd())
+        shell.history_manager.dir_hist[:] = [Path.cwd()]
+        self.init_path()  # type: ignore[no-untyped-call]
+        self.init_gui_pylab()  # type: ignore[no-untyped-call]
+        self.init_extensions()  # type: ignore[no-untyped-call]
+        self.init_code()  # type: ignore[no-untyped-call]
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def move(self, folder: Path) -> None:
+        """Have a user's IPython folder of its own, in place of the one that it was prepared with."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.ipython_dir = str(folder)
+        profile = ProfileDir.create_profile_dir_by_name(self.ipython_dir)  # type: ignore[no-untyped-call]
+        self.profile_dir = self.kernel.profile_dir = self.kernel.shell.profile_dir = profile
+        self.kernel.shell.ipython_dir = self.ipython_dir
 
     def close(self) -> None: ...
 
 
-def serve(to: socket.socket) -> None:
+def serve(to: socket.socket, prepared: ForkedKernelApp | None = None) -> None:
     """Be the kernel at this end of a channel until the other end closes it; in a fresh fork, whose process it ends.
+
+    Args:
+        prepared: the application, if it was prepared before the fork; else it reads this user's configuration.
 
     The first message says where and in which environment: one JSON frame with `cwd`, `environ`, `argv` and `log`.
     """
@@ -194,15 +222,21 @@ def serve(to: socket.socket) -> None:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.write(to.fileno(), str(os.getpid()).encode())
         assembler = channel.Assembler()
         while (found := assembler.feed(_packet(to))) is None:
             pass
         _settle(**json.loads(found[1][0]))
-        app = ForkedKernelApp.instance(to)
-        app.initialize(["--HistoryManager.hist_file=:memory:"])  # type: ignore[no-untyped-call]
+        if prepared is None:
+            app = ForkedKernelApp.instance()
+            app.prepare()
+        else:
+            app = prepared
+            app.move(Path(os.environ["IPYTHONDIR"]))
+        app.begin(to)
         asyncio.run(_answer(app.kernel, to, assembler))
         code = 0
+    except Exception:  # noqa: BLE001 - nobody is left to raise it to
+        traceback.print_exc(file=sys.__stderr__)
     finally:
         # as at the end of any process, without the time it takes to tear down what was only inherited
         threading._shutdown()  # type: ignore[attr-defined]

@@ -1,29 +1,32 @@
-"""What server and caller say to each other."""
+"""What the processes of the fork engine say to each other."""
 
 from __future__ import annotations
 
 import struct
 
-RUN, KERNEL = b"r", b"k"
-"""A request: fork a run, or a kernel, at the end of the socket that comes with it."""
+KEEP = b"p"
+"""To the server: fork a keeper at the end of the first descriptor that comes with it; it holds the others open."""
 
-EXECUTED, RESULT, ERROR, DIED = b"x", b"p", b"e", b"d"
-"""What a run answers after its process id: the notebook has been executed; what it left (a pickle); what could not be
-done (a pickle). And what the server answers for one that died: its wait status."""
+KERNEL, STARTED, GONE = b"k", b"s", b"g"
+"""To a keeper: fork a kernel at the end of the channel that comes with it. And its answers: the kernel's pidfd comes with
+this; nothing that the kernel started is left."""
 
-STATUS = struct.Struct(">i")
+ACCEPTED, EXECUTED, RESULT, ERROR, NO_KERNEL = b"a", b"x", b"p", b"e", b"n"
+"""What a run process answers to an order: it was read; the notebook has been executed; what it left (a pickle); what
+could not be done (a pickle); nothing was executed, for no kernel could be forked."""
+
 _SIZE = struct.Struct(">Q")
 
 
-def answer(kind: bytes, content: bytes) -> bytes:
-    """RESULT or ERROR as it is sent: a run can be killed in the middle of it, so it says how long it is."""
-    return kind + _SIZE.pack(len(content)) + content
+def whole(content: bytes) -> bytes:
+    """Content as it is sent: a process can be killed in the middle of it, so it says how long it is."""
+    return _SIZE.pack(len(content)) + content
 
 
-def answer_in(found: bytes | bytearray) -> bytes | None:
-    """The content of a RESULT or ERROR that came whole; None for anything else."""
-    if not found.startswith((RESULT, ERROR)) or len(found) <= _SIZE.size:
+def content_in(found: bytes | bytearray, start: int = 0) -> bytes | None:
+    """The content that begins at `start`, None while it is not there to its end."""
+    if len(found) < start + _SIZE.size:
         return None
-    (size,) = _SIZE.unpack_from(found, 1)
-    content = bytes(found[1 + _SIZE.size :][:size])
+    (size,) = _SIZE.unpack_from(found, start)
+    content = bytes(found[start + _SIZE.size :][:size])
     return content if len(content) == size else None

@@ -1,0 +1,179 @@
+"""The handle of the server that forks kernels. Light to import: stock papermill imports every engine it knows."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports.engine import channel, protocol
+
+_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+"""So that importing numpy starts no threads. A notebook's environment is its own."""
+
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_KEPT_PREFIXES = ("LC_", "PYTHON", "CONDA_", "XDG_", "MPL")
+
+
+class NoKernel(Exception):
+    """None could be forked; nothing has been executed."""
+
+
+class Kernels:
+    """A process that has everything imported, from which kernels are forked. Linux only.
+
+    Args:
+        folder: private. Without one it makes its own, which the server removes when it ends, also when the caller was
+            killed.
+        preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
+        own: the kernels do not read a user's IPython configuration, and so begin quicker.
+    """
+
+    def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = (), own: bool = False) -> None:
+        self._own = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="runbook-")) if folder is None else folder.absolute()
+        self._words = ("own" if own else "user's", *preload)
+        self._lock = threading.Lock()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._left = False
+
+    @property
+    def process(self) -> int | None:
+        """The server's process id, None while there is none."""
+        server = self._server
+        return None if server is None or server.poll() is not None else server.pid
+
+    def start(self) -> None:
+        """Start the server, which takes its imports; who asks it meanwhile waits."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        remove = str(self.folder) if self._own else ""
+        with theirs:
+            self._server = self.program("server", str(theirs.fileno()), remove, *self._words, keep=[theirs.fileno()])
+        self._control = ours
+
+    def program(self, name: str, *words: str, keep: Sequence[int]) -> subprocess.Popen[bytes]:
+        """Start a program of this room, that sees nothing of the caller's environment which a job could be hidden from.
+
+        Args:
+            keep: descriptors that it inherits.
+        """
+        environ = {
+            name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+        }
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
+        with (self.folder / "server.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"runbook_lib.reports.engine.{name}", *words],
+                cwd="/",
+                env={**environ, **_LIBRARIES, "IPYTHONDIR": str(self.folder / "ipython")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=keep,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """End it, and whatever it still runs."""
+        with self._lock:
+            self._left = True
+            self._stop()
+        if self._own:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _stop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._server is not None:
+            self._server.wait()
+        self._control = self._server = None
+
+    def keeper(self, *held: int) -> Keeper:
+        """Whoever forks kernels one after the other.
+
+        Args:
+            held: descriptors that are open until nothing of them is left.
+
+        Raises:
+            RunbookError: ENGINE_FAILED.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, self._lock:
+            for _ in range(0 if self._left else 2):
+                if self._control is not None:
+                    try:
+                        socket.send_fds(self._control, [protocol.KEEP], [theirs.fileno(), *held])
+                    except OSError:  # somebody killed it
+                        self._stop()
+                    else:
+                        return Keeper(ours)
+                self.start()
+        ours.close()
+        raise self.failed("The server does not stay alive.")
+
+    def failed(self, what: str) -> RunbookError:
+        """The error to raise where nothing could be forked, with the last words of whoever should have."""
+        said = ""
+        with suppress(OSError):
+            said = " " + (self.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip()[-300:]
+        return RunbookError(Reason.ENGINE_FAILED, "The server was ended." if self._left else what + said)
+
+
+class Keeper:
+    """The other end of a keeper's socket. One kernel at a time."""
+
+    def __init__(self, to: socket.socket) -> None:
+        self.socket = to
+
+    def kernel(self) -> tuple[socket.socket, int]:
+        """A channel to a kernel that was forked for it, and the kernel's pidfd.
+
+        Raises:
+            NoKernel: the keeper is gone, or could not be forked.
+        """
+        ours, theirs = channel.pair()
+        try:
+            with theirs:
+                socket.send_fds(self.socket, [protocol.KERNEL], [theirs.fileno()])
+            started, handles, _, _ = socket.recv_fds(self.socket, 1, 1)
+        except OSError:
+            started, handles = b"", []
+        if started != protocol.STARTED:
+            ours.close()
+            raise NoKernel
+        return ours, handles[0]
+
+    def wait(self) -> None:
+        """Until nothing is left of the kernel, which has ended, nor of what it started."""
+        with suppress(OSError):
+            self.socket.recv(1)
+
+    def close(self) -> None:
+        """It ends, and whatever it runs."""
+        self.socket.close()
+
+
+def wait_for_end(held: int, seconds: float) -> bool:
+    """Until nobody holds the other end of a pipe any more, but at most for so long; gives whether nobody does."""
+    poll = select.poll()
+    poll.register(held, 0)
+    return bool(poll.poll(1000 * seconds))
+
+
+def send(handle: int, number: signal.Signals) -> None:
+    """Send a signal to a process by its pidfd, unless it has ended."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, number)

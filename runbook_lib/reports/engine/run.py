@@ -1,0 +1,129 @@
+"""The run process: `python -m runbook_lib.reports.engine.run FD KEEPER_FD`. Runs what it is ordered to, one by one.
+
+It executes no cell: those run in kernels that the keeper forks. It knows the jobs that it ran; no kernel is forked of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import signal
+import socket
+import sys
+from types import FrameType
+
+from papermill.engines import papermill_engines
+
+from runbook_lib.reports.engine import protocol
+from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
+from runbook_lib.reports.engine.kernels import Keeper, NoKernel
+from runbook_lib.reports.engine.processes import end_with
+from runbook_lib.reports.execute import Ending, Plan, execute
+from runbook_lib.reports.job import Order
+from runbook_lib.reports.produce import started, tell
+from runbook_lib.reports.runrecord import Engine
+from runbook_lib.reports.supervise import End, Interruptions, environment
+
+
+class _Interruptions(Interruptions):
+    """The signals that the caller passes on, and the deadline's. The first one interrupts papermill."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.executing = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        super()._note(number, frame)
+        if self.executing:
+            self.executing = False
+            raise KeyboardInterrupt
+
+
+def _perform(order: Order, caller: socket.socket, keeper: Keeper) -> bytes:
+    """One run; gives the answer."""
+    interruptions = _Interruptions()
+    caller.sendall(protocol.ACCEPTED)
+    engine = "papermill" if order.job.engine == "papermill" else _suits(order.job.source.content)
+    log = os.open(order.folder / "papermill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+    def run(plan: Plan) -> End:
+        try:
+            if order.end is not None:
+                return order.end
+            if engine == "papermill":
+                return started(order.job, plan, order.folder, interruptions)
+            return _forked(order, plan, keeper, interruptions)
+        finally:
+            caller.sendall(protocol.EXECUTED)
+
+    try:
+        result = tell(order.job, run, folder=order.folder, clock=order.clock, begun=order.begun, engine=engine)
+        return protocol.RESULT + protocol.whole(pickle.dumps(result))
+    except NoKernel:
+        return protocol.NO_KERNEL
+    except Exception as error:  # noqa: BLE001 - it is raised at the caller
+        return protocol.ERROR + protocol.whole(pickle.dumps(error))
+
+
+def _suits(notebook: bytes) -> Engine:
+    try:
+        return engine_for(json.loads(notebook)["metadata"])
+    except (ValueError, KeyError, TypeError, AttributeError):  # whoever reads it properly says what is wrong
+        return "papermill"
+
+
+def _forked(order: Order, plan: Plan, keeper: Keeper, interruptions: _Interruptions) -> End:
+    """Execute in a kernel that is forked for it."""
+    job, private = order.job, order.folder / "private"
+    private.mkdir(mode=0o700, exist_ok=True)  # an attempt that found no kernel has made it
+    environ = environment(os.environ if job.environ is None else job.environ, job.run, private, order.folder)
+    log = order.folder / "papermill.log"
+    forked = ForkedKernel(keeper, cwd=order.cwd, environ=environ, log=log)
+    ending = None
+    try:
+        interruptions.executing = True
+        signal.setitimer(signal.ITIMER_REAL, job.deadline)
+        if not interruptions.signals:
+            ending = execute(plan, engine_name=ForkEngine.name, kernel=forked)
+    except BaseException as error:  # noqa: BLE001 - papermill's word is the record's
+        ending = Ending(exception=type(error).__name__, message=str(error))
+    finally:
+        interruptions.executing = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        forked.shutdown_kernel()
+    first = interruptions.signals[0] if interruptions.signals else None
+    late = first is signal.SIGALRM
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return End(ending or Ending(), 0, late, None if late else first, text)
+
+
+def _order(caller: socket.socket) -> Order | None:
+    found = bytearray()
+    while (content := protocol.content_in(found)) is None:
+        more = caller.recv(1 << 20)
+        if not more:
+            return None
+        found += more
+    order: Order = pickle.loads(content)  # noqa: S301 - our own caller's
+    return order
+
+
+def main() -> None:
+    caller, keeper = socket.socket(fileno=int(sys.argv[1])), Keeper(socket.socket(fileno=int(sys.argv[2])))
+    end_with(caller)
+    papermill_engines.register(ForkEngine.name, ForkEngine)
+    gc.collect()
+    gc.freeze()
+    while (order := _order(caller)) is not None:
+        caller.sendall(_perform(order, caller, keeper))
+
+
+if __name__ == "__main__":
+    main()
