@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.command import ARCHIVE, FAIL_ON, FILES, PARAMETERS, argument, command, path, positive
 from runbook_lib.errors import RunbookError
-from runbook_lib.notebooks import NOTEBOOKS, find_notebook
+from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
 from runbook_lib.terminal import err, tell
 
 if TYPE_CHECKING:
@@ -98,14 +99,15 @@ def run_one(
 ) -> Exit:
     """Run a notebook, say how it ended, and print the bag's path last."""
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports.engine.forkserver import server_where_possible
+    from runbook_lib.reports.engine.kernels import Kernels
 
     path, job = find_notebook(notebook)
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
     err(f"{job}: running {path.name}, to be archived in {archive}")
-    with server_where_possible() as server:
-        from runbook_lib.reports.runner import run_notebook  # while the server imports what it needs
+    # while it imports what the notebook needs, we do what the run needs
+    with Kernels(preload=imported_by(path)) if sys.platform == "linux" else nullcontext() as kernels:
+        from runbook_lib.reports.runner import run_notebook
 
         outcome = run_notebook(
             path,
@@ -116,7 +118,7 @@ def run_one(
             cell_timeout=cell_timeout,
             deadline=deadline,
             environ=environ,
-            server=server,
+            kernels=kernels,
         )
     return say_outcome(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from runbook_lib.catalogue import Reason
@@ -35,3 +36,8 @@ def find_notebook(text: str) -> tuple[Path, str]:
     known = {stem: short for short, stem in NOTEBOOKS.items()}
     job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
     return path, known.get(path.stem, job or "notebook")
+
+
+def imported_by(notebook: Path) -> list[str]:
+    """The modules of ours that a notebook imports, as far as its text shows them."""
+    return re.findall(r"\bfrom (runbook_lib[.\w]*) import\b", notebook.read_text(encoding="utf-8", errors="replace"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bag, signing
 from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.reports.engine.kernels import Kernels
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runrecord import Engine, lock_sha256, who
@@ -36,7 +36,7 @@ def run_notebook(
     deadline: int = 3600,
     environ: Mapping[str, str] | None = None,
     engine: Engine | None = None,
-    server: ForkServer | None = None,
+    kernels: Kernels | None = None,
 ) -> RunOutcome:
     """Execute a notebook in a process of its own and put a bag of what happened into the archive.
 
@@ -50,7 +50,8 @@ def run_notebook(
         deadline: seconds for the whole run.
         environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
         engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
-        server: one that runs already, to fork from; without it, one is started.
+        kernels: a server that kernels are forked from. Then the run is executed in a fork of this process, which must
+            have a single thread.
 
     Returns:
         The outcome, for every run that is in the archive: also a failed, killed, interrupted or refused one.
@@ -88,8 +89,8 @@ def run_notebook(
     with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
         with bag.archive_errors(archive):
             if sys.platform == "linux" and engine != "papermill":
-                with nullcontext(server) if server is not None else ForkServer(folder) as running:
-                    produced = running.run(todo, clock=clock, interruptions=interruptions, folder=folder)
+                with ForkServer(folder, kernels=kernels) as server:
+                    produced = server.run(todo, clock=clock, interruptions=interruptions, folder=folder)
             else:
                 from runbook_lib.reports.produce import produce  # what the server imports at its own cost
 

@@ -256,7 +256,7 @@ def engine_for(metadata: Mapping[str, Any]) -> Engine:
 @cache
 def _kernels(process: int) -> Kernels:
     """Where a process's kernels come from, until it ends. A forked child of it gets its own."""
-    kernels = Kernels()
+    kernels = Kernels(users=True)
     atexit.register(kernels.stop)
     return kernels
 

@@ -7,19 +7,21 @@ import pickle
 import select
 import shutil
 import socket
-import sys
+import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from runbook_lib.clock import Clock
 from runbook_lib.reports.engine import protocol
-from runbook_lib.reports.engine.kernels import Kernels, wait_for_end
+from runbook_lib.reports.engine.kernels import Keeper, Kernels, wait_for_end
+from runbook_lib.reports.engine.processes import Forked
 from runbook_lib.reports.job import Begun, Job, Order, Produced
 from runbook_lib.reports.supervise import GRACE_SECONDS, POLL_SECONDS, End, Interruptions
 
@@ -41,18 +43,26 @@ class ForkServer:
         folder: private; each run gets a folder in it while it lasts. Without one it makes its own, which the server
             removes when it ends, also when the caller was killed: what lies there was not searched for secrets.
         preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
+        kernels: in place of `preload`, a server that runs already. The process that runs papermill is then not started
+            but forked from this one, which must have a single thread: for one run, all is imported once, half of it
+            here and half of it there.
     """
 
-    def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = ()) -> None:
-        self._kernels = Kernels(folder, preload=preload, own=True)
+    def __init__(
+        self, folder: Path | None = None, *, preload: Sequence[str] = (), kernels: Kernels | None = None
+    ) -> None:
+        self._open = ExitStack()
+        self._forks = kernels is not None
+        self._kernels = kernels or Kernels(folder, preload=preload)
         self._lock = threading.Lock()
         self._idle: list[_RunProcess] = []
         self._busy: set[_RunProcess] = set()
         self._left = False
 
     def __enter__(self) -> ForkServer:
-        self._kernels.start()
-        self._idle.append(_RunProcess(self._kernels))
+        if not self._forks:
+            self._open.enter_context(self._kernels)
+        self._idle.append(_RunProcess(self._kernels, self._forks))
         return self
 
     def __exit__(
@@ -63,7 +73,7 @@ class ForkServer:
             for busy in self._busy:
                 busy.kill()
             idle, self._idle = self._idle, []
-        self._kernels.stop()
+        self._open.close()
         for one in idle:
             one.end()
 
@@ -121,7 +131,7 @@ class ForkServer:
         with self._lock:
             process = self._idle.pop() if self._idle else None
             if process is None:
-                process = _RunProcess(self._kernels)
+                process = _RunProcess(self._kernels, self._forks)
             self._busy.add(process)
             return process
 
@@ -138,11 +148,14 @@ class ForkServer:
 class _RunProcess:
     """A process that runs one job after the other, and its keeper of kernels.
 
+    Args:
+        fork: from this process, which has a single thread; else one is started.
+
     Raises:
         RunbookError: ENGINE_FAILED.
     """
 
-    def __init__(self, kernels: Kernels) -> None:
+    def __init__(self, kernels: Kernels, fork: bool) -> None:
         self._gone, held = os.pipe()
         try:
             keeper = kernels.keeper(held)
@@ -153,9 +166,8 @@ class _RunProcess:
         finally:
             os.close(held)
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            asks = keeper.socket.fileno(), theirs.fileno()
-            self._process = kernels.program("run", str(asks[1]), str(asks[0]), keep=asks)
+        self._process = (_forked if fork else _started)(kernels, theirs, keeper)
+        theirs.close()
         keeper.close()
         self._interrupted = False
 
@@ -241,14 +253,15 @@ class _RunProcess:
         os.close(self._gone)
 
 
-@contextmanager
-def server_where_possible(preload: Sequence[str] = ()) -> Iterator[ForkServer | None]:
-    """A server for one run, started before the rest that the run needs is imported; None where there can be none."""
-    if sys.platform != "linux":
-        yield None
-        return
-    with ForkServer(preload=preload) as server:
-        yield server
+def _started(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> subprocess.Popen[bytes]:
+    descriptors = caller.fileno(), keeper.socket.fileno()
+    return kernels.program("run", *map(str, descriptors), keep=descriptors)
+
+
+def _forked(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> Forked:
+    from runbook_lib.reports.engine import run  # what takes long to import
+
+    return Forked(partial(run.work, caller, keeper), kernels.log, keep=(caller.fileno(), keeper.socket.fileno()))
 
 
 def _received(source: socket.socket) -> bytes:

@@ -37,13 +37,13 @@ class Kernels:
         folder: private. Without one it makes its own, which the server removes when it ends, also when the caller was
             killed.
         preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
-        own: the kernels do not read a user's IPython configuration, and so begin quicker.
+        users: the kernels read the user's IPython configuration. Else they begin quicker.
     """
 
-    def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = (), own: bool = False) -> None:
+    def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = (), users: bool = False) -> None:
         self._own = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="runbook-")) if folder is None else folder.absolute()
-        self._words = ("own" if own else "user's", *preload)
+        self._words = ("user's" if users else "own", *preload)
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -54,6 +54,18 @@ class Kernels:
         """The server's process id, None while there is none."""
         server = self._server
         return None if server is None or server.poll() is not None else server.pid
+
+    @property
+    def log(self) -> Path:
+        """Where the processes say what goes wrong with them."""
+        return self.folder / "server.log"
+
+    def __enter__(self) -> Kernels:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start the server, which takes its imports; who asks it meanwhile waits."""
@@ -74,7 +86,7 @@ class Kernels:
         }
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         self.folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
-        with (self.folder / "server.log").open("ab") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", f"runbook_lib.reports.engine.{name}", *words],
                 cwd="/",
@@ -128,7 +140,7 @@ class Kernels:
         """The error to raise where nothing could be forked, with the last words of whoever should have."""
         said = ""
         with suppress(OSError):
-            said = " " + (self.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip()[-300:]
+            said = " " + self.log.read_text(encoding="utf-8", errors="replace").strip()[-300:]
         return RunbookError(Reason.ENGINE_FAILED, "The server was ended." if self._left else what + said)
 
 

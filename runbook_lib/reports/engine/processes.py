@@ -7,9 +7,12 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Collection
+import traceback
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -55,6 +58,66 @@ def end_children(spare: Collection[int] = ()) -> None:
                 os.waitpid(child, 0)
             except ChildProcessError:  # its parent was another thread's, or it is waited for elsewhere
                 time.sleep(0.001)
+
+
+class Forked:
+    """A forked child, with what is used of `subprocess.Popen`. It has a session of its own and none of our descriptors.
+
+    Args:
+        work: what it does; then it ends.
+        log: the file that its output is appended to.
+        keep: descriptors that it needs.
+    """
+
+    def __init__(self, work: Callable[[], None], log: Path, keep: Collection[int]) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.setsid()
+                _settle(log, keep)
+                work()
+                code = 0
+            except BaseException:  # noqa: BLE001 - nobody is left to raise it to
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        return self._waited(os.WNOHANG)
+
+    def wait(self) -> int:
+        code = self._waited(0)
+        assert code is not None  # noqa: S101 - so says waitpid(2)
+        return code
+
+    def _waited(self, how: int) -> int | None:
+        if self.returncode is None:
+            process, status = os.waitpid(self.pid, how)
+            if process:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _settle(log: Path, keep: Collection[int]) -> None:
+    """Have /dev/null and the log as standard streams, and of the other descriptors only those to keep."""
+    streams = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream, descriptor in zip((streams[0], streams[1], streams[1]), range(3), strict=True):
+        os.dup2(stream, descriptor)
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        if descriptor > 2 and descriptor not in keep:
+            with suppress(OSError):  # the one that listed them
+                os.close(descriptor)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _children() -> list[int]:

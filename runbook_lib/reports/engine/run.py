@@ -115,14 +115,18 @@ def _order(caller: socket.socket) -> Order | None:
     return order
 
 
-def main() -> None:
-    caller, keeper = socket.socket(fileno=int(sys.argv[1])), Keeper(socket.socket(fileno=int(sys.argv[2])))
+def work(caller: socket.socket, keeper: Keeper) -> None:
+    """Until the caller's end is closed."""
     end_with(caller)
     papermill_engines.register(ForkEngine.name, ForkEngine)
-    gc.collect()
     gc.freeze()
     while (order := _order(caller)) is not None:
         caller.sendall(_perform(order, caller, keeper))
+
+
+def main() -> None:
+    gc.collect()
+    work(socket.socket(fileno=int(sys.argv[1])), Keeper(socket.socket(fileno=int(sys.argv[2]))))
 
 
 if __name__ == "__main__":
