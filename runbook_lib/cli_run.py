@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -105,10 +106,15 @@ def run_one(
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless"} | given
     err(f"{job}: running {path.name}, to be archived in {archive}")
+    gc.disable()  # while all that is made stays
     # while it imports what the notebook needs, we do what the run needs
     with Kernels(preload=imported_by(path)) if sys.platform == "linux" else nullcontext() as kernels:
         from runbook_lib.reports.runner import run_notebook
 
+        if kernels is not None:
+            import runbook_lib.reports.engine.run  # noqa: F401
+        gc.freeze()
+        gc.enable()
         outcome = run_notebook(
             path,
             given,

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from queue import Empty
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipykernel_launcher  # type: ignore[import-untyped]
 from jupyter_client.client import KernelClient
-from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, NoSuchKernel, get_kernel_spec
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec
 from jupyter_client.session import Session
+from jupyter_core.paths import jupyter_path
 from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
@@ -237,6 +238,12 @@ class _Client(PapermillNotebookClient):
 def _not_now(**_: object) -> None: ...
 
 
+def _kernel_folders() -> Iterator[Path]:
+    """Where jupyter_client looks for kernels, and in which order; asking it would import all of IPython."""
+    yield from map(Path, jupyter_path("kernels"))
+    yield Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser() / "kernels"
+
+
 def engine_for(metadata: Mapping[str, Any]) -> Engine:
     """What suits a notebook: in another language, for another interpreter, or if it asks for it, a kernel is started.
 
@@ -245,10 +252,12 @@ def engine_for(metadata: Mapping[str, Any]) -> Engine:
     """
     if sys.platform != "linux" or metadata.get("runbook", {}).get("engine") == "papermill":
         return "papermill"
-    try:
-        spec = get_kernel_spec(metadata.get("kernelspec", {}).get("name") or NATIVE_KERNEL_NAME)
-    except NoSuchKernel:
-        return "papermill"
+    name = metadata.get("kernelspec", {}).get("name") or NATIVE_KERNEL_NAME
+    found = (folder / name for folder in _kernel_folders() if (folder / name / "kernel.json").is_file())
+    folder = next(found, None)
+    if folder is None:
+        return "runbook" if name == NATIVE_KERNEL_NAME else "papermill"
+    spec = KernelSpec.from_resource_dir(str(folder))
     ours = spec.argv[:1] in ([sys.executable], ["python"], ["python3"]) and "ipykernel_launcher" in spec.argv
     return "runbook" if ours and not spec.env else "papermill"
 
@@ -314,6 +323,7 @@ class ForkEngine(NBClientEngine):
         )
         try:
             executed: NotebookNode = client.execute()  # type: ignore[no-untyped-call]
+            nb_man.save = _not_now  # papermill writes it at once
             return executed
         except BaseException:
             kernel.interrupt_kernel()  # a cell that is still running

@@ -33,10 +33,16 @@ def end_with(caller: socket.socket) -> None:
         poll.poll()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    # signals are for the main thread, which they wake; a thread has the mask of whoever starts it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    threading.Thread(target=watch, daemon=True).start()
+    beside(watch)
+
+
+def beside(work: Callable[[], object]) -> threading.Thread:
+    """Do it in a thread that gets no signals: those are for the main thread, which they wake."""
+    thread = threading.Thread(target=work, daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # a thread has the mask of its starter
+    thread.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
 
 
 def end_children(spare: Collection[int] = ()) -> None:

@@ -8,8 +8,8 @@ KEEP = b"p"
 """To the server: fork a keeper at the end of the first descriptor that comes with it; it holds the others open."""
 
 KERNEL, STARTED, GONE = b"k", b"s", b"g"
-"""To a keeper: fork a kernel at the end of the channel that comes with it. And its answers: the kernel's pidfd comes with
-this; nothing that the kernel started is left."""
+"""To a keeper: fork a kernel at the end of the channel that comes with it. Its answers: the kernel has started, and its
+pidfd comes with this; nothing that it started is left."""
 
 ACCEPTED, EXECUTED, RESULT, ERROR, NO_KERNEL = b"a", b"x", b"p", b"e", b"n"
 """What a run process answers to an order: it was read; the notebook has been executed; what it left (a pickle); what

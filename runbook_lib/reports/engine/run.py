@@ -1,6 +1,6 @@
 """The run process: `python -m runbook_lib.reports.engine.run FD KEEPER_FD`. Runs what it is ordered to, one by one.
 
-It executes no cell: those run in kernels that the keeper forks. It knows the jobs that it ran; no kernel is forked of it.
+It executes no cell: those run in kernels that the keeper forks. It knows the jobs it ran, so no kernel is forked of it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from types import FrameType
 
 from papermill.engines import papermill_engines
 
+from runbook_lib.reports import html
 from runbook_lib.reports.engine import protocol
 from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
 from runbook_lib.reports.engine.kernels import Keeper, NoKernel
-from runbook_lib.reports.engine.processes import end_with
+from runbook_lib.reports.engine.processes import beside, end_with
 from runbook_lib.reports.execute import Ending, Plan, execute
 from runbook_lib.reports.job import Order
 from runbook_lib.reports.produce import started, tell
@@ -87,6 +88,7 @@ def _forked(order: Order, plan: Plan, keeper: Keeper, interruptions: _Interrupti
     log = order.folder / "papermill.log"
     forked = ForkedKernel(keeper, cwd=order.cwd, environ=environ, log=log)
     ending = None
+    compiling = beside(html.exporter)  # what the page needs, while the kernel works
     try:
         interruptions.executing = True
         signal.setitimer(signal.ITIMER_REAL, job.deadline)
@@ -98,6 +100,7 @@ def _forked(order: Order, plan: Plan, keeper: Keeper, interruptions: _Interrupti
         interruptions.executing = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         forked.shutdown_kernel()
+        compiling.join()
     first = interruptions.signals[0] if interruptions.signals else None
     late = first is signal.SIGALRM
     text = log.read_text(encoding="utf-8", errors="replace")

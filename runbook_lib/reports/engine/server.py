@@ -124,6 +124,7 @@ def _prepared() -> kernel.ForkedKernelApp:
 
 
 def main() -> None:
+    gc.disable()  # while all that is made stays
     # like `python -P`, but for this process only: what it forks, and what that starts, is a notebook's
     sys.path[:] = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -134,9 +135,11 @@ def main() -> None:
         sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[4:]))
     gc.collect()
     gc.freeze()
+    gc.enable()
     Server(control, prepared).work()
     if sys.argv[2]:
         shutil.rmtree(sys.argv[2], ignore_errors=True)
+    os._exit(0)  # nothing is left to do; taking all apart that was imported takes longer than many a run
 
 
 if __name__ == "__main__":
