@@ -24,6 +24,7 @@ from runbook_lib.reports.engine import forkserver
 from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import CellState, Status
+from tests.reports.killing import KILLS_PAPERMILL
 
 Write = Callable[..., Path]
 
@@ -72,16 +73,6 @@ def test_many_runs_at_once_from_many_threads(server: ForkServer, job: Callable[.
     assert time.monotonic() - began < slept  # or they ran one after the other
 
 
-KILLS_ITS_RUN = """
-import os, pathlib, time
-time.sleep(1)
-log = pathlib.Path(os.environ["JUPYTER_RUNTIME_DIR"]).parents[1] / "papermill.log"
-for one in pathlib.Path("/proc").glob("[0-9]*"):
-    try:
-        if os.getpid() != int(one.name) and pathlib.Path(os.readlink(one / "fd/1")) == log: os.kill(int(one.name), 9)
-    except OSError: pass
-time.sleep(60)
-"""
 KILLS_ITS_KEEPER = "import os, time; time.sleep(1); os.kill(os.getppid(), 9); time.sleep(60)"
 
 
@@ -89,7 +80,7 @@ KILLS_ITS_KEEPER = "import os, time; time.sleep(1); os.kill(os.getppid(), 9); ti
     ("kills", "states"),
     [
         # nobody was left to say what came after: that is not called “never ran”
-        (KILLS_ITS_RUN, (CellState.KILLED, CellState.UNKNOWN)),
+        (KILLS_PAPERMILL, (CellState.KILLED, CellState.UNKNOWN)),
         (KILLS_ITS_KEEPER, (CellState.KILLED, CellState.NEVER_RAN)),
     ],
     ids=["run process", "keeper"],

@@ -21,6 +21,7 @@ from runbook_lib.reports.runrecord import Engine
 from runbook_lib.result import Verdict
 from tests.reports import reading
 from tests.reports.conftest import RECORDS
+from tests.reports.killing import KILLS_PAPERMILL
 
 Run = Callable[..., RunOutcome]
 
@@ -172,7 +173,7 @@ def test_a_killed_kernel_is_told_from_a_finished_cell(run: Run) -> None:
 
 
 def test_a_killed_papermill_is_told_too(run: Run) -> None:
-    outcome = run("import os; os.kill(os.getppid(), 9)", "import time; time.sleep(30)")
+    outcome = run(KILLS_PAPERMILL)
     assert (outcome.status, outcome.exit) == (Status.KILLED, Exit.UNEXPECTED)
     assert "ended by signal 9" in reading.record(outcome.bag)["error"]["what"]
 
