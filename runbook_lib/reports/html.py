@@ -10,7 +10,7 @@ import copy
 import logging
 import re
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ _MARKDOWN_ATTRIBUTES = {
     "*": ["class", "id"],
 }
 
+_UNDESCRIBED = re.compile(r"<img(?![^>]*\salt=)", re.IGNORECASE)
+"""An image that may have no description: parsing a page to look for one takes longer than making it."""
+
 _TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
 
 _LOG = logging.getLogger(__name__)
@@ -99,6 +102,8 @@ class _Exporter(HTMLExporter):
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
     ) -> tuple[str, dict[str, Any]]:
         page, resources = TemplateExporter.from_notebook_node(self, nb, resources, **kw)
+        if not _UNDESCRIBED.search(page):
+            return page, resources
         soup = BeautifulSoup(page, "html.parser")
         for image in soup.find_all("img", alt=False):
             image.attrs["alt"] = "No description has been provided for this image"
@@ -198,6 +203,7 @@ def inert_html(value: str) -> markupsafe.Markup:
     return markupsafe.Markup(str(soup))  # noqa: S704  the notebook's own HTML, as said above
 
 
+@lru_cache(maxsize=256)  # the text of a notebook is the same in each of its runs
 def markdown_html(value: str) -> markupsafe.Markup:
     """HTML made from Markdown, which may hold any HTML: only what Markdown itself can make is kept."""
     clean = bleach.clean(

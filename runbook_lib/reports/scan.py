@@ -149,11 +149,14 @@ class Scanner:
         for number, cell in enumerate(nb.cells, 1):
             place = f"cell {number} ({cell.cell_type})"
             parts += [(f"{place}: {key}", cell[key]) for key in sorted(cell)]
+        # each string as it is, and once more all together as JSON: a widget's state may hold a text in pieces
+        texts = {where: [*_strings(part), json.dumps(part, ensure_ascii=False)] for where, part in parts}
+        # what is in none of them together is in none of them; where is asked only then
+        if not self.labels_in("\0".join(text for some in texts.values() for text in some)):
+            return []
         found = []
-        for where, part in parts:
-            # each string as it is, and once more all together as JSON: a widget's state may hold a text in pieces
-            texts = [*_strings(part), json.dumps(part, ensure_ascii=False)]
-            labels = set[str]().union(*(self.labels_in(text) for text in texts))
+        for where, some in texts.items():
+            labels = set[str]().union(*map(self.labels_in, some))
             found += [Finding(name, where, label) for label in sorted(labels)]
         return found
 
