@@ -64,6 +64,19 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
+def between(pairs: int, ours: Callable[[], Any], *theirs: Callable[[], Any]) -> tuple[tuple[float, ...], ...]:
+    """Seconds of ours so many times, and beside each of them those of every other: the mean of just before and just
+    after, since a machine is never as quiet as it was a minute ago."""
+    before = [seconds(one) for one in theirs]
+    rows = []
+    for _ in range(pairs):
+        took = seconds(ours)
+        after = [seconds(one) for one in theirs]
+        rows.append((took, *((early + late) / 2 for early, late in zip(before, after, strict=True))))
+        before = after
+    return tuple(zip(*rows, strict=True))
+
+
 def take(folder: Path, password: Secret | None = None) -> int:
     """Our way: from the folder to both tables on disk; gives the number of rows."""
     limits = Limits.days(SystemClock().now(), due=90, urgent=30)
@@ -85,32 +98,26 @@ def pem(place: Path, quick: bool) -> Iterator[Ratio | Curve]:
     count, pairs, looped = (4_000, 2, 30) if quick else (100_000, 7, 300)
     folder = place / "pem"
     files = _write_pem(folder, count)
-    ours, bare, loops = [], [], []
-
-    def theirs() -> tuple[float, float]:
-        return seconds(partial(_openssl, files[:looped])) / looped * count, seconds(partial(shared_out, _parse, files))
-
-    # the machine is never as quiet as at another time: theirs is measured before and after each of ours
-    before = theirs()
-    for _ in range(pairs):
-        ours.append(seconds(partial(_rows, folder, count)))
-        after = theirs()
-        loops.append((before[0] + after[0]) / 2)
-        bare.append((before[1] + after[1]) / 2)
-        before = after
+    ours, loops, bare = between(
+        pairs,
+        partial(_rows, folder, count),
+        partial(_openssl, files[:looped]),
+        partial(shared_out, _parse, files),
+    )
+    loops = tuple(one / looped * count for one in loops)
     name = f"{count:,} different PEM files to the finished table, CSV and Parquet"
     yield Ratio(
         f"{name}, against openssl",
-        tuple(ours),
-        tuple(loops),
+        ours,
+        loops,
         1000,
         "at least",
         f"`openssl x509` once for each file; measured on {looped} before and after each of ours, and multiplied",
     )
     yield Ratio(
         f"{name}, against the bare parse",
-        tuple(ours),
-        tuple(bare),
+        ours,
+        bare,
         1.5,
         "at most",
         f"pyca: read the file, the same fields, nothing else, on the same {CORES} cores, before and after each of ours",
@@ -213,14 +220,15 @@ def p12(place: Path, quick: bool) -> Iterator[Ratio]:
         data = pkcs12.serialize_key_and_certificates(b"x", key, one, CHAIN, sealed)
         (folder / f"{number:05}.p12").write_bytes(data)
     plain = [key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()) for key in keys]
-    ours, bare = [], []
-    for _ in range(pairs):
-        bare.append(seconds(partial(shared_out, _check, [plain[number % 16] for number in range(count)])))
-        ours.append(seconds(partial(_rows, folder, 3 * count, PASSWORD)))
+    ours, bare = between(
+        pairs,
+        partial(_rows, folder, 3 * count, PASSWORD),
+        partial(shared_out, _check, [plain[number % 16] for number in range(count)]),
+    )
     yield Ratio(
         f"{count:,} P12 files opened and checked: key, certificate, chain",
-        tuple(ours),
-        tuple(bare),
+        ours,
+        bare,
         1.2,
         "at most",
         f"OpenSSL's check of the same RSA 2048 keys alone, unencrypted in memory, on the same {CORES} cores",
