@@ -148,6 +148,7 @@ class _Batch:
             job = Job(
                 source=order.source,
                 name=order.job,
+                account=account.account,
                 parameters=given,
                 cell_timeout=fleet.cell_timeout,
                 deadline=fleet.account_deadline,

@@ -60,6 +60,7 @@ class Job:
         keep_out: further references, whose secrets must not be archived: the signer's passphrase.
         run: the run's identifier, a UUID.
         engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
+        account: whom a batch runs it for, as its fleet file calls them.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Job:
     keep_out: tuple[str, ...] = ()
     run: str = field(default_factory=lambda: str(uuid.uuid4()))
     engine: Engine | None = None
+    account: str = ""
 
 
 @dataclass(frozen=True)

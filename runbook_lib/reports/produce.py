@@ -116,6 +116,7 @@ def tell(
     record = RunRecord(
         run=job.run,
         job=job.name,
+        account=job.account,
         status=judgement.status,
         verdict=judgement.verdict,
         exit=judgement.exit,

@@ -189,6 +189,8 @@ class RunRecord(_Frozen):
     run: str
     """A UUID, as in bag-info.txt."""
     job: str
+    account: str = ""
+    """Whom a batch ran it for, as its fleet file calls them; empty for a run of its own."""
     status: Status
     verdict: Verdict | None
     """The notebook's own; null where it ended well and states none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -42,7 +43,9 @@ def test_all_accounts_are_in_one_bag_each_with_its_own_pages(night: Night) -> No
     for name, row in bag.rows.items():
         assert row["report"] == f"accounts/{name}/report.html"
         assert f'href="{row["report"]}"' in bag.page
-        assert (bag.place / "data" / row["report"]).is_file()
+        page = bag.place / "data" / row["report"]
+        assert f"<dt>Account</dt><dd>{name}</dd>" in page.read_text(encoding="utf-8")
+        assert json.loads(page.with_name("run.json").read_bytes())["account"] == name
     _every_account_once(fleet, [bag])
     assert fleet.holds() == []
     checked = ["sha256sum", "--check", "--strict", "--quiet", "tagmanifest-sha256.txt", "manifest-sha256.txt"]
