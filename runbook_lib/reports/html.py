@@ -6,7 +6,6 @@ active; a Content-Security-Policy forbids scripts, frames, forms and every load 
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 from datetime import datetime
@@ -78,21 +77,31 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
         nb: the executed, annotated notebook; left unchanged.
         record: the run's record, whose head and error are shown on top.
     """
-    page = copy.deepcopy(nb)
-    page.cells = [cell for cell in page.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
-    page.metadata.pop("widgets", None)
+    # nbconvert copies all of it: here only what is changed
+    page = NotebookNode(nb)
+    page.metadata = NotebookNode({name: value for name, value in nb.metadata.items() if name != "widgets"})
+    page.cells = [_shown(cell) for cell in nb.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
     title = _take_title(page) or Path(record.notebook.name).stem
-    for cell in page.cells:
-        if any(MIME in output.get("data", {}) for output in cell.get("outputs", [])):
-            # the step's own panel tells this error better
-            cell.outputs = [output for output in cell.outputs if output.get("ename") != "RunbookError"]
-        for output in cell.get("outputs", []):
-            if "data" in output:
-                output.data = {mime: data for mime, data in output.data.items() if mime in _SHOWN} or {"": ""}
     html, _ = exporter().from_notebook_node(
         page, resources={"run": record, "title": title, "cells": _count(record.cells)}
     )
     return str(html)
+
+
+def _shown(cell: NotebookNode) -> NotebookNode:
+    """A cell with the outputs that the page shows, and of each what it can show."""
+    shown = NotebookNode(cell)
+    if "outputs" in cell:
+        outputs = cell.outputs
+        if any(MIME in output.get("data", {}) for output in outputs):
+            # the step's own panel tells this error better
+            outputs = [output for output in outputs if output.get("ename") != "RunbookError"]
+        shown.outputs = [NotebookNode(output) for output in outputs]
+    for output in shown.get("outputs", []):
+        if "data" in output:
+            known = {mime: data for mime, data in output.data.items() if mime in _SHOWN}
+            output.data = NotebookNode(known or {"": ""})
+    return shown
 
 
 class _Exporter(HTMLExporter):
