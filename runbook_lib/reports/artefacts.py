@@ -115,7 +115,8 @@ def _redacted(record: RunRecord, scanner: Scanner) -> RunRecord:
         )
         for step in record.steps
     )
-    update: dict[str, Any] = scanner.redact(record.model_dump(include={"account", "error", "parameters", "defaults", "next"}))
+    texts = {"account", "error", "parameters", "defaults", "next"}
+    update: dict[str, Any] = scanner.redact(record.model_dump(include=texts))
     if record.target is not None:
         update["target"] = Target.model_validate(scanner.redact(record.target.model_dump()))
     if record.seen is not None:
