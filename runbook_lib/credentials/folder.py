@@ -94,7 +94,7 @@ def look_at(data: bytes, password: Secret | None) -> Iterable[Found]:
     """What the content of a file holds; see `look_into`."""
     if data.startswith(_BEFORE) and data.endswith(_BEHIND):
         # one certificate in PEM: most files, at a fifth of the cost of what follows
-        alone = _plain(data[len(_BEFORE) : 1 - len(_BEHIND)])
+        alone = _plain(data[len(_BEFORE) : 1 - len(_BEHIND)], 1)
         if alone is not None:
             return (alone,)
     return _look_at(data, password)
@@ -134,12 +134,14 @@ def _read(path: str) -> bytes:
         data = os.read(descriptor, status.st_size + 1)
         while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
             data += more
+        if len(data) != status.st_size:  # half of a file would be told as a damaged certificate
+            raise RunbookError(Reason.FILE_NOT_READ, "it was written to while it was read")
         return data
     finally:
         os.close(descriptor)
 
 
-def _plain(body: bytes) -> Found | None:
+def _plain(body: bytes, number: int) -> Found | None:
     """The certificate between the lines of a PEM; None leaves it to pyca whether that is one."""
     text = body.replace(b"\n", b"")
     # In lines of 64, as nearly all are (RFC 7468, section 2). pyca takes a blank line for the end of headers, and
@@ -150,7 +152,7 @@ def _plain(body: bytes) -> Found | None:
         return None
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
-        return Found("PEM", 1, x509.load_der_x509_certificate(der), der=der)
+        return Found("PEM", number, x509.load_der_x509_certificate(der), der=der)
     except UNDECODABLE:
         return None
 
@@ -168,8 +170,9 @@ def _in_pem(data: bytes) -> Iterator[Found]:
             if close < 0:
                 yield Found("PEM", number, None, Reason.UNREADABLE_FILE, "truncated: its last line is missing")
             else:
+                plain = _plain(data[begin.end() + 1 : close], number) if data[begin.end()] == 0x0A else None
                 block = data[begin.start() : close + len(label) + 14]
-                yield _decoded("PEM", number, x509.load_pem_x509_certificate, block)
+                yield plain or _decoded("PEM", number, x509.load_pem_x509_certificate, block)
         elif label == _TRUSTED:
             number += 1
             yield _decoded("PEM", number, _trusted, data[begin.end() : end].partition(b"-----END")[0])

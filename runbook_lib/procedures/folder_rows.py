@@ -2,7 +2,8 @@
 
 `python -m runbook_lib.procedures.folder_rows` is such a process. It reads a line of JSON with the limits and the
 password (a pipe shows it to nobody), then for each piece of work a line with paths, answered with a line of JSON and as
-many bytes of CSV as that says. The line `null` asks for the summary. It ends with its input.
+many bytes of CSV as that says, of all the files or of the first of them. The line `null` asks for the summary. It ends
+with its input, and with nothing else: Ctrl-C is for whoever reads the answers.
 
 Reading a certificate holds Python's global lock (measured), so threads would gain nothing. And `multiprocessing` forks,
 which a kernel with threads must not, or imports the caller's `__main__`, or refuses to work inside of a worker of its
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 import heapq
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from runbook_lib.clock import parse_utc
 from runbook_lib.credentials.certificates import UNDECODABLE
@@ -60,6 +63,18 @@ FLAWS = (
 _ENDED = 10**12  # seconds: behind everything that has not ended
 
 Row = tuple[str, ...]
+
+
+ENOUGH = 2_000
+"""Rows after which a process answers, whatever it was given: one file may hold forty thousand certificates."""
+
+
+class Answer(NamedTuple):
+    """What was made of the first so many files of a piece: so many rows, as CSV."""
+
+    files: int
+    rows: int
+    csv: bytes
 
 
 @dataclass
@@ -125,16 +140,21 @@ class Reader:
         self._outline = Outliner()
         self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top: keys are negative
 
-    def rows(self, paths: Sequence[str]) -> tuple[bytes, int]:
-        """One row for each certificate, and one for each reason why there is none: as CSV, and how many they are."""
+    def rows(self, paths: Sequence[str]) -> Answer:
+        """One row for each certificate, and one for each reason why there is none, of as many of the files as make an
+        answer."""
         lines: list[str] = []
+        files = 0
         with tolerant():
             for path in paths:
+                files += 1
                 for found in look_into(path, self._password):
                     lines.append(_line(self._row(path, found)))
-        self.summary.files += len(paths)
+                if len(lines) >= ENOUGH:
+                    break
+        self.summary.files += files
         self.summary.rows += len(lines)
-        return csv_lines(lines), len(lines)
+        return Answer(files, len(lines), csv_lines(lines))
 
     def end(self) -> Summary:
         """The summary of everything so far."""
@@ -226,11 +246,13 @@ def main(source: BinaryIO, target: BinaryIO) -> None:
         if paths is None:
             answer, data = json.dumps(reader.end().as_json()), b""
         else:
-            data, count = reader.rows(paths)
-            answer = json.dumps({"rows": count, "bytes": len(data)})
+            files, rows, data = reader.rows(paths)
+            answer = json.dumps({"files": files, "rows": rows, "bytes": len(data)})
         target.write(answer.encode() + b"\n" + data)
         target.flush()
 
 
 if __name__ == "__main__":
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(BrokenPipeError):  # nobody reads the answers any more
+        main(sys.stdin.buffer, sys.stdout.buffer)

@@ -19,7 +19,7 @@ from runbook_lib.catalogue import CATALOGUE
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.beside import by_month, counted, excerpt, written
-from runbook_lib.procedures.folder_rows import COLUMNS, FLAWS, MOMENTS, NUMBERS, Reader, Row, Summary, order
+from runbook_lib.procedures.folder_rows import COLUMNS, FLAWS, MOMENTS, NUMBERS, Answer, Reader, Row, Summary, order
 from runbook_lib.procedures.health import Health, Limits
 from runbook_lib.result import Result, Table, TableBeside, Verdict
 from runbook_lib.secrets import Secret
@@ -36,19 +36,36 @@ Piece = tuple[str, ...]
 
 def walk(folder: str) -> Iterator[str]:
     """Every entry below a folder that is no folder, sorted in each, and every folder that cannot be listed."""
-    left = [(folder, True)]  # not recursive: a tree may be deeper than Python's stack
+    # not recursive: a tree may be deeper than Python's stack. Names alone: a folder may have a million of them
+    left: list[tuple[str, list[str], set[str]]] = [("", [folder], {folder})]
     while left:
-        path, is_folder = left.pop()
-        if not is_folder:
+        above, names, folders = left[-1]
+        if not names:
+            left.pop()
+            continue
+        name = names.pop()
+        path = os.path.join(above, name)  # noqa: PTH118  (a Path costs ten times as much)
+        if name not in folders:
             yield path
             continue
         try:
-            with os.scandir(path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+            found, inside = _listed(path)
         except OSError:
             yield path
-            continue
-        left += [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in found]
+        else:
+            left.append((path, found, inside))
+
+
+def _listed(folder: str) -> tuple[list[str], set[str]]:
+    """The names in a folder, the last first, and which of them are folders."""
+    names, folders = [], set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                folders.add(entry.name)
+    names.sort(reverse=True)
+    return names, folders
 
 
 def roots(folders: Sequence[str]) -> list[str]:
@@ -80,7 +97,10 @@ def read_folders(
     second = next(pieces, None)
     if second is None and not processes:
         reader = Reader(limits, password)
-        table.add_csv(*reader.rows(first))
+        while first:
+            answer = reader.rows(first)
+            table.add_csv(answer.csv, answer.rows)
+            first = first[answer.files :]
         return reader.end()
     pieces = chain([first], [] if second is None else [second], pieces)
     return _share_out(pieces, table, order(limits, password), processes or _cores())
@@ -164,7 +184,7 @@ def _share_out(pieces: Iterator[Piece], table: LongTable, first_line: dict[str, 
         for helper in helpers:
             idle.put(helper)
 
-        def read(piece: Piece) -> tuple[bytes, int]:
+        def read(piece: Piece) -> Answer:
             helper = idle.get()
             try:
                 return helper.read(piece)
@@ -173,14 +193,22 @@ def _share_out(pieces: Iterator[Piece], table: LongTable, first_line: dict[str, 
 
         pool = ThreadPoolExecutor(processes)
         stack.callback(pool.shutdown, cancel_futures=True)
-        waiting: deque[Future[tuple[bytes, int]]] = deque()
+        waiting: deque[tuple[Piece, Future[Answer]]] = deque()
+
+        def write_next() -> None:
+            piece, answer = waiting.popleft()
+            files, rows, csv = answer.result()
+            table.add_csv(csv, rows)
+            if rest := piece[files:]:
+                waiting.appendleft((rest, pool.submit(read, rest)))
+
         for piece in pieces:
-            waiting.append(pool.submit(read, piece))
+            waiting.append((piece, pool.submit(read, piece)))
             # so many answers are in memory at most, however many files there are
-            if len(waiting) > 4 * processes:
-                table.add_csv(*waiting.popleft().result())
+            while len(waiting) > 4 * processes:
+                write_next()
         while waiting:
-            table.add_csv(*waiting.popleft().result())
+            write_next()
         summary = Summary()
         for helper in helpers:
             summary.add(helper.end())
@@ -205,11 +233,10 @@ class _Helper:
         self._process.kill()
         self._process.communicate()
 
-    def read(self, piece: Piece) -> tuple[bytes, int]:
-        """The CSV of a piece's rows, and how many they are."""
+    def read(self, piece: Piece) -> Answer:
         answer = self._ask(piece, f"{piece[0]} to {piece[-1]}")
         assert self._process.stdout is not None  # noqa: S101
-        return self._process.stdout.read(answer["bytes"]), answer["rows"]
+        return Answer(answer["files"], answer["rows"], self._process.stdout.read(answer["bytes"]))
 
     def end(self) -> Summary:
         return Summary.from_json(self._ask(None, "the end"))

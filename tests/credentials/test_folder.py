@@ -217,6 +217,24 @@ def test_what_cannot_be_read_is_told_and_nothing_is_waited_for(tmp_path: Path, m
     assert reasons(look_file(tmp_path / "real.pem")) == [Reason.FILE_TOO_LARGE]
 
 
+@pytest.mark.parametrize("change", [b"more", b""], ids=["longer", "shorter"])
+def test_a_file_that_is_written_to_meanwhile_is_no_damaged_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bytes
+):
+    (tmp_path / "one.pem").write_bytes(PEM)
+    fstat = os.fstat
+
+    def and_then_written(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        (tmp_path / "one.pem").write_bytes(PEM + change if change else PEM[:100])
+        return status
+
+    monkeypatch.setattr(os, "fstat", and_then_written)
+    (found,) = look_file(tmp_path / "one.pem")
+    monkeypatch.undo()
+    assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "it was written to while it was read")
+
+
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path):
     (tmp_path / "closed.pem").write_bytes(PEM)
     (tmp_path / "closed.pem").chmod(0)

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures import folders
-from runbook_lib.procedures.folder_rows import COLUMNS, Summary
+from runbook_lib.procedures.folder_rows import COLUMNS, ENOUGH, Summary, order
 from runbook_lib.procedures.folders import read_folders, walk
 from runbook_lib.procedures.health import Limits
 from runbook_lib.procedures.inventory import Inventory
@@ -158,6 +159,21 @@ def test_a_hostile_name_is_data(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_bundle_of_thousands_is_answered_in_parts_and_what_follows_it_is_in_its_order(
+    tmp_path: Path, processes: int
+) -> None:
+    place = tmp_path / "one"
+    place.mkdir()
+    for number in range(4):
+        (place / f"{number}.pem").write_bytes(pem(-1, 300) * (ENOUGH + 1 if number % 2 else 1))
+    rows, summary = read(tmp_path / "out", place, processes=processes)
+    counts = [(f"{place}/{number}.pem", ENOUGH + 1 if number % 2 else 1) for number in range(4)]
+    assert [row["file"] for row in rows] == [file for file, count in counts for _ in range(count)]
+    assert [int(row["number"]) for row in rows] == [one for _, count in counts for one in range(1, count + 1)]
+    assert (summary.files, summary.rows) == (4, 2 * ENOUGH + 4)
+
+
 # --- P12 --------------------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +229,18 @@ def test_a_process_that_is_killed_is_an_error_that_says_where_and_no_table_is_le
     assert caught.value.reason is Reason.FILE_NOT_READ
     assert ".pem" in caught.value.what
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ctrl_c_is_for_whoever_reads_the_answers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # a terminal sends it to every process, and none of ours is to write its traceback there
+    file = tmp_path / "one.pem"
+    file.write_bytes(pem(-1, 300))
+    with folders._Helper(order(LIMITS, None)) as helper:
+        assert helper.read((str(file),)).rows == 1  # it has begun
+        helper._process.send_signal(signal.SIGINT)
+        assert helper.read((str(file), str(file))).rows == 2
+        assert helper.end().rows == 3
+    assert capfd.readouterr().err == ""
 
 
 def test_the_processes_end_with_whoever_started_them(tmp_path: Path, many: Path) -> None:
