@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,9 +11,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import papermill  # noqa: F401 - it loads the engine
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from runbook_lib.reports.engine.client import engine_for
 from tests.reports.public_notebooks import FEW, STORIES
 from tests.reports.sameness import difference, told
 from tests.soak import SOAK
@@ -101,3 +104,47 @@ def test_the_comparison_sees_a_difference(executed: dict[str, Path], tmp_path: P
     nb.cells[0].execution_count = 99
     nbformat.write(nb, tmp_path / "other.ipynb")
     assert difference(_told(executed["runbook"] / "0.ipynb"), _told(tmp_path / "other.ipynb"))
+
+
+KERNELS = {
+    "ours": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "another interpreter": ["/usr/bin/python9", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "another language": ["/usr/bin/R", "--args", "{connection_file}"],
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "kernel", "engine"),
+    [
+        ("python3", None, "runbook"),
+        ("mine", "ours", "runbook"),
+        ("Mine", "ours", "runbook"),  # Jupyter's names know no case
+        ("mine", "another interpreter", "papermill"),
+        ("mine", "another language", "papermill"),
+        ("mine", None, "papermill"),
+        ("../mine", "ours", "papermill"),  # a name comes with the notebook; it is no path
+    ],
+)
+def test_a_kernel_is_forked_only_for_what_this_python_would_run(
+    asked: str, kernel: str | None, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    for folder in ("kernels/mine", "mine") if kernel else ():
+        assert kernel
+        (tmp_path / folder).mkdir(parents=True)
+        spec = {"argv": KERNELS[kernel], "display_name": "mine", "language": "python"}
+        (tmp_path / folder / "kernel.json").write_text(json.dumps(spec))
+    assert engine_for({"kernelspec": {"name": asked}}) == engine
+
+
+def test_finding_a_kernel_does_not_import_ipython() -> None:
+    program = (
+        "import sys; from runbook_lib.reports.engine.run import engine_for; "
+        "found = engine_for({}); sys.exit(f'{found} {sorted(n for n in sys.modules if n == \"IPython\")}')"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert said.stderr.strip() == "runbook []"
+    twin = program.replace("import sys;", "import sys, IPython;")
+    said = subprocess.run([sys.executable, "-c", twin], capture_output=True, text=True, timeout=60)
+    assert said.stderr.strip() == "runbook ['IPython']"

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from queue import Empty
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipykernel_launcher  # type: ignore[import-untyped]
 from jupyter_client.client import KernelClient
-from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager
 from jupyter_client.session import Session
 from jupyter_core.paths import jupyter_path
 from jupyter_core.utils import run_sync
@@ -238,10 +238,10 @@ class _Client(PapermillNotebookClient):
 def _not_now(**_: object) -> None: ...
 
 
-def _kernel_folders() -> Iterator[Path]:
-    """Where jupyter_client looks for kernels, and in which order; asking it would import all of IPython."""
-    yield from map(Path, jupyter_path("kernels"))
-    yield Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser() / "kernels"
+def _kernel_folders() -> list[str]:
+    """Where jupyter_client looks for kernels, and in which order; left to itself it imports all of IPython to know."""
+    ipython = Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser()
+    return [*jupyter_path("kernels"), str(ipython / "kernels")]
 
 
 def engine_for(metadata: Mapping[str, Any]) -> Engine:
@@ -252,12 +252,11 @@ def engine_for(metadata: Mapping[str, Any]) -> Engine:
     """
     if sys.platform != "linux" or metadata.get("runbook", {}).get("engine") == "papermill":
         return "papermill"
-    name = metadata.get("kernelspec", {}).get("name") or NATIVE_KERNEL_NAME
-    found = (folder / name for folder in _kernel_folders() if (folder / name / "kernel.json").is_file())
-    folder = next(found, None)
-    if folder is None:
+    name = (metadata.get("kernelspec", {}).get("name") or NATIVE_KERNEL_NAME).lower()
+    kernels = KernelSpecManager(kernel_dirs=_kernel_folders(), ensure_native_kernel=False).find_kernel_specs()
+    if name not in kernels:
         return "runbook" if name == NATIVE_KERNEL_NAME else "papermill"
-    spec = KernelSpec.from_resource_dir(str(folder))
+    spec = KernelSpec.from_resource_dir(kernels[name])
     ours = spec.argv[:1] in ([sys.executable], ["python"], ["python3"]) and "ipykernel_launcher" in spec.argv
     return "runbook" if ours and not spec.env else "papermill"
 
