@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import sys
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.command import ARCHIVE, FAIL_ON, FILES, PARAMETERS, argument, command, path, positive
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
-from runbook_lib.terminal import err, tell
+from runbook_lib.terminal import err, hang_up, tell
 
 if TYPE_CHECKING:
     from runbook_lib.reports.outcome import RunOutcome
@@ -156,7 +155,7 @@ def _say_place(bag: Path) -> None:
         sys.stdout.write(f"{bag}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        hang_up()
 
 
 def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:

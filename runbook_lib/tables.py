@@ -129,10 +129,8 @@ class LongTable:
         Args:
             unchecked: how many of the rows are of something that could not be looked at.
         """
-        from runbook_lib.result import (
-            FileBeside,
-            TableBeside,
-        )  # pydantic: processes that make rows are not to wait for it
+        # it brings pydantic, which processes that only make rows are not to wait for
+        from runbook_lib.result import FileBeside, TableBeside
 
         self._stream.close()
         parquet(self._aside(self._csv), self._aside(self._parquet), moments=self._moments, numbers=self._numbers)

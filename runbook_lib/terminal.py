@@ -31,6 +31,11 @@ def _write(stream: TextIO | None, text: str, alarm: bool) -> None:
     stream.flush()
 
 
+def hang_up() -> None:
+    """Whoever read standard output has read enough. Else Python tries to write once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def tell(error: RunbookError) -> None:
     """What went wrong, what it means and what to do, on standard error."""
     err(f"{error.explanation.title} [{error.reason.value}]", alarm=True)

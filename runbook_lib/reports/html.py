@@ -97,10 +97,10 @@ def _shown(cell: NotebookNode) -> NotebookNode:
             # the step's own panel tells this error better
             outputs = [output for output in outputs if output.get("ename") != "RunbookError"]
         shown.outputs = [NotebookNode(output) for output in outputs]
-    for output in shown.get("outputs", []):
-        if "data" in output:
-            known = {mime: data for mime, data in output.data.items() if mime in _SHOWN}
-            output.data = NotebookNode(known or {"": ""})
+        for output in shown.outputs:
+            if "data" in output:
+                known = {mime: data for mime, data in output.data.items() if mime in _SHOWN}
+                output.data = NotebookNode(known or {"": ""})
     return shown
 
 

@@ -130,7 +130,7 @@ def plan(archive: Path, before: date, *, at: datetime) -> Plan:
     if before > at.date():
         raise RunbookError(Reason.BAD_PARAMETER, f"{before} is still to come: a purge takes what is past.")
     must_be_whole(archive)
-    runs = [bag for bag in _places(archive) if not is_kept(bag)]
+    runs = _runs(archive)
     old = [bag for bag in runs if day_of(bag) < before]
     groups = _groups(archive, runs)
     held = _held(old, holds(archive), groups)
@@ -152,8 +152,8 @@ def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping
     if not what.goes:
         raise RunbookError(Reason.BAD_PARAMETER, f"There is nothing to purge before {what.before}.")
     with entries.begun(archive, PURGE, at=at, environ=environ) as entry:
-        runs = [bag for bag in _places(archive) if not is_kept(bag)]
-        for bag, name in _held([one.link.bag for one in what.goes], holds(archive), _groups(archive, runs)).items():
+        groups = _groups(archive, _runs(archive))
+        for bag, name in _held([one.link.bag for one in what.goes], holds(archive), groups).items():
             raise RunbookError(
                 Reason.BUSY,
                 f"The hold {name!r} covers {bag} since the plan was made.",
@@ -207,6 +207,11 @@ def _groups(archive: Path, places: Iterable[str]) -> dict[str, str]:
         if match := re.search(rf"^{GROUP}: (.+)$", info, re.MULTILINE):
             found[place] = match[1]
     return found
+
+
+def _runs(archive: Path) -> list[str]:
+    """Where the runs' bags are: all that a purge may take."""
+    return [bag for bag in _places(archive) if not is_kept(bag)]
 
 
 def _places(archive: Path) -> list[str]:

@@ -37,6 +37,7 @@ from tornado.ioloop import IOLoop
 from traitlets.config.application import catch_config_error
 
 from runbook_lib.reports.engine import channel
+from runbook_lib.reports.engine.processes import write_to
 
 _ORPHAN_SECONDS = 1.0
 """How often a busy kernel looks whether anybody still listens."""
@@ -205,14 +206,19 @@ class ForkedKernelApp(IPKernelApp):
         self.profile_dir = self.kernel.profile_dir = self.kernel.shell.profile_dir = profile
         self.kernel.shell.ipython_dir = self.ipython_dir
 
-    def close(self) -> None: ...
+
+def prepared() -> ForkedKernelApp:
+    """The application of the kernel that this process, or each that is forked of it, will be."""
+    app = ForkedKernelApp.instance()
+    app.prepare()
+    return app
 
 
-def serve(to: socket.socket, prepared: ForkedKernelApp | None = None) -> None:
+def serve(to: socket.socket, app: ForkedKernelApp | None) -> None:
     """Be the kernel at this end of a channel until the other end closes it; in a fresh fork, whose process it ends.
 
     Args:
-        prepared: the application, if it was prepared before the fork; else it reads this user's configuration.
+        app: the application, if it was prepared before the fork; else it reads this user's configuration.
 
     The first message says where and in which environment: one JSON frame with `cwd`, `environ`, `argv` and `log`.
     """
@@ -226,11 +232,9 @@ def serve(to: socket.socket, prepared: ForkedKernelApp | None = None) -> None:
         while (found := assembler.feed(_packet(to))) is None:
             pass
         _settle(**json.loads(found[1][0]))
-        if prepared is None:
-            app = ForkedKernelApp.instance()
-            app.prepare()
+        if app is None:
+            app = prepared()
         else:
-            app = prepared
             app.move(Path(os.environ["IPYTHONDIR"]))
         app.begin(to)
         asyncio.run(_answer(app.kernel, to, assembler))
@@ -254,10 +258,7 @@ def _packet(to: socket.socket) -> bytes:
 def _settle(cwd: str, environ: dict[str, str], argv: list[str], log: str | None) -> None:
     """Become a process of this run: its folder and environment, and randomness of its own."""
     if log is not None:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        os.close(descriptor)
+        write_to(Path(log))
     os.chdir(cwd)
     for before, searched in enumerate(_searched(environ)):
         sys.path.insert(before, searched)

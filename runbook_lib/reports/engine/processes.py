@@ -114,11 +114,18 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def write_to(log: Path) -> None:
+    """Have the file descriptors 1 and 2 append to a file."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
 def _settle(log: Path, keep: Collection[int]) -> None:
     """Have /dev/null and the log as standard streams, and of the other descriptors only those to keep."""
-    streams = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for stream, descriptor in zip((streams[0], streams[1], streams[1]), range(3), strict=True):
-        os.dup2(stream, descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    write_to(log)
     for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
         if descriptor > 2 and descriptor not in keep:
             with suppress(OSError):  # the one that listed them

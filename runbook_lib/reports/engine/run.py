@@ -20,7 +20,7 @@ from runbook_lib.reports import html
 from runbook_lib.reports.engine import protocol
 from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
 from runbook_lib.reports.engine.kernels import Keeper, NoKernel
-from runbook_lib.reports.engine.processes import beside, end_with
+from runbook_lib.reports.engine.processes import beside, end_with, write_to
 from runbook_lib.reports.execute import Ending, Plan, execute
 from runbook_lib.reports.job import Order
 from runbook_lib.reports.produce import started, tell
@@ -49,10 +49,7 @@ def _perform(order: Order, caller: socket.socket, keeper: Keeper) -> bytes:
     interruptions = _Interruptions()
     caller.sendall(protocol.ACCEPTED)
     engine = "papermill" if order.job.engine == "papermill" else _suits(order.job.source.content)
-    log = os.open(order.folder / "papermill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    write_to(order.folder / "papermill.log")
 
     def run(plan: Plan) -> End:
         try:

@@ -117,12 +117,6 @@ def keep(caller: socket.socket, held: list[int], prepared: kernel.ForkedKernelAp
             caller.send(protocol.GONE)
 
 
-def _prepared() -> kernel.ForkedKernelApp:
-    app = kernel.ForkedKernelApp.instance()
-    app.prepare()
-    return app
-
-
 def main() -> None:
     gc.disable()  # while all that is made stays
     # like `python -P`, but for this process only: what it forks, and what that starts, is a notebook's
@@ -130,7 +124,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in (*kernel.PRELOAD, *sys.argv[4:]):
         importlib.import_module(name)
-    prepared = _prepared() if sys.argv[3] == "own" else None
+    prepared = kernel.prepared() if sys.argv[3] == "own" else None
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[4:]))
     gc.collect()
