@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.visible import visible
+
 if TYPE_CHECKING:
     from runbook_lib.result import TableBeside
 
@@ -34,15 +36,27 @@ DUCKDB: dict[str, Any] = {
 """It fetches nothing from the network, and leaves nothing on the disk but what it is asked for. A second thread would
 take 740 MiB for a million rows in place of 210, and no less time: what is done out of its order waits in memory."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?|-")
 _QUOTED = re.compile(r'[,"\r\n]')
-_BARE = re.compile(r'(?:[^=+\-@\t,"\r\n][^,"\r\n]*)?')
-"""Most cells: neither a formula nor in need of quotes."""
+
+_SIGNS = r"=+\-@＝＋－＠﹦﹢﹣﹫"
+"""What a formula begins with, in all widths (OWASP, CSV injection; NFKC makes the others of the first four)."""
+_MARKS = "\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff"
+"""Marks of direction, line ends that only some programs know, and marks without a width."""
+_HIDDEN = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_MARKS}]")
+_CALM = re.compile(rf'(?![{_SIGNS}\s"])[^;\x00-\x1f\x7f-\x9f{_MARKS}]*')
+"""Most cells: no formula, and nothing hidden in them."""
+_FORMULA = re.compile(rf'(^[\s"]*|[;\t\r\n][\s"]*)(?=[{_SIGNS}]([^;\t\r\n]*))')
+"""Where one may begin: also behind what another locale's spreadsheet takes for the end of a cell. Quotes do not keep it
+from that, as they are not where it begins a cell."""
 
 
 def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
-    """Rows as CSV: UTF-8, comma, CRLF (RFC 4180)."""
+    """Rows as CSV: UTF-8, comma, CRLF (RFC 4180).
+
+    Without a byte order mark: a script that reads UTF-8 would take it as part of the first column's name, and scripts
+    rely on these names. README.md says how a spreadsheet is told the encoding. Our own readers take both.
+    """
     return csv_lines(",".join(map(csv_cell, row)) or '""' for row in rows)
 
 
@@ -54,16 +68,28 @@ def csv_lines(lines: Iterable[str]) -> bytes:
 
 
 def csv_cell(text: str) -> str:
-    """A cell of a CSV, in quotes where it needs them.
-
-    One that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection): its text comes
-    from elsewhere, and people open these files in spreadsheets. Plain numbers stay as they are.
-    """
-    if _BARE.fullmatch(text):
-        return text
-    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
-        text = f"'{text}"
+    """A cell of a CSV, disarmed, in quotes where it needs them."""
+    if not _CALM.fullmatch(text) and not _NUMBER.fullmatch(text):
+        text = disarmed(text)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def disarmed(text: str) -> str:
+    """Text from elsewhere as it stands in a cell: people open these files in spreadsheets and print them in terminals.
+
+    What a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection), also behind a `;`, a
+    tab or a line end. Plain numbers stay as they are. Control and direction marks become visible escapes. What is
+    disarmed stays as it is when it is disarmed again.
+    """
+    text = _HIDDEN.sub(lambda found: visible(found[0]), text)
+    if text[:1] in ("\t", "\r", "\n"):
+        text = f"'{text}"
+    return _FORMULA.sub(lambda found: found[0] if _is_number(found, text) else f"{found[1]}'", text)
+
+
+def _is_number(found: re.Match[str], text: str) -> bool:
+    piece = text[found.end() :][: 1 + len(found[2])]
+    return _NUMBER.fullmatch(piece) is not None
 
 
 def folder(environ: Mapping[str, str]) -> Path:

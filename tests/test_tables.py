@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.tables import LongTable, csv_bytes
+from runbook_lib.tables import LongTable, csv_bytes, disarmed
 
 COLUMNS = ("name", "days", "ends")
 ROWS = [
@@ -45,15 +45,55 @@ def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
     )
 
 
-@given(st.lists(st.lists(st.text() | st.text("a,\"'\r\n =-+@\t1"), min_size=1, max_size=4)))
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("\nx", '"\'\nx"'),
+        ("\r=1", "\"'\r'=1\""),
+        ("＝1+1", "'＝1+1"),
+        ("－1", "'－1"),
+        ("＠SUM(1)", "'＠SUM(1)"),
+        ("﹦1+1", "'﹦1+1"),
+        (" =1+1", " '=1+1"),
+        ("\u00a0=1", "\u00a0'=1"),
+        ("\ufeff=1+1", "\\ufeff=1+1"),
+        ("a;=1+1", "a;'=1+1"),
+        ("a; @x;+y", "a; '@x;'+y"),
+        ('a;"=1+1"', '"a;""\'=1+1"""'),
+        ("a\n=1", '"a\n\'=1"'),
+        ("a,=1", '"a,=1"'),
+        ("a;-5;+3.5;-", "a;-5;+3.5;-"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("user\u202egnp.exe", "user\\u202egnp.exe"),
+        ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
+        ("a\u2028=1", "a\\u2028=1"),
+        ("Société\u00a0Générale", "Société\u00a0Générale"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+    ],
+)
+def test_neither_another_locale_s_spreadsheet_nor_a_terminal_does(cell: str, written: str) -> None:
+    assert csv_bytes([(cell,)]).decode() == f"{written}\r\n"
+
+
+def test_a_table_has_no_byte_order_mark() -> None:
+    """Scripts rely on the columns' names, and to most the mark would be part of the first one's."""
+    assert csv_bytes([("name",), ("Bäcker",)]).startswith(b"name")
+
+
+@given(st.text() | st.text("a,\"'\r\n =-+@;\t1＝\x1b"))
+def test_what_is_disarmed_stays_as_it_is_and_begins_no_formula(cell: str) -> None:
+    once = disarmed(cell)
+    assert disarmed(once) == once
+    for piece in re.split(r"[;\t\r\n]", once):
+        bare = piece.lstrip(' "')
+        assert not bare.startswith(tuple("=@＝＋－＠"))
+        assert not bare.startswith(("+", "-")) or re.fullmatch(r"[+-]?\d+(\.\d+)?|-", bare)
+
+
+@given(st.lists(st.lists(st.text() | st.text("a,\"'\r\n =-+@\t1;"), min_size=1, max_size=4)))
 def test_the_cells_are_written_as_python_s_own_writer_writes_them(rows: list[list[str]]) -> None:
     own = io.StringIO(newline="")
-    formula = ("=", "+", "-", "@", "\t", "\r")
-    number = re.compile(r"[+-]?\d+(\.\d+)?|-")
-    csv.writer(own).writerows(
-        [f"'{cell}" if cell.startswith(formula) and not number.fullmatch(cell) else cell for cell in row]
-        for row in rows
-    )
+    csv.writer(own).writerows([list(map(disarmed, row)) for row in rows])
     assert csv_bytes(rows).decode() == own.getvalue()
 
 

@@ -85,7 +85,7 @@ def _accounts(file: Path) -> list[dict[str, str]] | None:
     """The rows of a batch's accounts; None where this is no batch. An inventory of many service users has a table of
     that name too, and no reports in it."""
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.DictReader(stream)
             return list(rows) if "report" in (rows.fieldnames or ()) else None
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.own import EXPORT, PURGE
 from runbook_lib.reports.reader import Entry, ToldRun, entry
 from runbook_lib.result import Verdict
+from runbook_lib.tables import disarmed
 
 ACCOUNTS = "tables/accounts.csv"
 """In a batch's bag: a row for each account, with at least `account`, `status`, `verdict`, `reason` and `report`."""
@@ -96,7 +96,7 @@ class Ran:
         """An account in it, on that environment: of a batch by its name there, of a single run the service user by id
         or name. None where it is not in it."""
         if self._rows is not None:
-            row = self._rows.get(name)
+            row = self._rows.get(disarmed(name))
             return self._of_batch(row, environment) if row is not None else None
         if self.purged:
             return Account(self.why_not, 0)
@@ -106,7 +106,7 @@ class Ran:
             return None
         if any(name in (user.id, user.name) for user in users):
             return Account(self.why_not, self.unchecked)
-        return self._further.get(name)
+        return self._further.get(disarmed(name))
 
     @property
     def is_batch(self) -> bool:
@@ -116,21 +116,21 @@ class Ran:
     def _rows(self) -> Mapping[str, dict[str, str]] | None:
         """A batch's row of each account; None for another run, whose table of that name is another table."""
         try:
-            with (self.entry.folder / "data" / ACCOUNTS).open(encoding="utf-8", newline="") as stream:
+            with (self.entry.folder / "data" / ACCOUNTS).open(encoding="utf-8-sig", newline="") as stream:
                 reader = csv.DictReader(stream)
                 if not {"account", "status"} <= set(reader.fieldnames or ()):
                     return None
                 rows = [{name: text or "" for name, text in row.items() if name} for row in reader]
         except FileNotFoundError:
             return None
-        # as `bag.csv_bytes` writes a name that a spreadsheet would take for a formula
-        return {re.sub(r"^'(?=[=+\-@])", "", row["account"]): row for row in rows}
+        # names as a table holds them: an older one disarmed less
+        return {disarmed(row["account"]): row for row in rows}
 
     @cached_property
     def _further(self) -> Mapping[str, Account]:
         """The further service users of a run, by id and by name."""
         try:
-            with (self.entry.folder / "data" / SERVICE_USERS).open(encoding="utf-8", newline="") as stream:
+            with (self.entry.folder / "data" / SERVICE_USERS).open(encoding="utf-8-sig", newline="") as stream:
                 rows = list(csv.DictReader(stream))
         except FileNotFoundError:
             return {}
@@ -141,7 +141,7 @@ class Ran:
         for row in rows:
             unchecked = row.get("state") == Verdict.UNCHECKED
             account = Account(whole or (f"not answered ({row.get('reason')})" if unchecked else ""), 0)
-            found |= {key: account for key in (row.get("id"), row.get("name")) if key}
+            found |= {disarmed(key): account for key in (row.get("id"), row.get("name")) if key}
         return found
 
     def _of_batch(self, row: Mapping[str, str], environment: str) -> Account | None:

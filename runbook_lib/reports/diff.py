@@ -23,6 +23,7 @@ from runbook_lib.reports import reader
 from runbook_lib.reports.chain import sha256
 from runbook_lib.reports.reader import Entry, ToldRun
 from runbook_lib.result import Table, Verdict
+from runbook_lib.tables import disarmed
 
 FILE = "tables/inventory.csv"
 THRESHOLDS = (90, 30, 7, 0)
@@ -246,13 +247,14 @@ def _load(one: Entry) -> Inventory:
             remedy="Name a bag of the job inventory.",
         )
     _sealed(one.folder, "data/run.json")
-    rows = csv.DictReader(io.StringIO(_sealed(one.folder, f"data/{FILE}").decode("utf-8"), newline=""))
+    rows = csv.DictReader(io.StringIO(_sealed(one.folder, f"data/{FILE}").decode("utf-8-sig"), newline=""))
     missing = set(_READ) - set(rows.fieldnames or ())
     if missing:
         raise RunbookError(
             Reason.UNREADABLE_FILE, f"{one.place}: {FILE} lacks the columns {', '.join(sorted(missing))}."
         )
-    certificates = tuple(Certificate(*(row[column] or "" for column in _READ)) for row in rows)
+    # an older inventory has some cells as they came; disarmed twice is disarmed once
+    certificates = tuple(Certificate(*(disarmed(row[column] or "") for column in _READ)) for row in rows)
     return Inventory(
         entry=one,
         run=one.run,
