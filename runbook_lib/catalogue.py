@@ -534,9 +534,10 @@ CATALOGUE: dict[Reason, Explanation] = {
         Exit.UNEXPECTED,
     ),
     Reason.BUSY: Explanation(
-        "Another run is working on this credential",
-        "Two runs at once could each ask for a certificate under the same name. This one did nothing.",
-        "Wait until the other has ended, then run again. If it was killed, its lock is gone with it.",
+        "Another run has it in hand",
+        "Two at once could each ask for a certificate under the same name, or seal two bags at one place of the "
+        "archive. Nothing was changed meanwhile.",
+        "Wait until the other has ended, or end it, then run again. If it was killed, its lock is gone with it.",
         "",
         Exit.BUSY,
     ),

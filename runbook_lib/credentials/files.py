@@ -8,6 +8,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from runbook_lib import disk
+from runbook_lib.disk import sync_folder
 from runbook_lib.errors import Reason, RunbookError, no_room
 
 TEMPORARY = ".tmp"
@@ -72,15 +74,6 @@ def make_private(folder: Path) -> None:
     refuse_exposed(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable: a rename survives a power cut only after this."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Put a file in place whole and durable, or not at all; what was there before is then untouched.
 
@@ -89,19 +82,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
-        # 0600 from its first moment; O_EXCL and O_NOFOLLOW so that nothing planted there is written to
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                os.fchmod(stream.fileno(), mode)
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        disk.replace(path, data, mode=mode, aside=aside)
     except OSError as error:
         raise oserror(error, path) from None
 

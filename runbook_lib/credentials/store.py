@@ -11,20 +11,17 @@ A generation is written aside, fsynced, renamed into place and never edited. Goi
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from io import FileIO
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from runbook_lib.clock import SystemClock, iso
-from runbook_lib.credentials.files import TEMPORARY, make_private, oserror, refuse_exposed, sync_folder, write_atomic
+from runbook_lib import disk
+from runbook_lib.credentials.files import TEMPORARY, make_private, oserror, refuse_exposed, write_atomic
 from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Generation, Meta, read_public
+from runbook_lib.disk import sync_folder
 from runbook_lib.errors import Reason, RunbookError
 
 __all__ = [
@@ -46,7 +43,6 @@ SEALED_KEY = "key.pem"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,127}")  # DigiCert ONE's rule for a certificate's name
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a short name or a host's
 _NUMBER = re.compile(r"\d{4,9}")
-_LOOKS = 20
 
 
 class Credential:
@@ -207,28 +203,12 @@ class Credential:
         """
         self._make()
         path = self.folder / ".lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise oserror(error, path) from None
-        # unbuffered: closing a buffered stream on a full disk fails once more, past the answer below
-        with os.fdopen(descriptor, "r+b", buffering=0) as stream:
+        with ExitStack() as held:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunbookError(Reason.BUSY, f"{self.name} is being worked on by {_holder(stream)}.") from None
-            # the real time, whatever clock the run was given: it is for a person who looks for that process
-            holder = json.dumps({"pid": os.getpid(), "since": iso(SystemClock().now())})
-            try:
-                stream.truncate()
-                stream.write(holder.encode())
+                held.enter_context(disk.locked(path, busy=f"{self.name} is being worked on by"))
             except OSError as error:
                 raise oserror(error, path) from None
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    stream.truncate(0)
+            yield
 
     def _make(self) -> None:
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
@@ -309,18 +289,3 @@ def _is_name(name: str) -> bool:
 
 def _short(name: str) -> str:
     return repr(name) if len(name) <= 140 else f"{name[:40]!r}… ({len(name)} characters)"
-
-
-def _holder(lock: FileIO) -> str:
-    """Who holds a lock. Its holder writes its name a moment after it got it: until then an old one may stand there."""
-    for _ in range(_LOOKS):
-        lock.seek(0)
-        try:
-            found = json.loads(lock.read())
-            os.kill(int(found["pid"]), 0)
-            return f"process {int(found['pid'])} since {found['since']}"
-        except PermissionError:  # somebody else's, and alive
-            return f"process {int(found['pid'])} since {found['since']}"
-        except (ValueError, KeyError, TypeError, OSError, OverflowError):
-            time.sleep(0.01)
-    return "another process"

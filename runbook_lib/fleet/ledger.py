@@ -12,7 +12,6 @@ has its end, the ledger ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,9 +22,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import durable
 from runbook_lib.reports.outcome import Status
 from runbook_lib.result import Verdict
 
@@ -125,19 +124,8 @@ class Ledger:
         """The job's ledger, and nobody else has it meanwhile. Raises RunbookError (BUSY); OSError."""
         folder = archive / BATCHES / job
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunbookError(
-                    Reason.BUSY,
-                    f"Another process runs the batch {job} into {archive}.",
-                    remedy="Wait until it has ended. The same accounts must not be worked on twice at once.",
-                ) from None
+        with disk.locked(folder / LOCK, busy=f"Another process runs the batch {job} into {archive}:"):
             yield cls(folder)
-        finally:
-            os.close(descriptor)
 
     def begin(self, batch: Begun) -> None:
         """A new batch. What the one before left must be sealed by now."""
@@ -148,7 +136,7 @@ class Ledger:
     def keep(self, entry: Kept, files: Mapping[str, bytes]) -> None:
         """Have a run's files on the disk, and then the line that says so."""
         for name, content in files.items():
-            durable.write(self._folder / KEPT / entry.folder / name, content)
+            disk.write(self._folder / KEPT / entry.folder / name, content)
         self._append(entry)
         self._take(entry)
 
@@ -185,7 +173,7 @@ class Ledger:
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def _append(self, line: _Line) -> None:
-        durable.append(self._folder / LEDGER, line.model_dump_json().encode() + b"\n")
+        disk.append(self._folder / LEDGER, line.model_dump_json().encode() + b"\n")
 
     def _read(self) -> None:
         """Take every whole line. A torn last one is what a crash leaves: what it was to say counts as not done."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from runbook_lib import disk
 from runbook_lib.clock import Clock
 from runbook_lib.credentials.files import oserror
 from runbook_lib.digicert.models import Timestamp
@@ -110,21 +110,8 @@ class Journal:
         )
         line = json.dumps(entry.model_dump(mode="json"), sort_keys=True, separators=(",", ":")) + "\n"
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.ftruncate(fd, len(whole.encode()))  # a torn last line goes
-                os.lseek(fd, 0, os.SEEK_END)
-                content = line.encode()
-                while content:
-                    content = content[os.write(fd, content) :]
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            disk.append(self._path, line.encode(), keep=len(whole.encode()))  # a torn last line goes
+            disk.sync_folder(self._path.parent)
         except OSError as error:
             raise oserror(error, self._path) from None
 

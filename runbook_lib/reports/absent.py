@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook_lib.reports import chain, durable
+from runbook_lib import disk
+from runbook_lib.reports import chain
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, Link, signature_of
 from runbook_lib.reports.stamps import stamp_of
 
@@ -88,7 +89,7 @@ def places(bag: Path) -> set[str]:
 
 def announce(archive: Path, tombstone: str) -> None:
     """Say which bag will be the tombstone, before it is sealed. The caller holds the archive's lock."""
-    durable.replace(archive / PURGING, f"{tombstone}\n".encode("ascii"))
+    disk.replace(archive / PURGING, f"{tombstone}\n".encode("ascii"))
 
 
 def remove(archive: Path) -> None:

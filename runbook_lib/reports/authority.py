@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import durable
 from runbook_lib.reports.signing import CERTS, openssl, pem
 
 ROOTS, SETTINGS = "tsa-roots.pem", "tsa.json"
@@ -87,7 +87,7 @@ def remember(archive: Path, authority: Authority) -> None:
     """Write down where the authority is. Its roots come into `certs` with the bag that names them."""
     (archive / CERTS).mkdir(exist_ok=True)
     text = json.dumps({"url": authority.url}, indent=2)
-    durable.replace(archive / CERTS / SETTINGS, text.encode() + b"\n")
+    disk.replace(archive / CERTS / SETTINGS, text.encode() + b"\n")
 
 
 def token(authority: Authority, content: bytes, *, patience: float | None = None) -> bytes:

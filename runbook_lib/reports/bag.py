@@ -18,10 +18,10 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from runbook_lib import tables
+from runbook_lib import disk, tables
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
-from runbook_lib.reports import chain, durable, interrupted, stamps
+from runbook_lib.reports import chain, interrupted, stamps
 from runbook_lib.reports.chain import STAGING, sha256
 from runbook_lib.reports.interrupted import Started
 from runbook_lib.reports.outcome import Status
@@ -36,6 +36,9 @@ JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What a job may be called: it becomes part of a folder's name."""
 
 GROUP = "Bag-Group-Identifier"  # RFC 8493, section 2.2.2
+
+_UNSEALED = "unsealed"
+"""In a staging folder that stays when its process ends: another writer had the archive in hand for too long."""
 
 PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -63,28 +66,36 @@ def archive_errors(archive: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staging(archive: Path, started: Started) -> Iterator[Path]:
+def staging(archive: Path, started: Started, *, wait: float = chain.PATIENCE) -> Iterator[Path]:
     """A private folder (0700) on the archive's file system, gone afterwards.
 
     Making it shows that the archive can be written before anything runs. If this process is killed, what it says of
     the run is sealed by the next one.
 
+    Args:
+        wait: seconds at most for another writer.
+
     Raises:
-        RunbookError: ARCHIVE_FAILED or DISK_FULL.
+        RunbookError: BUSY; ARCHIVE_FAILED or DISK_FULL.
     """
     with ExitStack() as alive:
         with archive_errors(archive):
             (archive / STAGING).mkdir(parents=True, exist_ok=True)
             if not os.access(archive, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "permission denied")
-            with chain.locked(archive):
+            with chain.locked(archive, wait):
                 folder = Path(tempfile.mkdtemp(dir=archive / STAGING))
-                alive.callback(shutil.rmtree, folder, ignore_errors=True)
+                alive.callback(_clear, folder)
                 alive.enter_context(interrupted.announced(folder, started))
             # a full disk often has room for a name and none for a byte
-            durable.write(folder / "probe", b"\0" * 65536)
+            disk.write(folder / "probe", b"\0" * 65536)
             (folder / "probe").unlink()
         yield folder
+
+
+def _clear(folder: Path) -> None:
+    if not (folder / _UNSEALED).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def put(
@@ -95,6 +106,7 @@ def put(
     run: str,
     files: Mapping[str, bytes | Path],
     environ: Mapping[str, str] | None = None,
+    wait: float = chain.PATIENCE,
 ) -> Place:
     """Write a bag, `<archive>/YYYY/MM/DD/<utc>-<job>`, and append it to the archive's chain, signed if it has a signer.
 
@@ -107,18 +119,25 @@ def put(
         files: the payload: path below `data/` (letters, digits, `.`, `_`, `-` and `/`), content. A Path is a file that
             is on the disk, best the archive's: it is linked, and neither changed nor read into memory.
         environ: what the reference to the signer's passphrase is resolved in, in place of this process's environment.
+        wait: seconds at most for another writer.
 
     Returns:
         Where the bag is. Where the signer's key cannot be opened, it is in the archive and in the chain all the same,
         and `unsigned` is the error (NOT_SIGNED). `unstamped` is it where a time stamp did not come (NOT_STAMPED).
 
     Raises:
-        RunbookError: DISK_FULL or ARCHIVE_FAILED; then the run is not in the archive.
+        RunbookError: DISK_FULL or ARCHIVE_FAILED; then the run is not in the archive. BUSY; then the next run seals
+            that it ran.
     """
     environ = os.environ if environ is None else environ
     with archive_errors(archive):
         fill(folder / BAG, work, run, files)
-        with chain.locked(archive):
+        with ExitStack() as held:
+            try:
+                held.enter_context(chain.locked(archive, wait))
+            except RunbookError:
+                (folder / _UNSEALED).touch()
+                raise
             write_guides(archive)
             recover(archive)
             for left, started in interrupted.left_over(archive / STAGING):
@@ -155,11 +174,11 @@ def fill(
     manifest, size = "", 0
     for name, content in sorted(files.items()):
         place = bag / "data" / name
-        durable.link(content, place) if isinstance(content, Path) else durable.write(place, content)
+        disk.link(content, place) if isinstance(content, Path) else disk.write(place, content)
         manifest += f"{_sha256_of(place)}  data/{name}\n"
         size += place.stat().st_size
     for name, content in (tags or {}).items():
-        durable.write(bag / name, content)
+        disk.write(bag / name, content)
     info = {
         "Bag-Software-Agent": AGENT,
         "Bagging-Date": f"{work.at:%Y-%m-%d}",
@@ -169,9 +188,9 @@ def fill(
     }
     if work.group:
         info[GROUP] = f"urn:uuid:{work.group}"
-    durable.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
-    durable.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
-    durable.write(bag / "manifest-sha256.txt", manifest.encode())
+    disk.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+    disk.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
+    disk.write(bag / "manifest-sha256.txt", manifest.encode())
 
 
 def _sha256_of(path: Path) -> str:

@@ -6,16 +6,16 @@ against the bags before it is believed, and no evidence.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from runbook_lib.reports import durable
+from runbook_lib import disk
 
 LINK, TAGS = "chain.json", "tagmanifest-sha256.txt"
 HEAD, LOCK, STAGING = ".head", ".lock", ".staging"
@@ -115,15 +115,23 @@ class Pending:
     staging: str
 
 
+PATIENCE = 60.0
+"""Seconds that a writer waits for another one, where nobody says how long. Sealing a bag takes a fraction of one."""
+
+
 @contextmanager
-def locked(archive: Path) -> Iterator[None]:
-    """One writer at a time: between reading the head and the rename nobody else may seal. Raises OSError."""
-    descriptor = os.open(archive / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def locked(archive: Path, wait: float = PATIENCE) -> Iterator[None]:
+    """One writer at a time: between reading the head and the rename nobody else may seal.
+
+    The lock is open to whoever may write into the archive's folder, and to nobody else.
+
+    Raises:
+        RunbookError: BUSY, after so many seconds or on a signal. OSError.
+    """
+    writers = archive.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    mode = 0o600 | writers | writers << 1
+    with disk.locked(archive / LOCK, busy=f"The archive {archive} is being written by", wait=wait, mode=mode):
         yield
-    finally:
-        os.close(descriptor)
 
 
 # --- the pointer ------------------------------------------------------------------------------------------------------
@@ -137,7 +145,7 @@ def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -
     text = f"head {_words(head)}\n"
     if pending is not None:
         text += f"next {_words(pending.sealed)} {pending.staging}\n"
-    durable.replace(archive / HEAD, text.encode("ascii"))
+    disk.replace(archive / HEAD, text.encode("ascii"))
 
 
 def read_pointer(archive: Path) -> tuple[Sealed | None, Pending | None]:

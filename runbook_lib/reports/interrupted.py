@@ -6,7 +6,6 @@ whose name no process runs any more belongs to a run that was killed, or whose m
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import durable
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Cells, Commit, NotebookFile, RunRecord, Scan, Who
 from runbook_lib.reports.supervise import still_running
@@ -51,8 +50,8 @@ def announced(folder: Path, started: Started) -> Iterator[None]:
     """Say in a staging folder that a run has started, and that it is alive for as long as the block runs."""
     descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        durable.write(folder / STARTED, started.model_dump_json().encode())
+        disk.try_lock(descriptor)  # the folder is private: nobody else can have it
+        disk.write(folder / STARTED, started.model_dump_json().encode())
         yield
     finally:
         os.close(descriptor)
@@ -132,12 +131,9 @@ def _alive(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not disk.try_lock(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _read(folder: Path) -> Started | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from runbook_lib.reports.runrecord import Engine, lock_sha256, who
 from runbook_lib.reports.supervise import Interruptions
 
 __all__ = ["RunOutcome", "Status", "run_notebook"]
+
+SEAL_SECONDS = 10.0
+"""What a run waits for another writer when it has ended, however little of its deadline is left."""
 
 
 def run_notebook(
@@ -58,12 +62,14 @@ def run_notebook(
 
     Raises:
         RunbookError: BAD_PARAMETER for a `job` that is no name; UNKNOWN_NOTEBOOK; ARCHIVE_FAILED or DISK_FULL where
-            the archive cannot be written, if possible before anything runs.
+            the archive cannot be written, if possible before anything runs; BUSY where another writer has it in hand
+            until the deadline, or a signal comes first.
     """
     if not bag.JOB.fullmatch(job):
         raise RunbookError(Reason.BAD_PARAMETER, f"{job!r} names no job: use lower-case letters, digits and dashes.")
     # a notebook that reads the archive reads the one it will be in
     environ = {**(os.environ if environ is None else environ), "DIGICERT_ONE_ARCHIVE": str(archive.absolute())}
+    until = time.monotonic() + deadline
     todo = Job(
         source=Source.read(notebook),
         name=job,
@@ -86,7 +92,7 @@ def run_notebook(
         lock_sha256=lock_sha256(),
         fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
     )
-    with Interruptions().collected() as interruptions, bag.staging(archive, told) as folder:
+    with Interruptions().collected() as interruptions, bag.staging(archive, told, wait=deadline) as folder:
         with bag.archive_errors(archive):
             if sys.platform == "linux" and engine != "papermill":
                 with ForkServer(folder, kernels=kernels) as server:
@@ -99,7 +105,8 @@ def run_notebook(
         work = bag.Work(
             job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)
         )
-        place = bag.put(archive, folder, work, run=todo.run, files=produced.files, environ=environ)
+        wait = max(until - time.monotonic(), SEAL_SECONDS)
+        place = bag.put(archive, folder, work, run=todo.run, files=produced.files, environ=environ, wait=wait)
     return RunOutcome(
         status=record.status,
         # a run that is done and whose evidence is not signed is not the success that was asked for

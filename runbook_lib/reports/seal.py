@@ -20,9 +20,10 @@ from pathlib import Path
 
 import bagit
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, authority, chain, durable, index, interrupted, signing, stamps
+from runbook_lib.reports import absent, authority, chain, index, interrupted, signing, stamps
 from runbook_lib.reports.chain import NONE, Link, Pending, Sealed
 from runbook_lib.reports.signing import Signer
 
@@ -101,18 +102,18 @@ def into_chain(
         signer=signer.fingerprint if signer else NONE,
         next_signer=successor or (signer.fingerprint if signer else head.next_signer),
     )
-    durable.write(aside / chain.LINK, link.text())
+    disk.write(aside / chain.LINK, link.text())
     came, waiting = stamps.to_list(archive)
     if came or beside:
-        durable.write(aside / stamps.BESIDE, stamps.lines({**came, **(beside or {})}))
+        disk.write(aside / stamps.BESIDE, stamps.lines({**came, **(beside or {})}))
     tags = _close(aside)
     signature = b""
     if signer is not None:
         signature = signer.sign(tags)
-        durable.write(folder / SIGNATURE, signature)
+        disk.write(folder / SIGNATURE, signature)
     _check(aside)
     for inner in [aside, *(path for path in aside.rglob("*") if path.is_dir()), folder]:
-        durable.sync_folder(inner)
+        disk.sync_folder(inner)
     sealed = Sealed(
         sequence=link.sequence,
         digest=chain.sha256(tags),
@@ -161,7 +162,7 @@ def _act(archive: Path, entry: Path) -> None:
         index.renew(archive)
     roots = entry / "data" / authority.ROOTS
     if f"{signing.CERTS}/{authority.ROOTS}" in stamps.read_list(entry) and roots.exists():
-        durable.replace(archive / signing.CERTS / authority.ROOTS, roots.read_bytes())
+        disk.replace(archive / signing.CERTS / authority.ROOTS, roots.read_bytes())
 
 
 def write_guides(archive: Path) -> None:
@@ -173,7 +174,7 @@ def write_guides(archive: Path) -> None:
         except FileNotFoundError:
             same = False
         if not same:
-            durable.replace(archive / name, content)
+            disk.replace(archive / name, content)
 
 
 def _free(archive: Path, work: Work) -> Path:
@@ -197,7 +198,7 @@ def _close(bag: Path) -> bytes:
     """Write the tag manifest: nothing is written into the bag after this."""
     tags = sorted(path for path in bag.iterdir() if path.is_file())
     lines = "".join(f"{chain.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
-    durable.write(bag / chain.TAGS, lines)
+    disk.write(bag / chain.TAGS, lines)
     return lines
 
 
@@ -216,7 +217,7 @@ def _move(archive: Path, folder: Path, target: Path) -> None:
     # a rename onto a folder that is not empty fails (POSIX): nothing in the archive is ever overwritten
     (folder / BAG).rename(target)
     for above in (target.parent, target.parent.parent, target.parent.parent.parent, archive):
-        durable.sync_folder(above)
+        disk.sync_folder(above)
     index.add(archive, target)
 
 

@@ -33,9 +33,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 from cryptography.x509.oid import NameOID
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import durable
 from runbook_lib.secrets import SecretRef, resolve
 
 CERTS, ROOTS, REFERENCES, REQUEST = "certs", "roots.pem", "signer.json", "request"
@@ -156,8 +156,8 @@ def request(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[st
     sealed = _sealed(key, passphrase, environ)
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(archive, at)).sign(key, hashes.SHA256())
     _remember(certs, REQUEST, passphrase)
-    durable.write(csr_file, csr.public_bytes(Encoding.PEM))
-    durable.write(key_file, sealed, mode=0o600)
+    disk.write(csr_file, csr.public_bytes(Encoding.PEM))
+    disk.write(key_file, sealed, mode=0o600)
     return csr_file
 
 
@@ -215,10 +215,10 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
         raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
     roots_file = certs / ROOTS
     roots = x509.load_pem_x509_certificates(roots_file.read_bytes()) if roots_file.exists() else []
-    durable.replace(certs / f"{signer.fingerprint}.pem", pem(*signer.certificates))
-    durable.replace(roots_file, pem(*roots, *([] if root in roots else [root])))
+    disk.replace(certs / f"{signer.fingerprint}.pem", pem(*signer.certificates))
+    disk.replace(roots_file, pem(*roots, *([] if root in roots else [root])))
     _remember(certs, signer.fingerprint, passphrase)
-    durable.replace(certs / f"{signer.fingerprint}.key", sealed, mode=0o600)
+    disk.replace(certs / f"{signer.fingerprint}.key", sealed, mode=0o600)
 
 
 def refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
@@ -308,7 +308,7 @@ def _remember(certs: Path, name: str, passphrase: str) -> None:
 def _note(certs: Path, known: dict[str, str]) -> None:
     text = json.dumps({one: {"passphrase": where} for one, where in sorted(known.items())}, indent=2)
     certs.mkdir(parents=True, exist_ok=True)
-    durable.replace(certs / REFERENCES, text.encode() + b"\n")
+    disk.replace(certs / REFERENCES, text.encode() + b"\n")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

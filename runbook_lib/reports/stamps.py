@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import authority, chain, durable
+from runbook_lib.reports import authority, chain
 from runbook_lib.reports.authority import Authority
 from runbook_lib.reports.chain import sha256, signature_of
 from runbook_lib.reports.signing import CERTS
@@ -87,10 +88,10 @@ def after(archive: Path, place: Path) -> RunbookError | None:
 def _stamp(archive: Path, bag: Path, source: Authority) -> None:
     content = subject(bag)
     answer = authority.token(source, content.read_bytes())
-    with chain.locked(archive):
+    with chain.locked(archive, authority.PATIENCE):
         # another process may have been faster, and a bag names that token already; or the bag was purged meanwhile
         if content.exists() and not stamp_of(bag).exists():
-            durable.replace(stamp_of(bag), answer)
+            disk.replace(stamp_of(bag), answer)
 
 
 # --- the list, and who is still missing from it -----------------------------------------------------------------------
@@ -116,7 +117,7 @@ def to_list(archive: Path) -> tuple[dict[str, str], list[str]]:
 def write_waiting(archive: Path, places: Iterable[str]) -> None:
     """Say which bags the next list is to name a token of. The caller holds the archive's lock."""
     if (archive / CERTS / authority.SETTINGS).exists():
-        durable.replace(archive / WAITING, "".join(f"{place}\n" for place in places).encode("ascii"))
+        disk.replace(archive / WAITING, "".join(f"{place}\n" for place in places).encode("ascii"))
 
 
 def lines(listed: Mapping[str, str]) -> bytes:

@@ -7,18 +7,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import psutil
 from pydantic import ValidationError
 
 from runbook_lib import tables
+from runbook_lib.interruptions import Interruptions as Interruptions
 from runbook_lib.reports.execute import Ending, Plan
 
 POLL_SECONDS = 0.1
@@ -27,32 +25,6 @@ GRACE_SECONDS = 10.0
 
 RUN_MARK = "RUNBOOK_RUN"
 """Environment variable that every process of a run inherits: by it they are found again, orphans included."""
-
-
-class Interruptions:
-    """Ctrl-C, SIGTERM and a closed terminal are counted, not obeyed at once: an interrupted run is still archived."""
-
-    def __init__(self) -> None:
-        self.signals: list[signal.Signals] = []
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signals.append(signal.Signals(number))
-
-    @contextmanager
-    def collected(self) -> Iterator[Interruptions]:
-        """Collect while inside. Only the main thread can; elsewhere signals keep their meaning."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal means nothing
-            numbers.append(signal.SIGHUP)
-        before = [signal.signal(number, self._note) for number in numbers]
-        try:
-            yield self
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ when the process ends in whatever way, so nothing stale can be mistaken for a ru
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from runbook_lib import disk
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.sandbox.options import Options, Trusts
 
@@ -109,7 +109,7 @@ def serve(state: Path, options: Options) -> bool:
     from runbook_lib.sandbox.server import run  # only the process that serves needs to load a server
 
     os.umask(0o077)
-    with _lock(state, fcntl.LOCK_EX) as file:
+    with _lock(state) as file:
         if file is None:
             return False
         base = {"pid": os.getpid(), "options": asdict(options)}
@@ -217,31 +217,28 @@ def _demand_same(options: Options, state: Path) -> None:
 
 
 @contextmanager
-def _lock(state: Path, kind: int) -> Iterator[int | None]:
+def _lock(state: Path, *, shared: bool = False) -> Iterator[int | None]:
     """The lock's open file, or None if a sandbox holds it."""
     descriptor = os.open(state / "sandbox.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield descriptor if _flock(descriptor, kind) else None
+        yield descriptor if _flock(descriptor, shared) else None
     finally:
         os.close(descriptor)
 
 
-def _flock(descriptor: int, kind: int) -> bool:
+def _flock(descriptor: int, shared: bool) -> bool:
     # somebody who only looks holds a shared lock for an instant: it must not stop a sandbox that is starting
-    for _ in range(20 if kind == fcntl.LOCK_EX else 1):
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_POLL_SECONDS)
-        else:
+    for _ in range(1 if shared else 20):
+        if disk.try_lock(descriptor, shared=shared):
             return True
+        time.sleep(_POLL_SECONDS)
     return False
 
 
 def _is_locked(state: Path) -> bool:
     if not (state / "sandbox.lock").exists():
         return False
-    with _lock(state, fcntl.LOCK_SH) as descriptor:
+    with _lock(state, shared=True) as descriptor:
         return descriptor is None
 
 

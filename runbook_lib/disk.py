@@ -1,0 +1,336 @@
+"""Files on the disk: written durably, locked by one process at a time, and read only where they are ordinary files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import getpass
+import json
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.clock import SystemClock, iso
+from runbook_lib.errors import RunbookError
+from runbook_lib.interruptions import Interruptions
+
+LARGEST = 32 << 20
+"""Bytes that `read` takes if it is not told otherwise: no manifest, list or record of ours comes near it."""
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.1
+
+
+# --- written ----------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file and the folders above it, and fsync it. `mode` is what the umask is taken from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), content)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def link(source: Path, path: Path) -> None:
+    """Give a file that is on the disk a second name, or a copy where its file system is another or knows no links."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.hardlink_to(source)
+    except OSError:
+        write(path, source.read_bytes())
+
+
+def replace(path: Path, content: bytes, *, mode: int = 0o666, aside: Path | None = None) -> None:
+    """Write a file so that a reader, or a crash, sees the old one or the new one and nothing between.
+
+    Where it fails nothing is left behind.
+
+    Args:
+        mode: what the umask is taken from; without bits for group and others, exactly this.
+        aside: where it is written before it is renamed; one fixed name beside `path` if none is given.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if aside is None:
+        aside = path.with_name(f".{path.name.lstrip('.')}.new")
+        aside.unlink(missing_ok=True)  # a crash left it, or somebody put a link or a FIFO there
+    descriptor = os.open(
+        aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode | stat.S_IWUSR
+    )
+    try:
+        if not mode & (stat.S_IRWXG | stat.S_IRWXO):
+            os.fchmod(descriptor, mode)
+        _write(descriptor, content)
+        aside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's entries on the disk: a file's own fsync does not (fsync(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append(path: Path, line: bytes, *, keep: int | None = None) -> None:
+    """Add a line to a file, on the disk when the call returns: the whole of it or, with OSError, nothing.
+
+    Args:
+        keep: how many bytes of the file stay before it; all of them if it is not given.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        if keep is not None:
+            os.ftruncate(descriptor, keep)
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) != len(line):  # a disk that is nearly full takes a part
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- read -------------------------------------------------------------------------------------------------------------
+
+
+def opened(path: Path, limit: int | None = LARGEST, *, follow: bool = False) -> BinaryIO:
+    """Open an ordinary file for reading; nothing else is waited for, and nothing larger than `limit` bytes is opened.
+
+    Raises:
+        OSError: from the file system; with EINVAL and words of our own for a link, a folder, a FIFO, a socket, a device
+            or a file that is too large.
+    """
+    status = path.stat() if follow else path.lstat()
+    _ordinary(path, status, limit)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
+    try:
+        _ordinary(path, os.fstat(descriptor), limit)  # it may have been exchanged meanwhile
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read(path: Path, limit: int = LARGEST, *, follow: bool = False) -> bytes:
+    """The content of an ordinary file of at most `limit` bytes. Raises OSError, as `opened`."""
+    with opened(path, limit, follow=follow) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:  # it grows while it is read
+        raise OSError(errno.EINVAL, f"larger than {limit:,} bytes", str(path))
+    return content
+
+
+def _ordinary(path: Path, status: os.stat_result, limit: int | None) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.EINVAL, "a symbolic link", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if limit is not None and status.st_size > limit:
+        raise OSError(errno.EINVAL, f"larger than {limit:,} bytes", str(path))
+
+
+# --- locked -----------------------------------------------------------------------------------------------------------
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file, or say that another process holds it. The kernel lets go when the holder ends (flock(2))."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: Path, *, busy: str, wait: float = 0.0, mode: int = 0o600) -> Iterator[None]:
+    """One process at a time. The file says who holds it; the kernel lets go when the holder ends, however it ends.
+
+    Whoever can open a file can lock it, so the file is closed to all but the writers: one that an earlier version left
+    open to readers is replaced.
+
+    Args:
+        busy: how a sentence begins that ends with who holds it.
+        wait: seconds at most; 0 does not wait. SIGINT and SIGTERM end the wait too.
+        mode: who may lock: the user alone, or the group and others as well.
+
+    Raises:
+        RunbookError: BUSY, with the holder and how long it waited. OSError: from the file system.
+    """
+    descriptor = _acquire(path, busy, wait, mode)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _record(), 0)
+        yield
+    finally:
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _acquire(path: Path, busy: str, wait: float, mode: int) -> int:
+    descriptor = _attempt(path, mode)
+    if descriptor is not None:
+        return descriptor
+    began = time.monotonic()
+    if wait > 0:
+        _LOG.warning("%s %s. Waiting for at most %g seconds.", busy, _holder(path), wait)
+    with Interruptions().collected() as interruptions:
+        while time.monotonic() - began < wait and not interruptions.signals:
+            time.sleep(_POLL_SECONDS)
+            descriptor = _attempt(path, mode)
+            if descriptor is not None:
+                return descriptor
+    waited = f" Waited {time.monotonic() - began:.0f} seconds." if wait > 0 else ""
+    ended = f" {interruptions.signals[0].name} ended the wait." if interruptions.signals else ""
+    raise RunbookError(Reason.BUSY, f"{busy} {_holder(path)}.{waited}{ended}")
+
+
+def _attempt(path: Path, mode: int) -> int | None:
+    """The lock's descriptor, or None while another process holds it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    try:
+        found = os.fstat(descriptor)
+        _ordinary(path, found, None)
+        got = try_lock(descriptor)
+        if got and not os.path.samestat(found, path.stat()):
+            got = False  # it was replaced between the two
+        elif stat.S_IMODE(found.st_mode) & ~mode:
+            if got or _only_readers_hold(path, found, mode):
+                return _replaced(path, found, mode)
+        elif got:
+            descriptor, kept = -1, descriptor
+            return kept
+        return None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _replaced(path: Path, old: os.stat_result, mode: int) -> int | None:
+    """A closed lock file in place of one that is open to readers, held already; None where another process does so.
+
+    A change of mode would not do: a descriptor that a reader has open could still be locked.
+    """
+    aside = path.with_name(f".{path.name.lstrip('.')}.new")
+    descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        _ordinary(aside, found, None)
+        if not try_lock(descriptor) or not os.path.samestat(found, aside.stat()):
+            return None
+        if not os.path.samestat(old, path.stat()):
+            aside.unlink()
+            return None
+        with suppress(OSError):
+            os.fchown(descriptor, -1, path.parent.stat().st_gid)
+        os.fchmod(descriptor, mode)
+        aside.replace(path)
+        descriptor, kept = -1, descriptor
+        return kept
+    except FileNotFoundError:
+        return None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _only_readers_hold(path: Path, found: os.stat_result, mode: int) -> bool:
+    """Whether every holder is known, and none is a process of a user who may write here.
+
+    A writer holds its lock itself. One that a process took that has ended lives on in a descriptor that was handed on.
+    """
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return False
+    writers = {0, os.geteuid(), found.st_uid, path.parent.stat().st_uid}
+    pids = _locking(found.st_ino)
+    return bool(pids) and all(_user_of(pid) not in writers for pid in pids)
+
+
+def _user_of(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
+
+
+def _locking(inode: int) -> list[int]:
+    """The processes that hold a lock on a file, where the kernel tells (proc_locks(5))."""
+    try:
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+    words = (line.split() for line in lines if "->" not in line)
+    return [int(word[4]) for word in words if word[1] == "FLOCK" and word[5].rpartition(":")[2] == str(inode)]
+
+
+def _record() -> bytes:
+    # the real time, whatever clock the run was given: it is for a person who looks for that process
+    told = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": iso(SystemClock().now())}
+    return json.dumps(told).encode()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        return str(os.getuid())
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock. The holder writes its name a moment after it got it: until then an old one may stand there."""
+    for _ in range(10):
+        try:
+            told = json.loads(read(path, 4096))
+            pid, host, since = int(told["pid"]), str(told.get("host", "")), str(told["since"])
+            here = host in ("", socket.gethostname())
+            if here and not _alive(pid):
+                raise ValueError("that one has ended")
+            where = f" of {told['user']} on {host}" if host else ""
+            return f"process {pid}{where} since {since}{_stopped(pid) if here else ''}"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            time.sleep(0.01)
+    try:
+        pids = _locking(path.stat().st_ino)
+    except OSError:
+        pids = []
+    return f"process {pids[0]}{_stopped(pids[0])}" if pids else "another process"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _stopped(pid: int) -> str:
+    """In words, where a process on this machine is stopped (SIGSTOP, Ctrl-Z): it holds its lock until it goes on."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+    return f", which is stopped (`kill -CONT {pid}` lets it go on)" if state in "Tt" else ""

@@ -1,0 +1,35 @@
+"""Ctrl-C, SIGTERM and a closed terminal, noted in place of being obeyed at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interruptions:
+    """Ctrl-C, SIGTERM and a closed terminal are counted, not obeyed at once: an interrupted run is still archived."""
+
+    def __init__(self) -> None:
+        self.signals: list[signal.Signals] = []
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signals.append(signal.Signals(number))
+
+    @contextmanager
+    def collected(self) -> Iterator[Interruptions]:
+        """Collect while inside. Only the main thread can; elsewhere signals keep their meaning."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal means nothing
+            numbers.append(signal.SIGHUP)
+        before = [signal.signal(number, self._note) for number in numbers]
+        try:
+            yield self
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
