@@ -86,6 +86,7 @@ class Reason(StrEnum):
     # a file of a folder of certificates
     FILE_NOT_READ = "file_not_read"
     FILE_TOO_LARGE = "file_too_large"
+    FILE_GIVEN_UP = "file_given_up"
     LINK_NOT_FOLLOWED = "link_not_followed"
     NO_CERTIFICATE = "no_certificate"
     KEY_IN_PLAIN_TEXT = "key_in_plain_text"
@@ -442,10 +443,17 @@ CATALOGUE: dict[Reason, Explanation] = {
         "04_inventory",
         Exit.CHECK_FAILED,
     ),
+    Reason.FILE_GIVEN_UP: Explanation(
+        "Reading a file took too long, or too much memory",
+        "The file is damaged, or was made to stop whoever reads it. What is in it is not known.",
+        "Find out who put it there. Move it away, or replace it with a certificate file that opens at once.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
     Reason.LINK_NOT_FOLLOWED: Explanation(
         "A link is not followed",
-        "Its target may be counted already, or lie outside of the folder.",
-        "Name the target's folder in `folders`, if it is to be read.",
+        "Its target has rows of its own (state linked), is a folder outside of those that are named, or is missing.",
+        "Name the target's folder in `folders`, or remove a link that leads nowhere.",
         "04_inventory",
         Exit.CHECK_FAILED,
     ),

@@ -16,6 +16,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,15 @@ from runbook_lib.secrets import Secret
 
 MAX_BYTES = 64 * 2**20
 """Of one file, which is read whole: some 40,000 certificates in PEM."""
+
+MAX_CERTIFICATES = 50_000
+"""Of one file."""
+
+MAX_DAMAGED = 1_000
+"""Parts of one file that should have been certificates: what goes on like that is not a file of certificates."""
+
+_LABELS = 50
+"""Kinds of PEM that one file may hold besides certificates."""
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE")
@@ -91,13 +101,28 @@ def look_into(path: str, password: Secret | None) -> Iterable[Found]:
 
 
 def look_at(data: bytes, password: Secret | None) -> Iterable[Found]:
-    """What the content of a file holds; see `look_into`."""
+    """What the content of a file holds; see `look_into`. Past the limits, the last one says that the rest is left."""
     if data.startswith(_BEFORE) and data.endswith(_BEHIND):
         # one certificate in PEM: most files, at a fifth of the cost of what follows
         alone = _plain(data[len(_BEFORE) : 1 - len(_BEHIND)], 1)
         if alone is not None:
             return (alone,)
-    return _look_at(data, password)
+    return _limited(_look_at(data, password))
+
+
+def _limited(every: Iterable[Found]) -> Iterator[Found]:
+    read = damaged = 0
+    for found in every:
+        if read == MAX_CERTIFICATES:
+            why = f"it holds more than {MAX_CERTIFICATES:,} certificates, and the rest was not read"
+            yield Found(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
+            return
+        if damaged == MAX_DAMAGED:
+            why = f"it holds more than {MAX_DAMAGED:,} parts that are no certificate, and the rest was not read"
+            yield Found(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
+            return
+        yield found
+        read, damaged = read + (found.certificate is not None), damaged + (found.certificate is None)
 
 
 def _look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
@@ -158,12 +183,13 @@ def _plain(body: bytes, number: int) -> Found | None:
 
 
 def _in_pem(data: bytes) -> Iterator[Found]:
-    begins = list(_BEGIN.finditer(data))
-    ends = [*[one.start() for one in begins], len(data)][1:]
-    number, damaged = 0, False
-    others: list[str] = []
-    for begin, end in zip(begins, ends, strict=True):
-        label = begin[1]
+    number, damaged, form = 0, False, ""
+    others: dict[bytes, None] = {}
+    # one at a time: a file may hold nothing but millions of beginnings
+    for begin, following in pairwise(chain(_BEGIN.finditer(data), (None,))):
+        assert begin is not None  # noqa: S101  (only the last is)
+        end = following.start() if following else len(data)
+        label, form = begin[1], "PEM"
         if label in _CERTIFICATE:
             number += 1
             close = data.find(b"-----END " + label + b"-----", begin.end(), end)
@@ -183,10 +209,16 @@ def _in_pem(data: bytes) -> Iterator[Found]:
         elif label.endswith(b"PRIVATE KEY") and not _is_sealed(label, data[begin.end() : end]):
             yield Found("PEM", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that no password protects")
         else:
-            others.append(label.decode().lower())
+            others[label[:60]] = None
+            if len(others) > _LABELS:
+                why = f"holds more than {_LABELS} kinds of PEM, and the rest was not read"
+                yield Found("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
+                return
     if not number and not damaged:
-        what = f"holds {', '.join(dict.fromkeys(others))}" if others else "neither PEM, DER nor PKCS#12"
-        yield Found("PEM" if begins else "", 0, None, Reason.NO_CERTIFICATE, what)
+        labels = ", ".join(one.decode().lower() for one in others)
+        yield Found(
+            form, 0, None, Reason.NO_CERTIFICATE, f"holds {labels}" if labels else "neither PEM, DER nor PKCS#12"
+        )
 
 
 def _is_sealed(label: bytes, body: bytes) -> bool:

@@ -1,9 +1,10 @@
 """Files of certificates as rows of an inventory: what one process makes of the files it is given.
 
-`python -m runbook_lib.procedures.folder_rows` is such a process. It reads a line of JSON with the limits and the
-password (a pipe shows it to nobody), then for each piece of work a line with paths, answered with a line of JSON and as
-many bytes of CSV as that says, of all the files or of the first of them. The line `null` asks for the summary. It ends
-with its input, and with nothing else: Ctrl-C is for whoever reads the answers.
+`python -m runbook_lib.procedures.folder_rows N` is such a process. It reads a line of JSON with the limits and the
+password (a pipe shows it to nobody), then for each piece of work a line with entries, answered with a line of JSON and
+as many bytes of CSV as that says, of all the entries or of the first of them. Into the file that is open as N it writes
+which entry it has begun: whoever waits for the answer ends it where one takes too long, and knows which. It limits its
+own memory. It ends with its input, and with nothing else: Ctrl-C is for whoever reads the answers.
 
 Reading a certificate holds Python's global lock (measured), so threads would gain nothing. And `multiprocessing` forks,
 which a kernel with threads must not, or imports the caller's `__main__`, or refuses to work inside of a worker of its
@@ -14,10 +15,12 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
+import resource
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +31,7 @@ from runbook_lib.credentials.certificates import UNDECODABLE
 from runbook_lib.credentials.folder import Found, look_into, tolerant
 from runbook_lib.credentials.outline import Outliner
 from runbook_lib.errors import Reason
+from runbook_lib.procedures.folder_walk import Entry
 from runbook_lib.procedures.health import Health, Limits
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import SHOWN, csv_cell, csv_lines
@@ -47,6 +51,7 @@ _HEALTH = {
     Reason.LINK_NOT_FOLLOWED: Health.UNCHECKED,
     Reason.FILE_NOT_READ: Health.UNCHECKED,
     Reason.FILE_TOO_LARGE: Health.UNCHECKED,
+    Reason.FILE_GIVEN_UP: Health.UNCHECKED,
 }
 """Every other reason makes a row without a certificate unreadable."""
 
@@ -65,16 +70,17 @@ _ENDED = 10**12  # seconds: behind everything that has not ended
 Row = tuple[str, ...]
 
 
+UNCHECKED = tuple(reason for reason, health in _HEALTH.items() if health is Health.UNCHECKED)
+"""Reasons for which it is not known what a file holds."""
+
 ENOUGH = 2_000
 """Rows after which a process answers, whatever it was given: one file may hold forty thousand certificates."""
 
+MAX_MEMORY = 256 * 2**20
+"""Bytes that a process may take for itself: four times the largest file that is read."""
 
-class Answer(NamedTuple):
-    """What was made of the first so many files of a piece: so many rows, as CSV."""
-
-    files: int
-    rows: int
-    csv: bytes
+MAX_CELL = 1_000
+"""Characters of a name: longer ones are cut, and end in `…`."""
 
 
 @dataclass
@@ -86,6 +92,8 @@ class Summary:
         soonest: the certificates that end next, then those that ended last: what sorts them, and the row.
         flawed: rows that need somebody for another reason than their end, in the order of the files.
         pressing: how many rows need somebody.
+        unchecked: rows of what could not be looked at, in the order of the files.
+        folders: how many files and certificates each folder has that was named.
     """
 
     files: int = 0
@@ -96,16 +104,34 @@ class Summary:
     soonest: list[tuple[float, Row]] = field(default_factory=list)
     flawed: list[Row] = field(default_factory=list)
     pressing: int = 0
+    unchecked: list[Row] = field(default_factory=list)
+    folders: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def bare(self) -> list[str]:
+        """The folders in which no certificate was found."""
+        return [folder for folder, (_, certificates) in self.folders.items() if not certificates]
+
+    @property
+    def needs_action(self) -> int:
+        """How many rows, and folders without a certificate, need somebody."""
+        return self.pressing + len(self.bare)
+
+    def count(self, folder: str, other: Summary) -> None:
+        """Count what was found as a part of what that folder has."""
+        files, certificates = self.folders.get(folder, (0, 0))
+        self.folders[folder] = files + other.files, certificates + sum(other.months.values())
 
     def add(self, other: Summary) -> None:
-        """Take in what another process found."""
+        """Take in what was found besides."""
         self.files += other.files
         self.rows += other.rows
         self.states.update(other.states)
         self.reasons.update(other.reasons)
         self.months.update(other.months)
         self.soonest = heapq.nsmallest(SHOWN, [*self.soonest, *other.soonest])
-        self.flawed = sorted([*self.flawed, *other.flawed])[:SHOWN]
+        self.flawed = [*self.flawed, *other.flawed][:SHOWN]
+        self.unchecked = [*self.unchecked, *other.unchecked][:SHOWN]
         self.pressing += other.pressing
 
     def as_json(self) -> dict[str, Any]:
@@ -123,43 +149,82 @@ class Summary:
             soonest=[(key, tuple(row)) for key, row in data["soonest"]],
             flawed=[tuple(row) for row in data["flawed"]],
             pressing=data["pressing"],
+            unchecked=[tuple(row) for row in data["unchecked"]],
         )
 
 
+class Answer(NamedTuple):
+    """What was made of the first so many entries of a piece: their rows as CSV, and what they come to."""
+
+    entries: int
+    csv: bytes
+    summary: Summary
+
+    def behind(self, before: Answer | None) -> Answer:
+        """This answer and the one for the entries before it as one."""
+        if before is None:
+            return self
+        before.summary.add(self.summary)
+        return Answer(before.entries + self.entries, before.csv + self.csv, before.summary)
+
+
 class Reader:
-    """Makes rows of files, and sums up what it has seen.
+    """Makes rows of files.
 
     Args:
-        password: of P12 files; None leaves them closed.
+        password: of P12 files and Java key stores; None where there is none.
     """
 
     def __init__(self, limits: Limits, password: Secret | None) -> None:
-        self.summary = Summary()
         self._limits = limits
         self._password = password
         self._outline = Outliner()
+        self._summary = Summary()
         self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top: keys are negative
 
-    def rows(self, paths: Sequence[str]) -> Answer:
-        """One row for each certificate, and one for each reason why there is none, of as many of the files as make an
-        answer."""
+    def rows(self, entries: Sequence[Entry], begin: Callable[[int], None] = lambda _: None) -> Answer:
+        """One row for each certificate, and one for each reason why there is none, of as many of the entries as make an
+        answer.
+
+        Args:
+            begin: told the number of each entry, from 0, before it is looked at.
+        """
+        self._summary, self._soonest = Summary(), []
         lines: list[str] = []
-        files = 0
+        count = 0
         with tolerant():
-            for path in paths:
-                files += 1
-                for found in look_into(path, self._password):
-                    lines.append(_line(self._row(path, found)))
+            for entry in entries:
+                begin(count)
+                count += 1
+                lines.extend(self._lines(entry))
                 if len(lines) >= ENOUGH:
                     break
-        self.summary.files += files
-        self.summary.rows += len(lines)
-        return Answer(files, len(lines), csv_lines(lines))
+        return self._answer(count, lines)
 
-    def end(self) -> Summary:
-        """The summary of everything so far."""
-        self.summary.soonest = sorted((-key, row) for key, row in self._soonest)
-        return self.summary
+    def given_up(self, entry: Entry, why: str) -> Answer:
+        """The answer for an entry that was too much for the process that read it."""
+        self._summary, self._soonest = Summary(), []
+        found = Found("", 0, None, Reason.FILE_GIVEN_UP, why)
+        return self._answer(1, [_line(self._row(entry.path, found))])
+
+    def _answer(self, count: int, lines: list[str]) -> Answer:
+        summary = self._summary
+        summary.files, summary.rows = count, len(lines)
+        summary.soonest = sorted((-key, row) for key, row in self._soonest)
+        return Answer(count, csv_lines(lines), summary)
+
+    def _lines(self, entry: Entry) -> Iterable[str]:
+        if entry.state:
+            yield _line(self._told(entry.path, Health(entry.state), Reason(entry.reason), entry.why))
+            return
+        try:
+            for found in look_into(entry.target or entry.path, self._password):
+                if entry.target:
+                    found = found._replace(why=f"a link to {entry.target}; {found.why}".removesuffix("; "))
+                yield _line(self._row(entry.path, found))
+        except (MemoryError, RecursionError) as error:
+            why = "it takes too much memory" if isinstance(error, MemoryError) else "its parts are nested too deep"
+            yield _line(self._row(entry.path, Found("", 0, None, Reason.FILE_GIVEN_UP, why)))
 
     def _row(self, path: str, found: Found) -> Row:
         if found.certificate is not None:
@@ -169,11 +234,17 @@ class Reader:
                 found = found._replace(reason=Reason.UNREADABLE_FILE, why="a part of it cannot be decoded")
         assert found.reason is not None  # noqa: S101  (there is a certificate or a reason)
         state = _HEALTH.get(found.reason, Health.UNREADABLE)
-        row = (path, str(found.number), state.value, found.why, *("",) * 8, found.form, found.reason.value)
-        self.summary.states[state.value] += 1
-        self.summary.reasons[found.reason.value] += 1
-        if found.reason in FLAWS:
+        return self._told(path, state, found.reason, found.why, found.form, found.number)
+
+    def _told(self, path: str, state: Health, reason: Reason, why: str, form: str = "", number: int = 0) -> Row:
+        """The row of something that is not a certificate."""
+        row = (path, str(number), state.value, why, *("",) * 8, form, reason.value)
+        self._summary.states[state.value] += 1
+        self._summary.reasons[reason.value] += 1
+        if reason in FLAWS:
             self._flaw(row)
+        elif state is Health.UNCHECKED and len(self._summary.unchecked) < SHOWN:
+            self._summary.unchecked.append(row)
         return row
 
     def _certificate(self, path: str, found: Found) -> Row:
@@ -190,11 +261,11 @@ class Reader:
             str(left.days),
             start.isoformat()[:19] + "Z",  # `iso`, at a fifth of its cost
             end.isoformat()[:19] + "Z",
-            *(subject, issuer, serial, algorithm, sha256),
+            *(_short(subject), _short(issuer), serial, algorithm, sha256),
             found.form,
             found.reason.value if found.reason else "",
         )
-        summary = self.summary
+        summary = self._summary
         summary.states[state] += 1
         summary.months[row[6][:7], state] += 1
         if found.reason is not None:
@@ -212,9 +283,13 @@ class Reader:
         return row
 
     def _flaw(self, row: Row) -> None:
-        self.summary.pressing += 1
-        if len(self.summary.flawed) < SHOWN:
-            self.summary.flawed.append(row)
+        self._summary.pressing += 1
+        if len(self._summary.flawed) < SHOWN:
+            self._summary.flawed.append(row)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_CELL else name[:MAX_CELL] + "…"
 
 
 def _line(row: Row) -> str:
@@ -233,26 +308,35 @@ def order(limits: Limits, password: Secret | None) -> dict[str, Any]:
         "due": limits.due.total_seconds(),
         "urgent": limits.urgent.total_seconds(),
         "password": None if password is None else [password.reveal(), password.source],
+        "memory": MAX_MEMORY,
     }
 
 
-def main(source: BinaryIO, target: BinaryIO) -> None:
-    """Answer until the input ends."""
+def main(source: BinaryIO, target: BinaryIO, progress: int) -> None:
+    """Answer until the input ends.
+
+    Args:
+        progress: the descriptor of the file that says which entry has been begun.
+    """
+
+    def begin(number: int) -> None:
+        os.pwrite(progress, number.to_bytes(8, "big", signed=True), 0)
+
     told = json.loads(source.readline())
+    allowed = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if allowed == resource.RLIM_INFINITY or allowed > told["memory"]:
+        resource.setrlimit(resource.RLIMIT_DATA, (told["memory"], allowed))
     limits = Limits(parse_utc(told["now"]), timedelta(seconds=told["due"]), timedelta(seconds=told["urgent"]))
     reader = Reader(limits, Secret(*told["password"]) if told["password"] else None)
     for line in source:
-        paths: Sequence[str] | None = json.loads(line)
-        if paths is None:
-            answer, data = json.dumps(reader.end().as_json()), b""
-        else:
-            files, rows, data = reader.rows(paths)
-            answer = json.dumps({"files": files, "rows": rows, "bytes": len(data)})
+        count, data, summary = reader.rows([Entry(*one) for one in json.loads(line)], begin)
+        answer = json.dumps({"entries": count, "bytes": len(data), "summary": summary.as_json()})
         target.write(answer.encode() + b"\n" + data)
         target.flush()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it held in memory is nobody's to find
     with suppress(BrokenPipeError):  # nobody reads the answers any more
-        main(sys.stdin.buffer, sys.stdout.buffer)
+        main(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]))

@@ -14,6 +14,7 @@ class Health(StrEnum):
 
     HEALTHY = "healthy"
     NO_CERTIFICATE = "no certificate"
+    LINKED = "linked"  # to a file or folder that has rows of its own
     NOT_YET_VALID = "not yet valid"
     DISABLED = "disabled"
     EXPIRED = "expired"

@@ -183,7 +183,7 @@ class Inventory(Procedure[InventoryParameters]):
         needs = sum(1 for row in rows if row.action)
         dated = [row for row in rows if row.start and row.end]
         return Result(
-            verdict=Verdict.UNCHECKED if self._listed is None else Verdict.ATTENTION if needs else Verdict.OK,
+            verdict=Verdict.UNCHECKED if counts[Health.UNCHECKED] else Verdict.ATTENTION if needs else Verdict.OK,
             headline=(f"{len(rows):,} rows: {counted(counts)}.")
             if rows
             else "There is no certificate, neither in DigiCert ONE nor in the store.",
@@ -316,15 +316,18 @@ class Inventory(Procedure[InventoryParameters]):
             for one in self._others
             if one.problem is not None
         ]
-        if self._files is not None and self._files.pressing:
-            why = f"{self._files.pressing:,} rows in the folders need somebody: see “Read the folders” above"
+        if self._files is not None and self._files.states[Health.UNCHECKED]:
+            why = f"not checked in the folders: {self._files.states[Health.UNCHECKED]:,}; see “Read the folders” above"
+            todo.append(("(files)", "unchecked", why, ""))
+        if self._files is not None and self._files.needs_action:
+            why = f"to act on in the folders: {self._files.needs_action:,}; see “Read the folders” above"
             todo.append(("(files)", "attention", why, ""))
         if not todo:
-            return Result(verdict=Verdict.OK, headline="Nothing needs anybody.")
+            return Result(verdict=Verdict.OK, headline="No action needed.")
         told = self._long("actions", "To do", ("name", "state", "why", "next"), todo, todo)
         return Result(
             verdict=Verdict.ATTENTION,
-            headline=f"{len(todo):,} need somebody.",
+            headline=f"Action needed: {len(todo):,} {'entry' if len(todo) == 1 else 'entries'}.",
             tables=told.tables,
             beside=told.beside,
             next=("Work through the table above from its top.",),

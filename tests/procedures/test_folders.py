@@ -22,8 +22,10 @@ from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures import folders
-from runbook_lib.procedures.folder_rows import COLUMNS, ENOUGH, Summary, order
-from runbook_lib.procedures.folders import read_folders, walk
+from runbook_lib.procedures.folder_process import Helper
+from runbook_lib.procedures.folder_rows import COLUMNS, ENOUGH, Summary
+from runbook_lib.procedures.folder_walk import Entry, walk
+from runbook_lib.procedures.folders import read_folders
 from runbook_lib.procedures.health import Limits
 from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.result import Result, Verdict
@@ -209,25 +211,33 @@ def test_p12_files_are_opened_in_every_process_and_the_password_is_seen_by_nobod
 # --- when something ends in the middle --------------------------------------------------------------------------------
 
 
-def test_a_process_that_is_killed_is_an_error_that_says_where_and_no_table_is_left(
+def test_a_process_that_somebody_ends_is_begun_anew_and_no_row_is_lost(
     tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "PIECE", 5)
-    ask = folders._Helper._ask
+    expected = read(tmp_path / "before", many)
+    monkeypatch.setattr(folders, "PIECE", 7)
+    ask = Helper._ask
     calls = 0
 
-    def kill(self: Any, what: Any, where: str) -> Any:
+    def kill(self: Helper, entries: tuple[Entry, ...]) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 7:
+        if calls in (3, 20):
             self._process.kill()
-        return ask(self, what, where)
+        return ask(self, entries)
 
-    monkeypatch.setattr(folders._Helper, "_ask", kill)
+    monkeypatch.setattr(Helper, "_ask", kill)
+    assert read(tmp_path / "out", many, processes=2) == expected
+    assert calls > 20
+
+
+def test_a_process_that_cannot_begin_is_an_error_and_no_table_is_left(
+    tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RunbookError) as caught:
-        read(tmp_path / "out", many, processes=2)
+        read(tmp_path / "out", many)
     assert caught.value.reason is Reason.FILE_NOT_READ
-    assert ".pem" in caught.value.what
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -235,22 +245,20 @@ def test_ctrl_c_is_for_whoever_reads_the_answers(tmp_path: Path, capfd: pytest.C
     # a terminal sends it to every process, and none of ours is to write its traceback there
     file = tmp_path / "one.pem"
     file.write_bytes(pem(-1, 300))
-    with folders._Helper(order(LIMITS, None)) as helper:
-        assert helper.read((str(file),)).rows == 1  # it has begun
+    with Helper(LIMITS, None) as helper:
+        assert helper.read((Entry(str(file)),)).summary.rows == 1  # it has begun
         helper._process.send_signal(signal.SIGINT)
-        assert helper.read((str(file), str(file))).rows == 2
-        assert helper.end().rows == 3
+        assert helper.read((Entry(str(file)), Entry(str(file)))).summary.rows == 2
     assert capfd.readouterr().err == ""
 
 
 def test_the_processes_end_with_whoever_started_them(tmp_path: Path, many: Path) -> None:
     script = (
         "import os, sys, time\n"
-        "from runbook_lib.procedures.folders import _Helper\n"
-        "from runbook_lib.procedures.folder_rows import order\n"
+        "from runbook_lib.procedures.folder_process import Helper\n"
         "from runbook_lib.procedures.health import Limits\n"
         "from datetime import datetime, UTC\n"
-        "helper = _Helper(order(Limits.days(datetime.now(UTC), due=1, urgent=1), None))\n"
+        "helper = Helper(Limits.days(datetime.now(UTC), due=1, urgent=1), None)\n"
         "print(helper._process.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
