@@ -157,7 +157,7 @@ def test_a_hostile_name_is_data(tmp_path: Path) -> None:
     rows, _ = read(tmp_path / "out", place, processes=1)
     files = (f'{place}/=cmd,"x"\n.pem', f"{place}/caf\\udce9.pem", f"{place}/link\r\n,")
     assert {row["file"]: (row["subject"], row["reason"]) for row in rows} == dict(
-        zip(files, [("CN=\\<b\\>\r\n=1", ""), ("CN=x", ""), ("", "link_not_followed")], strict=True)
+        zip(files, [("CN=\\<b\\>\r\n'=1", ""), ("CN=x", ""), ("", "link_not_followed")], strict=True)
     )
 
 
