@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib import given
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.command import ARCHIVE, FAIL_ON, FILES, PARAMETERS, argument, command, path, positive
 from runbook_lib.errors import RunbookError
@@ -162,31 +162,42 @@ def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:
     """Parameters of YAML files and of NAME=VALUE pairs, the later ones winning. Raises RunbookError (BAD_PARAMETER)."""
     from runbook_lib import yaml_as_written
 
-    given: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for file in files:
-        try:
-            content, _ = yaml_as_written.read(file, file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} is no text in UTF-8.") from None
+        content, node = yaml_as_written.read_file(file)
         if content is not None and not isinstance(content, dict):
             raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
-        given |= content or {}
+        lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node is not None else {}
+        for name in content or {}:
+            _refuse_name(f"{file}, line {lines[name]}" if name in lines else str(file), name)
+        found |= content or {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
+        _refuse_name("-p", name)
         if not equals:
-            raise RunbookError(
-                Reason.BAD_PARAMETER, f"{f'-p {name}'.strip()}: its value is missing; write -p NAME VALUE."
-            )
-        given[name] = _typed(value)
-    return given
+            raise RunbookError(Reason.BAD_PARAMETER, f"-p {name}: its value is missing; write -p NAME VALUE.")
+        try:
+            found[name] = _typed(value)
+        except ValueError as error:
+            raise RunbookError(Reason.BAD_PARAMETER, f"-p {name}: {error}.") from None
+    return found
+
+
+def _refuse_name(where: str, name: str) -> None:
+    """A parameter becomes a line `name = value` of the notebook."""
+    if not given.is_name(name):
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{where}: {given.shown(name)} cannot be a parameter's name.",
+            remedy="A name has letters, digits and underscores, and no digit first, for example due_days. "
+            "Write -p NAME VALUE, or NAME: VALUE in a YAML file.",
+        )
 
 
 def _typed(text: str) -> Any:
     """True and false, numbers, else text. Only what is written as the number is: a name 0012 or 1_000 stays itself."""
     if text in ("true", "True", "false", "False"):
         return text.lower() == "true"
-    if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text) else text
+    given.text(text)
+    number = given.number(text)
+    return text if number is None else number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from runbook_lib.command import argument, command, path
+from runbook_lib.command import argument, command, path, port, whole
 from runbook_lib.terminal import out
 
 STATE = argument(
@@ -21,9 +21,9 @@ STATE = argument(
     STATE,
     argument("--foreground", action="store_true", help="Stay in front until Ctrl-C."),
     argument(
-        "--port", metavar="N", type=int, default=0, help="Of the API host; 0: the one it had before, else a free one."
+        "--port", metavar="N", type=port, default=0, help="Of the API host; 0: the one it had before, else a free one."
     ),
-    argument("--clientauth-port", metavar="N", type=int, default=0, help="Of the mTLS host; 0: likewise."),
+    argument("--clientauth-port", metavar="N", type=port, default=0, help="Of the mTLS host; 0: likewise."),
     argument(
         "--root-only",
         action="store_true",
@@ -32,7 +32,7 @@ STATE = argument(
     argument(
         "--populate",
         metavar="N",
-        type=int,
+        type=whole(0, 100_000),
         default=0,
         help="Make this many service users with certificates of all ages.",
     ),
@@ -45,7 +45,7 @@ STATE = argument(
     argument(
         "--fault-seed",
         metavar="N",
-        type=int,
+        type=whole(0, 2**63 - 1),
         help="Repeats what a seed printed by an earlier start gave. Drawn when not given.",
     ),
 )

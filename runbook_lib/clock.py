@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Protocol
+
+FIRST_YEAR, LAST_YEAR = 1970, 8999
+"""Of what a person gives. What a server or certificate says may be any year."""
 
 
 class Clock(Protocol):
@@ -48,14 +51,35 @@ class FixedClock:
 def parse_utc(text: str) -> datetime:
     """Read an ISO 8601 / RFC 3339 timestamp that names its offset (`…Z` or `+00:00`).
 
-    Raises ValueError for anything else: a time without a zone is not a time here.
+    Raises ValueError for anything else: a time without a zone is not a time here, nor is one that UTC cannot tell.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} names no time zone; write it as YYYY-MM-DDTHH:MM:SSZ")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is before the year 1 or after 9999 in UTC") from None
+
+
+def parse_day(text: str) -> date:
+    """Read `YYYY-MM-DD`, a day that one can count from. Raises ValueError with what is expected."""
+    try:
+        found = date.fromisoformat(text) if len(text) == len("2026-01-31") else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise ValueError("must be a day, written YYYY-MM-DD, for example 2026-01-31")
+    within(found)
+    return found
+
+
+def within(day: date) -> None:
+    """Refuse what nobody means, and what cannot be counted from: the calendar ends in both directions."""
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def iso(moment: datetime) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ`, the form DigiCert ONE uses. Fractions of a second are dropped."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"  # strftime: year 1, not 0001

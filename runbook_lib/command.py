@@ -89,31 +89,53 @@ def close_to(word: str, known: Iterable[str]) -> list[str]:
 
 
 def path(text: str) -> Path:
-    from pathlib import Path
+    """A path as the shell gives it: whose `~` it is to resolve, it has resolved."""
+    from runbook_lib import given
 
-    return Path(text)
+    try:
+        found = given.path(f"./{text}" if text.startswith("~") else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return found
 
 
-def positive(text: str) -> int:
-    """A whole number from 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number within bounds."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not least <= int(text) <= most:
+            from runbook_lib import given
+
+            raise argparse.ArgumentTypeError(
+                f"{given.shown(text)}: must be a whole number from {least} to {most:,}, for example {max(least, 1)}"
+            )
+        return int(text)
+
+    return read
+
+
+positive = whole(1, 10**9)
+"""Seconds, runs: a whole number from 1; 10^9 seconds are 31 years."""
+
+port = whole(0, 65_535)
 
 
 def day(text: str) -> date:
     """A day of UTC, as it stands in the archive's folders."""
-    from datetime import datetime
+    from runbook_lib import given
+    from runbook_lib.clock import parse_day
 
     try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day; write YYYY-MM-DD") from None
+        return parse_day(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{given.shown(text)}: {error}") from None
 
 
 def _due(text: str) -> str:
     if text not in ("", "due"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not known; `due` is")
+        from runbook_lib import given
+
+        raise argparse.ArgumentTypeError(f"{given.shown(text)}: must be due")
     return text
 
 

@@ -10,9 +10,9 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
+from runbook_lib import given
 from runbook_lib.errors import Reason, RunbookError
 
 SCHEMES = ("env", "file", "keyring", "prompt")
@@ -119,7 +119,10 @@ def _from_env(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None)
 
 
 def _from_file(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None) -> str:
-    path = Path(ref.target).expanduser()
+    try:
+        path = given.path(ref.target)
+    except ValueError as error:
+        raise RunbookError(Reason.SECRET_NOT_FOUND, f"{ref.scheme}: {error}.") from None
     try:
         with path.open(encoding="utf-8") as stream:
             mode = os.fstat(stream.fileno()).st_mode

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
+from runbook_lib import given
 from runbook_lib.audit import changes
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
@@ -43,8 +44,11 @@ class Audit(Procedure[ArchiveParameters]):
     @cached_property
     def archive(self) -> Path:
         """The archive's folder. Raises RunbookError (UNREADABLE_FILE)."""
-        given = self.parameters.archive or self.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
-        folder = Path(given).expanduser().absolute()
+        named = self.parameters.archive or self.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
+        try:
+            folder = given.path(named, self.environ).absolute()
+        except ValueError as error:
+            raise RunbookError(Reason.BAD_PARAMETER, f"archive: {error}.") from None
         if not folder.is_dir():
             raise RunbookError(
                 Reason.UNREADABLE_FILE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from cryptography import x509
@@ -27,8 +28,22 @@ def _common_name(text: str) -> str:
     return text
 
 
+def _country(text: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", text):
+        raise ValueError("must be two capital letters (ISO 3166-1), for example US, CA, GB or DE")
+    return text
+
+
 def _attribute(most: int, *, least: int = 0) -> StringConstraints:
     return StringConstraints(strip_whitespace=True, min_length=least, max_length=most)
+
+
+CommonName = Annotated[str, _attribute(64, least=1), AfterValidator(_printable), AfterValidator(_common_name)]
+Organization = Annotated[str, _attribute(64, least=1), AfterValidator(_printable)]
+Country = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_country)]
+Unit = Annotated[str, _attribute(64), AfterValidator(_printable)]
+Place = Annotated[str, _attribute(128), AfterValidator(_printable)]
+"""Of a locality or a state. These types are what the parameters of a notebook are checked by, too."""
 
 
 class Subject(BaseModel):
@@ -40,12 +55,12 @@ class Subject(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    common_name: Annotated[str, _attribute(64, least=1), AfterValidator(_printable), AfterValidator(_common_name)]
-    organization: Annotated[str, _attribute(64, least=1), AfterValidator(_printable)]
-    country: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Z]{2}$")]
-    organizational_unit: Annotated[str, _attribute(64), AfterValidator(_printable)] = ""
-    locality: Annotated[str, _attribute(128), AfterValidator(_printable)] = ""
-    state: Annotated[str, _attribute(128), AfterValidator(_printable)] = ""
+    common_name: CommonName
+    organization: Organization
+    country: Country
+    organizational_unit: Unit = ""
+    locality: Place = ""
+    state: Place = ""
 
     @classmethod
     def of(cls, name: x509.Name) -> Subject:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from runbook_lib import disk
+from runbook_lib import disk, given
 from runbook_lib.credentials.files import TEMPORARY, make_private, oserror, refuse_exposed, write_atomic
 from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Generation, Meta, read_public
 from runbook_lib.disk import sync_folder
@@ -223,10 +223,18 @@ class Store:
 
     @classmethod
     def default(cls, environ: Mapping[str, str]) -> Store:
-        """The store of DIGICERT_ONE_STORE, else ~/.digicert/certs as in the tutorial."""
-        if environ.get("DIGICERT_ONE_STORE"):
-            return cls(Path(environ["DIGICERT_ONE_STORE"]).expanduser())
-        return cls(Path(environ.get("HOME") or Path.home()) / ".digicert" / "certs")
+        """The store of DIGICERT_ONE_STORE, else ~/.digicert/certs as in the tutorial.
+
+        Raises:
+            RunbookError: BAD_PARAMETER where that is no path, or this user has no home folder.
+        """
+        named = environ.get("DIGICERT_ONE_STORE")
+        try:
+            return cls(given.path(named, environ) if named else given.home(environ) / ".digicert" / "certs")
+        except ValueError as error:
+            what = f"DIGICERT_ONE_STORE: {error}." if named else f"The store: {error}."
+            remedy = "Name the store's folder: the parameter `store`, or the variable DIGICERT_ONE_STORE."
+            raise RunbookError(Reason.BAD_PARAMETER, what, remedy=remedy) from None
 
     def credential(self, environment: str, name: str) -> Credential:
         """The credential of that name, on disk or not yet.

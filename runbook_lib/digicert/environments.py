@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runbook_lib import given
 from runbook_lib.errors import Reason, RunbookError
 
 HOSTS: dict[str, str] = {
@@ -57,7 +58,7 @@ class Environment:
                 (it is put in front here); SECRET_NOT_FOUND never.
         """
         text = text.strip()
-        trust = Path(ca_file).expanduser() if ca_file else None
+        trust = _file("ca_file", ca_file, environ)
         if text in FROM_VARIABLES:
             return cls._from_variables(text, environ, trust)
         host = HOSTS.get(text)
@@ -85,10 +86,7 @@ class Environment:
             raise RunbookError(
                 Reason.BAD_PARAMETER, f"DIGICERT_ONE_CLIENTAUTH_URL is no https:// address: {clientauth}"
             )
-        if trust is None and environ.get("DIGICERT_ONE_CA_FILE"):
-            trust = Path(environ["DIGICERT_ONE_CA_FILE"]).expanduser()
-        if trust is not None and not trust.is_file():
-            raise RunbookError(Reason.BAD_PARAMETER, f"The CA file {trust} does not exist.")
+        trust = trust or _file("DIGICERT_ONE_CA_FILE", environ.get("DIGICERT_ONE_CA_FILE", ""), environ)
         local = urlsplit(api).hostname in _LOOPBACK
         if name == "sandbox" and not local:
             raise RunbookError(
@@ -97,6 +95,21 @@ class Environment:
                 remedy="Say `environment: configured` if that host is what you mean.",
             )
         return cls("sandbox" if local else _short_name(api), api, clientauth.rstrip("/"), trust)
+
+
+def _file(what: str, text: str, environ: Mapping[str, str]) -> Path | None:
+    """A CA file that is there; None where none is named."""
+    if not text:
+        return None
+    try:
+        path = given.path(text, environ)
+        found = path.is_file()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RunbookError(Reason.BAD_PARAMETER, f"{what}: {why}.") from None
+    if not found:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{what}: the CA file {path} does not exist.")
+    return path
 
 
 def _checked(url: str) -> str:

@@ -6,6 +6,7 @@ a parameter's *value* is another matter: that costs one account, and the night's
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from yaml.nodes import SequenceNode
 
-from runbook_lib import yaml_as_written
+from runbook_lib import given, yaml_as_written
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.scan import plain_secrets
@@ -40,18 +41,17 @@ def slug(account: str) -> str:
 
 
 def _account(text: Any) -> Any:
-    if not isinstance(text, str):
-        # pydantic makes a message of a ValueError only
-        raise ValueError("write the name in quotes, else YAML reads it as something else")  # noqa: TRY004
+    given.quoted(text)
     if not text or text != text.strip() or len(text) > 200 or visible(text) != text:
         raise ValueError("a name has 1 to 200 characters that can be seen, and no spaces around it")
     return text
 
 
 def _identifiers(parameters: dict[str, Any]) -> dict[str, Any]:
-    odd = [name for name in parameters if not isinstance(name, str) or not name.isidentifier()]
-    if odd:
-        raise ValueError(f"{odd[0]!r} cannot be a parameter's name")
+    for name, value in parameters.items():
+        if not isinstance(name, str) or not given.is_name(name):
+            raise ValueError(f"{given.shown(name)} cannot be a parameter's name")
+        given.text(value)
     return parameters
 
 
@@ -133,7 +133,10 @@ def read(path: Path) -> Fleet:
         return _checked(path, *_from_csv(path, content))
     data, lines = _from_yaml(path, content)
     if isinstance(data.get("accounts"), str):
-        beside = path.parent / data["accounts"]
+        try:
+            beside = path.parent / given.path(data["accounts"])
+        except ValueError as error:
+            raise _refused([f"{path}: accounts: {error}"]) from None
         rows, lines = _from_csv(beside, _content(beside))
         return _checked(path, data | rows, lines, accounts_in=beside)
     return _checked(path, data, lines)
@@ -141,14 +144,18 @@ def read(path: Path) -> Fleet:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        # with a byte order mark: Excel's “Unicode text” is UTF-16, and its “CSV UTF-8” has one too
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if utf16 else "utf-8-sig")
     except OSError as error:
         raise _refused(
             [f"{path} cannot be read: {error.strerror}."], remedy="Name a fleet file that is there."
         ) from None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         remedy = "Save it as UTF-8 text; a spreadsheet exports “CSV UTF-8”."
-        raise _refused([f"{path} is no text in UTF-8."], remedy=remedy) from None
+        raise _refused([f"{path}, line {line}: not UTF-8 text."], remedy=remedy) from None
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------
@@ -188,35 +195,51 @@ def _lines(node: Any, name: str) -> list[int]:
 
 
 def _from_csv(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
-    first = content.partition("\n")[0]
-    # what spreadsheets write where the comma is the decimal sign
-    reader = csv.reader(io.StringIO(content), delimiter=";" if ";" in first and "," not in first else ",", strict=True)
+    # Excel begins a file with `sep=;` where somebody told it to, and then minds nothing else
+    told = re.match(r"sep=(.)\r?\n", content)
+    rest = content[told.end() :] if told else content
+    above = 1 if told else 0
+    reader = csv.reader(io.StringIO(rest, newline=""), delimiter=told[1] if told else _delimiter(rest), strict=True)
     accounts: list[dict[str, Any]] = []
     lines: list[int] = []
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = _without_empty_end([name.strip() for name in next(reader, [])])
         if "account" not in header or "" in header or len(set(header)) != len(header):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"{path}, line 1: the header has to name `account` and each parameter once.",
-                remedy="Begin the file with, for example: account,environment,api_key (commas or semicolons, no tabs).",
+                f"{path}, line {above + 1}: the header must name `account`, and each parameter once.",
+                remedy="Begin the file with, for example: account,environment,api_key (commas, semicolons or tabs).",
             )
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
-            if len(row) != len(header):
+            beyond = any(cell.strip() for cell in row[len(header) :])
+            if beyond or len(row) < len(header):  # a shorter one may be cut off
                 raise RunbookError(
                     Reason.BAD_PARAMETER,
-                    f"{path}, line {reader.line_num}: {len(row)} cells, and the header has {len(header)}.",
+                    f"{path}, line {above + reader.line_num}: {len(row)} cells, and the header has {len(header)}.",
                     remedy='Put a value that holds a comma into "quotation marks".',
                 )
-            cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+            cells = {name: cell.strip() for name, cell in zip(header, row, strict=False)}
             account = cells.pop("account")
             accounts.append({"account": account, "parameters": {name: cell for name, cell in cells.items() if cell}})
-            lines.append(reader.line_num)
+            lines.append(above + reader.line_num)
     except csv.Error as error:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path}, line {reader.line_num}: no CSV: {error}.") from None
+        line = above + reader.line_num
+        raise RunbookError(Reason.BAD_PARAMETER, f"{path}, line {line}: malformed CSV: {error}.") from None
     return {"accounts": accounts}, lines
+
+
+def _delimiter(content: str) -> str:
+    """What the header has: semicolons where the comma is the decimal sign, tabs in a spreadsheet's Unicode text."""
+    first = re.split("[\r\n]", content, maxsplit=1)[0]
+    return next((one for one in (",", ";", "\t") if one in first), ",")
+
+
+def _without_empty_end(header: list[str]) -> list[str]:
+    """A header without the empty cells that a spreadsheet writes for columns which once held something."""
+    filled = next((number for number in range(len(header), 0, -1) if header[number - 1]), 0)
+    return header[:filled]
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

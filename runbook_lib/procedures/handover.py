@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 
+from runbook_lib import given
 from runbook_lib.digicert.client import ME
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.result import Snippet
@@ -72,7 +73,7 @@ def _load(password: SecretRef) -> str:
         case "env":
             return ""
         case "file":
-            path = Path(password.target).expanduser()
+            path = given.path(password.target)
             return f'export DIGICERT_ONE_P12_PASSWORD="$(cat {shlex.quote(str(path))})"'
         case "keyring":
             service, _, user = password.target.rpartition("/")

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import ClassVar
 
+from runbook_lib import given
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.digicert.models import ClientAuthCertificate, User
@@ -298,7 +298,7 @@ class Inventory(Procedure[InventoryParameters]):
         limits = self._as_of_now()
         password = self.secret("folders_password") if self.parameters.folders_password else None
         self._files, beside = read(
-            [str(Path(one).expanduser()) for one in self.parameters.folders],
+            [str(given.path(one)) for one in self.parameters.folders],
             folder(self.environ),
             limits,
             password=password,

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.certificates import facts
@@ -248,13 +246,9 @@ class Issue(Procedure[IssueParameters]):
 
     @cached_property
     def _issuance(self) -> Issuance:
-        try:
-            subject = self.parameters.subject()
-        except ValidationError as error:
-            raise RunbookError(Reason.BAD_PARAMETER, "; ".join(item["msg"] for item in error.errors())) from None
         wanted = Wanted(
             name=self.parameters.name,
-            subject=subject,
+            subject=self.parameters.subject(),
             key_kind=self.parameters.key_kind,
             profile=self.parameters.p12_profile,
             end_date=self.parameters.expiration_date,

@@ -2,104 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import date
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runbook_lib.clock import Clock, FixedClock, SystemClock, parse_utc
-from runbook_lib.credentials.csr import Subject
+from runbook_lib.credentials.csr import CommonName, Country, Organization, Place, Subject, Unit
 from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Profile
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.digicert.models import NAME_MAX_LENGTH, NAME_PATTERN
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.given import shown
+from runbook_lib.procedures.values import (
+    AS_TEXT,
+    SECRET,
+    ClockText,
+    Day,
+    Digest,
+    EnvironmentText,
+    ExistingFile,
+    Moment,
+    Name,
+    Number,
+    OptionalSecretReference,
+    Paths,
+    PathText,
+    References,
+    SecretReference,
+    Stripped,
+    Text,
+    problems,
+)
 from runbook_lib.result import ParameterRow
-from runbook_lib.secrets import SecretRef
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, text) or text != text.strip() or len(text) > NAME_MAX_LENGTH:
-        raise ValueError(
-            f"a certificate's name holds only letters, digits, spaces, dashes and underscores, begins with a letter or "
-            f"a digit, and has at most {NAME_MAX_LENGTH} characters (this has {len(text)})"
-        )
-    return text
-
-
-def _moment(value: Any) -> Any:
-    """An empty text stays empty; a date alone means its last second, as in DigiCert ONE."""
-    text = str(value).strip()
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        text += "T23:59:59Z"
-    if text:
-        try:
-            parse_utc(text)
-        except ValueError:
-            raise ValueError("not a date: write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
-    return text
-
-
-def _stripped(value: Any) -> str:
-    return str(value).strip()
-
-
-def _day(value: Any) -> Any:
-    """An empty text stays empty. YAML makes a date of what looks like one."""
-    text = str(value).strip()
-    if text:
-        try:
-            date.fromisoformat(text)
-        except ValueError:
-            raise ValueError("not a day: write YYYY-MM-DD") from None
-    return text
-
-
-def _clock(text: str) -> str:
-    if text != "system":
-        try:
-            parse_utc(text)
-        except ValueError:
-            raise ValueError('write "system", or a moment as YYYY-MM-DDTHH:MM:SSZ') from None
-    return text
-
-
-def _file(text: str) -> str:
-    if text and not Path(text).expanduser().is_file():
-        raise ValueError(f"there is no file {text}")
-    return text
-
-
-def _lines(value: Any) -> Any:
-    """A list, or a text with one item to a line, as a form and a command line give it."""
-    return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
-
-
-def _reference(text: str) -> str:
-    try:
-        SecretRef.parse(text)
-    except RunbookError as error:
-        # pydantic wants a ValueError; the model hides its input, so the text is not repeated there either
-        raise ValueError(f"{Reason.SECRET_AS_VALUE.value}: {error.what} {error.remedy}") from None
-    return text.strip()
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Lines = Annotated[list[str], BeforeValidator(_lines)]
-Moment = Annotated[str, BeforeValidator(_moment)]
-Day = Annotated[str, BeforeValidator(_day)]
-ExistingFile = Annotated[str, AfterValidator(_file)]
-
-SecretReference = Annotated[str, AfterValidator(_reference)]
-"""The type of a parameter that names a secret."""
-
-OptionalSecretReference = Annotated[str, AfterValidator(lambda text: _reference(text) if text.strip() else "")]
-"""The same where an empty text means that there is none."""
-
-References = Annotated[list[SecretReference], BeforeValidator(_lines)]
 
 
 class Parameters(BaseModel):
@@ -109,10 +44,13 @@ class Parameters(BaseModel):
         extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True, coerce_numbers_to_str=True
     )
 
+    checks_all: ClassVar[bool] = False
+    """Whether the parameters of the other notebooks are checked too, where one file serves them all."""
+
     mode: Literal["interactive", "headless"] = Field(
         "interactive", title="Mode", description="interactive shows forms and buttons; headless runs every step"
     )
-    environment: str = Field(
+    environment: EnvironmentText = Field(
         "sandbox",
         title="Environment",
         description="sandbox, demo, production (also -ch, -jp, -nl), or https://HOST of any other DigiCert ONE",
@@ -122,13 +60,13 @@ class Parameters(BaseModel):
         title="CA file",
         description="PEM file with the CAs to trust for TLS; empty: the environment's, else the system's",
     )
-    store: str = Field(
+    store: PathText = Field(
         "", title="Store", description="folder of the credentials; empty: $DIGICERT_ONE_STORE, else ~/.digicert/certs"
     )
     api_key: SecretReference = Field(
         "env:DIGICERT_ONE_API_KEY", title="API key", description="where the service user's API token is"
     )
-    clock: Annotated[str, AfterValidator(_clock)] = Field(
+    clock: ClockText = Field(
         "system", title="Clock", description="system; or a fixed moment, for practice on a sandbox"
     )
 
@@ -163,20 +101,22 @@ class ChangeParameters(CredentialParameters):
     """What every notebook takes that changes something."""
 
     dry_run: bool = Field(False, title="Dry run", description="only show what would be done")
-    confirm: str = Field("", title="Confirm", description="headless: repeat the name here to allow the changes")
+    confirm: Text = Field("", title="Confirm", description="headless: repeat the name here to allow the changes")
 
 
 class IssueParameters(ChangeParameters):
     """01_issue."""
 
-    common_name: str = Field(
+    common_name: Annotated[CommonName, AS_TEXT] = Field(
         "Demo API Service User", title="Common name (CN)", description="names the service that will use it"
     )
-    organization: str = Field("Your Organization", title="Organization (O)", description="the legal name")
-    country: str = Field("US", title="Country (C)", description="two letters: US, CA, GB, DE")
-    organizational_unit: str = Field("", title="Unit (OU)", description="optional")
-    locality: str = Field("", title="Locality (L)", description="optional")
-    state: str = Field("", title="State (ST)", description="optional")
+    organization: Annotated[Organization, AS_TEXT] = Field(
+        "Your Organization", title="Organization (O)", description="the legal name"
+    )
+    country: Annotated[Country, AS_TEXT] = Field("US", title="Country (C)", description="two letters: US, CA, GB, DE")
+    organizational_unit: Annotated[Unit, AS_TEXT] = Field("", title="Unit (OU)", description="optional")
+    locality: Annotated[Place, AS_TEXT] = Field("", title="Locality (L)", description="optional")
+    state: Annotated[Place, AS_TEXT] = Field("", title="State (ST)", description="optional")
     key_kind: KeyKind = Field(KeyKind.RSA_2048, title="Key", description="RSA 2048 is what the tutorial uses")
     expiration_date: Moment = Field(
         "", title="End date", description="YYYY-MM-DD, at most 397 days ahead; empty: as late as allowed"
@@ -188,7 +128,7 @@ class IssueParameters(ChangeParameters):
     )
 
     def subject(self) -> Subject:
-        """The CSR's subject. Raises pydantic.ValidationError where a part breaks its rule."""
+        """The CSR's subject, of parts that were checked by its own rules."""
         return Subject(
             common_name=self.common_name,
             organization=self.organization,
@@ -213,7 +153,7 @@ class AccessParameters(ChangeParameters):
     action: Literal["disable and re-enable", "disable", "enable"] = Field(
         "disable and re-enable", title="Action", description="what to do with the certificate"
     )
-    allow_outage_of: str = Field(
+    allow_outage_of: Text = Field(
         "",
         title="Allow outage of",
         description="the name, to disable a certificate that is in use or the last that works",
@@ -229,23 +169,23 @@ class RotateParameters(ChangeParameters):
     rotate_now: bool = Field(
         False, title="Rotate now", description="begin although it is not due, or after a roll-back"
     )
-    rotate_before_days: int = Field(
+    rotate_before_days: Number = Field(
         60, ge=1, le=397, title="Begin", description="days before the effective end; at most a third of the lifetime"
     )
-    overlap_days: int = Field(
+    overlap_days: Number = Field(
         1,
         ge=0,
         le=60,
         title="Overlap",
         description="days both certificates stay enabled after the new one is in service",
     )
-    grace_days: int = Field(
+    grace_days: Number = Field(
         7, ge=0, le=90, title="Grace", description="days the old files are kept after the old one is refused"
     )
-    hook: str = Field(
+    hook: Text = Field(
         "", title="Deploy hook", description="a command run after the switch; RUNBOOK_P12 names the new P12"
     )
-    hook_seconds: int = Field(120, ge=1, le=3600, title="Hook's time", description="seconds it may take")
+    hook_seconds: Number = Field(120, ge=1, le=3600, title="Hook's time", description="seconds it may take")
     expiration_date: Moment = Field(
         "", title="End date", description="of the new certificate; empty: as late as allowed"
     )
@@ -254,16 +194,16 @@ class RotateParameters(ChangeParameters):
 class InventoryParameters(Parameters):
     """04_inventory. The two limits are also capped by a certificate's lifetime: a third of it, and a ninth."""
 
-    due_days: int = Field(90, ge=1, le=397, title="Due below", description="days left")
-    urgent_days: int = Field(30, ge=1, le=397, title="Urgent below", description="days left")
+    due_days: Number = Field(90, ge=1, le=397, title="Due below", description="days left")
+    urgent_days: Number = Field(30, ge=1, le=397, title="Urgent below", description="days left")
     api_keys: References = Field(
         [], title="More API keys", description="where those of further service users are, one to a line"
     )
-    requests_per_second: int = Field(
+    requests_per_second: Number = Field(
         20, ge=1, le=1000, title="At most", description="requests a second for all further service users together"
     )
-    connections: int = Field(8, ge=1, le=64, title="Connections", description="kept open for them at once")
-    folders: Lines = Field([], title="Folders", description="of PEM, DER, P7B and P12 files to read too, one to a line")
+    connections: Number = Field(8, ge=1, le=64, title="Connections", description="kept open for them at once")
+    folders: Paths = Field([], title="Folders", description="of PEM, DER, P7B and P12 files to read too, one to a line")
     folders_password: OptionalSecretReference = Field(
         "",
         title="P12 password",
@@ -274,19 +214,20 @@ class InventoryParameters(Parameters):
 class ArchiveParameters(Parameters):
     """06_archive."""
 
-    archive: str = Field("", title="Archive", description="its folder; empty: $DIGICERT_ONE_ARCHIVE, else ./archive")
+    archive: PathText = Field(
+        "", title="Archive", description="its folder; empty: $DIGICERT_ONE_ARCHIVE, else ./archive"
+    )
     period_from: Day = Field("", title="Period from", description="YYYY-MM-DD (UTC); empty: the archive's first day")
     period_to: Day = Field("", title="Period to", description="YYYY-MM-DD, that day included; empty: today")
-    known_head: Annotated[str, BeforeValidator(_stripped)] = Field(
+    known_head: Digest = Field(
         "",
-        pattern=r"^([0-9a-f]{64})?$",
         title="Known head",
         description="the digest that runbook archive head printed, kept elsewhere",
     )
-    compare_from: Annotated[str, BeforeValidator(_stripped)] = Field(
+    compare_from: Stripped = Field(
         "", title="Compare from", description="a day or a bag; empty: the period's first inventory"
     )
-    compare_to: Annotated[str, BeforeValidator(_stripped)] = Field(
+    compare_to: Stripped = Field(
         "", title="Compare with", description="a day or a bag; empty: the period's last inventory"
     )
 
@@ -294,11 +235,13 @@ class ArchiveParameters(Parameters):
 class DoctorParameters(CredentialParameters):
     """00_start_here."""
 
+    checks_all: ClassVar[bool] = True
+
 
 class TroubleshootParameters(Parameters):
     """07_troubleshoot."""
 
-    symptom: str = Field("", title="What you saw", description="a word, code or message; empty shows all")
+    symptom: Text = Field("", title="What you saw", description="a word, code or message; empty shows all")
 
 
 MODELS: tuple[type[Parameters], ...] = (
@@ -321,21 +264,32 @@ def _known_elsewhere() -> set[str]:
     return {name for model in MODELS for name in model.model_fields}
 
 
-def problems(error: ValidationError) -> list[str]:
-    """A pydantic error as one line per parameter, without the values (one of them may be a secret)."""
-    lines = []
-    for item in error.errors(include_input=False, include_url=False):
-        where = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}" if where else item["msg"])
-    return lines
-
-
 def _shown(value: Any) -> str:
     """A value in the parameter table; of a list the first items (run.json has them all)."""
     if not isinstance(value, list):
         return str(value)
     more = f", and {len(value) - _SHOWN_ITEMS:,} more" if len(value) > _SHOWN_ITEMS else ""
     return ", ".join(map(str, value[:_SHOWN_ITEMS])) + more
+
+
+def _refused(error: ValidationError, model: type[Parameters]) -> RunbookError:
+    leaked = any(item["type"] == SECRET for item in error.errors(include_input=False))
+    told = "; ".join(": ".join(filter(None, pair)) for pair in problems(error, model).items())
+    return RunbookError(Reason.SECRET_AS_VALUE if leaked else Reason.BAD_PARAMETER, f"{told.rstrip('.')}.")
+
+
+def _check_elsewhere(others: Mapping[str, Any]) -> None:
+    """Refuse a value that each notebook refuses which has the parameter."""
+    for name, value in others.items():
+        refused = []
+        having = [model for model in MODELS if name in model.model_fields]
+        for model in having:
+            try:
+                model.model_validate({name: value})
+            except ValidationError as error:
+                refused.append(_refused(error, model))
+        if len(refused) == len(having):
+            raise refused[0]
 
 
 def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[ParameterRow, ...]]:
@@ -355,17 +309,15 @@ def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[Paramet
     elsewhere = _known_elsewhere()
     unknown = sorted(set(given) - elsewhere)
     if unknown:
-        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {', '.join(unknown)}.")
+        listed = ", ".join(shown(name).strip("'") for name in unknown)
+        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {listed}.")
     own = {name: value for name, value in given.items() if name in model.model_fields}
+    if model.checks_all:
+        _check_elsewhere({name: value for name, value in given.items() if name not in own})
     try:
         parameters = model.model_validate(own)
     except ValidationError as error:
-        found = problems(error)
-        leaked = any(Reason.SECRET_AS_VALUE.value in line for line in found)
-        raise RunbookError(
-            Reason.SECRET_AS_VALUE if leaked else Reason.BAD_PARAMETER,
-            "; ".join(line.replace(f"{Reason.SECRET_AS_VALUE.value}: ", "") for line in found) + ".",
-        ) from None
+        raise _refused(error, model) from None
     rows = [
         ParameterRow(
             name=name,

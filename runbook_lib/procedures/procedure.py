@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from runbook_lib import given
 from runbook_lib.clock import Clock
 from runbook_lib.credentials.store import Credential, Store
 from runbook_lib.digicert.client import Client
@@ -131,8 +131,8 @@ class Procedure(Generic[P]):
     @cached_property
     def store(self) -> Store:
         """The store the parameters name."""
-        given = self.parameters.store
-        return Store(Path(given).expanduser()) if given else Store.default(self.environ)
+        named = self.parameters.store
+        return Store(given.path(named)) if named else Store.default(self.environ)
 
     @property
     def credential(self) -> Credential:

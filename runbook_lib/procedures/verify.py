@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
+from runbook_lib import given
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts, facts
 from runbook_lib.credentials.files import read
@@ -68,7 +68,7 @@ class Verify(Procedure[VerifyParameters]):
     def _open(self) -> str:
         password = self.secret("p12_password")
         if self.parameters.p12_file:
-            path = Path(self.parameters.p12_file).expanduser()
+            path = given.path(self.parameters.p12_file)
             self._identity = open_p12(read(path), password, label=str(path))
             return str(path)
         generation = self.credential.current()

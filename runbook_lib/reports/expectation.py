@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from runbook_lib import yaml_as_written
 from runbook_lib.catalogue import Reason
-from runbook_lib.clock import iso, parse_utc
+from runbook_lib.clock import iso, parse_utc, within
 from runbook_lib.errors import RunbookError
+from runbook_lib.given import quoted
 from runbook_lib.reports import bag, chain
 from runbook_lib.reports.chain import Link
 from runbook_lib.reports.entries import begun, stamped
@@ -30,19 +31,14 @@ _SAMPLE = "parameters/expected/nightly.yaml is a sample."
 
 
 def _moment(value: Any) -> Any:
-    """YAML makes dates and times of what looks like them; a date is its first second."""
-    if isinstance(value, str):
-        try:
-            return parse_utc(value if "T" in value else f"{value}T00:00:00Z")
-        except ValueError:
-            raise ValueError("not a moment: write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError("a time without a zone: write it as YYYY-MM-DDTHH:MM:SSZ")
-    return value.astimezone(UTC)
+    """A date is its first second. The year's limits are not for what stands in the chain already."""
+    try:
+        return parse_utc(value if "T" in value else f"{value}T00:00:00Z")
+    except (TypeError, ValueError):
+        raise ValueError("must be a moment, written YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
 
 
+Text = Annotated[str, BeforeValidator(quoted)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
@@ -61,17 +57,17 @@ class Expected(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    job: str = Field(pattern=rf"^{bag.JOB.pattern}$")
+    job: Text = Field(pattern=rf"^{bag.JOB.pattern}$")
     every: Literal["day", "week"] = "day"
     start: Moment = Field(alias="from")
     until: Moment | None = None
     grace_hours: float | None = Field(None, gt=0)
-    environment: str = ""
-    accounts: tuple[str, ...] = ()
+    environment: Text = ""
+    accounts: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Expected:
-        if self.grace_hours is not None and self.grace > self.period:
+        if self.grace_hours is not None and self.grace_hours * 3600 > self.period.total_seconds():
             raise ValueError(f"grace_hours is longer than a {self.every}")
         if self.until is not None and self.until <= self.start:
             raise ValueError("until is not after from")
@@ -131,16 +127,24 @@ def read(content: bytes, name: str) -> Expectation:
         RunbookError: BAD_PARAMETER, naming everything that is wrong.
     """
     try:
-        data = yaml.safe_load(content.decode("utf-8"))
-        return Expectation.model_validate(data)
+        data, _ = yaml_as_written.read(Path(name), content.decode("utf-8-sig"))
+        expectation = Expectation.model_validate(data)
     except ValidationError as error:
-        found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_input=False)]
         what = "; ".join(": ".join(filter(None, pair)).replace("Value error, ", "") for pair in found)
         raise RunbookError(Reason.BAD_PARAMETER, f"{name}: {what}.", remedy=f"Correct it; {_SAMPLE}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name} is not YAML{where}.", remedy=_SAMPLE) from None
+    except UnicodeDecodeError:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{name} is not UTF-8 text.", remedy=_SAMPLE) from None
+    except RunbookError as error:
+        raise RunbookError(error.reason, error.what, remedy=f"{error.remedy} {_SAMPLE}") from None
+    for number, one in enumerate(expectation.expected):
+        for what, moment in (("from", one.start), ("until", one.until)):
+            try:
+                within(moment.date() if moment else one.start.date())
+            except ValueError as error:
+                where = f"{name}: expected.{number}.{what}"
+                raise RunbookError(Reason.BAD_PARAMETER, f"{where}: {error}.", remedy=_SAMPLE) from None
+    return expectation
 
 
 def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, str]) -> tuple[Place, Expectation]:

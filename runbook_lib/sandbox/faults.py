@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from runbook_lib import yaml_as_written
 from runbook_lib.errors import Reason, RunbookError
 
 Fault = Literal[
@@ -163,14 +163,7 @@ def read_rules_file(path: Path) -> list[Rule]:
     Raises:
         RunbookError: BAD_PARAMETER for a file that cannot be read or that holds something else.
     """
-    try:
-        data = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise RunbookError(Reason.BAD_PARAMETER, f"{path} is not YAML{where}.") from None
+    data, _ = yaml_as_written.read_file(path)
     try:
         return read_rules(data)
     except RunbookError as error:

@@ -14,11 +14,11 @@ import ipywidgets
 from markupsafe import escape
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.parameters import OptionalSecretReference, Parameters
-from runbook_lib.secrets import Prompt, Secret, SecretRef, is_reference
+from runbook_lib.procedures.parameters import Parameters
+from runbook_lib.procedures.values import is_secret, limits, problems
+from runbook_lib.secrets import Prompt, Secret, SecretRef
 from runbook_lib.visible import visible
 
 w: Any = ipywidgets  # it has no types
@@ -197,8 +197,7 @@ class _Field:
         self._below = w.HTML(layout=w.Layout(margin="0 0 0.4rem 10.7rem", width="19rem"))
         self.password: Any = None
         rows = [self.input]
-        # a parameter of type SecretReference is one whose default is a reference
-        if is_reference(info.default) or _is_optional_reference(info):
+        if is_secret(info) and not self._takes_lines:
             self.password = w.Password(description=f"{self._label} itself", placeholder="is never saved", **_look())
             rows.append(self.password)
         self.box = w.VBox([*rows, self._below])
@@ -248,30 +247,10 @@ class _Field:
 def check(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with parameters, in words: one entry per parameter, and one under "" for what concerns several."""
     try:
-        parameters = model.model_validate(dict(values))
-        subject = getattr(parameters, "subject", None)
-        if subject is not None:
-            subject()  # the parts of a CSR's subject have rules of their own
+        model.model_validate(dict(values))
     except ValidationError as error:
-        problems: dict[str, str] = {}
-        for item in error.errors(include_input=False, include_url=False):
-            where = str(item["loc"][0]) if item["loc"] else ""
-            problems.setdefault(where, _words(item, model.model_fields.get(where)))
-        return problems
+        return problems(error, model)
     return {}
-
-
-def _words(item: ErrorDetails, info: FieldInfo | None) -> str:
-    """One of pydantic's findings as a sentence for somebody who has never seen a regular expression."""
-    match item["type"]:
-        case "string_pattern_mismatch" if info is not None and info.description:
-            return f"not of the form that is due here: {info.description}"
-        case "string_too_short":
-            return "this must not be empty"
-        case "string_too_long":
-            return f"at most {item['ctx']['max_length']} characters"
-        case _:
-            return item["msg"].removeprefix("Value error, ").removeprefix(f"{Reason.SECRET_AS_VALUE.value}: ")
 
 
 def _input(info: FieldInfo, value: Any, label: str) -> Any:
@@ -280,7 +259,7 @@ def _input(info: FieldInfo, value: Any, label: str) -> Any:
     if kind is bool:
         return w.Checkbox(value=bool(value), description=label, indent=True, **_look())
     if kind is int:
-        low, high = _limits(info)
+        low, high = limits(info)
         return w.BoundedIntText(value=value, min=low, max=high, description=label, **_look())
     if isinstance(kind, type) and issubclass(kind, Enum):
         options = [member.value for member in kind]
@@ -290,16 +269,6 @@ def _input(info: FieldInfo, value: Any, label: str) -> Any:
     if get_origin(kind) is Literal:
         return w.Dropdown(value=value, options=list(get_args(kind)), description=label, **_look())
     return w.Text(value=str(value), description=label, continuous_update=True, **_look())
-
-
-def _is_optional_reference(info: FieldInfo) -> bool:
-    return any(rule in info.metadata for rule in get_args(OptionalSecretReference)[1:])
-
-
-def _limits(info: FieldInfo) -> tuple[int, int]:
-    low = next((rule.ge for rule in info.metadata if hasattr(rule, "ge")), 0)
-    high = next((rule.le for rule in info.metadata if hasattr(rule, "le")), 1_000_000)
-    return low, high
 
 
 def _look() -> dict[str, Any]:

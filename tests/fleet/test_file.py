@@ -78,8 +78,11 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
     [
         ("accounts:\n- account: a\n- account: b\n- account: a\n", "line 4, account 'a': the same account as in line 2"),
         ("accounts:\n- account: a\n- api_key: env:A\n", "line 3: account: Field required"),
-        ("accounts:\n- account: 12\n", "line 2: account: write the name in quotes"),
-        ("accounts:\n- account: no\n", "line 2: account: write the name in quotes"),
+        ("accounts:\n- account: 12\n", "line 2: account: must be text; YAML reads it as a number: write it in quotes"),
+        (
+            "accounts:\n- account: no\n",
+            "line 2: account: must be text; YAML reads NO, no, off and false",
+        ),
         (
             "accounts:\n- {account: b, n: 1}\n- {account: B, n: 2}\n",
             "line 3, account 'B': it reads like the account in line 2",
@@ -126,7 +129,7 @@ def test_a_mistake_is_named_with_its_line_and_account(tmp_path: Path, content: s
         ("name,api_key\na,env:A\n", "line 1: the header"),
         ("account,api_key,api_key\na,env:A,env:B\n", "line 1: the header"),
         ("account,api_key\na,env:A,more\n", "line 2: 3 cells, and the header has 2"),
-        ('account,api_key\n"a"b,env:A\n', "line 2: no CSV"),
+        ('account,api_key\n"a"b,env:A\n', "line 2: malformed CSV"),
         ("account,api_key\na,env:A\na,env:A\n", "line 3, account 'a': the same account as in line 2"),
         ("account,api_key\n,env:A\n", "line 2: account: a name has"),
         ("account,api_key\n", "accounts: "),
@@ -212,3 +215,46 @@ def test_the_parts_of_a_batch_share_its_budget():
 def test_another_shard_is_refused(text: str):
     with pytest.raises(RunbookError, match="write I/N"):
         Shard.parse(text)
+
+
+SPREADSHEET = [["account", "environment", "api_key"], ["Müller", "demo", "env:A"], ["0012", "", "env:B"]]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("empty", [0, 1, 3])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_what_a_spreadsheet_exports_is_read(tmp_path: Path, delimiter: str, encoding: str, empty: int, end: str):
+    """With the empty columns, byte order marks, tabs and line ends that Excel and LibreOffice write."""
+    file = tmp_path / "accounts.csv"
+    file.write_bytes("".join(delimiter.join(row + [""] * empty) + end for row in SPREADSHEET).encode(encoding))
+    assert [(one.account, one.parameters) for one in read(file).accounts] == [
+        ("Müller", {"environment": "demo", "api_key": "env:A"}),
+        ("0012", {"api_key": "env:B"}),
+    ]
+
+
+def test_a_file_that_names_its_separator_is_read_by_it(tmp_path: Path):
+    found = fleet(tmp_path, "sep=|\r\naccount|api_key|\r\na,b|env:A|\r\n", "accounts.csv")
+    assert found.accounts[0].account == "a,b"
+    assert "line 4: 1 cells" in refused(tmp_path, "sep=;\naccount;api_key\na;env:A\nb\n", "accounts.csv").what
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("account,,api_key\na,,env:A\n", "line 1: the header must name"),
+        ("account,api_key,\na,env:A,left over\n", "line 2: 3 cells"),
+        ("account,api_key,\na\n", "line 2: 1 cells"),
+        ("account,if\na,1\n", "'if' cannot be a parameter's name"),
+        (",,\n,,\n", "line 1: the header must name"),
+        ("account,api_key\na\0b,env:A\n", "line 2"),
+    ],
+)
+def test_a_cell_that_has_no_column_is_refused_with_its_line(tmp_path: Path, content: str, told: str):
+    assert told in refused(tmp_path, content, "accounts.csv").what
+
+
+@pytest.mark.parametrize("name", ["a\\0b.csv", "~nobody2/a.csv", "", "x" * 5000])
+def test_the_name_of_a_csv_file_that_no_file_can_have_is_told(tmp_path: Path, name: str):
+    assert refused(tmp_path, f'accounts: "{name}"\n').reason is Reason.BAD_PARAMETER

@@ -164,7 +164,7 @@ def test_a_bad_rule_is_told_by_its_number_and_what_is_wrong_with_it(rule: Any, s
         ("- fault: nothing", "rule 1 (nothing)"),
         ("fault: drop_before", "the rules: Input should be a valid list"),
         ("", "the rules: Input should be a valid list"),
-        ("\udcff", "is not YAML"),
+        ("\udcff", "line 1: not UTF-8 text"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: str, said: str) -> None:

@@ -240,7 +240,7 @@ def _not_now(**_: object) -> None: ...
 
 def _kernel_folders() -> list[str]:
     """Where jupyter_client looks for kernels, and in which order; left to itself it imports all of IPython to know."""
-    ipython = Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser()
+    ipython = Path(os.path.expanduser(os.environ.get("IPYTHONDIR") or "~/.ipython"))  # noqa: PTH111  (may be no home)
     return [*jupyter_path("kernels"), str(ipython / "kernels")]
 
 

@@ -1,0 +1,127 @@
+"""What a person or a file gives: paths, numbers and text, checked where they come in, and shown harmlessly in errors.
+
+Every function raises ValueError with a sentence that fits after the name of a parameter or an option.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from keyword import iskeyword
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.visible import visible
+
+_SHOWN = 60
+_DIGITS = 300
+_TOKEN, _FEWEST = 20, 3
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255  # PATH_MAX without its NUL, and NAME_MAX, on Linux; macOS has less
+_INTEGER = re.compile(r"-?[1-9][0-9]*|0")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
+_SECRET = re.compile(r"[0-9a-f]{26}_|PRIVATE KEY")
+
+
+def shown(value: Any) -> str:
+    """A value as an error may repeat it: escaped, on one line and short; not if it could be a secret."""
+    text = value if isinstance(value, str) else repr(value)
+    if _SECRET.search(text) or any(map(_like_a_token, re.split(r"[\s/:]+", text))):
+        return f"a text of {len(text):,} characters"
+    if len(text) > _SHOWN:
+        return f"'{visible(text[:_SHOWN])}…' ({len(text):,} characters)"
+    return f"'{visible(text)}'" if isinstance(value, str) else visible(text)
+
+
+def _like_a_token(word: str) -> bool:
+    letters = sum(map(str.isalpha, word)) if len(word) >= _TOKEN else 0
+    return _FEWEST <= letters <= len(word) - _FEWEST and len(set(word)) > _FEWEST * 2
+
+
+def number(text: str) -> int | float | None:
+    """The number that a text is, or None. Only what is written as the number is one: 0012, 1_000 and 1e3 are text."""
+    if len(text) <= _DIGITS:
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        return float(text) if _FLOAT.fullmatch(text) else None
+    if _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text):
+        raise ValueError(f"a number of {len(text):,} digits; at most {_DIGITS} are accepted")
+    return None
+
+
+def is_name(name: str) -> bool:
+    """Whether a notebook's variable, and so a parameter, can be called that."""
+    return name.isidentifier() and not iskeyword(name)
+
+
+def quoted(value: Any) -> str:
+    """Text. Refuse what YAML makes of text without quotes: it would be another text, or none."""
+    match value:
+        case str():
+            text(value)
+            return value
+        case bool():
+            words = "ON, on, yes and true" if value else "NO, no, off and false"
+            why = f'YAML reads {words} without quotes as a truth value: write it in quotes, for example "{words[:2]}"'
+        case None:
+            why = 'YAML reads an empty value, ~ and null as nothing: write it in quotes, or ""'
+        case float():
+            why = 'YAML reads 1.10 without quotes as the number 1.1: write it in quotes, "1.10"'
+        case int():
+            why = f'YAML reads it as a number: write it in quotes, "{shown(value)}"'
+        case list() | tuple():
+            why = "this is a list"
+        case _:
+            why = "this is a mapping"
+    raise ValueError(f"must be text; {why}")
+
+
+def text(value: Any) -> None:
+    """Refuse text that no UTF-8 file can hold, at any depth of lists and mappings."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{shown(value)} is not UTF-8 text") from None
+    elif isinstance(value, Mapping):
+        for one in value.items():
+            text(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            text(one)
+
+
+def path(value: str, environ: Mapping[str, str] | None = None) -> Path:
+    """A path that can be asked for, with its `~` resolved.
+
+    Args:
+        environ: where HOME is looked up; None for the process's own.
+    """
+    if not value.strip():
+        raise ValueError("an empty path; name a file or folder")
+    if "\0" in value:
+        raise ValueError(f"{shown(value)} holds a NUL character, which no path has")
+    try:
+        length, names = len(os.fsencode(value)), [len(os.fsencode(name)) for name in value.split("/")]
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(value)} cannot be a path here") from None
+    if length > _LONGEST_PATH or max(names) > _LONGEST_NAME:
+        raise ValueError(f"{shown(value)} is too long for a path")
+    if not value.startswith("~"):
+        return Path(value)
+    first, slash, rest = value.partition("/")
+    if first == "~":
+        return home(environ) / rest
+    found = os.path.expanduser(first)  # noqa: PTH111  (Path's raises what names nobody)
+    if found == first:
+        raise ValueError(f"this machine has no user {shown(first[1:])}, of {shown(value)}")
+    return Path(f"{found}{slash}{rest}")
+
+
+def home(environ: Mapping[str, str] | None = None) -> Path:
+    """The home folder: HOME, else what the system knows of this user."""
+    given = (os.environ if environ is None else environ).get("HOME")
+    try:
+        return Path(given) if given else Path.home()
+    except (RuntimeError, KeyError):
+        raise ValueError(f"HOME is not set, and user {os.getuid()} has no home folder; set HOME") from None

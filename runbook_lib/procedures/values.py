@@ -1,0 +1,210 @@
+"""The kinds of values that parameters have, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from runbook_lib import given
+from runbook_lib.clock import parse_day, parse_utc, within
+from runbook_lib.digicert.environments import FROM_VARIABLES, Environment
+from runbook_lib.digicert.models import NAME_MAX_LENGTH, NAME_PATTERN
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.secrets import SecretRef
+
+SECRET = Reason.SECRET_AS_VALUE.value
+"""The type of the error where a plain value stands in place of a reference."""
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, text) or text != text.strip() or len(text) > NAME_MAX_LENGTH:
+        raise ValueError(
+            f"a certificate's name holds only letters, digits, spaces, dashes and underscores, begins with a letter or "
+            f"a digit, and has at most {NAME_MAX_LENGTH} characters (this has {len(text)})"
+        )
+    return text
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, date):  # plain papermill's reader makes them
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return given.quoted(value)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number, and this is a truth value")  # noqa: TRY004  (pydantic's rule)
+    return value
+
+
+def _moment(text: str) -> str:
+    """An empty text stays empty; a date alone means its last second, as in DigiCert ONE."""
+    text = text.strip()
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        text += "T23:59:59Z"
+    if text:
+        try:
+            moment = parse_utc(text)
+        except ValueError:
+            raise ValueError("must be a date, written YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
+        within(moment.date())
+    return text
+
+
+def _day(text: str) -> str:
+    """An empty text stays empty."""
+    text = text.strip()
+    if text:
+        parse_day(text)
+    return text
+
+
+def _clock(text: str) -> str:
+    if text != "system":
+        try:
+            moment = parse_utc(text)
+        except ValueError:
+            raise ValueError('must be "system", or a moment written YYYY-MM-DDTHH:MM:SSZ') from None
+        within(moment.date())
+    return text
+
+
+def _environment(text: str) -> str:
+    if text.strip() not in FROM_VARIABLES:  # what the variables name is known where the notebook runs
+        try:
+            Environment.named(text, environ={})
+        except RunbookError as error:
+            raise ValueError(error.what.removeprefix("environment: ").rstrip(".")) from None
+    return text
+
+
+def _path(text: str) -> str:
+    if text:
+        given.path(text)
+    return text
+
+
+def _file(text: str) -> str:
+    if text:
+        try:
+            found = given.path(text).is_file()
+        except OSError as error:
+            raise ValueError(f"{given.shown(text)} cannot be looked at: {error.strerror}") from None
+        if not found:
+            raise ValueError(f"there is no file {given.shown(text)}")
+    return text
+
+
+def _lines(value: Any) -> Any:
+    """A list, or a text with one item to a line, as a form and a command line give it."""
+    return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
+
+
+def _reference(text: str) -> str:
+    try:
+        SecretRef.parse(text)
+    except RunbookError as error:
+        raise PydanticCustomError(SECRET, "{what}", {"what": f"{error.what} {error.remedy}"}) from None
+    return text.strip()
+
+
+AS_TEXT = BeforeValidator(_text)
+Text = Annotated[str, AS_TEXT]
+Number = Annotated[int, BeforeValidator(_number)]
+Digest = Annotated[str, StringConstraints(strip_whitespace=True, pattern="^([0-9a-f]{64})?$"), AS_TEXT]
+Stripped = Annotated[Text, AfterValidator(str.strip)]
+Name = Annotated[Text, AfterValidator(_name)]
+PathText = Annotated[Text, AfterValidator(_path)]
+Paths = Annotated[list[PathText], BeforeValidator(_lines)]
+Moment = Annotated[Text, AfterValidator(_moment)]
+Day = Annotated[Text, AfterValidator(_day)]
+EnvironmentText = Annotated[Text, AfterValidator(_environment)]
+ClockText = Annotated[Text, AfterValidator(_clock)]
+ExistingFile = Annotated[Text, AfterValidator(_file)]
+
+_REFERENCE = AfterValidator(_reference)
+_OPTIONAL = AfterValidator(lambda text: _reference(text) if text.strip() else "")
+
+SecretReference = Annotated[Text, _REFERENCE]
+"""The type of a parameter that names a secret."""
+
+OptionalSecretReference = Annotated[Text, _OPTIONAL]
+"""The same where an empty text means that there is none."""
+
+References = Annotated[list[SecretReference], BeforeValidator(_lines)]
+
+
+# --- what is wrong, in words ------------------------------------------------------------------------------------------
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
+    """A pydantic error as one sentence per parameter, for the command line, the form and the doctor alike.
+
+    It says what is expected, and shows the value where that is harmless; "" is what concerns several parameters.
+    """
+    found: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        name = str(item["loc"][0]) if item["loc"] else ""
+        info = model.model_fields.get(name)
+        place = f"item {item['loc'][1] + 1}: " if len(item["loc"]) > 1 and isinstance(item["loc"][1], int) else ""
+        found.setdefault(name, place + _words(item, info) + _given(item, info))
+    return found
+
+
+def _words(item: ErrorDetails, info: FieldInfo | None) -> str:
+    """One of pydantic's findings as a sentence for somebody who has never seen a regular expression."""
+    ctx = item.get("ctx", {})
+    match item["type"]:
+        case "value_error":
+            return item["msg"].removeprefix("Value error, ")
+        case "string_pattern_mismatch" if info is not None:
+            return f"is not of the form that is expected: {info.description}"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"must have at most {ctx['max_length']} characters, and has {len(str(item['input'])):,}"
+        case "literal_error" | "enum":
+            return f"must be {str(ctx['expected']).replace(chr(39), '')}"
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case kind if info is not None and info.annotation is int and kind.startswith(("int_", "greater_", "less_")):
+            low, high = limits(info)
+            return f"must be a whole number from {low} to {high}, for example {info.default}"
+        case "list_type":
+            return "must be a list, one item to a line"
+        case _:
+            return item["msg"]
+
+
+def _given(item: ErrorDetails, info: FieldInfo | None) -> str:
+    value = item["input"]
+    if (
+        info is None
+        or is_secret(info)
+        or isinstance(value, bool | type(None) | dict | list)
+        or value == ""
+        or given.shown(value) in item["msg"]
+    ):
+        return ""
+    return f" (given: {given.shown(value)})"
+
+
+def limits(info: FieldInfo) -> tuple[int, int]:
+    """The least and the most that a number may be."""
+    low = next((rule.ge for rule in info.metadata if hasattr(rule, "ge")), 0)
+    high = next((rule.le for rule in info.metadata if hasattr(rule, "le")), 1_000_000)
+    return low, high
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Whether a parameter, or each of its items, names a secret."""
+    return any(rule in info.metadata for rule in (_REFERENCE, _OPTIONAL)) or SecretReference in get_args(
+        info.annotation
+    )
