@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,25 @@ def _write_whole_files(folder: Path) -> None:
     papermill_io.register(str(folder), WholeFiles())  # type: ignore[no-untyped-call]
 
 
+REPLY = "reply"
+"""In a code cell's papermill metadata while a run lasts: what the kernel answered. papermill writes them anew."""
+
+_MOST = 2000
+"""So many characters of an exception's text are kept: some carry the whole data that they could not handle."""
+
+
+def note_reply(*, cell: Any, cell_index: int, execute_reply: Mapping[str, Any] | None) -> None:
+    """nbclient's hook for each cell that the kernel answered for, allowed errors included: keep what it answered.
+
+    IPython shows no error output for an ExceptionGroup, a UsageError or a custom handler; its reply names them all.
+    """
+    if execute_reply is not None:
+        answer = execute_reply["content"]
+        cell.metadata["papermill"][REPLY] = {
+            name: str(answer.get(name, ""))[:_MOST] for name in ("status", "ename", "evalue")
+        }
+
+
 def execute(plan: Plan, **engine: Any) -> Ending:
     """Have papermill execute the plan, and write how it ended where the plan says.
 
@@ -90,6 +110,7 @@ def execute(plan: Plan, **engine: Any) -> Ending:
             progress_bar=False,
             execution_timeout=plan.cell_timeout,
             autosave_cell_every=5,  # what a killed run loses of its last cell, in seconds
+            on_cell_executed=note_reply,
             **engine,
         )
     except BaseException as error:

@@ -2,12 +2,14 @@
 
 papermill 2.7 calls every cell "completed" after a cell timeout or a killed kernel, cells that never ran included, and
 raises nothing after `sys.exit(0)`. What can be relied on (measured): a cell has a start time once papermill reached
-it; nbclient notes `shell.execute_reply` in the cell's `execution` metadata only when the kernel answered for it.
+it, and the kernel's reply (`execute.note_reply`) once the kernel answered for it and its outputs were there. The reply
+says whether the cell failed; outputs illustrate it, and not every failure leaves one.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +19,7 @@ from pydantic import ValidationError
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.execute import NotSaved
+from runbook_lib.reports.execute import REPLY, NotSaved
 from runbook_lib.reports.supervise import End
 from runbook_lib.result import MIME, FinishRecord, ParametersRecord, StepRecord, Verdict, read_record
 
@@ -190,6 +192,9 @@ def _what_stopped_it(
         what = f"It could not be written while it ran: {end.ending.message}. Shown is what was saved before."
         return Status.FAILED, _error(Reason.NOT_SAVED, what)
     if end.ending.exception == "CellTimeoutError":
+        if any(_reached(cell) and not _answered(cell) and _replied(cell) for cell in code_cells(nb)):
+            what = f"The kernel answered, and its outputs did not all arrive, {where}."
+            return Status.TIMED_OUT, _error(Reason.CELL_TIMEOUT, what)
         return Status.TIMED_OUT, _error(Reason.CELL_TIMEOUT, f"No answer within {cell_timeout} s, {where}.")
     if end.ending.exception == "DeadKernelError":
         return Status.KILLED, _error(Reason.KERNEL_DIED, f"The kernel died {where}.")
@@ -199,8 +204,8 @@ def _what_stopped_it(
     if end.ending.exception and not any(_reached(cell) for cell in code_cells(nb)):
         what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.KERNEL_NOT_STARTED, what)
-    # every error output is an allowed one (tag raises-exception): papermill raises for those all the same
-    if end.ending.exception and end.ending.exception != "PapermillExecutionError":
+    # papermill raises for every error output, also where the notebook says that the cell is to fail
+    if end.ending.exception and not (end.ending.exception == "PapermillExecutionError" and _expected_to_fail(nb)):
         what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.NOTEBOOK_ERROR, what)
     return Status.DONE, None
@@ -232,21 +237,32 @@ def _not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
     return RunbookError(Reason.NOT_PROVEN, what, remedy=remedy).as_dict()
 
 
-def _cell_error(number: int, output: NotebookNode) -> dict[str, Any]:
-    if output.ename == "SystemExit":
-        return _error(Reason.NOTEBOOK_STOPPED_EARLY, f"Code cell {number} called sys.exit({output.evalue}).")
-    if output.ename == "RunbookError" and output.traceback:
-        title = re.search(r"\[(\w+)\]\s*$", output.traceback[0])
+def _cell_error(number: int, failure: _Failure) -> dict[str, Any]:
+    if failure.ename == "SystemExit":
+        return _error(Reason.NOTEBOOK_STOPPED_EARLY, f"Code cell {number} called sys.exit({failure.evalue}).")
+    if failure.ename == "RunbookError" and failure.traceback:
+        title = re.search(r"\[(\w+)\]\s*$", failure.traceback[0])
         if title and title[1] in set(Reason):
-            return _error(Reason(title[1]), output.evalue.partition("\nWhat it means:")[0])
-    return _error(Reason.NOTEBOOK_ERROR, f"Code cell {number}: {output.ename}: {output.evalue[:300]}")
+            return _error(Reason(title[1]), failure.evalue.partition("\nWhat it means:")[0])
+    return _error(Reason.NOTEBOOK_ERROR, f"Code cell {number}: {failure.ename}: {failure.evalue[:300]}")
 
 
 def _reached(cell: NotebookNode) -> bool:
     return bool(cell.metadata.get("papermill", {}).get("start_time"))
 
 
+def _reply(cell: NotebookNode) -> Mapping[str, str]:
+    """What the kernel answered for a cell: `status`, and for an error `ename` and `evalue`. Empty where it did not."""
+    found: Mapping[str, str] = cell.metadata.get("papermill", {}).get(REPLY) or {}
+    return found
+
+
 def _answered(cell: NotebookNode) -> bool:
+    return bool(_reply(cell))
+
+
+def _replied(cell: NotebookNode) -> bool:
+    """Whether the kernel answered, be it without its outputs."""
     return "shell.execute_reply" in cell.metadata.get("execution", {})
 
 
@@ -267,17 +283,45 @@ def _state(
     return CellState.FAILED if _failure(cell) is not None else CellState.EXECUTED
 
 
-def _failure(cell: NotebookNode) -> NotebookNode | None:
-    if _tagged(cell, "raises-exception"):
+@dataclass(frozen=True)
+class _Failure:
+    ename: str
+    evalue: str
+    traceback: tuple[str, ...] = ()
+
+
+def _failure(cell: NotebookNode) -> _Failure | None:
+    """How a cell failed that the kernel answered for.
+
+    An error output in a cell whose reply is "ok" counts too: papermill raises for it (`showtraceback()`).
+    """
+    reply = _reply(cell)
+    failed = reply.get("status", "ok") != "ok" or cell.metadata.get("papermill", {}).get("exception") is True
+    if _tagged(cell, "raises-exception") and reply.get("status") in ("ok", "error"):
         return None
-    return next((output for output in cell.outputs if output.output_type == "error"), None)
+    shown = next((output for output in cell.outputs if output.output_type == "error"), None)
+    if shown is not None:
+        return _Failure(str(shown.ename), str(shown.evalue), tuple(map(str, shown.get("traceback", ()))))
+    if not failed:
+        return None
+    if reply.get("status") == "aborted":
+        return _Failure("aborted", "the kernel did not execute it")
+    return _Failure(reply.get("ename") or "Error", reply.get("evalue", ""))
 
 
-def _first_failure(nb: NotebookNode) -> tuple[int, NotebookNode] | None:
+def _expected_to_fail(nb: NotebookNode) -> bool:
+    """Whether a cell failed that is tagged to."""
+    return any(
+        _tagged(cell, "raises-exception") and any(output.output_type == "error" for output in cell.outputs)
+        for cell in code_cells(nb)
+    )
+
+
+def _first_failure(nb: NotebookNode) -> tuple[int, _Failure] | None:
     for number, cell in enumerate(code_cells(nb), 1):
-        output = _failure(cell) if _answered(cell) else None
-        if output is not None:
-            return number, output
+        failure = _failure(cell) if _answered(cell) else None
+        if failure is not None:
+            return number, failure
     return None
 
 

@@ -101,6 +101,7 @@ class ForkedKernel:
         self._assembler = channel.Assembler()
         self._news: list[asyncio.Future[None]] = []
         self._watched: asyncio.AbstractEventLoop | None = None
+        self._hung_up = False
         hello = {
             "cwd": str(cwd),
             "environ": dict(environ),
@@ -131,6 +132,7 @@ class ForkedKernel:
         except ConnectionError:
             packet = b""
         if not packet:
+            self._hung_up = True
             self._stop_watching()  # nbclient looks every second whether the kernel lives
             return
         found = self._assembler.feed(packet)
@@ -150,9 +152,10 @@ class ForkedKernel:
         return ForkedClient(self)
 
     def is_alive(self) -> bool:
+        """Whether it can still answer: one that replaced itself (`os.execv`) lives, and has closed its channel."""
         poll = select.poll()
         poll.register(self._handle, select.POLLIN)
-        return not poll.poll(0)
+        return not self._hung_up and not poll.poll(0)
 
     def interrupt_kernel(self) -> None:
         send(self._handle, signal.SIGINT)
@@ -319,6 +322,7 @@ class ForkEngine(NBClientEngine):
             log_output=log_output,
             stdout_file=stdout_file,
             stderr_file=stderr_file,
+            on_cell_executed=kwargs.get("on_cell_executed"),
         )
         try:
             executed: NotebookNode = client.execute()  # type: ignore[no-untyped-call]
