@@ -7,7 +7,7 @@ script. The style is emitted once, by the notebook's setup cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -18,8 +18,10 @@ from markupsafe import Markup, escape
 from runbook_lib.result import (
     MIME,
     FinishRecord,
+    Histogram,
     ParametersRecord,
     StepRecord,
+    Timeline,
     Verdict,
 )
 from runbook_lib.visible import visible
@@ -59,7 +61,12 @@ def bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool
     Args:
         folded: the table of parameters is closed until it is clicked, where a form shows the same already.
     """
-    return {"text/html": html(record, folded=folded), "text/plain": text(record), MIME: record.model_dump(mode="json")}
+    plain = text(record)
+    try:
+        shown = html(record, folded=folded)
+    except Exception as error:  # noqa: BLE001 - it is told on top of the plain text
+        shown = f"{_not_drawn(error)}<pre>{escape(plain)}</pre>"
+    return {"text/html": shown, "text/plain": plain, MIME: record.model_dump(mode="json")}
 
 
 def note(words: str) -> Bundle:
@@ -135,6 +142,18 @@ def _seconds(record: StepRecord) -> str:
     return f"{(record.finished - record.started).total_seconds():.1f} s"
 
 
+def _drawn(draw: Callable[[Any], str], what: Timeline | Histogram) -> Markup:
+    """A plot, or why there is none: the table and the record beside it are what counts."""
+    try:
+        return Markup(draw(what))  # noqa: S704  (escaped where it is drawn)
+    except Exception as error:  # noqa: BLE001 - it is told in the plot's place
+        return _not_drawn(error)
+
+
+def _not_drawn(error: Exception) -> Markup:
+    return Markup("<p><em>Not drawn: {}</em></p>").format(visible(f"{type(error).__name__}: {error}")[:300])
+
+
 def _finalize(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -156,8 +175,8 @@ _ENVIRONMENT.filters.update(
     is_wide=_is_wide,
     tone=tone,
     mark=mark,
-    histogram=lambda months: Markup(histogram.histogram_svg(months)),  # noqa: S704  (escaped where it is drawn)
-    timeline=lambda timeline: Markup(plots.timeline_svg(timeline)),  # noqa: S704  (escaped where it is drawn)
+    histogram=lambda months: _drawn(histogram.histogram_svg, months),
+    timeline=lambda timeline: _drawn(plots.timeline_svg, timeline),
 )
 
 

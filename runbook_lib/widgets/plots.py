@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_BARS = 40
 _LABEL = 34  # characters of a certificate's name that fit beside the plot
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""What an axis of matplotlib can hold."""
+
 INK = "#010203"  # stands for "the colour of the text around it" until the SVG is written
 COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "info": "#3f7fc4", "bad": "#cf4a44", "calm": "#8a93a0"}
 
@@ -111,10 +114,10 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
     last = max([bar.end for bar in bars] + [now])
     if len(bars) > 3:
         # one certificate of ten years ago must not squeeze this year's into a line
-        first = max(first, now - timedelta(days=800))
-        last = min(last, now + timedelta(days=800))
-    margin = max((last - first) * 0.02, timedelta(days=1))
-    axes.set_xlim(_number(first - margin), _number(last + margin))
+        first = max(first, _moved(now, -800))
+        last = min(last, _moved(now, 800))
+    margin = max((last - first).days * 0.02, 1)
+    axes.set_xlim(_number(_moved(first, -margin)), _number(_moved(last, margin)))
     axes.set_ylim(max(len(bars), 1) - 0.4, -0.6)  # the soonest on top
     for row, bar in enumerate(bars):
         start, end = max(bar.start, first), min(max(bar.end, first), last)
@@ -153,6 +156,14 @@ def _caption(timeline: Timeline, shown: int) -> str:
     text = f"dashed line: now, {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     hidden = len(timeline.bars) - shown
     return f"{text}.  {hidden} more are in the table but not drawn" if hidden else text
+
+
+def _moved(moment: datetime, days: float) -> datetime:
+    """A moment so many days later, within the calendar: a certificate may end in the last second of 9999."""
+    try:
+        return min(max(moment + timedelta(days=days), _FIRST), _LAST)
+    except OverflowError:
+        return _LAST if days > 0 else _FIRST
 
 
 def _number(moment: datetime) -> float:

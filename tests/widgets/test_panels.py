@@ -15,6 +15,7 @@ from runbook_lib.result import (
     MIME,
     Bar,
     FinishRecord,
+    Histogram,
     Kind,
     ParameterRow,
     ParametersRecord,
@@ -242,3 +243,13 @@ def test_every_class_that_a_template_uses_is_in_the_style():
             for name in names.split():
                 if not name.endswith("-"):  # the rest of the name is computed
                     assert f".{name}" in css, name
+
+
+def test_a_plot_that_cannot_be_drawn_takes_no_table_with_it():
+    table = Table(name="seen", title="Seen", columns=("name",), rows=(("kept",),))
+    odd = Histogram(title="Ends", months=(("2026-11", "healthy", 10**400),), now=NOW)
+    result = Result(verdict=Verdict.OK, headline="Read", tables=(table,), histogram=odd)
+    shown = panels.bundle(step(result=result))
+    assert "Not drawn: OverflowError" in shown["text/html"]
+    assert "kept" in shown["text/html"]
+    assert read_record(shown[MIME]) == step(result=result)

@@ -6,6 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from runbook_lib.result import Bar, Timeline
 from runbook_lib.widgets import plots
 
@@ -40,6 +42,22 @@ def test_a_bar_carries_its_name_and_its_state_in_words():
     words = texts(plots.timeline_svg(timeline(10, -5)))
     assert {"Certificate 0", "Certificate 1", "healthy", "expired"} <= set(words)
     assert any("2026-11-23 14:00 UTC" in one for one in words)
+
+
+LAST, FIRST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "now"),
+    [
+        *((NOW, LAST, NOW), (FIRST, LAST, NOW), (FIRST, FIRST, NOW), (LAST, LAST, NOW), (LAST, FIRST, NOW)),
+        *((NOW, NOW, LAST), (NOW, NOW, FIRST)),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_certificate_may_end_at_either_end_of_the_calendar(start: datetime, end: datetime, now: datetime, count: int):
+    bars = (Bar(label="for ever", start=start, end=end, state="healthy"),) * count
+    assert "for ever" in texts(plots.timeline_svg(Timeline(title="Validity", bars=bars, now=now)))
 
 
 def test_of_300_certificates_the_most_pressing_are_drawn_and_the_others_counted():
