@@ -92,6 +92,7 @@ class Reason(StrEnum):
     KEY_IN_PLAIN_TEXT = "key_in_plain_text"
     P12_NOT_OPENED = "p12_not_opened"
     OLD_ENCRYPTION = "old_encryption"
+    UNUSUAL_ENCODING = "unusual_encoding"
     TABLE_NOT_WRITTEN = "table_not_written"
     TABLE_CHANGED = "table_changed"
     # a rotation
@@ -483,6 +484,14 @@ CATALOGUE: dict[Reason, Explanation] = {
         "OpenSSL 3, curl and Node refuse 40-bit RC2, which old key stores still write; its password is no protection.",
         "Issue a new certificate with notebook 01: it writes P12 files that every reader takes.",
         "01_issue",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.UNUSUAL_ENCODING: Explanation(
+        "A certificate is encoded in an unusual way",
+        "It breaks a rule of RFC 5280. OpenSSL and Windows often accept it; Python, Go or Java may refuse it. "
+        "Its dates count as they stand.",
+        "Watch its end as any other's. If a client refuses it, ask its issuer for one that keeps to RFC 5280.",
+        "04_inventory",
         Exit.CHECK_FAILED,
     ),
     Reason.TABLE_NOT_WRITTEN: Explanation(

@@ -9,25 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from runbook_lib.credentials.fields import UNDECODABLE, describe_key
 from runbook_lib.credentials.keys import spki_sha256
 from runbook_lib.errors import Reason, RunbookError
-
-UNDECODABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-"""What pyca raises for a certificate with a part it cannot decode (every changed byte of one was tried)."""
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
@@ -182,16 +170,6 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-
-
-def describe_key(public_key: PublicKeyTypes) -> str:
-    """`RSA 2048`, `EC P-256`, or the name of another kind."""
-    if isinstance(public_key, rsa.RSAPublicKey):
-        return f"RSA {public_key.key_size}"
-    if isinstance(public_key, ec.EllipticCurvePublicKey):
-        names = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-        return f"EC {names.get(public_key.curve.name, public_key.curve.name)}"
-    return type(public_key).__name__.removesuffix("PublicKey")
 
 
 def _hash_name(certificate: x509.Certificate) -> str:

@@ -12,7 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from runbook_lib.clock import iso
-from runbook_lib.credentials.certificates import UNDECODABLE, describe_key, extended_key_usage, is_ca, serial_number
+from runbook_lib.credentials.certificates import extended_key_usage, is_ca, serial_number
+from runbook_lib.credentials.fields import UNDECODABLE, describe_key
 from runbook_lib.credentials.keys import spki
 
 MAX_LIFETIME = timedelta(days=397)

@@ -27,9 +27,9 @@ from datetime import timedelta
 from typing import Any, BinaryIO, NamedTuple
 
 from runbook_lib.clock import parse_utc
-from runbook_lib.credentials.certificates import UNDECODABLE
-from runbook_lib.credentials.folder import Found, look_into, tolerant
-from runbook_lib.credentials.outline import Outliner
+from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.fields import read_fields
+from runbook_lib.credentials.folder import look_into, tolerant
 from runbook_lib.errors import Reason
 from runbook_lib.procedures.folder_walk import Entry
 from runbook_lib.procedures.health import Health, Limits
@@ -55,11 +55,8 @@ _HEALTH = {
 }
 """Every other reason makes a row without a certificate unreadable."""
 
-_BESIDES = (Reason.CHAIN_MISSING, Reason.OLD_ENCRYPTION)
-"""What may be wrong with a P12 whose certificate was read, whatever its dates say."""
-
 FLAWS = (
-    *_BESIDES,
+    *(Reason.CHAIN_MISSING, Reason.OLD_ENCRYPTION),
     *(Reason.UNREADABLE_FILE, Reason.KEY_IN_PLAIN_TEXT, Reason.WRONG_PASSWORD),
     *(Reason.P12_WITHOUT_KEY, Reason.KEY_MISMATCH),
 )
@@ -178,7 +175,6 @@ class Reader:
     def __init__(self, limits: Limits, password: Secret | None) -> None:
         self._limits = limits
         self._password = password
-        self._outline = Outliner()
         self._summary = Summary()
         self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top: keys are negative
 
@@ -227,11 +223,8 @@ class Reader:
             yield _line(self._row(entry.path, Found("", 0, None, Reason.FILE_GIVEN_UP, why)))
 
     def _row(self, path: str, found: Found) -> Row:
-        if found.certificate is not None:
-            try:
-                return self._certificate(path, found)
-            except UNDECODABLE:
-                found = found._replace(reason=Reason.UNREADABLE_FILE, why="a part of it cannot be decoded")
+        if found.der:
+            return self._certificate(path, found)
         assert found.reason is not None  # noqa: S101  (there is a certificate or a reason)
         state = _HEALTH.get(found.reason, Health.UNREADABLE)
         return self._told(path, state, found.reason, found.why, found.form, found.number)
@@ -248,38 +241,40 @@ class Reader:
         return row
 
     def _certificate(self, path: str, found: Found) -> Row:
-        assert found.certificate is not None  # noqa: S101
-        subject, issuer, serial, start, end, algorithm, sha256 = self._outline(found.certificate, found.der)
-        health, why = self._limits.judge(start, end)
+        subject, issuer, serial, start, end, key, sha256, unusual, unread = read_fields(found.certificate, found.der)
+        reason = found.reason or (Reason.UNUSUAL_ENCODING if unusual else None)
+        reason = Reason.UNREADABLE_FILE if unread else reason
+        health, why = self._limits.judge(start, end) if end else (Health.UNREADABLE, "")
         state = health.value
-        left = end - self._limits.now
         row = (
             path,
             str(found.number),
             state,
-            f"{found.why}; {why}".strip("; ") if found.why else why,
-            str(left.days),
-            start.isoformat()[:19] + "Z",  # `iso`, at a fifth of its cost
-            end.isoformat()[:19] + "Z",
-            *(_short(subject), _short(issuer), serial, algorithm, sha256),
+            "; ".join(filter(None, (found.why, unusual, unread, why))),
+            str((end - self._limits.now).days) if end else "",
+            start.isoformat()[:19] + "Z" if start else "",  # `iso`, at a fifth of its cost
+            end.isoformat()[:19] + "Z" if end else "",
+            *(_short(subject), _short(issuer), serial, key, sha256),
             found.form,
-            found.reason.value if found.reason else "",
+            reason.value if reason else "",
         )
         summary = self._summary
         summary.states[state] += 1
-        summary.months[row[6][:7], state] += 1
-        if found.reason is not None:
-            summary.reasons[found.reason.value] += 1
-        if found.reason in _BESIDES:
+        if reason is not None:
+            summary.reasons[reason.value] += 1
+        if reason in FLAWS:
             self._flaw(row)
         elif health in (Health.DUE, Health.URGENT):
             summary.pressing += 1
-        seconds = left.total_seconds()
-        key = -seconds if seconds > 0 else seconds - _ENDED
+        if end is None:
+            return row
+        summary.months[row[6][:7], state] += 1
+        seconds = (end - self._limits.now).total_seconds()
+        order = -seconds if seconds > 0 else seconds - _ENDED
         if len(self._soonest) < SHOWN:
-            heapq.heappush(self._soonest, (key, row))
-        elif key > self._soonest[0][0]:
-            heapq.heapreplace(self._soonest, (key, row))
+            heapq.heappush(self._soonest, (order, row))
+        elif order > self._soonest[0][0]:
+            heapq.heapreplace(self._soonest, (order, row))
         return row
 
     def _flaw(self, row: Row) -> None:

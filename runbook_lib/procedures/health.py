@@ -63,10 +63,10 @@ class Limits:
             return Health.DUE, f"fewer than {due.days} days left"
         return Health.HEALTHY, ""
 
-    def judge(self, start: datetime, end: datetime) -> tuple[Health, str]:
+    def judge(self, start: datetime | None, end: datetime) -> tuple[Health, str]:
         """How a certificate stands of which nothing but its dates is known, and why."""
         if end <= self.now:
             return Health.EXPIRED, self.expired(end)
-        if start > self.now:
+        if start is not None and start > self.now:
             return Health.NOT_YET_VALID, f"not valid before {iso(start)}"
         return self.left(start, end)

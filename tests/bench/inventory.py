@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.credentials.certificates import describe_key
+from runbook_lib.credentials.fields import describe_key
 from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.digicert.client import CERTIFICATES, ME
 from runbook_lib.digicert.environments import Environment

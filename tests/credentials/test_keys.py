@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.credentials.certificates import describe_key
+from runbook_lib.credentials.fields import describe_key
 from runbook_lib.credentials.keys import (
     KeyKind,
     check_password,

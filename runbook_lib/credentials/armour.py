@@ -1,0 +1,213 @@
+"""From the bytes of a file to the certificates in it: PEM in all its labels and forms, DER, PKCS#7.
+
+Nothing is skipped: one `Found` for each certificate, and one with a reason for everything that should have been one.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from runbook_lib.credentials.fields import UNDECODABLE
+from runbook_lib.credentials.lenient import LenientCertificate, Truncated, certificates_of_pkcs7, first_element
+from runbook_lib.errors import Reason
+
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
+_TRUSTED = b"TRUSTED CERTIFICATE"
+"""`openssl x509 -trustout`: a certificate, and behind it what it is trusted for."""
+_CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE", _TRUSTED)
+_PKCS7 = (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA")
+"""RFC 7468, sections 8 and 9, and what old OpenSSL and Netscape wrote."""
+_CONTENT = bytes.fromhex("06092a864886f70d0107")
+"""What a PKCS#7 begins with (RFC 5652, section 3)."""
+_VERSION = bytes.fromhex("a003020102")
+"""What a certificate of version 3 begins with, and no request, list or key does (RFC 5280, section 4.1.2.1)."""
+_LABELS = 50
+"""Kinds of PEM that one file may hold besides certificates."""
+_BEFORE, _BEHIND = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n"
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_BARE = re.compile(rb"(?:\xef\xbb\xbf)?\s*M[A-P][A-Za-z0-9+/=\s]+")
+"""Base64 whose first byte is a SEQUENCE's, without lines around it: what Windows calls base64, and what a CI keeps."""
+_UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"-\0-\0": "utf-16-le", b"\0-\0-": "utf-16-be"}
+"""What Windows writes for `>`."""
+
+
+class Found(NamedTuple):
+    """One certificate of a file, or why there is none.
+
+    Args:
+        form: PEM, DER, P7B or P12; empty where that is not known.
+        number: of the certificate in its file, from 1; 0 for the file as a whole.
+        certificate: None also where only the second reader accepts the certificate (`fields.read_fields`).
+        reason: what is wrong. A certificate may be there all the same, for example in a P12 without its chain.
+        why: the same in words.
+        der: of the certificate; empty where there is none.
+    """
+
+    form: str
+    number: int
+    certificate: x509.Certificate | None = None
+    reason: Reason | None = None
+    why: str = ""
+    der: bytes = b""
+
+
+def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False) -> Found:
+    """What is in the encoding of one certificate.
+
+    Args:
+        extra: whether something belongs behind it.
+    """
+    try:
+        return Found(form, number, x509.load_der_x509_certificate(der), der=der)
+    except UNDECODABLE:
+        pass
+    try:
+        alone = first_element(der)
+        behind = b"" if extra else der[len(alone) :].strip()
+        reason, why = (Reason.UNUSUAL_ENCODING, f"{len(behind):,} bytes behind it") if behind else (None, "")
+        if len(alone) < len(der):
+            try:
+                return Found(form, number, x509.load_der_x509_certificate(alone), reason, why, alone)
+            except UNDECODABLE:
+                pass
+        LenientCertificate(alone)
+        return Found(form, number, None, reason, why, alone)
+    except Truncated:
+        return Found(form, number, None, Reason.UNREADABLE_FILE, "truncated: its end is missing")
+    except UNDECODABLE:
+        return Found(form, number, None, Reason.UNREADABLE_FILE, "damaged: no X.509 certificate inside")
+
+
+def known_certificate(
+    form: str, number: int, certificate: x509.Certificate, reason: Reason | None = None, why: str = ""
+) -> Found:
+    """A certificate that pyca has read."""
+    return Found(form, number, certificate, reason, why, certificate.public_bytes(Encoding.DER))
+
+
+def lone_pem(data: bytes) -> Found | None:
+    """The certificate in a file that is nothing else but one in PEM, as most are; None for every other file."""
+    if data.startswith(_BEFORE) and data.endswith(_BEHIND):
+        try:
+            der = binascii.a2b_base64(data[len(_BEFORE) : -len(_BEHIND)].replace(b"\n", b""), strict_mode=True)
+            return Found("PEM", 1, x509.load_der_x509_certificate(der), der=der)
+        except UNDECODABLE:
+            pass
+    return None
+
+
+def as_utf8(data: bytes) -> bytes:
+    """A text in UTF-16 in UTF-8; any other data as it is."""
+    encoding = _UTF_16.get(data[:2]) or _UTF_16.get(data[:4])
+    return data.decode(encoding, "replace").encode() if encoding else data
+
+
+def without_armour(data: bytes) -> bytes:
+    """The content of base64 that has no lines around it; any other data as it is."""
+    return (_decoded(data.removeprefix(b"\xef\xbb\xbf")) or data) if _BARE.fullmatch(data) else data
+
+
+def is_pem(data: bytes) -> bool:
+    """Whether this is text rather than DER."""
+    # a text may begin with a 0, which is 0x30; its next byte is none of a long element's
+    return data[:1] != b"\x30" or b"-----BEGIN " in (data if data[1:2] < b"\x80" else data[:64])
+
+
+def look_at_pem(data: bytes) -> Iterator[Found]:
+    """What a text with blocks of PEM holds, in its order; at least one `Found`."""
+    number, damaged, form = 0, False, ""
+    others: dict[bytes, None] = {}
+    # one at a time: a file may hold nothing but millions of beginnings
+    for begin, following in pairwise(chain(_BEGIN.finditer(data), (None,))):
+        assert begin is not None  # noqa: S101  (only the last is)
+        body = data[begin.end() : following.start() if following else len(data)]
+        label, form = begin[1], "PEM"
+        if label in _CERTIFICATE or label in _PKCS7:
+            for found in _in_block(label, body, number + 1):
+                number, damaged = max(number, found.number), damaged or not found.number
+                yield found
+        elif label.endswith(b"PRIVATE KEY") and not _is_sealed(label, body):
+            yield Found("PEM", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that no password protects")
+        else:
+            others[label[:60]] = None
+            if len(others) > _LABELS:
+                why = f"holds more than {_LABELS} kinds of PEM, and the rest was not read"
+                yield Found("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
+                return
+    if not number and not damaged:
+        labels = ", ".join(one.decode().lower() for one in others)
+        yield Found(
+            form, 0, None, Reason.NO_CERTIFICATE, f"holds {labels}" if labels else "neither PEM, DER nor PKCS#12"
+        )
+
+
+def _in_block(label: bytes, body: bytes, number: int) -> Iterable[Found]:
+    text, end, _ = body.partition(b"-----END ")
+    der = _decoded(text)
+    if label in _PKCS7 or _CONTENT in der[:20]:  # certutil calls whatever it encodes a certificate
+        return look_at_pkcs7(der, number)
+    found = read_certificate("PEM", number, der, extra=label == _TRUSTED)
+    if not end and found.der:
+        return [found._replace(reason=Reason.UNUSUAL_ENCODING, why="its last line is missing")]
+    if not end:
+        return [found._replace(why="truncated: its last line is missing")]
+    return [found]
+
+
+def _decoded(text: bytes) -> bytes:
+    """What base64 between two lines of PEM stands for; empty where it is damaged."""
+    joined = b"".join(text.split())
+    try:
+        return binascii.a2b_base64(joined, strict_mode=True)
+    except ValueError:
+        pass
+    lines = [line.strip() for line in text.replace(b"\\r", b"").replace(b"\\n", b"\n").strip().splitlines()]
+    if lines and b":" in lines[0] and b"" in lines:  # headers (RFC 1421, section 4.4)
+        lines = lines[lines.index(b"") :]
+    joined = b"".join(lines).rstrip(b"=")
+    if not _BASE64.fullmatch(joined) or len(joined) % 4 == 1:
+        return b""
+    return binascii.a2b_base64(joined + b"=" * (-len(joined) % 4))
+
+
+def _is_sealed(label: bytes, body: bytes) -> bool:
+    """Encrypted as PKCS#8 (RFC 5958), or in the older way of RFC 1421, section 4.6.1.1."""
+    return label.startswith(b"ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in body[:100]
+
+
+def is_pkcs7(data: bytes) -> bool:
+    """Whether DER begins as a PKCS#7 does."""
+    return _CONTENT in data[:20]
+
+
+def look_at_der(data: bytes) -> Found:
+    """The certificate in a file of DER; something may have been put behind it."""
+    found = read_certificate("DER", 1, data)
+    if found.der or data.find(_VERSION, 0, 16) > 4:  # within a second SEQUENCE
+        return found
+    return Found("", 0, None, Reason.NO_CERTIFICATE, "DER or the like, and no certificate that can be decoded")
+
+
+def look_at_pkcs7(der: bytes, number: int) -> Iterator[Found]:
+    """The certificates of a PKCS#7, the first of which is `number`."""
+    from cryptography.hazmat.primitives.serialization import pkcs7
+
+    try:
+        found = [known_certificate("P7B", 0, one) for one in pkcs7.load_der_pkcs7_certificates(der)]
+    except UNDECODABLE:
+        try:
+            found = [read_certificate("P7B", 0, one) for one in certificates_of_pkcs7(der)]
+        except UNDECODABLE:
+            yield Found("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: no PKCS#7 with certificates")
+            return
+    if not found:
+        yield Found("P7B", 0, None, Reason.NO_CERTIFICATE, "a PKCS#7 without a certificate")
+    for count, one in enumerate(found, number):
+        yield one._replace(number=count)

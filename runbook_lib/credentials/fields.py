@@ -1,0 +1,161 @@
+"""What a certificate says, field by field: pyca's word for each, and the second reader's where pyca refuses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from runbook_lib.credentials.lenient import LenientCertificate
+
+T = TypeVar("T")
+
+UNDECODABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What pyca raises for a certificate with a part it cannot decode (every changed byte of one was tried)."""
+
+
+class Fields(NamedTuple):
+    """What an inventory tells of a certificate. A field that cannot be read is empty, or None.
+
+    Args:
+        subject, issuer, serial_hex, not_before, not_after, key, sha256: as in `certificates.CertificateFacts`.
+        unusual: in words, which fields pyca refuses and the second reader reads.
+        unread: in words, which neither reads.
+    """
+
+    subject: str
+    issuer: str
+    serial_hex: str
+    not_before: datetime | None
+    not_after: datetime | None
+    key: str
+    sha256: str
+    unusual: str = ""
+    unread: str = ""
+
+
+def read_fields(certificate: x509.Certificate | None, der: bytes) -> Fields:
+    """The fields of a certificate, within `folder.tolerant()`.
+
+    Args:
+        certificate: None where pyca refuses it as a whole.
+        der: its encoding, which `LenientCertificate` accepts.
+    """
+    sha256 = hashlib.sha256(der).hexdigest()
+    if certificate is not None:
+        try:
+            return Fields(
+                certificate.subject.rfc4514_string(),
+                certificate.issuer.rfc4514_string(),
+                f"{certificate.serial_number:X}",
+                certificate.not_valid_before_utc,
+                certificate.not_valid_after_utc,
+                describe_key(certificate.public_key()),
+                sha256,
+            )
+        except UNDECODABLE:
+            pass
+    reading = Reading(certificate, der)
+    if certificate is None:  # what pyca would have looked at
+        reading.field("extensions", None, lambda one: one.extensions)
+        reading.field("signature", None, LenientCertificate.signature)
+    serial = reading.serial()
+    return Fields(
+        reading.subject() or "",
+        reading.issuer() or "",
+        "" if serial is None else f"{serial:X}",
+        reading.not_before(),
+        reading.not_after(),
+        reading.key() or "",
+        sha256,
+        reading.unusual(),
+        reading.unread(),
+    )
+
+
+class Reading:
+    """One certificate, read by two readers. A method gives None for what neither can read, and `unusual` says so."""
+
+    def __init__(self, certificate: x509.Certificate | None, der: bytes) -> None:
+        self._certificate = certificate
+        self._der = der
+        self._odd: list[str] = []
+        self._unread: list[str] = []
+
+    def subject(self) -> str | None:
+        return self.field("subject", lambda one: one.subject.rfc4514_string(), LenientCertificate.subject)
+
+    def issuer(self) -> str | None:
+        return self.field("issuer", lambda one: one.issuer.rfc4514_string(), LenientCertificate.issuer)
+
+    def serial(self) -> int | None:
+        return self.field("serial number", lambda one: one.serial_number, LenientCertificate.serial)
+
+    def not_before(self) -> datetime | None:
+        return self.field("start", lambda one: one.not_valid_before_utc, LenientCertificate.not_before)
+
+    def not_after(self) -> datetime | None:
+        return self.field("end", lambda one: one.not_valid_after_utc, LenientCertificate.not_after)
+
+    def key(self) -> str | None:
+        return self.field("key", lambda one: describe_key(one.public_key()), _key)
+
+    def field(
+        self, name: str, first: Callable[[x509.Certificate], T] | None, second: Callable[[LenientCertificate], T]
+    ) -> T | None:
+        """What the first reader says, or else the second."""
+        if first is not None and self._certificate is not None:
+            try:
+                return first(self._certificate)
+            except UNDECODABLE:
+                self._odd.append(name)
+        try:
+            return second(self._lenient)
+        except UNDECODABLE:
+            self._unread.append(name)
+            return None
+
+    def unusual(self) -> str:
+        """What only the second reader reads, in words; empty if nothing."""
+        odd = ["encoding"] if self._certificate is None else [one for one in self._odd if one not in self._unread]
+        return f"unusual {', '.join(odd)}" if odd else ""
+
+    def unread(self) -> str:
+        """What neither reads, in words; empty if nothing."""
+        return f"{', '.join(self._unread)} cannot be read" if self._unread else ""
+
+    @cached_property
+    def _lenient(self) -> LenientCertificate:
+        return LenientCertificate(self._der)
+
+
+def describe_key(public_key: PublicKeyTypes) -> str:
+    """`RSA 2048`, `EC P-256`, or the name of another kind."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"RSA {public_key.key_size}"
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        names = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+        return f"EC {names.get(public_key.curve.name, public_key.curve.name)}"
+    return type(public_key).__name__.removesuffix("PublicKey")
+
+
+def _key(certificate: LenientCertificate) -> str:
+    try:
+        return describe_key(load_der_public_key(certificate.spki))
+    except UNDECODABLE:
+        return certificate.key()
