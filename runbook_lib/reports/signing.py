@@ -33,18 +33,21 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 from cryptography.x509.oid import NameOID
 
-from runbook_lib import disk
+from runbook_lib import disk, programs
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.secrets import SecretRef, resolve
 
 CERTS, ROOTS, REFERENCES, REQUEST = "certs", "roots.pem", "signer.json", "request"
-PASSPHRASE = "env:DIGICERT_ONE_ARCHIVE_PASSPHRASE"  # noqa: S105 - a reference
+PASSPHRASE = f"env:{programs.ARCHIVE_PASSPHRASE}"
 FEWEST = 22
 """Characters of a passphrase: as many as a P12 password needs for 128 bits."""
 
 YEARS = 10
 """How long a self-signed certificate is valid: long enough for a roll-over to be a decision and not an alarm."""
+
+_PATIENCE = 60.0
+"""Seconds that a command of openssl may take."""
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _OPTIONS = [PKCS7Options.DetachedSignature, PKCS7Options.Binary, PKCS7Options.NoCapabilities]
@@ -242,18 +245,15 @@ def openssl(command: list[str]) -> str:
     """Why a command of openssl does not end well, in its own last words; empty where it does.
 
     It trusts no certificates but those that the command names: beside `-CAfile`, `openssl cms` would take the system's.
+    What configures openssl in our environment is not passed on: it changes no verdict.
 
     Raises:
         RunbookError: UNREADABLE_FILE where there is no openssl.
     """
     try:
-        done = subprocess.run(
-            ["openssl", *command],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            env={**os.environ, "SSL_CERT_DIR": os.devnull, "SSL_CERT_FILE": os.devnull},
-        )
+        done = programs.run("openssl", command, seconds=_PATIENCE, more=programs.NO_CERTIFICATES)
+    except subprocess.TimeoutExpired:
+        return f"openssl did not come to an end within {_PATIENCE:g} s"
     except FileNotFoundError:
         raise RunbookError(
             Reason.UNREADABLE_FILE, "There is no `openssl` here to check signatures with.", remedy="Install openssl."

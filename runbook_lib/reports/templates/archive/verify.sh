@@ -4,10 +4,31 @@
 # Needs a POSIX shell, sha256sum, openssl, find, sort, sed and awk; nothing of the software that made the archive.
 # Exit code 0 if everything holds, 1 and a line for each thing that does not, 2 if it could not look.
 # VERIFY.md says what this proves and what it does not. This file does not verify itself: take it from a place you trust.
+# It starts itself again with an environment that is all but empty: what configures a shell, openssl, awk or sort, or takes
+# the place of a command (an exported function), changes no verdict. Its first argument tells that this was done, since
+# anybody could set a variable. With POSIXLY_CORRECT bash, too, takes `exec` for its own. PATH keeps its absolute folders.
+POSIXLY_CORRECT=1
+case ${1-} in
+--clean)
+    shift
+    [ -d "${TMPDIR:-}" ] && [ -w "$TMPDIR" ] || unset TMPDIR ;;
+*)
+    set -f
+    IFS=: found=
+    for folder in ${PATH-}; do
+        case $folder in /*) found=${found:+$found:}$folder ;; esac
+    done
+    PATH=${found:-/usr/local/bin:/usr/bin:/bin}
+    case $0 in
+    *.sh) exec /usr/bin/env -i PATH="$PATH" TMPDIR="${TMPDIR:-}" sh "$0" --clean "$@" ;;
+    esac # else it comes from standard input, and goes on as it is
+    set +f
+    unset TMPDIR ;;
+esac
 set -u
-LC_ALL=C
-export LC_ALL
-unset OPENSSL_CONF POSIXLY_CORRECT CDPATH 2>/dev/null
+LC_ALL=C OPENSSL_CONF=/dev/null
+export LC_ALL OPENSSL_CONF
+unset POSIXLY_CORRECT CDPATH OPENSSL_MODULES OPENSSL_ENGINES 2>/dev/null
 # openssl trusts what is named to it and nothing else; beside -CAfile it would take what this machine trusts
 SSL_CERT_DIR=/dev/null SSL_CERT_FILE=/dev/null
 export SSL_CERT_DIR SSL_CERT_FILE

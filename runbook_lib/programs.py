@@ -1,0 +1,93 @@
+"""Outside programs: whoever starts one does it here. Each gets an environment that is made for it.
+
+Only the variables that are named here are passed on: nothing that configures a program or the loader (OPENSSL_CONF,
+GIT_DIR, LD_PRELOAD, JAVA_TOOL_OPTIONS, BASH_ENV, IFS), and no secret. No program is looked for in the current folder,
+nor in one that everybody may write to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+
+STANDARD = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+ARCHIVE_PASSPHRASE = "DIGICERT_ONE_ARCHIVE_PASSPHRASE"  # noqa: S105 - a name
+"""The variable that the signer's passphrase is in unless another was named: for whoever seals, and no program else."""
+
+NO_CERTIFICATES = {"SSL_CERT_DIR": os.devnull, "SSL_CERT_FILE": os.devnull}
+"""For openssl, which then trusts only the certificates that its command names."""
+
+_PERSON = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
+_SESSION = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+_OURS = ("DIGICERT_ONE_URL", "DIGICERT_ONE_CLIENTAUTH_URL", "DIGICERT_ONE_CA_FILE", "DIGICERT_ONE_STORE")
+_PYTHON = (*_PERSON, "PATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_PYTHON_PREFIXES = ("LC_", "PYTHON", "CONDA_", "XDG_", "MPL")
+_QUIET = {"LC_ALL": "C", "OPENSSL_CONF": os.devnull}
+
+
+def run(
+    program: str, words: Sequence[str], *, seconds: float, more: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end; gives what it wrote and its exit code, whatever that is.
+
+    Args:
+        program: its name, for example "openssl".
+        seconds: after these it is killed, with whatever it started.
+        more: variables that it gets besides.
+
+    Raises:
+        FileNotFoundError: there is no such program.
+        subprocess.TimeoutExpired: it did not end in time.
+    """
+    path = os.pathsep.join(dict.fromkeys((*STANDARD, *_folders(os.environ))))
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise FileNotFoundError(program)
+    env = {"PATH": path, **_QUIET, **_only(os.environ, ("HOME", "TMPDIR", "XDG_CONFIG_HOME")), **more}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [found, *words], env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def for_python(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a process of ours gets that runs in this interpreter: what makes the interpreter what it is here."""
+    return _only(environ, _PYTHON, _PYTHON_PREFIXES)
+
+
+def for_hook(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a command of the user's gets: who and where it is, and which DigiCert ONE is meant. No secret."""
+    path = os.pathsep.join(dict.fromkeys((*_folders(environ), *STANDARD)))
+    return {**_only(environ, (*_PERSON, *_SESSION, *_OURS), ("LC_",)), "PATH": path}
+
+
+def _only(environ: Mapping[str, str], names: Sequence[str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name in names or (prefixes and name.startswith(prefixes))}
+
+
+def _folders(environ: Mapping[str, str]) -> list[str]:
+    """The folders of PATH that are absolute, and that not everybody may write to."""
+    return [one for one in environ.get("PATH", "").split(os.pathsep) if one.startswith("/") and not open_to_all(one)]
+
+
+def open_to_all(place: str | Path) -> bool:
+    """Whether every user of this machine may write there."""
+    try:
+        return bool(Path(place).stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False

@@ -1,0 +1,66 @@
+"""A program that we start gets what it needs, and is looked for where only its owner puts programs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from runbook_lib import programs
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_only_what_is_named_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DIGICERT_ONE_API_KEY", "DIGICERT_ONE_ARCHIVE_PASSPHRASE", "LD_PRELOAD", "GIT_DIR", "BASH_ENV"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    got = programs.run("env", [], seconds=20).stdout.decode()
+    names = {line.partition("=")[0] for line in got.splitlines()}
+    assert "HOME=/home/somebody\n" in got
+    assert names <= {"PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "LC_ALL", "OPENSSL_CONF", "PWD", "SHLVL", "_"}
+
+
+def test_a_program_is_not_looked_for_here_nor_where_everybody_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted").write_text("#!/bin/sh\n")
+    (tmp_path / "planted").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f".::{tmp_path}")
+    assert programs.run("planted", [], seconds=20).returncode == 0
+    tmp_path.chmod(0o777)
+    with pytest.raises(FileNotFoundError):
+        programs.run("planted", [], seconds=20)
+    assert str(tmp_path) not in programs.for_hook({"PATH": f".:{tmp_path}:bin"})["PATH"].split(":")
+
+
+def test_a_program_that_does_not_end_is_killed_with_what_it_started() -> None:
+    began = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        programs.run("sh", ["-c", "sleep 60 & sleep 60"], seconds=0.5)
+    assert time.monotonic() - began < 30
+
+
+def test_nobody_else_starts_programs() -> None:
+    """Each module that does is named here, with what it starts."""
+    known = {
+        "programs.py": "git, openssl and whatever else is not ours",
+        "left_running.py": "the deploy hook",
+        "cli_demo.py": "our own commands, JupyterLab, verify.sh",
+        "procedures/folders.py": "our own helper",
+        "reports/engine/kernels.py": "the engine's own processes",
+        "reports/supervise.py": "the process of a run",
+        "sandbox/control.py": "the sandbox",
+    }
+    starts = re.compile(
+        r"subprocess\.(run|Popen|call|check_\w+)\(|os\.(system|popen|spawn\w*|exec\w*|posix_spawn)\(|create_subprocess"
+    )
+    package = ROOT / "runbook_lib"
+    found = {
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if starts.search(path.read_text("utf-8"))
+    }
+    assert found <= set(known)
