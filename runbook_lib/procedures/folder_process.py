@@ -11,6 +11,7 @@ import tempfile
 import time
 from typing import Any
 
+from runbook_lib import programs
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.folder_rows import Answer, Reader, Summary, order
 from runbook_lib.procedures.folder_walk import Entry
@@ -101,6 +102,7 @@ class Helper:
     def _begin(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "runbook_lib.procedures.folder_rows", str(self._progress.fileno())],
+            env=programs.for_python(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what a library says as it aborts; why it ended is the row's to say

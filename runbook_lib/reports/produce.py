@@ -64,7 +64,13 @@ def started(job: Job, plan: Plan, folder: Path, interruptions: Interruptions) ->
     """Execute with a kernel that is started for it."""
     environ = os.environ if job.environ is None else job.environ
     return supervise(
-        plan, run=job.run, folder=folder, deadline=job.deadline, environ=environ, interruptions=interruptions
+        plan,
+        run=job.run,
+        folder=folder,
+        deadline=job.deadline,
+        environ=environ,
+        keep_out=job.keep_out,
+        interruptions=interruptions,
     )
 
 

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from pydantic import ValidationError
 
-from runbook_lib import tables
+from runbook_lib import programs, tables
 from runbook_lib.interruptions import Interruptions as Interruptions
 from runbook_lib.reports.execute import Ending, Plan
 
@@ -47,7 +47,14 @@ class End:
 
 
 def supervise(
-    plan: Plan, *, run: str, folder: Path, deadline: int, environ: Mapping[str, str], interruptions: Interruptions
+    plan: Plan,
+    *,
+    run: str,
+    folder: Path,
+    deadline: int,
+    environ: Mapping[str, str],
+    keep_out: Collection[str] = (),
+    interruptions: Interruptions,
 ) -> End:
     """Execute the plan in a child process of its own session; return when nothing of it runs any more.
 
@@ -57,6 +64,7 @@ def supervise(
         deadline: seconds for the whole run. At the deadline, or at the first signal, papermill is interrupted, so that
             it saves the notebook; after GRACE_SECONDS, or at a second signal, everything is killed.
         environ: the child's environment.
+        keep_out: references to secrets that are not for the run.
     """
     plan_file, log_file = folder / "plan.json", folder / "papermill.log"
     plan_file.write_text(plan.model_dump_json(), encoding="utf-8")
@@ -68,7 +76,7 @@ def supervise(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment(environ, run, Path(private), folder),
+            env=environment(environ, run, Path(private), folder, keep_out),
             start_new_session=True,
         )
         try:
@@ -84,10 +92,15 @@ def supervise(
     return End(ending, child.returncode, late, signalled, text)
 
 
-def environment(environ: Mapping[str, str], run: str, private: Path, folder: Path) -> dict[str, str]:
+def environment(
+    environ: Mapping[str, str], run: str, private: Path, folder: Path, keep_out: Collection[str]
+) -> dict[str, str]:
     """What a run's processes get: the caller's `environ`, the mark, `private` in place of the user's folders, and where
-    in the run's `folder` tables go that lie beside its notebook."""
-    env = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    in the run's `folder` tables go that lie beside its notebook. What `keep_out` refers to is withheld: the notebook
+    does not sign what it leaves."""
+    withheld = {one.removeprefix("env:") for one in keep_out if one.startswith("env:")}
+    withheld |= {programs.ARCHIVE_PASSPHRASE, "PYTHONDONTWRITEBYTECODE"}
+    env = {name: value for name, value in environ.items() if name not in withheld}
     env[RUN_MARK] = run
     env[tables.FOLDER_VARIABLE] = str(folder.absolute() / tables.FOLDER)
     env["JUPYTER_RUNTIME_DIR"] = str(private / "r")

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from runbook_lib import disk
+from runbook_lib import disk, programs
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.sandbox.options import Options, Trusts
 
@@ -164,6 +164,7 @@ def _spawn(state: Path, options: Options) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
+            env=programs.for_python(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,

@@ -81,7 +81,8 @@ def _forked(order: Order, plan: Plan, keeper: Keeper, interruptions: _Interrupti
     """Execute in a kernel that is forked for it."""
     job, private = order.job, order.folder / "private"
     private.mkdir(mode=0o700, exist_ok=True)  # an attempt that found no kernel has made it
-    environ = environment(os.environ if job.environ is None else job.environ, job.run, private, order.folder)
+    given = os.environ if job.environ is None else job.environ
+    environ = environment(given, job.run, private, order.folder, job.keep_out)
     log = order.folder / "papermill.log"
     forked = ForkedKernel(keeper, cwd=order.cwd, environ=environ, log=log)
     ending = None
