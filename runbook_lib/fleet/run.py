@@ -25,7 +25,7 @@ from runbook_lib.fleet.work import Work
 from runbook_lib.reports import bag, chain, seal, signing
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.runrecord import Cells, NotebookFile, RunRecord, Scan, lock_sha256, software, who
+from runbook_lib.reports.runrecord import Cells, RunRecord, Scan, lock_sha256, software, who
 from runbook_lib.reports.scan import Scanner, references_in
 from runbook_lib.reports.supervise import Interruptions
 
@@ -125,6 +125,7 @@ class _Batch:
             sha256=source.sha256,
             who=who(),
             git=source.git,
+            git_unknown=source.git_unknown,
             lock_sha256=lock_sha256(),
             fault_seed=self.order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
         )
@@ -187,7 +188,7 @@ class _Batch:
             duration=round(time.monotonic() - self._ticks, 3),
             clock=self.clock.source,
             fault_seed=order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
-            notebook=NotebookFile(name=order.source.name, sha256=order.source.sha256, git=order.source.git),
+            notebook=order.source.file,
             parameters=self._without_secrets(to_jsonable_python(order.fleet.parameters, fallback=str)),
             unknown_parameters=(),
             who=who(),

@@ -27,7 +27,7 @@ STARTED, ALIVE = "started.json", "alive"
 
 
 class Started(BaseModel):
-    """What is known of a run when it starts. `at` is UTC; `sha256` and `git` are the notebook's.
+    """What is known of a run when it starts. `at` is UTC; `sha256`, `git` and `git_unknown` are the notebook's.
 
     Its parameters are not among it: what they hold is searched for secrets only when the run has ended.
     """
@@ -41,6 +41,7 @@ class Started(BaseModel):
     sha256: str
     who: Who
     git: Commit | None = None
+    git_unknown: str = ""
     lock_sha256: str | None = None
     fault_seed: str = ""
 
@@ -99,7 +100,9 @@ def record(started: Started, found: datetime) -> RunRecord:
         clock="of the run that found it",
         fault_seed=started.fault_seed,
         engine=None,
-        notebook=NotebookFile(name=started.notebook, sha256=started.sha256, git=started.git),
+        notebook=NotebookFile(
+            name=started.notebook, sha256=started.sha256, git=started.git, git_unknown=started.git_unknown
+        ),
         parameters={},
         unknown_parameters=(),
         who=started.who,

@@ -14,8 +14,9 @@ from typing import Any
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.runrecord import Commit, Engine, RunRecord, git_commit
+from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord
 from runbook_lib.reports.supervise import End
+from runbook_lib.reports.work_tree import commit_of
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Source:
         name: the file's name.
         content: its bytes, not yet looked into.
         git: the commit it belonged to at that moment.
+        git_unknown: why that is not known; empty where it is, and outside a work tree.
     """
 
     name: str
     content: bytes = field(repr=False)
     git: Commit | None
+    git_unknown: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Source:
@@ -39,11 +42,16 @@ class Source:
             content = path.read_bytes()
         except OSError as error:
             raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{path} cannot be read: {error.strerror}.") from None
-        return cls(path.name, content, git_commit(path))
+        return cls(path.name, content, *commit_of(path))
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def file(self) -> NotebookFile:
+        """It, as a record names it."""
+        return NotebookFile(name=self.name, sha256=self.sha256, git=self.git, git_unknown=self.git_unknown)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from runbook_lib.reports.outcome import Judgement, Status, judge, refused
 from runbook_lib.reports.runrecord import (
     Cells,
     Engine,
-    NotebookFile,
     RunRecord,
     Scan,
     SecretSource,
@@ -135,7 +134,7 @@ def tell(
         clock=clock.source,
         fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
         engine=engine,
-        notebook=NotebookFile(name=job.source.name, sha256=job.source.sha256, git=job.source.git),
+        notebook=job.source.file,
         parameters=given,
         unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
         defaults=None if defaults is None else {name: one for name, one in defaults.items() if name not in given},

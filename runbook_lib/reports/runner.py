@@ -89,6 +89,7 @@ def run_notebook(
         sha256=source.sha256,
         who=who(),
         git=source.git,
+        git_unknown=source.git_unknown,
         lock_sha256=lock_sha256(),
         fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
     )

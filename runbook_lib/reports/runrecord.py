@@ -9,7 +9,6 @@ import inspect
 import json
 import platform
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -56,6 +55,8 @@ class NotebookFile(_Frozen):
     name: str
     sha256: str
     git: Commit | None
+    git_unknown: str = ""
+    """Why the commit is not known: git was not asked, or gave no answer. Empty where it is, and outside a work tree."""
 
 
 class SecretSource(_Frozen):
@@ -303,24 +304,6 @@ def software() -> dict[str, str]:
         "platform": platform.platform(),
         **{package: version(package) for package in packages},
     }
-
-
-def git_commit(file: Path) -> Commit | None:
-    """The commit of the work tree that a file is in; None where there is none, or no git."""
-    folder = file.resolve().parent
-    try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return Commit(commit=commit, dirty=bool(changes))
-
-
-def _git(folder: Path, *words: str) -> str:
-    # a service's work tree belongs to another user as a rule, and git would say nothing of it; whoever owns it owns the
-    # code that is run from it anyway
-    command = ["git", "--no-optional-locks", "-c", "safe.directory=*", "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

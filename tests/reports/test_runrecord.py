@@ -22,7 +22,7 @@ from runbook_lib.clock import SystemClock
 from runbook_lib.reports import interrupted
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runner import run_notebook
-from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, git_commit, schema
+from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, schema
 from tests.conftest import Sandbox
 from tests.reports import reading
 from tests.reports.bags import AT, put, started
@@ -190,20 +190,3 @@ def _sha256(file: Path) -> str:
 
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def test_a_work_tree_of_another_user_is_told_of_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is for a service: git itself says nothing of a work tree that belongs to somebody else."""
-    who = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-    (tmp_path / "one.ipynb").write_text("{}")
-    assert git_commit(tmp_path / "one.ipynb") is None
-    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "One"]):
-        subprocess.run(["git", "-C", tmp_path, *words], check=True)
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    refused = subprocess.run(["git", "-C", tmp_path, "rev-parse", "HEAD"], capture_output=True, text=True)
-    assert "dubious ownership" in refused.stderr
-    found = git_commit(tmp_path / "one.ipynb")
-    assert found is not None
-    assert not found.dirty
-    (tmp_path / "one.ipynb").write_text("{ }")
-    assert git_commit(tmp_path / "one.ipynb") == Commit(commit=found.commit, dirty=True)
