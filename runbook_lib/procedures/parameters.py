@@ -183,9 +183,13 @@ class RotateParameters(ChangeParameters):
         7, ge=0, le=90, title="Grace", description="days the old files are kept after the old one is refused"
     )
     hook: Text = Field(
-        "", title="Deploy hook", description="a command run after the switch; RUNBOOK_P12 names the new P12"
+        "",
+        title="Deploy hook",
+        description="a command run after the switch; RUNBOOK_P12 names the new P12; what it leaves running lives on",
     )
-    hook_seconds: Number = Field(120, ge=1, le=3600, title="Hook's time", description="seconds it may take")
+    hook_seconds: Number = Field(
+        120, ge=1, le=3600, title="Hook's time", description="seconds until its own process must have ended"
+    )
     expiration_date: Moment = Field(
         "", title="End date", description="of the new certificate; empty: as late as allowed"
     )

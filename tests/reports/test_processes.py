@@ -15,8 +15,8 @@ def test_a_child_that_became_another_user_is_left_and_the_others_end() -> None:
     # in a process of its own: it gives up being root. What it needs is read before, root's folders are closed to it
     program = """
         import os, time
-        from runbook_lib.reports.engine.processes import _children, end_children
-        _children()
+        from runbook_lib.descendants import children, end_children
+        children()
         def sleeper(seconds):
             child = os.fork()
             if child == 0:
@@ -28,7 +28,7 @@ def test_a_child_that_became_another_user_is_left_and_the_others_end() -> None:
         os.setresuid(10001, 10001, 10001)
         sleeper(600)
         end_children()
-        print(_children() == [theirs])
+        print(children() == [theirs])
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=10, check=False

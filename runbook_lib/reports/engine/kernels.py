@@ -15,15 +15,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runbook_lib import programs
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.engine import channel, protocol
 
 _LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 """So that importing numpy starts no threads. A notebook's environment is its own."""
-
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-_KEPT_PREFIXES = ("LC_", "PYTHON", "CONDA_", "XDG_", "MPL")
 
 
 class NoKernel(Exception):
@@ -81,9 +79,7 @@ class Kernels:
         Args:
             keep: descriptors that it inherits.
         """
-        environ = {
-            name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
-        }
+        environ = programs.for_python(os.environ)
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         self.folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
         with self.log.open("ab") as log:

@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from runbook_lib.descendants import adopt_orphans, end_children
 from runbook_lib.reports.engine import kernel, protocol
-from runbook_lib.reports.engine.processes import adopt_orphans, end_children
 
 _ENDINGS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
