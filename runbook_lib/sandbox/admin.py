@@ -33,7 +33,7 @@ def admin_application(
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token}".encode()):
             return web.json_response({"error": "The admin token is missing or wrong."}, status=401)
         return await handler(request)
 

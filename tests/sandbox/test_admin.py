@@ -27,6 +27,19 @@ def test_without_the_token_the_admin_listener_tells_nothing(sandbox: Sandbox, pa
         assert set(response.json()) == {"error"}
 
 
+@pytest.mark.parametrize("given", ["Bearer sch\u00f6n".encode(), b"Bearer \xff\xfe"])
+def test_a_token_that_is_not_ascii_is_a_wrong_one(sandbox: Sandbox, given: bytes) -> None:
+    url = sandbox.env["DIGICERT_ONE_ADMIN_URL"] + "/health"
+    assert requests.get(url, headers={"Authorization": given}, timeout=5).status_code == 401
+    api = requests.get(
+        sandbox.env["DIGICERT_ONE_URL"] + USER_ME,
+        headers={"x-api-key": given},
+        verify=sandbox.env["DIGICERT_ONE_CA_FILE"],
+        timeout=5,
+    )
+    assert api.status_code in (401, 403)
+
+
 def test_the_admin_paths_are_not_on_the_api_s_hosts(caller: Caller) -> None:
     assert caller.api("GET", "/users").status_code == 404
 
