@@ -11,8 +11,10 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from runbook_lib import programs
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli_run import read_parameters, run_one
 from runbook_lib.command import argument, command, path
@@ -26,11 +28,10 @@ def _sandbox(state: Path) -> Iterator[dict[str, str]]:
     """A sandbox for as long as the block runs, and the environment that points to it."""
     was_running = control.is_running(state)
     env = control.start(state)
-    listed = subprocess.run(
-        ["sh", "-c", 'set -a; . "$1"; env -0', "sh", str(env)], check=True, capture_output=True, text=True
-    ).stdout
+    listed = programs.run("sh", ["-c", 'set -a; . "$1"; env -0', "sh", str(env)], seconds=10).stdout.decode()
+    told = dict(line.split("=", 1) for line in listed.split("\0") if line.startswith("DIGICERT_ONE_"))
     try:
-        yield dict(line.split("=", 1) for line in listed.split("\0") if line)
+        yield {**os.environ, **told}
     finally:
         if not was_running:
             control.stop(state)
@@ -71,15 +72,15 @@ def demo(folder: Path) -> Exit:
     codes: list[Exit] = []
     runbook = [sys.executable, "-m", "runbook_lib.cli", "archive"]
     with _sandbox(folder / "sandbox") as environ:
-        environ["DIGICERT_ONE_ARCHIVE_PASSPHRASE"] = secrets.token_hex(32)
+        environ[programs.ARCHIVE_PASSPHRASE] = secrets.token_hex(32)
         subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
         for job, more in jobs:
             codes.append(run_one(job, ours | more, archive=archive, environ=environ))
         out("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
         kept = chain.find_head(archive).digest  # as somebody would who keeps it in a ticket
         codes.append(run_one("archive", ours | {"known_head": kept}, archive=archive, environ=environ))
-    for check in ([*runbook, "verify", str(archive)], ["sh", "verify.sh"]):
-        held = subprocess.run(check, cwd=archive, check=False).returncode == 0
+    for check in ([*runbook, "verify", str(archive)], ["/bin/sh", "verify.sh"]):
+        held = subprocess.run(check, cwd=archive, env=programs.for_python(os.environ), check=False).returncode == 0
         codes.append(Exit.DONE if held else Exit.CHECK_FAILED)
     out(f"\nEvery report, with its status: {archive / 'index.html'}")
     return max(codes)
@@ -100,5 +101,10 @@ def lab(state: Path, browser: bool) -> int:
     command = [sys.executable, "-m", "jupyterlab", str(FOLDER / "00_start_here.ipynb")]
     command += [] if browser else ["--no-browser"]
     command += ["--allow-root"] if os.geteuid() == 0 else []  # as in a container; JupyterLab refuses else
-    with _sandbox(state.absolute()) as environ:
+    # what is typed into a notebook passes from the server to its kernel: not over a port of the machine
+    command += ["--KernelManager.transport=ipc"]
+    # whose sockets lie in the runtime folder; below a long home their path would be too long (about 104 characters)
+    with _sandbox(state.absolute()) as environ, TemporaryDirectory(prefix="runbook-", dir="/tmp") as private:
+        environ["JUPYTER_RUNTIME_DIR"] = private
+        environ.pop(programs.ARCHIVE_PASSPHRASE, None)  # a notebook signs nothing
         return subprocess.run(command, env=environ, check=False).returncode

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -93,11 +94,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory, lab_sandbox: Sandbox) -> Itera
     environ |= lab_sandbox.env | {"HOME": str(home), "JUPYTER_TOKEN": token}  # never in argv
     one = Lab(f"http://127.0.0.1:{port}", token, folder, home / ".jupyter" / "lab" / "user-settings")
     one.set("@jupyterlab/apputils-extension:notification", {"fetchNews": "false", "checkForUpdates": False})
+    runtime = Path(tempfile.mkdtemp(prefix="runbook-", dir="/tmp"))
+    environ["JUPYTER_RUNTIME_DIR"] = str(runtime)  # as `runbook lab` has it
     with (home / "lab.log").open("w") as log:
         server = subprocess.Popen(
             [
                 *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
                 *(f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.terminals_enabled=False"),
+                "--KernelManager.transport=ipc",
             ],
             cwd=folder,
             env=environ,
@@ -111,6 +115,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, lab_sandbox: Sandbox) -> Itera
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
 def _wait_for(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None:
