@@ -48,7 +48,12 @@ class Command:
 
     @property
     def options(self) -> set[str]:
-        return {name for names, _ in self.arguments for name in names if name.startswith("-")} | {"-h", "--help"}
+        found = {"-h", "--help"}
+        for names, how in self.arguments:
+            found |= {name for name in names if name.startswith("-")}
+            if how.get("action") is argparse.BooleanOptionalAction:
+                found |= {f"--no-{name[2:]}" for name in names}
+        return found
 
     def parser(self, name: str) -> Parser:
         parser = Parser(name, self.function.__doc__)

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 def test_only_what_is_named_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DIGICERT_ONE_API_KEY", "DIGICERT_ONE_ARCHIVE_PASSPHRASE", "LD_PRELOAD", "GIT_DIR", "BASH_ENV"):
         monkeypatch.setenv(name, "/nowhere")
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/srv/somebody")
     got = programs.run("env", [], seconds=20).stdout.decode()
     names = {line.partition("=")[0] for line in got.splitlines()}
-    assert "HOME=/home/somebody\n" in got
+    assert "HOME=/srv/somebody\n" in got
     assert names <= {"PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "LC_ALL", "OPENSSL_CONF", "PWD", "SHLVL", "_"}
 
 
