@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from argparse import BooleanOptionalAction
@@ -107,4 +108,7 @@ def lab(state: Path, browser: bool) -> int:
     with _sandbox(state.absolute()) as environ, TemporaryDirectory(prefix="runbook-", dir="/tmp") as private:
         environ["JUPYTER_RUNTIME_DIR"] = private
         environ.pop(programs.ARCHIVE_PASSPHRASE, None)  # a notebook signs nothing
-        return subprocess.run(command, env=environ, check=False).returncode
+        with subprocess.Popen(command, env=environ) as server:
+            # without this, sandbox and sockets would be left
+            signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+            return server.wait()

@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import inspect
 import json
+import os
 import platform
 import socket
 import sys
@@ -295,13 +296,21 @@ def who() -> Who:
     return Who(user=user, host=socket.gethostname())
 
 
+def _platform() -> str:
+    """As `platform.platform`, which would start `uname -p` in our environment."""
+    if sys.platform != "linux":
+        return platform.platform()
+    here = os.uname()
+    return "-".join((here.sysname, here.release, here.machine, "with", "".join(platform.libc_ver())))
+
+
 @cache
 def software() -> dict[str, str]:
     """Versions of what made the report."""
     packages = ("digicert-one-runbooks", "papermill", "nbclient", "ipykernel", "nbconvert")
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": _platform(),
         **{package: version(package) for package in packages},
     }
 
