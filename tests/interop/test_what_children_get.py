@@ -94,6 +94,7 @@ def test_a_rotation_with_its_hook_and_signed_archive(
 def test_a_kernel_does_not_have_the_archive_s_passphrase(sandbox: Sandbox, tmp_path: Path) -> None:
     """A forked kernel starts no program: it is asked itself, by a foreign notebook."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os; print(sorted(os.environ))")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     environ = os.environ | {"DIGICERT_ONE_ARCHIVE_PASSPHRASE": PASSPHRASE, "MINE": PASSPHRASE, "KEY": "mine"}
     subprocess.run(
         [RUNBOOK, "archive", "init", "--passphrase", "env:MINE", "--archive", tmp_path / "archive"],
