@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import time
@@ -12,6 +13,9 @@ import pytest
 from runbook_lib import programs
 
 ROOT = Path(__file__).parents[1]
+STARTS = re.compile(
+    r"subprocess\.(run|Popen|call|check_\w+)|os\.(system|popen|spawn\w*|exec\w*|posix_spawn\w*)|.*create_subprocess\w+"
+)
 
 
 def test_only_what_is_named_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,22 +49,14 @@ def test_a_program_that_does_not_end_is_killed_with_what_it_started() -> None:
     assert time.monotonic() - began < 30
 
 
-def test_nobody_else_starts_programs() -> None:
-    """Each module that does is named here, with what it starts."""
-    known = {
-        "programs.py": "git, openssl and whatever else is not ours",
-        "left_running.py": "the deploy hook",
-        "cli_demo.py": "our own commands, JupyterLab, verify.sh",
-        "procedures/folders.py": "our own helper",
-        "reports/engine/kernels.py": "the engine's own processes",
-        "reports/supervise.py": "the process of a run",
-        "sandbox/control.py": "the sandbox",
+def test_whoever_starts_a_process_says_what_it_gets() -> None:
+    """Left to itself, it would get all of our environment."""
+    without = {
+        f"{path.name}:{call.lineno}"
+        for path in (ROOT / "runbook_lib").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and STARTS.fullmatch(ast.unparse(call.func))
+        and "env" not in {keyword.arg for keyword in call.keywords}
     }
-    starts = re.compile(
-        r"subprocess\.(run|Popen|call|check_\w+)\(|os\.(system|popen|spawn\w*|exec\w*|posix_spawn)\(|create_subprocess"
-    )
-    package = ROOT / "runbook_lib"
-    found = {
-        path.relative_to(package).as_posix() for path in package.rglob("*.py") if starts.search(path.read_text("utf-8"))
-    }
-    assert found <= set(known)
+    assert without == set()
