@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from runbook_lib import given
 from runbook_lib.errors import Reason, RunbookError
@@ -26,6 +28,12 @@ FROM_VARIABLES = ("sandbox", "configured")
 """`sandbox` and `configured` are whatever DIGICERT_ONE_URL names; `sandbox` only on this machine."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_LONGEST_HOST = 253
+_LARGEST_CA_FILE = 16 * 2**20
+_PLACE = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:[0-9]{1,5})?")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+"""A part of a host name (RFC 1035, section 2.3.4); underscores occur in company networks."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,10 @@ class Environment:
         if host is None and "://" not in text:
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"environment: {text!r} is none of {', '.join((*FROM_VARIABLES, *HOSTS))}, nor an https:// address.",
+                f"{_shown('environment', text)} is none of {', '.join((*FROM_VARIABLES, *HOSTS))}, nor an https:// "
+                "address.",
             )
-        api = _checked(text if host is None else f"https://{host}")
+        api = _api_url(text if host is None else f"https://{host}", "environment")
         parts = urlsplit(api)
         return cls(_short_name(api), api, f"https://clientauth.{parts.netloc}", trust)
 
@@ -80,12 +89,11 @@ class Environment:
                 remedy="For the sandbox: `runbook sandbox start --state DIR`, then `set -a; . DIR/sandbox.env`. "
                 "For a real one: choose demo or production as `environment`.",
             )
-        api = _checked(environ["DIGICERT_ONE_URL"])
-        clientauth = environ.get("DIGICERT_ONE_CLIENTAUTH_URL") or f"https://clientauth.{urlsplit(api).netloc}"
-        if not clientauth.startswith("https://"):
-            raise RunbookError(
-                Reason.BAD_PARAMETER, f"DIGICERT_ONE_CLIENTAUTH_URL is no https:// address: {clientauth}"
-            )
+        api = _api_url(environ["DIGICERT_ONE_URL"], "DIGICERT_ONE_URL")
+        mtls = environ.get("DIGICERT_ONE_CLIENTAUTH_URL", "").strip()
+        clientauth = (
+            base_url(mtls, "DIGICERT_ONE_CLIENTAUTH_URL") if mtls else f"https://clientauth.{urlsplit(api).netloc}"
+        )
         trust = trust or _file("DIGICERT_ONE_CA_FILE", environ.get("DIGICERT_ONE_CA_FILE", ""), environ)
         local = urlsplit(api).hostname in _LOOPBACK
         if name == "sandbox" and not local:
@@ -94,7 +102,7 @@ class Environment:
                 f"environment is 'sandbox', and DIGICERT_ONE_URL names {api}, which is not on this machine.",
                 remedy="Say `environment: configured` if that host is what you mean.",
             )
-        return cls("sandbox" if local else _short_name(api), api, clientauth.rstrip("/"), trust)
+        return cls("sandbox" if local else _short_name(api), api, clientauth, trust)
 
 
 def _file(what: str, text: str, environ: Mapping[str, str]) -> Path | None:
@@ -103,32 +111,81 @@ def _file(what: str, text: str, environ: Mapping[str, str]) -> Path | None:
         return None
     try:
         path = given.path(text, environ)
-        found = path.is_file()
+        found = path.is_file() and path.stat().st_size <= _LARGEST_CA_FILE
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise RunbookError(Reason.BAD_PARAMETER, f"{what}: {why}.") from None
     if not found:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{what}: the CA file {path} does not exist.")
+        raise RunbookError(Reason.BAD_PARAMETER, f"{what}: the CA file {path} does not exist, or is larger than 16 MB.")
     return path
 
 
-def _checked(url: str) -> str:
-    parts = urlsplit(url.strip())
+def base_url(text: str, source: str) -> str:
+    """The `https://HOST` or `https://HOST:PORT` that `text` is, in ASCII and without a slash at the end.
+
+    Args:
+        source: the parameter or variable that holds it, for the message. What it holds is shown only where no user name
+            and no password can be part of it.
+
+    Raises:
+        RunbookError: BAD_PARAMETER.
+    """
+    url = text.strip()
+    shown = _shown(source, url)
+    if "@" in url:
+        raise _bad(shown, "holds a user name or a password; give only https://HOST")
+    if not url.isascii():
+        raise _bad(shown, "has a character outside ASCII; write a host name in its ASCII form (xn--…)")
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise _bad(shown, "holds a space, a line end or another character that no address has")
     try:
-        port_fits = parts.port is None or parts.port > 0
+        parts = split_address(url)
     except ValueError:
-        port_fits = False
-    if parts.scheme != "https" or not parts.hostname or not port_fits or parts.username or parts.query:
-        raise RunbookError(Reason.BAD_PARAMETER, f"environment: {url!r} is no https:// address of a host.")
-    if parts.path not in ("", "/"):
-        raise RunbookError(Reason.BAD_PARAMETER, f"environment: {url!r} has a path; give only https://HOST.")
-    if parts.hostname.startswith("clientauth."):
+        raise _bad(
+            shown,
+            "has a host or a port that cannot exist: an empty or too long part, a character of no name, a zone (%), "
+            "or a port that is not a number from 1 to 65535",
+        ) from None
+    if parts.scheme != "https":
+        raise _bad(shown, "is not an https:// address of a host")
+    if "?" in url or "#" in url or parts.path not in ("", "/"):
+        raise _bad(shown, "has a path, a query or a fragment; give only https://HOST")
+    return f"https://{parts.netloc}"
+
+
+def split_address(url: str) -> SplitResult:
+    """An address in its parts. Raises ValueError where its host or its port cannot exist."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    if not _PLACE.fullmatch(place) or parts.port == 0:
+        raise ValueError("no host, or no port behind the colon")
+    host = place.rpartition(":")[0] if parts.port else place
+    if host.startswith("["):
+        if IPv6Address(host[1:-1]).scope_id is not None:
+            raise ValueError("a zone")
+    elif len(host) > _LONGEST_HOST or not all(map(_LABEL.fullmatch, host.removesuffix(".").split("."))):
+        raise ValueError("no host name")
+    return parts
+
+
+def _shown(source: str, text: str) -> str:
+    return source if "@" in text else f"{source}: {given.shown(text)}"
+
+
+def _bad(shown: str, why: str) -> RunbookError:
+    return RunbookError(Reason.BAD_PARAMETER, f"{shown} {why}.")
+
+
+def _api_url(text: str, source: str) -> str:
+    api = base_url(text, source)
+    host = urlsplit(api).hostname or ""
+    if host.startswith("clientauth."):
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"environment: {parts.hostname} is the host for mTLS.",
-            remedy=f"Give https://{parts.hostname.removeprefix('clientauth.')}; the rest is added where it is due.",
+            f"{source}: {host} is the host for mTLS.",
+            remedy=f"Give https://{host.removeprefix('clientauth.')}; the rest is added where it is due.",
         )
-    return f"https://{parts.netloc}"
+    return api
 
 
 def _short_name(api_url: str) -> str:

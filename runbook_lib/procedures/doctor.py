@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.digicert.client import ME
-from runbook_lib.digicert.environments import FROM_VARIABLES
+from runbook_lib.digicert.environments import FROM_VARIABLES, base_url
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import DoctorParameters
 from runbook_lib.procedures.procedure import Method, Procedure, check
@@ -52,20 +52,28 @@ class Doctor(Procedure[DoctorParameters]):
                 details.append((Verdict.OK, name, f"{client.base_url} answers{tls}"))
         trust = str(self.environment.ca_file or "the CAs of this machine")
         details.append((Verdict.OK, "Trusted", trust))
-        other = self.environ.get("DIGICERT_ONE_URL", "").rstrip("/")
-        differs = other and self.parameters.environment not in FROM_VARIABLES and other != self.environment.api_url
+        differs = self._elsewhere()
         if differs:
-            details.append(
-                (
-                    Verdict.ATTENTION,
-                    "DIGICERT_ONE_URL",
-                    f"names {other}, and `environment` another host: is that meant?",
-                )
-            )
+            details.append((Verdict.ATTENTION, "DIGICERT_ONE_URL", differs))
         return Result(
             verdict=Verdict.ATTENTION if differs else Verdict.OK,
             headline=f"{self.environment.name} can be reached.",
             details=tuple(details),
+        )
+
+    def _elsewhere(self) -> str:
+        """What to say of a DIGICERT_ONE_URL that is not what `environment` names; empty where there is nothing."""
+        given = self.environ.get("DIGICERT_ONE_URL", "").strip()
+        if not given or self.parameters.environment in FROM_VARIABLES:
+            return ""
+        try:
+            other = base_url(given, "DIGICERT_ONE_URL")
+        except RunbookError as error:
+            return error.what
+        return (
+            ""
+            if other == self.environment.api_url
+            else f"names {other}, and `environment` another host: is that meant?"
         )
 
     @check("Clock: this machine and the server agree")

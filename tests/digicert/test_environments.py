@@ -29,8 +29,42 @@ def test_any_other_host_may_be_given_and_has_a_folder_of_its_own() -> None:
         "https://clientauth.one.digicert.com",
         "https://one.digicert.com/account",
         "https://me:secret@one.digicert.com",
+        "https://@one.digicert.com",
+        "https://:secret@one.digicert.com",
+        "me:secret@one.digicert.com",
         "https://one.digicert.com:port",
+        "https://one.digicert.com:",
+        "https://one.digicert.com:0",
+        "https://one.digicert.com:65536",
+        "https://one.digicert.com:-1",
+        "https://one.digicert.com#x",
+        "https://one.digicert.com?x",
+        "https://one.digicert.com?",
+        "https://one.digicert.com/#",
+        "https://[bad",
+        "https://bad]",
+        "https://[v1.a]",
+        "https://[::1%25eth0]",
+        "https://[1.2.3.4]",
+        "https://one..example",
+        "https://.example",
+        "https://..",
+        "https://-one.example",
+        "https://one.example..",
+        "https://" + "a" * 64 + ".example",
+        "https://" + "a." * 130 + "example",
+        "https://one.\nexample",
+        "https://one.\texample",
+        "https://one.exa mple",
+        "https://one.example\x00",
+        "https://one.example\\x",
+        "https://one%2eexample",
+        "https://bücher.example",
+        "https://one.example\uff0fx",
+        "https://*.example",
         "https://",
+        "https:///path",
+        "https:one.example",
         "prod",
         "",
     ],
@@ -39,6 +73,13 @@ def test_what_is_no_environment_is_refused(text: str) -> None:
     with pytest.raises(RunbookError) as caught:
         Environment.named(text, environ={})
     assert caught.value.reason is Reason.BAD_PARAMETER
+    assert "secret" not in str(caught.value)
+    for name in ("DIGICERT_ONE_URL", "DIGICERT_ONE_CLIENTAUTH_URL"):
+        given = {"DIGICERT_ONE_URL": "https://one.example", name: text}
+        if text and not (name == "DIGICERT_ONE_CLIENTAUTH_URL" and "clientauth" in text):
+            with pytest.raises(RunbookError, match=name) as caught:
+                Environment.named("configured", environ=given)
+            assert "secret" not in str(caught.value)
 
 
 def test_the_sandbox_is_where_the_variables_say_and_only_on_this_machine() -> None:
@@ -52,3 +93,26 @@ def test_the_sandbox_is_where_the_variables_say_and_only_on_this_machine() -> No
         Environment.named("sandbox", environ=real)
     with pytest.raises(RunbookError, match="is not set"):
         Environment.named("sandbox", environ={})
+
+
+@pytest.mark.parametrize("more", ["\n", " ", "/", "/\r\n"])
+def test_what_stands_behind_an_address_in_a_variable_is_taken_off_both(more: str) -> None:
+    environ = {
+        "DIGICERT_ONE_URL": "https://localhost:1" + more,
+        "DIGICERT_ONE_CLIENTAUTH_URL": "https://localhost:2" + more,
+    }
+    assert Environment.named("sandbox", environ=environ) == Environment(
+        "sandbox", "https://localhost:1", "https://localhost:2"
+    )
+
+
+@pytest.mark.parametrize("url", ["https://[::1]:8443", "https://one.example.", "https://xn--bcher-kva.example"])
+def test_unusual_hosts_that_can_exist_are_taken(url: str) -> None:
+    assert Environment.named(url, environ={}).api_url == url
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/ca.pem", "ca\x00.pem"])
+def test_the_path_of_a_ca_file_that_is_none_is_refused(path: str) -> None:
+    with pytest.raises(RunbookError, match="ca_file") as caught:
+        Environment.named("demo", environ={}, ca_file=path)
+    assert caught.value.reason is Reason.BAD_PARAMETER
