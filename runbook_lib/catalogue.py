@@ -51,6 +51,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
     UNEXPECTED_ANSWER = "unexpected_answer"
+    LIST_NOT_WHOLE = "list_not_whole"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ANSWER_LOST = "answer_lost"
     # the way to it
@@ -285,6 +286,15 @@ CATALOGUE: dict[Reason, Explanation] = {
         "place of DigiCert ONE.",
         "Check the host name and the proxy with `runbook doctor`.",
         "00_start_here",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.LIST_NOT_WHOLE: Explanation(
+        "The list of certificates may not be whole",
+        "DigiCert ONE's answer says that there is more than it gave, contradicts itself, or holds entries that cannot "
+        "be read. What was read is shown; what was not may exist all the same.",
+        "Run again in a minute: the list may have changed while it was read. If it lasts, compare with the list in "
+        "DigiCert ONE, and check that no proxy answers in its place.",
+        "04_inventory",
         Exit.CHECK_FAILED,
     ),
     Reason.OUTCOME_UNKNOWN: Explanation(

@@ -12,6 +12,8 @@ from typing import Any
 from urllib3 import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
+from runbook_lib.digicert.answers import seconds
+
 WINDOW_SECONDS = 1.0
 
 
@@ -73,7 +75,14 @@ class Budget:
         return self._free_at[0] - now if self._free_at else WINDOW_SECONDS
 
 
-class BudgetedRetry(Retry):
+class Patience(Retry):
+    """Repeats as urllib3 does, and takes from a Retry-After what can be made of it: urllib3 raises for some."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        return seconds(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
+
+
+class BudgetedRetry(Patience):
     """Repeats within a budget: each repetition waits for a place of its own, and a Retry-After holds for everybody.
 
     urllib3 repeats a request below everything of ours, so here is where it can be counted.
@@ -96,9 +105,9 @@ class BudgetedRetry(Retry):
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
         self.budget.give_back()
         try:
-            seconds = self.get_retry_after(response) if response is not None else None
-            if seconds:
-                self.budget.pause(min(seconds, self.retry_after_max))
+            asked = self.get_retry_after(response) if response is not None else None
+            if asked:
+                self.budget.pause(asked)
             else:
                 self._sleep_backoff()
         finally:

@@ -6,13 +6,12 @@ its answer is lost the outcome counts as unknown.
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
@@ -20,14 +19,17 @@ from urllib.parse import quote
 
 import requests
 from pydantic import BaseModel, ValidationError
-from requests.utils import get_environ_proxies
-from urllib3.util.retry import Retry
+from urllib3.exceptions import HTTPError
 
-from runbook_lib.digicert.budget import Budget, BudgetedRetry
+from runbook_lib.digicert.answers import RETRY_AFTER_MAX_SECONDS, Doubled, moment, parse, seconds, text_of
+from runbook_lib.digicert.budget import Budget, BudgetedRetry, Patience
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.digicert.failures import answer_problem, transport_problem
+from runbook_lib.digicert.failures import answer_problem, said_by_server, transport_problem
+from runbook_lib.digicert.listing import Listing, Page, read_all, wrong_fields
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, EnableRequest, User
+from runbook_lib.digicert.proxies import proxies_for
 from runbook_lib.digicert.tls import ClientIdentity, ContextAdapter, TlsFacts, make_context, tls_facts
+from runbook_lib.digicert.wire import ANSWER_SECONDS, LimitReached, answer_within, body_of
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 
@@ -39,9 +41,6 @@ USER_AGENT = "digicert-one-runbooks/0.1"
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
 RETRIES = 3
-RETRY_AFTER_MAX_SECONDS = 60
-"""A Retry-After is honoured up to this; DigiCert publishes no number for its limit."""
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -55,6 +54,10 @@ class Answer:
     tls: TlsFacts | None
     retry_after: float | None
     """Seconds to wait before another try, as Retry-After says (RFC 9110, section 10.2.3); None where nothing does."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """In lower case."""
+    malformed: str = ""
+    """Why the body is not JSON, in a few words."""
 
 
 class Outcome(StrEnum):
@@ -96,6 +99,7 @@ class Client:
         identity: the client certificate; None for an API key alone and for controls.
         clientauth: talk to the host for mTLS.
         connect_seconds, read_seconds: how long to wait for a connection, and for each part of an answer.
+        answer_seconds: how long one whole answer may take.
         budget: how many requests the host is sent at most, where many are.
         connections: how many are kept open at most; more threads than that wait for one another.
     """
@@ -109,12 +113,14 @@ class Client:
         clientauth: bool = False,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
         budget: Budget | None = None,
         connections: int = 1,
     ) -> None:
         self.environment = environment
         self.base_url = environment.clientauth_url if clientauth else environment.api_url
         self._timeout = (connect_seconds, read_seconds)
+        self._answer_seconds = answer_seconds
         self._budget = budget
         self._begin(api_key)
         options: dict[str, Any] = {
@@ -129,7 +135,7 @@ class Client:
             "raise_on_status": False,
             "retry_after_max": RETRY_AFTER_MAX_SECONDS,
         }
-        retries = Retry(**options) if budget is None else BudgetedRetry.within(budget, **options)
+        retries = Patience(**options) if budget is None else BudgetedRetry.within(budget, **options)
         context = make_context(environment.ca_file, identity)
         self._session = requests.Session()
         # The environment's proxies are wanted (see `call`), its CA bundle and its .netrc are not.
@@ -172,34 +178,22 @@ class Client:
         self.user = self._read(User, self._expect(self.call("GET", ME), 200))
         return self.user
 
-    def certificates(self) -> list[ClientAuthCertificate]:
+    def certificates(self) -> Listing:
         """GET client-auth-certificate: all of them, expired ones too; PEM is never among it.
 
-        Takes a bare array, `{"items": […]}`, and `{"total", "offset", "limit", "items"}`; pages where total says more.
+        Takes a bare array, `{"items": […]}`, and `{"total", "offset", "limit", "items"}`; follows pages.
 
         Raises:
-            RunbookError: among others UNEXPECTED_ANSWER where the list is not whole.
+            RunbookError: among others UNEXPECTED_ANSWER where there is no list. One that may not be whole says so.
         """
-        found: list[ClientAuthCertificate] = []
-        while True:
-            query = f"?offset={len(found)}" if found else ""
-            body = self._expect(self.call("GET", CERTIFICATES + query), 200).body
-            items = body.get("items") if isinstance(body, dict) else body
-            if not isinstance(items, list):
-                raise RunbookError(
-                    Reason.UNEXPECTED_ANSWER, "The list of certificates is neither an array nor has `items`."
-                )
-            page = [self._parse(ClientAuthCertificate, item) for item in items]
-            seen = {(one.id, one.name) for one in found}
-            new = [one for one in page if (one.id, one.name) not in seen]
-            found += new
-            total = body.get("total") if isinstance(body, dict) else None
-            if not isinstance(total, int) or len(found) >= total:
-                return found
-            if not new:
-                raise RunbookError(
-                    Reason.UNEXPECTED_ANSWER, f"The list says it has {total} certificates and gave only {len(found)}."
-                )
+
+        def ask(query: str) -> Page:
+            answer = self._expect(self.call("GET", CERTIFICATES + query), 200)
+            if answer.body is None:
+                raise self._unreadable(answer)
+            return Page(answer.body, answer.headers)
+
+        return read_all(ask, self.base_url + CERTIFICATES)
 
     def request_certificate(self, request: CertificateRequest) -> ClientAuthCertificate:
         """POST client-auth-certificate. Sent once.
@@ -230,7 +224,7 @@ class Client:
         Raises:
             RunbookError: UNEXPECTED_ANSWER where the answer does not show the state that was asked for.
         """
-        path = f"{CERTIFICATES}/{quote(certificate_id, safe='')}/enable"
+        path = f"{CERTIFICATES}/{_segment(certificate_id)}/enable"
         changed = self._read(
             ClientAuthCertificate, self._expect(self.call("PUT", path, EnableRequest(enabled=enabled)), 200)
         )
@@ -273,41 +267,45 @@ class Client:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if self._api_key is not None:
             headers["x-api-key"] = _header(self._api_key)
+        proxies = proxies_for(url)
         try:
             with (
                 self._budget.request() if self._budget is not None else nullcontext(),
+                answer_within(self._answer_seconds),
                 self._session.request(
                     method,
                     url,
                     data=None if body is None else body.model_dump_json(exclude_none=True),
                     headers=headers | ({} if body is None else {"Content-Type": "application/json"}),
                     timeout=self._timeout,
-                    proxies=get_environ_proxies(url),
+                    proxies=proxies,
                     allow_redirects=False,  # a redirect would carry the API key to another host
                     stream=True,
                 ) as response,
             ):
                 facts = tls_facts(response.raw)
-                text = response.text
-                date = response.headers.get("Date", "")
+                content = body_of(response.raw)
+                said = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status_code
-                moved = response.headers.get("Location")
-                later = _seconds(response.headers.get("Retry-After", ""), date)
-        except (requests.RequestException, UnicodeError) as error:
+        except (requests.RequestException, HTTPError, LimitReached, UnicodeError) as error:
             raise transport_problem(error, method, url) from None
         if 300 <= status < 400:
+            where = said_by_server(said.get("location", "nowhere"), self._api_key)
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER,
-                f"{url} redirects to {moved}: the API does not; a sign-in page or a proxy does.",
+                f"{url} redirects to {where}: the API does not; a sign-in page or a proxy does. It was not followed.",
             )
+        text, parsed, malformed = text_of(content, said.get("content-type", "")), None, ""
         try:
-            parsed = json.loads(text)
-        except (ValueError, RecursionError):
-            parsed = None
-        self.server_clock, self.answered = _moment(date), time.monotonic()
+            parsed = parse(text)
+        except ValueError as error:
+            malformed = str(error)
+        date = said.get("date", "")
+        self.server_clock, self.answered = moment(date), time.monotonic()
         if facts is not None and facts not in self.connections:
             self.connections.append(facts)
-        return Answer(status, parsed, text, facts, later)
+        later = seconds(said.get("retry-after", ""), date)
+        return Answer(status, parsed, text, facts, later, said, malformed)
 
     def _problem(self, answer: Answer) -> RunbookError:
         return answer_problem(answer.status, answer.body, answer.text, self.base_url, self._api_key, answer.retry_after)
@@ -319,20 +317,37 @@ class Client:
 
     def _read(self, model: type[_Model], answer: Answer) -> _Model:
         if answer.body is None:
-            kind = "empty" if not answer.text.strip() else "not JSON"
-            raise RunbookError(
-                Reason.UNEXPECTED_ANSWER, f"HTTP {answer.status} from {self.base_url}, and the body is {kind}."
-            )
+            raise self._unreadable(answer)
         return self._parse(model, answer.body)
+
+    def _unreadable(self, answer: Answer) -> RunbookError:
+        return RunbookError(
+            Reason.UNEXPECTED_ANSWER,
+            f"HTTP {answer.status} from {self.base_url}, and the body is {answer.malformed or 'null'}.",
+        )
 
     def _parse(self, model: type[_Model], data: Any) -> _Model:
         try:
-            return model.model_validate(data)
+            if not isinstance(data, Doubled):
+                return model.model_validate(data)
+            fields = "a field is there twice"
         except ValidationError as error:
-            fields = sorted({".".join(map(str, item["loc"])) or "the whole" for item in error.errors()})
-            raise RunbookError(
-                Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {', '.join(fields)}."
-            ) from None
+            fields = wrong_fields(error)
+        raise RunbookError(
+            Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {fields}."
+        ) from None
+
+
+def _segment(certificate_id: str) -> str:
+    """A certificate's id as one part of a path. Some servers read %2F as a slash, and `..` is never encoded: an id with
+    either is refused. Raises UNEXPECTED_ANSWER."""
+    fits = 0 < len(certificate_id) <= 256 and certificate_id.isprintable() and certificate_id.strip(".")
+    if not fits or any(one in certificate_id for one in "/\\?#%;"):
+        raise RunbookError(
+            Reason.UNEXPECTED_ANSWER,
+            f"The certificate's id {certificate_id[:100]!r} cannot be part of an address; nothing was sent.",
+        )
+    return quote(certificate_id, safe="")
 
 
 def _header(api_key: Secret) -> str:
@@ -344,27 +359,6 @@ def _header(api_key: Secret) -> str:
             f"What {api_key.source} holds has a space, a line end or another character in it that no API key has.",
         )
     return key
-
-
-def _moment(date: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
-
-
-def _seconds(retry_after: str, date: str) -> float | None:
-    """Retry-After in seconds, of either form, up to the longest that is honoured; a date counts from the server's own
-    clock. None where it is absent or says nothing."""
-    try:
-        if retry_after.strip().isdigit():
-            seconds = float(retry_after)
-        else:
-            seconds = (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date)).total_seconds()
-    except (TypeError, ValueError):
-        return None
-    return min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
 
 
 class _NoPlainHttp(requests.adapters.BaseAdapter):

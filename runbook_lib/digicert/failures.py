@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -11,16 +12,24 @@ import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from runbook_lib.digicert.models import read_errors
+from runbook_lib.digicert.wire import LimitReached, TooSlow
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 
 _LONGEST_MESSAGE = 300
+
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
+"""How the standard library says what a proxy answered to CONNECT."""
 
 
 def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
     """The reason behind an exception of requests. `url` holds no secret."""
     host = urlsplit(url).netloc
     causes = list(_causes(error))
+    if isinstance(error, LimitReached):
+        return _limit_problem(error, method, host)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _proxy_problem(causes, host)
     tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return RunbookError(
@@ -28,7 +37,7 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
         )
     if tls is not None and is_client_refusal(tls):
         return RunbookError(Reason.CERTIFICATE_REFUSED, f"{host} ended TLS with “{_alert(tls)}”.")
-    never_sent = isinstance(error, requests.exceptions.ProxyError) or any(
+    never_sent = any(
         isinstance(one, (NewConnectionError, NameResolutionError, requests.ConnectTimeout)) for one in causes
     )
     if method == "POST" and not never_sent:
@@ -39,16 +48,48 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
         return RunbookError(Reason.TIMED_OUT, f"{host} did not answer in time.")
     if tls is not None:
         return RunbookError(Reason.UNREACHABLE, f"No TLS connection with {host}: {_alert(tls)}.")
-    if isinstance(error, requests.exceptions.ProxyError):
-        return RunbookError(
-            Reason.UNREACHABLE,
-            f"The proxy in front of {host} did not connect.",
-            remedy="Check HTTPS_PROXY and NO_PROXY.",
-        )
     if any(isinstance(one, NameResolutionError) for one in causes):
         return RunbookError(Reason.UNREACHABLE, f"The name {urlsplit(url).hostname} does not resolve.")
     detail = next((one.strerror for one in causes if isinstance(one, OSError) and one.strerror), "the connection broke")
     return RunbookError(Reason.UNREACHABLE, f"{host} cannot be reached: {detail}.")
+
+
+def _limit_problem(error: LimitReached, method: str, host: str) -> RunbookError:
+    if method == "POST":
+        return RunbookError(Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, and then: {error}.")
+    reason = Reason.TIMED_OUT if isinstance(error, TooSlow) else Reason.UNEXPECTED_ANSWER
+    return RunbookError(reason, f"{host}: {error}.")
+
+
+def said_by_server(text: str, api_key: Secret | None) -> str:
+    """What a server said, short and on one line, which could pass for one of ours; without the API key it was sent."""
+    text = text[: _LONGEST_MESSAGE * 20]
+    if api_key is not None:
+        text = text.replace(api_key.reveal(), "[api key]")
+    return " ".join(text.split())[:_LONGEST_MESSAGE]
+
+
+def _proxy_problem(causes: list[BaseException], host: str) -> RunbookError:
+    """A proxy that did not connect; what was asked for was not sent. What it said is not repeated, only its status."""
+    said = next((one for one in map(_TUNNEL.search, map(str, causes)) if one), None)
+    tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    if said:
+        detail = f"it answered HTTP {said[1]}" + (" (it wants a user name and a password)" if said[1] == "407" else "")
+    elif any(isinstance(one, NameResolutionError) for one in causes):
+        detail = "its own name does not resolve"
+    elif isinstance(tls, ssl.SSLCertVerificationError):
+        detail = f"its certificate was not accepted ({tls.verify_message or tls.reason})"
+    elif tls is not None:
+        detail = f"no TLS connection with it: {_alert(tls)}"
+    elif any(isinstance(one, TimeoutError) for one in causes):
+        detail = "it did not answer in time"
+    else:
+        detail = next((one.strerror for one in causes if isinstance(one, OSError) and one.strerror), "it broke off")
+    return RunbookError(
+        Reason.UNREACHABLE,
+        f"The proxy in front of {host} did not connect: {detail}.",
+        remedy="Check HTTPS_PROXY and NO_PROXY.",
+    )
 
 
 def is_client_refusal(error: ssl.SSLError) -> bool:
@@ -93,10 +134,8 @@ def answer_problem(
             else "an empty body"
         )
         said = kind
-    if api_key is not None:
-        said = said.replace(api_key.reveal(), "[api key]")
-    said = " ".join(said.split())  # a line of its own could pass for one of ours
-    what = f"{host} answered HTTP {status}: {said[:_LONGEST_MESSAGE]}."
+    said = said_by_server(said, api_key)
+    what = f"{host} answered HTTP {status}: {said}."
     return RunbookError(_reason(status, codes, said, api_key is not None), what, retry_after=retry_after)
 
 

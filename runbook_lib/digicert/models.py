@@ -10,7 +10,16 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StringConstraints,
+)
 
 from runbook_lib.clock import iso, parse_utc
 
@@ -27,10 +36,24 @@ def _utc(value: datetime) -> datetime:
     return parse_utc(value.isoformat())
 
 
-Timestamp = Annotated[datetime, AfterValidator(_utc), PlainSerializer(iso, return_type=str)]
+def _written(value: Any) -> Any:
+    """A moment is written in ISO 8601: pydantic would take a number for seconds, or for milliseconds."""
+    if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
+        return value
+    raise ValueError("not a date and time in ISO 8601")
+
+
+Timestamp = Annotated[datetime, BeforeValidator(_written), AfterValidator(_utc), PlainSerializer(iso, return_type=str)]
 """An aware UTC moment, written `YYYY-MM-DDTHH:MM:SSZ`."""
 
 CertificateName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
+
+
+Text = Annotated[str, StringConstraints(max_length=1024)]
+"""What an answer may hold of a name, an id or a serial number: what is longer makes reports slow, and is none."""
+
+Block = Annotated[str, StringConstraints(max_length=65_536)]
+"""A PEM or a public key."""
 
 
 class _Answer(BaseModel):
@@ -70,17 +93,17 @@ class ClientAuthCertificate(_Answer):
         public_key: base64 of the DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     """
 
-    name: str
+    name: Text
     end_date: Timestamp
-    enabled: bool
-    id: str | None = None
-    user_id: str | None = None
-    common_name: str | None = None
+    enabled: StrictBool
+    id: Text | None = None
+    user_id: Text | None = None
+    common_name: Text | None = None
     start_date: Timestamp | None = None
-    serial_number: str | None = None
-    public_key: str | None = None
-    x509_cert: str | None = None
-    ca_cert: str | None = None
+    serial_number: Text | None = None
+    public_key: Block | None = None
+    x509_cert: Block | None = None
+    ca_cert: Block | None = None
 
     @property
     def serial(self) -> int | None:
@@ -92,9 +115,9 @@ class ClientAuthCertificate(_Answer):
 class Application(_Answer):
     """An application of DigiCert ONE and what the user may do in it."""
 
-    id: str = ""
-    name: str = ""
-    permissions: tuple[str, ...] = ()
+    id: Text = ""
+    name: Text = ""
+    permissions: tuple[Text, ...] = ()
 
 
 class ServicePeriod(_Answer):
@@ -107,8 +130,8 @@ class ServicePeriod(_Answer):
 class Account(_Answer):
     """An account the user belongs to."""
 
-    id: str = ""
-    name: str = ""
+    id: Text = ""
+    name: Text = ""
     active: bool = True
     service_period: ServicePeriod | None = None
 
@@ -119,14 +142,14 @@ class User(_Answer):
     `end_date` is not in the tutorial's sample; where the answer has it, it bounds every certificate of the user.
     """
 
-    id: str
-    status: str = ""
-    user_type: str = ""
-    email: str | None = None
-    friendly_name: str | None = None
-    access_scope: str | None = None
-    primary_account_id: str | None = None
-    created_at: str | None = None
+    id: Text
+    status: Text = ""
+    user_type: Text = ""
+    email: Text | None = None
+    friendly_name: Text | None = None
+    access_scope: Text | None = None
+    primary_account_id: Text | None = None
+    created_at: Text | None = None
     end_date: Timestamp | None = None
     applications: tuple[Application, ...] = ()
     accounts: tuple[Account, ...] = ()
@@ -150,10 +173,16 @@ def read_errors(body: Any) -> list[ApiError]:
     found = body.get("errors", body.get("error"))
     items = found if isinstance(found, list) else [found]
     errors = []
-    for item in items:
+    for item in items[:10]:
         if isinstance(item, str):
-            errors.append(ApiError(code="", message=item))
+            errors.append(ApiError(code="", message=_sound(item)))
         elif isinstance(item, dict):
             code = item.get("code", item.get("status", ""))
-            errors.append(ApiError(code=str(code).lower(), message=str(item.get("message", ""))))
+            errors.append(ApiError(code=_sound(code).lower(), message=_sound(item.get("message", ""))))
     return errors
+
+
+def _sound(value: Any) -> str:
+    """A value as text of a bearable length; half a surrogate pair, which no file takes, becomes a question mark."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""
+    return text[:2000].encode("utf-8", "replace").decode()

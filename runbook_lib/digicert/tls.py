@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.util.retry import Retry
 
+from runbook_lib.digicert.wire import POOLS, watch
 from runbook_lib.errors import Reason, RunbookError
 
 
@@ -55,6 +56,7 @@ def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -
             f"The CA file {ca_file} holds no PEM certificate that can be read.",
             remedy="Give a PEM file that holds the CA certificates to trust.",
         ) from None
+    watch(context)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if identity is not None:
         # The key is encrypted under a passphrase that exists only here: ssl can load keys from a file alone.
@@ -109,9 +111,12 @@ class ContextAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context)
+        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def get_connection_with_tls_context(
         self,

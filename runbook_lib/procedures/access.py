@@ -13,7 +13,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.proof import TRIES, certificate_facts, check_environment, diagnose, find, knock
+from runbook_lib.procedures.proof import TRIES, certificate_facts, check_environment, diagnose, knock
 from runbook_lib.result import Result, Table, Verdict
 
 NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
@@ -83,7 +83,15 @@ class Access(Procedure[AccessParameters]):
             me = api.me()
             listed = api.certificates()
         if generation is None:
-            target = next((one for one in listed if one.name == name), None)
+            named = listed.named(name)
+            if len(named) > 1:
+                raise RunbookError(
+                    Reason.STATE_CONTRADICTION,
+                    f"{self.environment.api_url} lists {len(named)} certificates “{name}”, and the key of none is in "
+                    "this store: which one is meant cannot be told.",
+                    remedy="Look at them with notebook 04, and change the right one in DigiCert ONE.",
+                )
+            target = next(iter(named), None)
         else:
             check_environment(generation, self.environment)
             self._identity = generation.open(self.secret("p12_password"))
@@ -92,7 +100,9 @@ class Access(Procedure[AccessParameters]):
                 one for one in self._journal.entries() if one.state in (State.ACCESS_TAKEN, State.ACCESS_GIVEN_BACK)
             ]
             self._cut_off = iso(past[-1].at) if past and past[-1].state is State.ACCESS_TAKEN else ""
-            target = find(listed, self._facts) or next((one for one in listed if one.id == generation.meta.id), None)
+            serial, certificate_id = self._facts.serial, generation.meta.id
+            target = next((one for one in listed if one.serial == serial), None)
+            target = target or listed.first(lambda one: one.id == certificate_id)
         if target is None or target.id is None:
             raise RunbookError(
                 Reason.CERTIFICATE_UNKNOWN, f"{self.environment.api_url} lists no certificate “{name}” with an id."
@@ -166,7 +176,7 @@ class Access(Procedure[AccessParameters]):
         assert self._target.id is not None  # noqa: S101  (looked up so)
         with self.api() as api:
             api.set_enabled(self._target.id, enabled)
-            listed = next((one for one in api.certificates() if one.id == self._target.id), None)
+            listed = api.certificates().first(lambda one: one.id == self._target.id)
         if listed is None or listed.enabled is not enabled:
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER, f"DigiCert ONE confirmed that it is {word}, and its list says otherwise."

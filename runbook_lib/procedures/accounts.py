@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from runbook_lib.clock import iso
 from runbook_lib.digicert.budget import Budget
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.listing import Malformed
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.digicert.tls import TlsFacts
 from runbook_lib.errors import RunbookError
@@ -41,7 +43,8 @@ class Answered:
 
     Args:
         user, listed: who it is, and every certificate it sees; None where it did not come so far.
-        problem: why not; None where everything was answered.
+        problem: why not, or why the list may not be whole; None where everything was answered.
+        malformed: entries of the list that cannot be read.
         server_clock: what time it was there.
         connections: the TLS facts of its answers.
     """
@@ -52,6 +55,7 @@ class Answered:
     problem: RunbookError | None
     server_clock: datetime | None = None
     connections: tuple[TlsFacts, ...] = ()
+    malformed: tuple[Malformed, ...] = ()
 
 
 def ask_all(
@@ -95,13 +99,44 @@ def ask_all(
 
 def _ask(host: Client, account: Account, environ: Mapping[str, str] | None, prompt: Prompt | None) -> Answered:
     user, listed, problem, client = None, None, None, host
+    malformed: tuple[Malformed, ...] = ()
     try:
         client = host.for_user(resolve(account.api_key, environ=environ, prompt=prompt))
         user = client.me()
-        listed = tuple(client.certificates())
+        listing = client.certificates()
+        listed, malformed, problem = listing.certificates, listing.malformed, listing.problem
     except RunbookError as error:
         problem = error
-    return Answered(account, user, listed, problem, client.server_clock, tuple(client.connections))
+    return Answered(account, user, listed, problem, client.server_clock, tuple(client.connections), malformed)
+
+
+def each_once(
+    lists: Iterable[tuple[User | None, Iterable[ClientAuthCertificate]]],
+) -> Iterator[ClientAuthCertificate]:
+    """What several service users see, each certificate once: those of one account see each other's.
+
+    Where a list does not say whose a certificate is, it is that of the first whose list it is in. What one list has
+    twice are two, whatever they share.
+    """
+    seen = set()
+    for number, (user, listed) in enumerate(lists):
+        times: Counter[tuple[object, ...]] = Counter()
+        for one in listed:
+            identity = _identity(one, number)
+            times[identity] += 1
+            key = (identity, times[identity])
+            if key not in seen:
+                seen.add(key)
+                yield one if one.user_id or user is None else one.model_copy(update={"user_id": user.id})
+
+
+def _identity(one: ClientAuthCertificate, number: int) -> tuple[object, ...]:
+    """What tells a listed certificate from others: its id, else all that is said of it, never its name alone; where
+    that is neither its owner nor its key, the list it is in as well."""
+    if one.id:
+        return (one.id,)
+    place = number if one.user_id is None and one.serial is None and one.public_key is None else None
+    return (one.user_id, one.name, one.serial, one.public_key, one.start_date, one.end_date, place)
 
 
 ACCOUNT_COLUMNS = ("name", "state", "why", "certificates", "end", "id", "api key", "reason")

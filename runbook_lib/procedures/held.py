@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from runbook_lib.clock import Clock, iso
 from runbook_lib.credentials.certificates import CertificateFacts
@@ -48,13 +49,16 @@ class Shelf:
                 self._found["name", one.recorded.name].append(number)
 
     def take(self, listed: ClientAuthCertificate) -> Local | None:
-        """The local certificate of a listed one: by serial number, else by what was recorded with it.
+        """The local certificate of a listed one: by serial number, else by the id that was recorded with it, else by
+        name and end.
 
         Of several copies the one under the listed name is meant.
         """
         recorded: tuple[str, object] = ("id", listed.id) if listed.id else ("name", listed.name)
         for key in (("serial", listed.serial), recorded):
             numbers = [number for number in self._found.get(key, ()) if number in self._left]
+            if key[0] == "name":  # which says little alone: a name may have changed hands
+                numbers = [number for number in numbers if _ends_with(self._left[number], listed)]
             if numbers:
                 return self._left.pop(min(numbers, key=lambda number: self._left[number].name != listed.name))
         return None
@@ -63,6 +67,14 @@ class Shelf:
     def left(self) -> list[Local]:
         """What was not taken."""
         return list(self._left.values())
+
+
+def _ends_with(local: Local, listed: ClientAuthCertificate) -> bool:
+    """Whether a local certificate may be a listed one of its name: the same end, and no two serial numbers."""
+    if listed.serial is not None and local.seen is not None:
+        return listed.serial == local.seen.serial
+    end = local.seen.not_after if local.seen else local.recorded.not_after if local.recorded else None
+    return end is not None and abs(end - listed.end_date) <= timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import ClassVar
 from runbook_lib import given
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts
+from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.accounts import (
@@ -25,6 +26,7 @@ from runbook_lib.procedures.accounts import (
     account_row,
     ask_all,
     connections_of,
+    each_once,
 )
 from runbook_lib.procedures.beside import Rows, Told, by_month, counted, nearness, tell
 from runbook_lib.procedures.folder_rows import Summary
@@ -61,6 +63,7 @@ class Row:
     end: datetime | None
     effective_end: datetime | None
     owner: str
+    id: str = ""
 
 
 class Inventory(Procedure[InventoryParameters]):
@@ -71,7 +74,7 @@ class Inventory(Procedure[InventoryParameters]):
     model = InventoryParameters
 
     _user: User | None
-    _listed: list[ClientAuthCertificate] | None
+    _listed: Listing | None
     _others: list[Answered]
     _owners: dict[str, User]
     _local: list[Local]
@@ -102,9 +105,7 @@ class Inventory(Procedure[InventoryParameters]):
             (
                 "Account Manager API",
                 self.environment.api_url,
-                f"DID NOT ANSWER: {problem.reason}: {problem.what}"
-                if problem
-                else f"{len(self._listed or [])} certificates",
+                f"DID NOT ANSWER: {problem.reason}: {problem.what}" if problem else _gave(self._listed or Listing()),
             ),
             (
                 "Store",
@@ -115,6 +116,9 @@ class Inventory(Procedure[InventoryParameters]):
         headline, told = "Both sources answered.", Told()
         if problem is not None:
             headline = f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}"
+        part = self._listed.problem if self._listed is not None else None
+        if part is not None:
+            headline = f"A certificate may exist that is no row. {part.what}"
         if self._others:
             count = f"{len(self._others) - len(silent):,} of {len(self._others):,}"
             headline += f" {count} further service users were answered."
@@ -122,7 +126,7 @@ class Inventory(Procedure[InventoryParameters]):
             rows = [account_row(one) for one in self._others]
             worst_first = sorted(rows, key=lambda row: row[1] == ANSWERED)
             told = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
-        problems = [one for one in (problem, *silent) if one is not None]
+        problems = [one for one in (problem, part, *silent) if one is not None]
         table = Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=tuple(sources))
         return Result(
             verdict=Verdict.UNCHECKED if problems else Verdict.OK,
@@ -135,7 +139,7 @@ class Inventory(Procedure[InventoryParameters]):
             beside=told.beside,
         )
 
-    def _ask(self) -> tuple[User | None, list[ClientAuthCertificate] | None, RunbookError | None]:
+    def _ask(self) -> tuple[User | None, Listing | None, RunbookError | None]:
         try:
             with self.api() as api:
                 user, listed = api.me(), api.certificates()
@@ -162,12 +166,16 @@ class Inventory(Procedure[InventoryParameters]):
 
     @check("Tell how each certificate stands", tutorial="Check certificate expiration")
     def classify(self) -> Result:
-        shelf, listed = Shelf(self._local), list(self._all_listed())
+        lists = [(self._user, self._listed or ()), *((one.user, one.listed or ()) for one in self._others)]
+        shelf, listed = Shelf(self._local), list(each_once(lists))
         self._limits, self._by_serial = self._as_of_now(), {one.serial: one for one in reversed(listed)}
         rows = [self._row(one, shelf.take(one)) for one in listed]
         rows += [self._row(None, local) for local in shelf.left]
+        rows += list(self._unread())
         if self._listed is None:
-            rows.insert(0, self._silent())
+            rows.insert(0, self._silent(f"{self.environment.api_url} did not answer"))
+        elif self._listed.doubt:
+            rows.insert(0, self._silent(f"its list may not be whole: {self._listed.doubt}"))
         now = self._limits.now
         far = datetime.max.replace(tzinfo=now.tzinfo)
         self._rows = rows = sorted(rows, key=lambda row: (row.effective_end or far, row.name))
@@ -199,18 +207,12 @@ class Inventory(Procedure[InventoryParameters]):
             needs_action=needs,
         )
 
-    def _all_listed(self) -> Iterator[ClientAuthCertificate]:
-        """What every service user sees, each certificate once: those of one account see each other's.
-
-        Where a list does not say whose a certificate is, it is that of the first whose list it is in.
-        """
-        seen = set()
-        for user, listed in ((self._user, self._listed), *((one.user, one.listed) for one in self._others)):
-            for one in listed or []:
-                key = (one.id,) if one.id else (one.user_id, one.name)
-                if key not in seen:
-                    seen.add(key)
-                    yield one if one.user_id or user is None else one.model_copy(update={"user_id": user.id})
+    def _unread(self) -> Iterator[Row]:
+        """A row for each listed entry that could not be read."""
+        others = dict.fromkeys(bad for one in self._others for bad in one.malformed)
+        for one in (*(self._listed.malformed if self._listed else ()), *others):
+            name, why = one.name or "(an entry of the list)", f"listed, and cannot be read: {one.why}"
+            yield Row(name, Health.UNCHECKED, why, "00_start_here", None, None, None, None, None, "", one.id)
 
     def _row(self, listed: ClientAuthCertificate | None, local: Local | None) -> Row:
         seen = local.seen if local else None
@@ -252,6 +254,8 @@ class Inventory(Procedure[InventoryParameters]):
             twin = self._by_serial.get(local.seen.serial) if local is not None and local.seen is not None else None
             if twin is not None:
                 return Health.MISMATCH, f"a copy of the certificate listed as “{twin.name}”"
+            if self._listed.problem is not None:
+                return Health.UNCHECKED, "in the store, and the list, which may not be whole, does not hold it"
             return Health.MISSING, "in the store, and DigiCert ONE does not list it"
         if local is not None and local.seen is not None:
             difference = _difference(listed, local.seen)
@@ -268,8 +272,7 @@ class Inventory(Procedure[InventoryParameters]):
             return Health.UNCHECKED, "no end date known"
         return self._limits.left(start, end)
 
-    def _silent(self) -> Row:
-        why = f"{self.environment.api_url} did not answer"
+    def _silent(self, why: str) -> Row:
         return Row("(DigiCert ONE)", Health.UNCHECKED, why, "runbook doctor", None, None, None, None, None, "")
 
     def _cells(self, row: Row) -> tuple[str, ...]:
@@ -285,7 +288,7 @@ class Inventory(Procedure[InventoryParameters]):
             row.local.rotation if row.local else "",
             row.owner,
             _serial(row),
-            (row.listed.id or "") if row.listed else "",
+            (row.listed.id or "") if row.listed else row.id,
         )
 
     # --- step 3 ---------------------------------------------------------------------------------------------------
@@ -346,6 +349,11 @@ def _timeline(rows: list[Row], now: datetime) -> Timeline:
 def _histogram(rows: list[Row], now: datetime) -> Histogram:
     months = Counter((f"{row.effective_end:%Y-%m}", row.health.value) for row in rows if row.effective_end)
     return by_month(months, now)
+
+
+def _gave(listing: Listing) -> str:
+    problem = listing.problem
+    return f"{len(listing):,} certificates" + (f". UNCHECKED: {problem.what}" if problem else "")
 
 
 def _other(owner: User | None, listed: ClientAuthCertificate | None) -> str:

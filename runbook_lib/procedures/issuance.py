@@ -42,6 +42,7 @@ _NOTHING_ISSUED = frozenset(
     {
         Reason.API_KEY_REFUSED,
         Reason.API_KEY_MALFORMED,  # never sent
+        Reason.BAD_PARAMETER,  # nor with a proxy that is none
         Reason.NO_ACCESS,
         Reason.INVALID_INPUT,
         Reason.NOT_MULTI_FACTOR,
@@ -243,19 +244,21 @@ class Issuance:
         for look in range(LOOKS):
             if look:
                 self._pause(0.5 * 2**look)
-            found = next((one for one in api.certificates() if one.name == name), None)
-            if found is not None:
+            named = api.certificates().named(name, else_=Reason.OUTCOME_UNKNOWN)
+            if named:
                 break
         else:
             self.journal.append(State.RECONCILED, number, found=f"nothing by that name, {LOOKS} times")
             return False
+        ours = self.request_of(number).public_key()
+        found = next((one for one in named if one.public_key and keys.same_key(ours, one.public_key)), named[0])
         if found.public_key is None or found.id is None:
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN,
                 f"A certificate “{name}” is listed, without the public key that would tell whether it is ours.",
                 remedy="Look at it in DigiCert ONE; if it is yours, disable it and issue under another name.",
             )
-        if not keys.same_key(self.request_of(number).public_key(), found.public_key):
+        if not keys.same_key(ours, found.public_key):
             what = f"“{name}” exists and was made for another key: it is not ours"
             if number == 1:  # the name was chosen by a person, and so is another
                 self.journal.append(State.KEY_SEALED, number, refused=Reason.DUPLICATE_NAME.value)

@@ -11,6 +11,7 @@ from runbook_lib.credentials.pkcs12 import Identity, unrelated_identity
 from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Client, Outcome, Probe
 from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.digicert.tls import ClientIdentity
 from runbook_lib.errors import Reason, RunbookError
@@ -120,9 +121,10 @@ def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chai
     return RunbookError(Reason.CERTIFICATE_REFUSED, f"{probe.seen} “{listed.name}” is listed, enabled and in date.")
 
 
-def find(listed: list[ClientAuthCertificate], seen: CertificateFacts) -> ClientAuthCertificate | None:
-    """The listed certificate with this serial number, compared as an integer."""
-    return next((one for one in listed if one.serial == seen.serial), None)
+def find(listed: Listing, seen: CertificateFacts) -> ClientAuthCertificate | None:
+    """The listed certificate with this serial number, compared as an integer. Raises LIST_NOT_WHOLE where it may be
+    among what the list does not hold."""
+    return listed.first(lambda one: one.serial == seen.serial)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from runbook_lib.clock import iso
 from runbook_lib.credentials.csr import Subject
 from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Outcome
+from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.issuance import LOOKS, Issuance
@@ -33,7 +34,7 @@ class RotationAtHand(Procedure[RotateParameters]):
     _due: bool
     _due_from: datetime
     _user: User
-    _listed: list[ClientAuthCertificate]
+    _listed: Listing
 
     # --- what cannot be true ------------------------------------------------------------------------------------------
 
@@ -49,6 +50,8 @@ class RotationAtHand(Procedure[RotateParameters]):
         posted = {one.data.get("name") for one in self._journal.entries() if one.state is State.POSTED}
         held = {certificate_facts(one).serial for one in self.credential.generations()}
         ours = re.compile(rf"{re.escape(certificate_name(self.parameters.name, 2)[:-5])} \d{{4}}")
+        if self._listed.problem is not None:
+            raise self._listed.problem  # what is not listed is what speaks of an old backup
         for one in self._listed:
             if ours.fullmatch(one.name) and one.name not in posted and one.serial not in held:
                 raise RunbookError(

@@ -71,12 +71,18 @@ def test_a_list_in_pages_is_read_to_its_end(scripted: Scripted) -> None:
     assert scripted.requests[1][1].endswith("?offset=1")
 
 
-def test_a_list_that_is_not_whole_is_an_error_and_not_a_short_list(scripted: Scripted) -> None:
+def test_a_list_that_is_not_whole_says_so_and_is_no_proof_of_absence(scripted: Scripted) -> None:
     scripted.says(200, json.dumps({"total": 2, "items": [ONE]}))
-    assert reason_of(scripted.client().certificates) is Reason.UNEXPECTED_ANSWER
+    listing = scripted.client().certificates()
+    assert listing.problem is not None
+    assert "it has 2, and gave 1" in listing.problem.what
+    assert listing.first(lambda one: one.id == "1") is not None
+    assert reason_of(lambda: listing.first(lambda one: one.id == "2")) is Reason.LIST_NOT_WHOLE
+    assert [one.id for one in listing.named("a")] == ["1"]
+    assert reason_of(lambda: listing.named("b")) is Reason.LIST_NOT_WHOLE
 
 
-@pytest.mark.parametrize("body", ["", "null", "{}", '{"items": 3}', '[{"name": "a"}]', "<html>Sign in</html>", '[{"na'])
+@pytest.mark.parametrize("body", ["", "null", "{}", '{"items": 3}', "<html>Sign in</html>", '[{"na'])
 def test_a_list_that_is_no_list_is_an_error(scripted: Scripted, body: str) -> None:
     scripted.says(200, body)
     assert reason_of(scripted.client().certificates) is Reason.UNEXPECTED_ANSWER
@@ -194,10 +200,21 @@ def test_an_answer_to_enable_that_says_otherwise_is_an_error(scripted: Scripted)
     assert scripted.client().set_enabled("1", True).enabled
 
 
-def test_an_id_cannot_leave_its_place_in_the_path(scripted: Scripted) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    ["", ".", "..", "...", "../user/me?x=", "a/b", "a\\b", "%2e%2e", "a?b", "a#b", "a;b", "a\nb", "a\x00b", "a" * 257],
+)
+def test_an_id_that_could_leave_its_place_in_the_path_is_refused(scripted: Scripted, wrong: str) -> None:
     scripted.says(200, json.dumps(ONE))
-    scripted.client().set_enabled("../user/me?x=", True)
-    assert scripted.requests[0][1] == "/account/api/v1/client-auth-certificate/..%2Fuser%2Fme%3Fx%3D/enable"
+    assert reason_of(lambda: scripted.client().set_enabled(wrong, True)) is Reason.UNEXPECTED_ANSWER
+    assert scripted.sent() == []
+
+
+@pytest.mark.parametrize(("fine", "path"), [("c-1_2.3~", "c-1_2.3~"), ("a b:é", "a%20b%3A%C3%A9")])
+def test_any_other_id_is_one_part_of_the_path(scripted: Scripted, fine: str, path: str) -> None:
+    scripted.says(200, json.dumps(ONE))
+    scripted.client().set_enabled(fine, True)
+    assert scripted.requests[0][1] == f"/account/api/v1/client-auth-certificate/{path}/enable"
 
 
 # --- trust ------------------------------------------------------------------------------------------------------------

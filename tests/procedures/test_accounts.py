@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.digicert.environments import Environment
+from runbook_lib.digicert.listing import Listing
 from runbook_lib.errors import Reason
 from runbook_lib.procedures.accounts import ACCOUNT_COLUMNS, Account, Answered, ask_all
 from runbook_lib.procedures.beside import LONG
@@ -148,7 +149,7 @@ def test_a_list_that_does_not_say_whose_its_certificates_are_is_of_whoever_was_g
     silent = [
         one.model_copy(update={"user_id": None}) for one in other.listed or () if one.name == "Ends with its user"
     ]
-    procedure._listed, procedure._others = [], [replace(other, listed=tuple(silent))]
+    procedure._listed, procedure._others = Listing(), [replace(other, listed=tuple(silent))]
     result = procedure.perform("classify").result
     assert result is not None
     rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows}

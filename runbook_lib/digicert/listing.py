@@ -1,0 +1,390 @@
+"""A list of certificates as a server gives it: page after page, and whether that is all of it.
+
+How DigiCert ONE pages is not documented beyond `total`, `offset` and `limit`. So whatever says that there is more is
+followed as far as it can be, and where that ends in doubt the list says that it may not be whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from pydantic import ValidationError
+
+from runbook_lib.digicert.answers import Doubled
+from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.errors import Reason, RunbookError
+
+LIST_SECONDS = 300.0
+"""How long all pages of one list may take."""
+CERTIFICATES_MAX = 50_000
+PAGES_MAX = 2_500
+
+_TOTALS = (
+    *("total", "totalcount", "totalitems", "totalelements", "totalrecords", "totalresults", "totalsize"),
+    *("numfound", "recordstotal", "xtotal", "xtotalcount", "xtotalitems"),
+)
+_COUNTS = ("count", "itemcount", "recordcount", "resultcount", "size")
+"""Totals, or what a page holds."""
+_PAGES = ("totalpages", "pagecount", "pages", "numpages", "lastpage", "xtotalpages")
+_MORE = (
+    *("hasmore", "hasnext", "hasnextpage", "more", "moreavailable"),
+    *("istruncated", "truncated", "incomplete", "partial"),
+)
+_TOKENS = (
+    *("cursor", "endcursor", "continuationtoken", "continuation", "continue", "pagetoken", "bookmark", "scrollid"),
+)
+_LIMITS = ("limit", "pagesize", "perpage")
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """An entry of a list that is no certificate as documented.
+
+    Args:
+        name, id: what it is called, as far as that can be read; not checked.
+        why: the fields that are wrong.
+    """
+
+    name: str
+    id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list of certificates.
+
+    Args:
+        certificates: what was read, in the server's order.
+        malformed: entries that could not be.
+        doubt: why there may be more than that; empty where the list is whole.
+    """
+
+    certificates: tuple[ClientAuthCertificate, ...] = ()
+    malformed: tuple[Malformed, ...] = ()
+    doubt: str = ""
+
+    def __iter__(self) -> Iterator[ClientAuthCertificate]:
+        return iter(self.certificates)
+
+    def __len__(self) -> int:
+        return len(self.certificates)
+
+    @property
+    def problem(self) -> RunbookError | None:
+        """Why it does not hold every certificate; None where it does."""
+        told = [self.doubt] if self.doubt else []
+        if self.malformed:
+            entries = "1 entry" if len(self.malformed) == 1 else f"{len(self.malformed):,} entries"
+            told.append(f"{entries} of the list cannot be read ({self.malformed[0].why})")
+        if not told:
+            return None
+        return RunbookError(Reason.LIST_NOT_WHOLE, f"The list of certificates may not be whole: {'; '.join(told)}.")
+
+    def first(self, test: Callable[[ClientAuthCertificate], bool]) -> ClientAuthCertificate | None:
+        """The first certificate that passes; None where none does, which only a whole list can say.
+
+        Raises:
+            RunbookError: LIST_NOT_WHOLE.
+        """
+        found = next((one for one in self.certificates if test(one)), None)
+        if found is None and (problem := self.problem) is not None:
+            raise problem
+        return found
+
+    def named(self, name: str, *, else_: Reason = Reason.LIST_NOT_WHOLE) -> tuple[ClientAuthCertificate, ...]:
+        """The certificates of that name.
+
+        Raises:
+            RunbookError: of the reason `else_` where there are none, and one may be among what was not read.
+        """
+        found = tuple(one for one in self.certificates if one.name == name)
+        hidden = self.doubt or any(one.name in ("", name) for one in self.malformed)
+        if not found and hidden and (problem := self.problem) is not None:
+            raise RunbookError(else_, f"No certificate “{name}” was found. {problem.what}")
+        return found
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer to a request for the list: its JSON, and its headers in lower case."""
+
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_all(ask: Callable[[str], Page], base: str) -> Listing:
+    """Read a list to its end.
+
+    Args:
+        ask: sends a GET for a query, which begins with `?` or is empty.
+        base: the address without a query: a link that leads elsewhere is not followed.
+
+    Raises:
+        RunbookError: UNEXPECTED_ANSWER where the first answer is no list, and what `ask` raises then. What goes wrong
+            later is the list's `doubt`.
+    """
+    return _Reading(ask, base).run()
+
+
+class _Reading:
+    def __init__(self, ask: Callable[[str], Page], base: str) -> None:
+        self._ask = ask
+        self._base = base
+        self._certificates: list[ClientAuthCertificate] = []
+        self._malformed: list[Malformed] = []
+        self._seen: dict[bytes, bytes] = {}
+        self._asked: set[str] = set()
+        self._total: int | None = None
+        self._doubts: list[str] = []
+
+    @property
+    def _count(self) -> int:
+        return len(self._certificates) + len(self._malformed)
+
+    def run(self) -> Listing:
+        ends, query = time.monotonic() + LIST_SECONDS, ""
+        while True:
+            try:
+                page = self._ask(query)
+                items, said = _split(page.body)
+            except RunbookError as error:
+                if not self._asked:
+                    raise
+                self._doubts.append(f"after {self._count:,} of them: {error.what.rstrip('.')}")
+                break
+            self._asked.add(query)
+            new = self._add(items)
+            told = _Told.read(said, page.headers, len(items))
+            self._doubts += told.doubts
+            self._compare(told.totals)
+            following = self._next(told, len(items))
+            if following is None:
+                break
+            if query and not new:  # asked for more, and nothing came that was not there
+                if items or self._wants(told):
+                    self._doubts.append(f"it says that there is more than {self._count:,}, and gives no more")
+                break
+            if following in self._asked or not following:
+                self._doubts.append("its next page is one that was read already, or lies elsewhere")
+                break
+            if len(self._asked) >= PAGES_MAX or self._count >= CERTIFICATES_MAX:
+                self._doubts.append(f"reading ended after {len(self._asked):,} pages and {self._count:,} entries")
+                break
+            if time.monotonic() > ends:
+                self._doubts.append(f"reading ended after {LIST_SECONDS:g} s and {self._count:,} entries")
+                break
+            query = following
+        if self._total is not None and self._count != self._total:
+            self._doubts.append(f"it says that it has {self._total:,}, and gave {self._count:,}")
+        return Listing(tuple(self._certificates), tuple(self._malformed), "; ".join(dict.fromkeys(self._doubts)))
+
+    def _add(self, items: list[Any]) -> int:
+        """Take the entries of a page; gives how many were new."""
+        before, first = self._count, not self._asked - {""}
+        keys = [_key(item) for item in items]
+        again = not first and all(key in self._seen for key, _ in keys)
+        for item, (key, content) in zip(items, keys, strict=True):
+            if key in self._seen:
+                known = key != content
+                if again or (known and self._seen[key] == content):
+                    continue  # the same once more: the pages overlap, or the server sends one again
+                if known:
+                    self._doubts.append("two of its entries share an id")
+                elif not first:
+                    self._doubts.append("an entry came again on a later page, without an id to tell the two apart")
+            self._seen.setdefault(key, content)
+            try:
+                self._certificates.append(_certificate(item))
+            except _NotOne as error:
+                self._malformed.append(Malformed(_short(item, "name"), _short(item, "id"), str(error)))
+        return self._count - before
+
+    def _compare(self, totals: list[int]) -> None:
+        for total in totals:
+            if self._total is not None and total != self._total:
+                self._doubts.append("how many it says it has changed while it was read")
+            self._total = max(total, self._total or 0)
+
+    def _wants(self, told: _Told) -> bool:
+        return told.more or (self._total is not None and self._count < self._total)
+
+    def _next(self, told: _Told, came: int) -> str | None:
+        """The query that asks for the next page; empty where there is one that cannot be asked for; None at the end."""
+        for link in told.links:
+            return self._query_of(link)
+        for name, token in told.tokens:
+            return f"?{quote(name, safe='')}={quote(token, safe='')}"
+        full = self._total is None and told.limit is not None and came >= told.limit > 0
+        if self._wants(told) or told.pages > len(self._asked) or full or told.doubts:
+            return f"?{quote(told.page[0], safe='')}={told.page[1]}" if told.page else f"?offset={self._count}"
+        return None
+
+    def _query_of(self, link: str) -> str:
+        try:
+            parts, base = urlsplit(link), urlsplit(self._base)
+        except ValueError:
+            return ""
+        here = parts.netloc in ("", base.netloc) and parts.scheme in ("", "https") and parts.path in ("", base.path)
+        plain = parts.query.isascii() and parts.query.isprintable() and " " not in parts.query
+        return f"?{parts.query}" if here and plain and parts.query and len(parts.query) < 2_000 else ""
+
+
+@dataclass
+class _Told:
+    """What an answer says of the pages beside it."""
+
+    came: int
+    totals: list[int] = field(default_factory=list)
+    pages: int = 0
+    page: tuple[str, int] | None = None
+    limit: int | None = None
+    more: bool = False
+    links: list[str] = field(default_factory=list)
+    tokens: list[tuple[str, str]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any], headers: Mapping[str, str], came: int) -> _Told:
+        told = cls(came)
+        if any(isinstance(one, list) and any(map(_looks_like_one, one)) for one in said.values()):
+            told.doubts.append("it comes with a second list")
+        for path, value in _flat(said):
+            told._take(path, value)
+        for name in ("x-total", "x-total-count", "x-total-items", "x-total-pages", "x-next-page", "x-next-cursor"):
+            if name in headers:
+                told._take((name,), headers[name])
+        after_slash = re.fullmatch(r"\s*\S+ \S+/(\d{1,9})\s*", headers.get("content-range", ""))
+        if after_slash:
+            told.totals.append(int(after_slash[1]))
+        told.links += re.findall(r"<([^<>]*)>[^<]*?;\s*rel\s*=\s*\"?next\"?(?![\w-])", headers.get("link", ""), re.I)
+        return told
+
+    def _take(self, path: tuple[str, ...], value: Any) -> None:
+        names = [re.sub(r"[^a-z]", "", one.lower()) for one in path]
+        name = names[-1]
+        if name in _TOTALS or (name in _COUNTS and (_whole(value) or 0) > self.came):
+            number = _whole(value)
+            if number is None:
+                self.doubts.append("how many it has is not said as a whole number")
+            else:
+                self.totals.append(number)
+        elif name in _PAGES:
+            self.pages = max(self.pages, _whole(value) or 0)
+        elif name in ("page", "pagenumber") and (number := _whole(value)) is not None:
+            self.page = (path[-1], number + 1)
+        elif name in _LIMITS:
+            self.limit = _whole(value)
+        elif name in _MORE:
+            if _true(value):
+                self.more = True
+            elif value not in (None, False, 0, "", "false", "False", "no", "0"):
+                self.doubts.append("whether it has more is not said as true or false")
+        elif name == "last" and value in (False, "false"):
+            self.more = True
+        elif name in ("errors", "error", "warnings") and value:
+            self.doubts.append("it comes with an error")
+        elif any(one.startswith(("next", "xnext", "odatanext")) for one in names):
+            self._take_next(path[-1], value)
+        elif name in _TOKENS and value not in (None, "", False):
+            self.tokens.append((path[-1], str(value)[:2_000]))
+
+    def _take_next(self, name: str, value: Any) -> None:
+        if value in (None, "", False):
+            return
+        self.more = True
+        text = str(value)
+        if "/" in text or text.startswith("?"):
+            self.links.append(text)
+        elif not isinstance(value, bool):
+            rest = re.sub(r"^(x-)?next[_-]?", "", name, flags=re.I)
+            self.tokens.append(((rest[:1].lower() + rest[1:]) or "cursor", text[:2_000]))
+
+
+def _key(item: Any) -> tuple[bytes, bytes]:
+    """What tells an entry from others, its id or else all of it; and all of it. Never its name alone."""
+    content = blake2b(json.dumps(item, sort_keys=True).encode(), digest_size=16).digest()
+    identity = item.get("id") if isinstance(item, dict) else None
+    if not isinstance(identity, str) or not identity:
+        return content, content
+    return b"id" + blake2b(identity.encode("utf-8", "replace"), digest_size=16).digest(), content
+
+
+class _NotOne(ValueError):
+    pass
+
+
+def _certificate(item: Any) -> ClientAuthCertificate:
+    if isinstance(item, Doubled):
+        raise _NotOne("a field is there twice")
+    try:
+        return ClientAuthCertificate.model_validate(item)
+    except ValidationError as error:
+        raise _NotOne(f"wrong or missing: {wrong_fields(error)}") from None
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """The names of the fields that a model does not take."""
+    fields = sorted({".".join(map(str, one["loc"])) or "the whole" for one in error.errors(include_input=False)})
+    return ", ".join(fields[:10]) + (f" and {len(fields) - 10:,} more" if len(fields) > 10 else "")
+
+
+def _short(item: Any, name: str) -> str:
+    value = item.get(name) if isinstance(item, dict) else None
+    return value[:200].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _split(body: Any) -> tuple[list[Any], Mapping[str, Any]]:
+    """The entries, and what is said of them."""
+    if isinstance(body, list):
+        return body, {}
+    said: dict[str, Any] = {}
+    for _ in range(3):
+        if not isinstance(body, dict) or isinstance(body, Doubled):
+            break
+        name = "items" if "items" in body else "data"
+        said |= {key: value for key, value in body.items() if key != name}
+        body = body.get(name)
+        if isinstance(body, list):
+            return body, said
+    raise RunbookError(Reason.UNEXPECTED_ANSWER, "The list of certificates is neither an array nor has `items`.")
+
+
+def _looks_like_one(item: Any) -> bool:
+    return isinstance(item, dict) and "end_date" in item
+
+
+def _flat(said: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What is said, however it is nested, as paths and values."""
+    if isinstance(said, Mapping):
+        relation = said.get("rel")
+        for key, value in list(said.items())[:100]:
+            yield from _flat(value, (*path, *(["next"] if relation == "next" else []), str(key)))
+    elif isinstance(said, list):
+        for one in said[:100]:
+            if isinstance(one, (Mapping, list)):
+                yield from _flat(one, path)
+            else:
+                yield path or ("",), one
+    else:
+        yield path or ("",), said
+
+
+def _whole(value: Any) -> int | None:
+    """A count, which may be written as text; None for what is none."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 <= value < 10**9 and value == int(value) else None
+
+
+def _true(value: Any) -> bool:
+    return value is True or value == 1 or (isinstance(value, str) and value.strip().lower() in ("true", "yes", "1"))
