@@ -13,6 +13,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -21,7 +22,7 @@ import requests
 from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import HTTPError
 
-from runbook_lib.digicert.answers import RETRY_AFTER_MAX_SECONDS, Doubled, moment, parse, seconds, text_of
+from runbook_lib.digicert.answers import Doubled, moment, parse, seconds, text_of
 from runbook_lib.digicert.budget import Budget, BudgetedRetry, Patience
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.failures import answer_problem, said_by_server, transport_problem
@@ -41,6 +42,8 @@ USER_AGENT = "digicert-one-runbooks/0.1"
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
 RETRIES = 3
+BACKOFF = 0.3
+"""Seconds before the first repetition; each further waits twice as long."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -130,10 +133,9 @@ class Client:
             "redirect": 0,
             "status_forcelist": (429, 502, 503, 504),
             "allowed_methods": {"GET", "PUT"},
-            "backoff_factor": 0.3,
+            "backoff_factor": BACKOFF,
             "backoff_jitter": 0.2,
             "raise_on_status": False,
-            "retry_after_max": RETRY_AFTER_MAX_SECONDS,
         }
         retries = Patience(**options) if budget is None else BudgetedRetry.within(budget, **options)
         context = make_context(environment.ca_file, identity)
@@ -287,7 +289,7 @@ class Client:
                 content = body_of(response.raw)
                 said = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status_code
-        except (requests.RequestException, HTTPError, LimitReached, UnicodeError) as error:
+        except (requests.RequestException, HTTPError, HTTPException, OSError, LimitReached, ValueError) as error:
             raise transport_problem(error, method, url) from None
         if 300 <= status < 400:
             where = said_by_server(said.get("location", "nowhere"), self._api_key)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import DecodeError, InvalidChunkLength, NameResolutionError, NewConnectionError
 
 from runbook_lib.digicert.models import read_errors
 from runbook_lib.digicert.wire import LimitReached, TooSlow
@@ -50,8 +51,17 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
         return RunbookError(Reason.UNREACHABLE, f"No TLS connection with {host}: {_alert(tls)}.")
     if any(isinstance(one, NameResolutionError) for one in causes):
         return RunbookError(Reason.UNREACHABLE, f"The name {urlsplit(url).hostname} does not resolve.")
+    if any(map(_is_no_http, causes)):
+        return RunbookError(Reason.UNEXPECTED_ANSWER, f"What {host} answered is not HTTP as it is documented.")
     detail = next((one.strerror for one in causes if isinstance(one, OSError) and one.strerror), "the connection broke")
     return RunbookError(Reason.UNREACHABLE, f"{host} cannot be reached: {detail}.")
+
+
+def _is_no_http(error: BaseException) -> bool:
+    """Whether something was answered, and its status line, headers, chunks or encoding cannot be read."""
+    if isinstance(error, (OSError, IncompleteRead, requests.RequestException)):  # the first: it just went away
+        return isinstance(error, InvalidChunkLength)
+    return isinstance(error, (HTTPException, DecodeError, ValueError))
 
 
 def _limit_problem(error: LimitReached, method: str, host: str) -> RunbookError:

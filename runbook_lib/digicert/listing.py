@@ -270,7 +270,10 @@ class _Told:
     def _take(self, path: tuple[str, ...], value: Any) -> None:
         names = [re.sub(r"[^a-z]", "", one.lower()) for one in path]
         name = names[-1]
-        if name in _TOTALS or (name in _COUNTS and (_whole(value) or 0) > self.came):
+        if any(one in ("errors", "error", "warnings") for one in names):
+            if value not in (None, "", False):
+                self.doubts.append("it comes with an error")
+        elif name in _TOTALS or (name in _COUNTS and (_whole(value) or 0) > self.came):
             number = _whole(value)
             if number is None:
                 self.doubts.append("how many it has is not said as a whole number")
@@ -289,8 +292,6 @@ class _Told:
                 self.doubts.append("whether it has more is not said as true or false")
         elif name == "last" and value in (False, "false"):
             self.more = True
-        elif name in ("errors", "error", "warnings") and value:
-            self.doubts.append("it comes with an error")
         elif any(one.startswith(("next", "xnext", "odatanext")) for one in names):
             self._take_next(path[-1], value)
         elif name in _TOKENS and value not in (None, "", False):
