@@ -15,7 +15,20 @@ from runbook_lib.digicert.models import CertificateRequest
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 from tests.digicert.conftest import API_KEY
-from tests.digicert.hostile import CASES, CHUNKED, ERROR, OK, Hostile, Rows, endless, hostile_server, says, slow
+from tests.digicert.hostile import (
+    CASES,
+    CHUNKED,
+    ERROR,
+    OK,
+    Answer,
+    Asked,
+    Hostile,
+    Rows,
+    endless,
+    hostile_server,
+    says,
+    slow,
+)
 
 WINDOW = 0.8
 """Seconds that an answer may take here."""
@@ -90,7 +103,7 @@ def test_a_request_that_was_dragged_out_is_not_repeated(server: Hostile, name: s
     "answer",
     [slow(b" ", OK + b"\r\n"), endless(b" ", OK + b"\r\n"), slow(b"0", CHUNKED), says("", status="307 Elsewhere")],
 )
-def test_a_post_is_sent_once_and_its_outcome_counts_as_unknown(server: Hostile, answer) -> None:  # type: ignore[no-untyped-def]
+def test_a_post_is_sent_once_and_its_outcome_counts_as_unknown(server: Hostile, answer: Answer) -> None:
     server.answer = answer
     with ask(server) as asking, pytest.raises(RunbookError) as told:
         asking.request_certificate(CertificateRequest(csr="-----BEGIN CERTIFICATE REQUEST-----", name="a"))
@@ -101,7 +114,7 @@ def test_a_post_is_sent_once_and_its_outcome_counts_as_unknown(server: Hostile, 
 def test_the_window_is_for_one_answer_and_not_for_all(server: Hostile) -> None:
     """A list of many pages may take longer than one of them."""
 
-    def answer(asked) -> None:  # type: ignore[no-untyped-def]
+    def answer(asked: Asked) -> None:
         time.sleep(WINDOW / 3)
         CASES["pages: limit and no total"][0](asked)
 
