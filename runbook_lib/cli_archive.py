@@ -150,6 +150,11 @@ def verify(archive: Path, head: str | None, excerpt: bool) -> Exit:
         out(f"Purged: {audit.purged} bags, as entries of the chain declare.")
     if excerpt:
         out(f"EXCERPT: {audit.elsewhere} bags of the archive are elsewhere; the last bag says which.")
+    if audit.word:
+        out(
+            f"CAVEAT: nothing that binds is kept of {audit.word} bags (tombstones of the first format): what they "
+            "were, and what lies before them in the chain, rests on the tombstone's word."
+        )
     if audit.covered:
         out(f"Not signed themselves, but covered by the signature of a later bag: {audit.covered}")
     out("The head you gave is in the chain." if head else "Without --head a cut-off end cannot be seen.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import getpass
+import io
 import json
 import logging
 import os
@@ -14,15 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import SystemClock, iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.interruptions import Interruptions
 
-LARGEST = 32 << 20
-"""Bytes that `read` takes if it is not told otherwise: no manifest, list or record of ours comes near it."""
+LARGEST = 64 << 20
+"""Bytes that `read` takes if it is not told otherwise: a list of a hundred thousand bags has as many."""
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
@@ -112,7 +112,7 @@ def append(path: Path, line: bytes, *, keep: int | None = None) -> None:
 # --- read -------------------------------------------------------------------------------------------------------------
 
 
-def opened(path: Path, limit: int | None = LARGEST, *, follow: bool = False) -> BinaryIO:
+def opened(path: Path, limit: int | None = LARGEST, *, follow: bool = False) -> io.BufferedReader:
     """Open an ordinary file for reading; nothing else is waited for, and nothing larger than `limit` bytes is opened.
 
     Raises:

@@ -103,10 +103,13 @@ class Audit(Procedure[ArchiveParameters]):
         ]
         if proof.purged:
             details.append((Verdict.OK, "Purged", f"{proof.purged:,} bags are gone, as entries of the chain declare"))
+        if proof.word:
+            told = f"nothing binds {proof.word:,} of these bags: what lies before them rests on the tombstone's word"
+            details.append((Verdict.ATTENTION, "Older tombstones", told))
         if proof.late:
             details.append((Verdict.ATTENTION, "Late", f"{proof.late:,} signatures by a certificate that had ended"))
         return Result(
-            verdict=Verdict.OK if proof.signer and not proof.late else Verdict.ATTENTION,
+            verdict=Verdict.OK if proof.signer and not proof.late and not proof.word else Verdict.ATTENTION,
             headline="Unchanged since it was sealed." if proof.signer else "Whole, and signed by nobody.",
             facts=facts,
             details=tuple(details),

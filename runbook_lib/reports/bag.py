@@ -21,7 +21,7 @@ from pathlib import Path
 from runbook_lib import disk, tables
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
-from runbook_lib.reports import chain, interrupted, stamps
+from runbook_lib.reports import bound, chain, interrupted, stamps
 from runbook_lib.reports.chain import STAGING, sha256
 from runbook_lib.reports.interrupted import Started
 from runbook_lib.reports.outcome import Status
@@ -186,6 +186,7 @@ def fill(
         "External-Identifier": f"urn:uuid:{run}",
         "Payload-Oxum": f"{size}.{len(files)}",
     }
+    info[bound.FORMAT] = "2"
     if work.group:
         info[GROUP] = f"urn:uuid:{work.group}"
     disk.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")

@@ -45,6 +45,7 @@ class Entry:
         told: Mapping[str, Any],
         *,
         files: Mapping[str, bytes] | None = None,
+        kept: Mapping[str, bytes] | None = None,
         tags: Mapping[str, bytes] | None = None,
         beside: Mapping[str, str] | None = None,
         first: Signer | None = None,
@@ -55,6 +56,7 @@ class Entry:
         Args:
             told: what `data/<job>.json` says besides run, time, user and host.
             files, tags, beside: as `bag.fill` and `seal.into_chain` take them.
+            kept: files too, but of bags that were sealed before: they are not searched again.
             first: signs where the archive has no signer yet.
             successor: who signs from the next bag on, where that changes.
 
@@ -70,7 +72,7 @@ class Entry:
         record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
         own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"} | dict(files or {})
         self._search(own)
-        fill(self.folder / BAG, self.work, self.started.run, own, tags)
+        fill(self.folder / BAG, self.work, self.started.run, own | dict(kept or {}), tags)
         return into_chain(
             self.archive,
             self.folder,

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, authority, chain, entries
+from runbook_lib.reports import absent, authority, bound, chain, entries
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.bag import archive_errors
 from runbook_lib.reports.chain import sha256, signature_of
@@ -53,12 +54,12 @@ def export(
         raise RunbookError(Reason.BAD_PARAMETER, f"{into} is in the archive itself.")
     must_be_whole(archive)
     with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
-        chosen, left_out = _divide(archive, since, until)
+        chosen, left_out, kept = _divide(archive, since, until)
         if not chosen:
             raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
         told = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
         tags = {ELSEWHERE: absent.text(left_out)}
-        place = entry.seal(told, tags=tags, beside=_beside(archive, chosen))
+        place = entry.seal(told, kept=kept, tags=tags, beside=_beside(archive, chosen))
     place = entries.stamped(archive, place)
     with archive_errors(into):
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -75,21 +76,23 @@ def export(
     return into, len(chosen)
 
 
-def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[Absent]]:
+def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[Absent], dict[str, bytes]]:
     """The bags of the period, and what was declared before it that should be in it; and all others, also those that
-    were purged, unless a bag of the period tells of them."""
+    were purged, unless a bag of the period tells of them. And what binds those others."""
+    kept: dict[str, bytes] = {}
     chosen: list[str] = []
     left_out: list[Absent] = []
     for bag in chain.bags(archive):
         place = str(bag.relative_to(archive))
-        purged = absent.read((bag / PURGED).read_bytes()) if (bag / PURGED).exists() else []
+        purged = absent.read(disk.read(bag / PURGED)) if (bag / PURGED).exists() else []
         # an earlier export would name bags as left out that are here
         first = date.min if is_expectation(place) else since
         if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
             chosen.append(place)
         else:
             left_out += [absent.of(bag), *purged]
-    return sorted(chosen), left_out
+            kept |= bound.keep(bag) | (bound.hand_on(bag) if purged else {})
+    return sorted(chosen), left_out, kept
 
 
 def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:

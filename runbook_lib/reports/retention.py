@@ -19,7 +19,7 @@ from pathlib import Path
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, chain, entries, stamps
+from runbook_lib.reports import absent, bound, chain, entries, stamps
 from runbook_lib.reports.absent import PURGED, Absent
 from runbook_lib.reports.bag import GROUP
 from runbook_lib.reports.chain import Link
@@ -163,7 +163,9 @@ def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping
             if not absent.still_is(archive / one.link.bag, one):
                 raise RunbookError(Reason.NOT_WHOLE, f"{one.link.bag} is not as it was when the plan was made.")
         told = {"before": what.before.isoformat(), "why": why, "bags": len(what.goes)}
-        place = entry.seal(told, tags={PURGED: absent.text(what.goes)}, beside=_still_listed(archive, what.goes))
+        kept = {name: file for one in what.goes for name, file in bound.keep(archive / one.link.bag).items()}
+        tags = {PURGED: absent.text(what.goes)}
+        place = entry.seal(told, kept=kept, tags=tags, beside=_still_listed(archive, what.goes))
     return entries.stamped(archive, place)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from runbook_lib.reports import authority, chain, signing
+from runbook_lib import disk
+from runbook_lib.reports import authority, bound, chain, signing, walk
 from runbook_lib.reports.chain import NONE, signature_of
 from runbook_lib.reports.signing import CERTS
 from runbook_lib.reports.stamps import stamp_of, subject
@@ -37,10 +38,18 @@ class Held:
     findings: tuple[str, ...]
 
 
-def check(archive: Path, bags: Sequence[Sealed]) -> Held:
-    """Verify the signature and the stamp of each bag, several at a time."""
+def check(archive: Path, bags: Sequence[Sealed], kept: Sequence[tuple[str, str]] = ()) -> Held:
+    """Verify the signature and the stamp of each bag, several at a time.
+
+    Args:
+        kept: the folders that keep the signature of a bag which is gone, and who signed it.
+    """
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
-        return _check(archive, bags, _signers(archive, {one.signer for one in bags} - {NONE}, Path(folder)))
+        named = ({one.signer for one in bags} | {signer for _, signer in kept}) - {NONE}
+        roots = archive / CERTS / signing.ROOTS
+        if named and (why := _unfit(roots)):
+            return Held(0, (), 0, (f"{CERTS}/{signing.ROOTS}: {why}: no signature was looked at",))
+        return _check(archive, bags, kept, _signers(archive, named, Path(folder)))
 
 
 def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
@@ -48,7 +57,8 @@ def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for signer in named:
         try:
-            first = x509.load_pem_x509_certificates((archive / CERTS / f"{signer}.pem").read_bytes())[0]
+            content = disk.read(archive / CERTS / f"{signer}.pem", walk.SMALL, follow=True)
+            first = x509.load_pem_x509_certificates(content)[0]
         except (OSError, ValueError):
             continue
         if signing.fingerprint(first) == signer:
@@ -57,7 +67,17 @@ def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
     return found
 
 
-def _check(archive: Path, bags: Sequence[Sealed], signers: Mapping[str, Path]) -> Held:
+def _unfit(file: Path) -> str:
+    """Why a file is none to hand to openssl; empty where it is one."""
+    try:
+        disk.opened(file, walk.SMALL, follow=True).close()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def _check(archive: Path, bags: Sequence[Sealed], kept: Sequence[tuple[str, str]], signers: Mapping[str, Path]) -> Held:
+    roots = archive / CERTS / signing.ROOTS
 
     def look(one: Sealed) -> _Seen:
         at, findings = _stamp(archive, one) if one.stamped else (None, [])
@@ -65,7 +85,7 @@ def _check(archive: Path, bags: Sequence[Sealed], signers: Mapping[str, Path]) -
             return _Seen(at, False, False, findings)
         if one.signer not in signers:
             return _Seen(at, False, False, [*findings, f"{one.bag}: {CERTS}/{one.signer}.pem is missing or another"])
-        place, roots = archive / one.bag, archive / CERTS / signing.ROOTS
+        place = archive / one.bag
         why, late = "", False
         for moment in (at, None) if at else (None,):
             why = signing.refused(signature_of(place), place / chain.TAGS, signers[one.signer], roots, at=moment)
@@ -76,13 +96,22 @@ def _check(archive: Path, bags: Sequence[Sealed], signers: Mapping[str, Path]) -
             findings = [*findings, f"{one.bag}: its signature does not hold ({why})"]
         return _Seen(at, not why, late, findings)
 
+    def look_at_kept(one: tuple[str, str]) -> list[str]:
+        folder, signer = one
+        if signer not in signers:
+            return [f"{folder}: {CERTS}/{signer}.pem is missing or another"]
+        kept = archive / folder
+        why = signing.refused(kept / bound.SIGNATURE, kept / chain.TAGS, signers[signer], roots)
+        return [f"{folder}: the signature that it keeps does not hold ({why})"] if why else []
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(pool.map(look, bags))
+        of_kept = list(pool.map(look_at_kept, kept))
     return Held(
         signed=sum(one.signed for one in seen),
         stamped=tuple(sorted(one.at for one in seen if one.at)),
         late=sum(one.late for one in seen),
-        findings=tuple(finding for one in seen for finding in one.findings),
+        findings=tuple(finding for one in (*(one.findings for one in seen), *of_kept) for finding in one),
     )
 
 
@@ -96,8 +125,8 @@ class _Seen:
 
 def _stamp(archive: Path, one: Sealed) -> tuple[datetime | None, list[str]]:
     """The time of a stamp, where it holds; else what does not."""
-    place = archive / one.bag
-    why = authority.refused(stamp_of(place), subject(place), archive / CERTS / authority.ROOTS)
+    place, roots = archive / one.bag, archive / CERTS / authority.ROOTS
+    why = _unfit(roots) or authority.refused(stamp_of(place), subject(place), roots)
     if why:
         return None, [f"{one.bag}.tsr: does not hold ({why})"]
-    return authority.stamped_at(stamp_of(place).read_bytes()), []
+    return authority.stamped_at(disk.read(stamp_of(place), walk.SMALL)), []

@@ -5,28 +5,24 @@ verify.sh in the archive asks the same without Python; a test holds the two toge
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, chain, seals
+from runbook_lib.reports import absent, bound, chain, seals, walk
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.authority import ROOTS
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, TAGS, Link
-from runbook_lib.reports.own import OWN
+from runbook_lib.reports.own import EXPORT, OWN, PURGE, is_kept
 from runbook_lib.reports.signing import CERTS
 from runbook_lib.reports.stamps import BESIDE, stamp_of
-from runbook_lib.visible import visible
 
 PAYLOAD_MANIFEST = "manifest-sha256.txt"
-_TOP = {"certs", "index.html", "run.schema.json", "VERIFY.md", "verify.sh"}
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LINES = {
     PAYLOAD_MANIFEST: re.compile(rf"({DIGEST})  (data/[A-Za-z0-9._/-]+)"),
     TAGS: re.compile(rf"({DIGEST})  ([A-Za-z0-9._-]+)"),
@@ -40,7 +36,8 @@ something may be missing, or who is to be trusted, may not: the next run's signa
 _TRIES = 3
 """Where something was sealed meanwhile, half of it may have been seen: then it looks again."""
 
-_DAY = re.compile(r"[0-9]{4}(/[0-9]{2}(/[0-9]{2})?)?")
+_SHOWN = 1000
+"""Findings that are told: a bag of a million strange files needs no more to be known."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,8 @@ class Audit:
         late: how many signatures have a signer whose certificate was not valid at the stamped time.
         purged: how many bags are gone, as tombstones in the chain declare.
         elsewhere: how many bags an excerpt leaves out.
+        word: how many of both are named by a list of the first format, which keeps nothing that binds: that they were
+            as it says, and what came before them, rests on its word.
     """
 
     bags: int
@@ -72,11 +71,13 @@ class Audit:
     late: int = 0
     purged: int = 0
     elsewhere: int = 0
+    word: int = 0
 
 
 @dataclass(frozen=True)
 class _Bag:
-    """A bag of the chain, there or not. `beside` is what it lists: path, digest. `entry`: one of the archive's own."""
+    """A bag of the chain, there or not. `beside` is what it lists: path, digest. `entry`: one of the archive's own.
+    `marked`: of a format whose lists bind."""
 
     link: Link
     digest: str
@@ -84,6 +85,7 @@ class _Bag:
     here: bool = True
     entry: bool = False
     beside: tuple[tuple[str, str], ...] = ()
+    marked: bool = False
 
 
 @dataclass
@@ -93,7 +95,7 @@ class _Found:
     bags: list[_Bag] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     loose: set[str] = field(default_factory=set)
-    purged: list[Absent] = field(default_factory=list)
+    purged: dict[str, list[Absent]] = field(default_factory=dict)
     elsewhere: dict[str, list[Absent]] = field(default_factory=dict)
 
 
@@ -127,12 +129,18 @@ def verify(archive: Path, *, head: str | None = None, excerpt: bool = False) -> 
 def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
     found = _Found()
     findings, bags = found.findings, found.bags
-    files = 0
-    places = _places(archive, found)
-    for place in places:
-        files += _check_bag(archive, place, found)
-    elsewhere = list(_left_out(found)) if excerpt else []
-    gone = [*found.purged, *elsewhere]
+    places, found.loose = walk.places(archive, findings)
+    files = sum(_check_bag(archive, place, found) for place in places)
+    elsewhere = _left_out(found) if excerpt else {}
+    gone = [one for listed in (*found.purged.values(), *elsewhere.values()) for one in listed]
+    by_place = {one.link.bag: one for one in bags}
+    word, kept = 0, []
+    for name, lists in ((PURGED, found.purged), (ELSEWHERE, elsewhere)):
+        for place, listed in lists.items():
+            held = bound.check(archive, place, name, listed)
+            findings += [*held.findings, *_check_list(by_place.get(place), place, name, listed, held, bags)]
+            word += len(held.word)
+            kept += held.signed
     bags += [_Bag(one.link, one.digest, one.signature, here=False) for one in gone]
     bags.sort(key=lambda one: (one.link.sequence, one.link.bag))
     here = set(places)
@@ -148,142 +156,133 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
         for one in bags
         if one.here and ((one.link.signer != NONE and one.signature != NONE) or f"{one.link.bag}.tsr" in found.loose)
     ]
-    held = seals.check(archive, sealed)
+    proof = seals.check(archive, sealed, kept)
+    findings += proof.findings
+    if len(findings) > _SHOWN:
+        findings[_SHOWN:] = [f"and {len(findings) - _SHOWN:,} more"]
     last_signed = max(
         (one.link.sequence for one in bags if one.link.signer != NONE and one.signature != NONE), default=0
     )
     return Audit(
         bags=len(places),
         files=files,
-        signed=held.signed,
+        signed=proof.signed,
         covered=sum(one.here and one.link.signer == NONE and one.link.sequence < last_signed for one in bags),
         signer=next((one.link.signer for one in bags if one.link.signer != NONE), ""),
         head=(bags[-1].link.sequence, bags[-1].digest) if bags else None,
-        findings=(*findings, *held.findings),
-        stamped=held.stamped,
-        late=held.late,
-        purged=len(found.purged),
-        elsewhere=len(elsewhere),
+        findings=tuple(findings),
+        stamped=proof.stamped,
+        late=proof.late,
+        purged=sum(map(len, found.purged.values())),
+        elsewhere=sum(map(len, elsewhere.values())),
+        word=word,
     )
 
 
-def _places(archive: Path, found: _Found) -> list[str]:
-    """The bags' places; the names of signatures and stamps are `loose`. Whatever else lies there is a finding."""
-    places: list[str] = []
-    findings = found.findings
-    for name, entry in _entries(archive, "", findings, top=True):
-        if not (entry.is_dir(follow_symlinks=False) and _DAY.fullmatch(name)):
-            if name not in _TOP:
-                findings.append(f"{name}: not part of an archive")
-            continue
-        for month, _ in _below(archive, name, findings):
-            for day, _ in _below(archive, month, findings):
-                for path, inner in _entries(archive, day, findings):
-                    if re.fullmatch(PLACE, path) and inner.is_dir(follow_symlinks=False):
-                        places.append(path)
-                    elif re.fullmatch(rf"{PLACE}\.(p7s|tsr)", path) and inner.is_file(follow_symlinks=False):
-                        found.loose.add(path)
-                    else:
-                        findings.append(f"{path}: not part of an archive")
-    return sorted(places)
-
-
-def _below(archive: Path, folder: str, findings: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    for path, entry in _entries(archive, folder, findings):
-        if _DAY.fullmatch(path) and entry.is_dir(follow_symlinks=False):
-            yield path, entry
-        else:
-            findings.append(f"{path}: not part of an archive")
-
-
-def _entries(
-    archive: Path, folder: str, findings: list[str], *, top: bool = False
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(archive / folder) as entries:
-        found = sorted(entries, key=lambda one: one.name)
-    for entry in found:
-        if top and entry.name.startswith("."):  # the writers' own: lock, pointer, staging
-            continue
-        path = f"{folder}/{entry.name}" if folder else entry.name
-        if _NAME.fullmatch(entry.name):
-            yield path, entry
-        else:
-            findings.append(f"{visible(path)}: a name that no bag holds")
+def _check_list(
+    bag: _Bag | None, place: str, name: str, listed: Sequence[Absent], held: bound.Bound, bags: Sequence[_Bag]
+) -> Iterator[str]:
+    """Whether a bag may say of others that they are gone."""
+    job = PURGE if name == PURGED else EXPORT
+    if not re.fullmatch(rf".*Z-{job}(-[0-9]+)?", place):
+        yield f"{place}/{name}: only a bag of the job {job} has such a list"
+    for one in listed:
+        if name == PURGED and is_kept(one.link.bag):
+            yield f"{place}/{name}: names {one.link.bag}, an entry of the archive's own: none is ever purged"
+        if bag is not None and one.link.sequence >= bag.link.sequence:
+            yield f"{place}/{name}: names number {one.link.sequence}, which does not come before it"
+    bare = len(held.word) - len(held.inherited)
+    if bag is not None and bare and any(one.marked and one.link.sequence <= bag.link.sequence for one in bags):
+        yield f"{place}/{name}: keeps nothing that binds {bare} of its bags, and is not of the first format"
 
 
 def _check_bag(archive: Path, place: str, found: _Found) -> int:
     """Hold a bag's files against its manifests; returns how many files there are."""
-    findings = found.findings
+    findings, bag = found.findings, archive / place
     expected: dict[str, str] = {}
     for manifest, form in _LINES.items():
-        try:
-            text = (archive / place / manifest).read_bytes().decode("ascii", "replace")
-        except FileNotFoundError:
-            findings.append(f"{place}: has no {manifest}")
-            continue
-        for line in text.removesuffix("\n").split("\n"):
+        malformed = False
+        for line in _list(bag / manifest, f"{place}/{manifest}", findings, f"{place}: has no {manifest}"):
             parts = form.fullmatch(line)
             if parts is None or ".." in parts[2].split("/") or parts[2] in expected:
-                findings.append(f"{place}/{manifest}: a line that is none of a manifest")
+                malformed = True
             else:
                 expected[parts[2]] = parts[1]
-    actual = dict(_digests(archive / place, "", findings, place))
-    digest = actual.pop(TAGS, "")
-    for name in sorted(expected.keys() | actual.keys()):
-        if name not in actual:
-            findings.append(f"{place}/{name}: missing")
-        elif name not in expected:
-            findings.append(f"{place}/{name}: was added")
-        elif expected[name] != actual[name]:
-            findings.append(f"{place}/{name}: was changed")
-    try:
-        link = Link.read((archive / place / chain.LINK).read_bytes())
-    except FileNotFoundError:
-        findings.append(f"{place}: not chained: it has no {chain.LINK}")
-    except ValueError:
-        findings.append(f"{place}/{chain.LINK}: not in its form")
-    else:
+        if malformed:
+            findings.append(f"{place}/{manifest}: a line that is none of a manifest")
+    actual = walk.files(bag, place, findings)
+    count = len(actual)
+    digest = walk.digest(bag / TAGS, disk.LARGEST) if actual.pop(TAGS, None) is not None else ""
+    walk.compare(bag, place, expected, actual, findings)
+    link = _link(bag, place, findings)
+    if link is not None:
         if link.bag != place:
             findings.append(f"{place}: says that it is {link.bag}: renamed, moved or copied")
-        beside = tuple(_beside(archive / place, place, findings))
+        beside = tuple(_beside(bag, place, findings))
         entry = bool(_ENTRY & actual.keys()) or any(path == _ROOTS for path, _ in beside)
-        found.bags.append(_Bag(link, digest, chain.signature_digest(archive / place), entry=entry, beside=beside))
-    found.purged += _absent(archive, f"{place}/{PURGED}", findings)
-    if (archive / place / ELSEWHERE).exists():
-        found.elsewhere[place] = _absent(archive, f"{place}/{ELSEWHERE}", findings)
-    return len(actual) + bool(digest)
+        signed = f"{place}.p7s" in found.loose
+        signature = walk.digest(chain.signature_of(bag), walk.SMALL) if signed else NONE
+        found.bags.append(_Bag(link, digest, signature, True, entry, beside, bound.marked(bag)))
+    for name, lists in ((PURGED, found.purged), (ELSEWHERE, found.elsewhere)):
+        if name in actual:
+            lists[place] = _absent(archive, f"{place}/{name}", findings)
+    return count
+
+
+def _link(bag: Path, place: str, findings: list[str]) -> Link | None:
+    try:
+        return Link.read(disk.read(bag / chain.LINK, walk.SMALL))
+    except FileNotFoundError:
+        findings.append(f"{place}: not chained: it has no {chain.LINK}")
+    except OSError as error:
+        findings.append(f"{place}/{chain.LINK}: cannot be read ({error.strerror})")
+    except ValueError:
+        findings.append(f"{place}/{chain.LINK}: not in its form")
+    return None
+
+
+def _list(file: Path, name: str, findings: list[str], missing: str = "") -> Iterator[str]:
+    """The lines of a list; nothing where it is not there, or where it is nothing to read."""
+    try:
+        content = disk.read(file)
+    except FileNotFoundError:
+        if missing:
+            findings.append(missing)
+    except OSError as error:
+        findings.append(f"{name}: cannot be read ({error.strerror})")
+    else:
+        yield from walk.lines(content)
 
 
 def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, str]]:
-    try:
-        text = (bag / BESIDE).read_bytes().decode("ascii", "replace")
-    except FileNotFoundError:
-        return
-    for line in text.removesuffix("\n").split("\n"):
+    malformed = False
+    for line in _list(bag / BESIDE, f"{place}/{BESIDE}", findings):
         parts = _BESIDE.fullmatch(line)
         if parts is None:
-            findings.append(f"{place}/{BESIDE}: a line that is none of a list")
+            malformed = True
         else:
             yield parts[2], parts[1]
+    if malformed:
+        findings.append(f"{place}/{BESIDE}: a line that is none of a list")
 
 
 def _absent(archive: Path, path: str, findings: list[str]) -> list[Absent]:
     try:
-        return absent.read((archive / path).read_bytes())
-    except FileNotFoundError:
-        return []
+        return absent.read(disk.read(archive / path))
+    except OSError as error:
+        findings.append(f"{path}: cannot be read ({error.strerror})")
     except ValueError as error:
         findings.append(f"{path}: {error}")
-        return []
+    return []
 
 
-def _left_out(found: _Found) -> Iterator[Absent]:
+def _left_out(found: _Found) -> dict[str, list[Absent]]:
     """What an excerpt leaves out, as its last bag says."""
     last = max(found.bags, key=lambda one: one.link.sequence, default=None)
     if last is None or list(found.elsewhere) != [last.link.bag]:
         found.findings.append(f"this is no excerpt: its last bag has no {ELSEWHERE}, or another one has")
-        return
-    yield from found.elsewhere[last.link.bag]
+        return {}
+    return found.elsewhere
 
 
 def _check_absent(gone: Sequence[Absent], here: set[str]) -> Iterator[str]:
@@ -307,35 +306,15 @@ def _check_beside(archive: Path, bags: Sequence[_Bag], loose: set[str], gone: se
             elif path not in loose:
                 if place not in gone:
                     yield f"{path}: missing"
-            elif chain.sha256(stamp_of(archive / place).read_bytes()) != digest:
+            elif walk.digest(stamp_of(archive / place), walk.SMALL) != digest:
                 yield f"{path}: is another than the one that {bag.link.bag} names"
     if roots == NONE:
         for path in sorted(loose):
             if path.endswith(".tsr"):
                 yield f"{path}: a time stamp, and no bag names an authority"
         return
-    try:
-        same = chain.sha256((archive / _ROOTS).read_bytes()) == roots
-    except FileNotFoundError:
-        same = False
-    if not same:
+    if walk.digest(archive / _ROOTS, walk.SMALL) != roots:
         yield f"{_ROOTS}: missing, or other than the chain says"
-
-
-def _digests(folder: Path, below: str, findings: list[str], place: str) -> Iterator[tuple[str, str]]:
-    """Every file of a bag and its SHA-256. What is neither file nor folder is a finding, and so is an empty folder."""
-    empty = True
-    for path, entry in _entries(folder, below, findings):
-        empty = False
-        if entry.is_dir(follow_symlinks=False):
-            yield from _digests(folder, path, findings, place)
-        elif entry.is_file(follow_symlinks=False):
-            with Path(entry.path).open("rb") as stream:
-                yield path, hashlib.file_digest(stream, "sha256").hexdigest()
-        else:
-            findings.append(f"{place}/{path}: neither a file nor a folder")
-    if empty and below not in ("", "data"):
-        findings.append(f"{place}/{below}: an empty folder was added")
 
 
 def _check_chain(archive: Path, bags: list[_Bag], head: str | None) -> Iterator[str]:

@@ -99,7 +99,7 @@ function beside(path) { return path ~ /\.(p7s|tsr)$/ }
 function hex(text) { return length(text) == 64 && text !~ /[^0-9a-f]/ }
 '
 read_tags='
-function bad_link() { if (bag != "") print "=", bag, "x"; bag = "" }
+function bad_link() { if (bag != "" && of == "") print "=", bag, "x"; bag = "" }
 function field(line, name, text,   begin, end) {
     begin = "  \"" name "\": " (text ? "\"" : ""); end = (text ? "\"" : "") (line < 10 ? "," : "")
     if (substr($0, 1, length(begin)) != begin || substr($0, length($0) - length(end) + 1) != end) { bad_link(); return "" }
@@ -109,11 +109,23 @@ function field(line, name, text,   begin, end) {
 function digest_or_none(text) { if (!hex(text) && text != "none") bad_link(); return text }
 function number(text) { if (text !~ /^(0|[1-9][0-9]*)$/) bad_link(); return text }
 function flush() {
-    if (kind == "link" && bag != "") { if (lines != 11) bad_link(); else print "=", bag, "l", sequence, itself, previous, before, signer, turn }
+    if (kind == "link" && bag != "") { if (lines != 11) bad_link(); else if (of != "") told_of("v"); else print "=", bag, "l", sequence, itself, previous, before, signer, turn }
+    if (kind == "kept") print "=", bag, "u", of, (chains == 1 && !malformed ? link_digest : "-"), (purges == 1 ? purge_digest : "-")
+}
+function told_of(key,   words) {
+    words = status; gsub(/ /, "_", words)
+    print "=", bag, key, of, sequence, itself, previous, before, signer, turn, expected, produced, words
 }
 FNR == 1 { flush(); bag = place(FILENAME); name = substr(FILENAME, length(bag) + 2); lines = 0
-    kind = ""
+    kind = of = ""
     if (bag == "" || FILENAME != bag "/" name) next
+    if (name ~ /^data\/absent\/[1-9][0-9]*\/[^\/]*$/) {
+        n = split(name, part, "/"); of = part[3]; chains = purges = malformed = 0
+        if (part[4] == "chain.json") kind = "link"
+        if (part[4] == "tagmanifest-sha256.txt") kind = "kept"
+        if (part[4] == "purged.txt") kind = "handed"
+    }
+    if (name == "bag-info.txt") kind = "info"
     if (name == "manifest-sha256.txt") kind = "data"
     if (name == "tagmanifest-sha256.txt") kind = "tags"
     if (name == "beside-sha256.txt") kind = "beside"
@@ -122,6 +134,15 @@ FNR == 1 { flush(); bag = place(FILENAME); name = substr(FILENAME, length(bag) +
     if (name == "elsewhere.txt" && excerpt == "yes") { kind = "elsewhere"; print "=", bag, "z" }
 }
 kind == "" { next }
+kind == "info" { if ($0 == "Archive-Format: 2") print "=", bag, "2"; next }
+kind == "kept" {
+    digest = substr($0, 1, 64); name = substr($0, 67)
+    if (!hex(digest) || substr($0, 65, 2) != "  " || name !~ /^[A-Za-z0-9._-]+$/) malformed = 1
+    if (name == "chain.json") { chains++; link_digest = digest }
+    if (name == "purged.txt") { purges++; purge_digest = digest }
+    next
+}
+kind == "handed" { gsub(/ /, "_"); if (FNR > 1) print "=", bag, "i", of, $0; next }
 kind == "data" || kind == "tags" || kind == "beside" {
     digest = substr($0, 1, 64); name = substr($0, 67)
     bad = !hex(digest) || substr($0, 65, 2) != "  "
@@ -156,6 +177,8 @@ kind != "link" {
     for (i = 11; i <= NF; i++) if ($i !~ /^[a-z]+$/) bad = 1
     if (bad) { print FILENAME, "b"; next }
     print "=", $2, "g", $1, $3, $4, $5, $6, $7, $8, kind
+    status = $11; for (i = 12; i <= NF; i++) status = status "_" $i
+    print "=", bag, "w", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, status, kind
     print $2 ".tsr", "g"
     next
 }
@@ -167,9 +190,9 @@ FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || beside(it
 FNR == 3 { sequence = number(field(3, "sequence", 0)); if (sequence == "0") bad_link() }
 FNR == 4 { previous = digest_or_none(field(4, "previous", 1)) }
 FNR == 5 { before = digest_or_none(field(5, "previous_signature", 1)) }
-FNR == 6 { if (field(6, "status", 1) !~ /^[a-z][a-z ]*$/) bad_link() }
-FNR == 7 { number(field(7, "expected", 0)) }
-FNR == 8 { number(field(8, "produced", 0)) }
+FNR == 6 { status = field(6, "status", 1); if (status !~ /^[a-z][a-z ]*$/) bad_link() }
+FNR == 7 { expected = number(field(7, "expected", 0)) }
+FNR == 8 { produced = number(field(8, "produced", 0)) }
 FNR == 9 { signer = digest_or_none(field(9, "signer", 1)) }
 FNR == 10 { turn = digest_or_none(field(10, "next_signer", 1)) }
 FNR == 11 { if ($0 != "}") bad_link() }
@@ -202,6 +225,10 @@ function done() {
     if (a && substr(path, length(bag) + 1) ~ /^\/((purged|elsewhere)\.txt|data\/(signer|authority|hold|release|purge|export|expectation)\.json)$/) print bag, "n"
     if (a && path == bag "/tagmanifest-sha256.txt") print bag, "t", is
     if (a && path == bag "/manifest-sha256.txt") print bag, "m"
+    if (a && substr(path, length(bag) + 1) ~ /^\/data\/absent\/[1-9][0-9]*\/[^\/]*$/) {
+        split(substr(path, length(bag) + 2), part, "/")
+        print bag, "f", part[3], part[4], is
+    }
     if (path == bag "/tagmanifest-sha256.txt" && !e) return
     if (e > 1) told(path ": is listed twice")
     if (e && !a) told(path ": missing")
@@ -245,10 +272,42 @@ function done() {
     if (x || link == "") return
     split(link, l, " ")
     if (l[2] != bag) told(bag ": says that it is " l[2] ": renamed, moved or copied")
-    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots, own
+    lists(l[1])
+    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots, own, marked, bare, words
+}
+# What a tombstone or an excerpt says of bags that are gone, against what it keeps of each: the tag manifest must have the
+# digest that the chain names and list that of chain.json, and chain.json must say what the line says.
+function lists(itself,   i, w, n, base, link) {
+    for (i = 1; i <= count_w; i++) {
+        split(say[i], w, " "); n = w[1]; link = ""
+        if (w[12] == "purged" && bag !~ /Z-purge(-[0-9]+)?$/) told(bag "/purged.txt: only a bag of the job purge has such a list")
+        if (w[12] == "elsewhere" && bag !~ /Z-export(-[0-9]+)?$/) told(bag "/elsewhere.txt: only a bag of the job export has such a list")
+        if (w[12] == "purged" && w[2] ~ /Z-(signer|authority|hold|release|purge|expectation)(-[0-9]+)?$/) told(bag "/purged.txt: names " w[2] ", an entry of the archive'"'"'s own: none is ever purged")
+        if (n + 0 >= itself + 0) told(bag "/" w[12] ".txt: names number " n ", which does not come before it")
+        base = bag "/data/absent/" n
+        if (!((bag, n, "chain.json") in kept) && !((bag, n, "tagmanifest-sha256.txt") in kept)) {
+            words++
+            if (!inherited(w)) bare++
+            continue
+        }
+        link = w[1] " " w[2] " " w[5] " " w[6] " " w[7] " " w[8] " " w[9] " " w[10] " " w[11]
+        if (kept[bag, n, "tagmanifest-sha256.txt"] != w[3] || kept[bag, n, "chain.json"] == "" || kept[bag, n, "chain.json"] != listed[bag, n] ||
+            said[bag, n] != link || (w[4] != "none" && kept[bag, n, "bag.p7s"] != w[4])) {
+            told(base ": does not bind what " w[12] ".txt says")
+            continue
+        }
+        if (w[7] != "none" && w[4] != "none") print 0, "GONE", base, w[7]
+    }
+}
+function inherited(w,   line, i, m) {    # whether a tombstone that an excerpt leaves out says the same
+    line = w[1]; for (i = 2; i <= 11; i++) line = line "_" w[i]
+    if (!(line in handed)) return 0
+    m = handed[line]
+    return kept[bag, m, "purged.txt"] == purge_listed[bag, m] && kept[bag, m, "tagmanifest-sha256.txt"] == digest_of[m]
 }
 $1 == "0" { print; next }
-$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = own = stamp = gone = 0 }
+$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = own = stamp = gone = marked = bare = words = count_w = 0
+    split("", say); split("", kept); split("", listed); split("", purge_listed); split("", said); split("", handed); split("", digest_of) }
 $2 == "d" { d = 1; count++ }
 $2 == "t" { t = $3 }
 $2 == "m" { m = 1 }
@@ -256,10 +315,16 @@ $2 == "s" { s = $3 }
 $2 == "k" { stamp = 1 }
 $2 == "r" { roots = $3; own = 1 }
 $2 == "n" { own = 1 }
+$2 == "2" { marked = 1 }
+$2 == "w" { rest = $0; sub(/^[^ ]* w /, "", rest); say[++count_w] = rest; digest_of[$3] = $5 }
+$2 == "f" { kept[bag, $3, $4] = $5 }
+$2 == "u" { listed[bag, $3] = $4; purge_listed[bag, $3] = $5 }
+$2 == "v" { said[bag, $3] = $4 " " $5 " " $6 " " $7 " " $8 " " $9 " " $10 " " $11 " " $12 }
+$2 == "i" { handed[$4] = $3 }
 $2 == "x" { x = 1 }
 $2 == "z" { z = 1 }
 $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
-$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0" }
+$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0 0 0 0" }
 END { done(); print 0, "BAGS", count + 0; print 0, "PURGED", count_of["purged"] + 0; print 0, "ELSEWHERE", count_of["elsewhere"] + 0 }'
 order='
 function told(text) { print "FINDING " text }
@@ -276,6 +341,9 @@ $1 == 0 { sub(/^0 /, ""); print; next }
     if ($7 == "none" && $4 != "none") told($2 ": has a signature that it does not know of")
     if ($9 != "gone" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
     if ($9 == "last") { lasts++; ending = $2 }
+    if ($13) marked = 1
+    if ($14 && marked) told($2 ": keeps nothing that binds " $14 " of its bags, and is not of the first format")
+    rests += $15
     if ($10) stamps++
     if ($11 != "none") roots = $11
     if ($7 != "none" && first == "") first = $7
@@ -300,6 +368,7 @@ END {
     if (links && pointer && !agrees) told(".head says that the chain ends with another bag than the last one here")
     print "HEAD", number, digest, (first == "" ? "none" : first)
     if (roots != "") print "ROOTS", roots
+    print "WORD", rests + 0
 }'
 
 check() {
@@ -311,7 +380,7 @@ check() {
         } | awk '$0 == "u" { print "= 0 FINDING there are files or folders that cannot be read"; next }
             NF == 1 && length($1) == 1 { kind = $1; next } { if (kind == "") print $2, "a", $1; else print $1, kind }'
         find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt \
-            -o -name chain.json -o -name purged.txt -o -name elsewhere.txt ')' \
+            -o -name chain.json -o -name bag-info.txt -o -name purged.txt -o -name elsewhere.txt ')' \
             -exec awk -v excerpt="$excerpt" "$common$read_tags" {} +
     } | sort | awk "$common$compare" | sort | awk "$common$per_bag" | sort -k 1,1n -k 2 |
         awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
@@ -357,17 +426,26 @@ Time stamp: "}
     days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 719469))
     seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
 }
-cms_holds() { # bag signer time
-    if [ "$2" != "$whose" ]; then
-        whose=$2
-        certificate=$(openssl x509 -in "certs/$2.pem")
+cms_holds() { # signature content signer time
+    if [ "$3" != "$whose" ]; then
+        whose=$3
+        certificate=$(openssl x509 -in "certs/$3.pem")
     fi
-    printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1.p7s" -content "$1/tagmanifest-sha256.txt" \
-        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1
+    printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1" -content "$2" \
+        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $4 -out /dev/null >/dev/null 2>&1
 }
 whose=
 check_seals() {
     while read -r kind bag signer stamp rest; do
+        if [ "$kind" = GONE ]; then
+            case "$known " in
+            *" $signer "*)
+                cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" "$signer" -no_check_time ||
+                    printf '%s\n' "FINDING $bag: the signature that it keeps does not hold" ;;
+            *) printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate" ;;
+            esac
+            continue
+        fi
         if [ "$kind" != CHECK ]; then
             printf '%s\n' "$kind $bag $signer $stamp $rest"
             continue
@@ -387,9 +465,9 @@ check_seals() {
         fi
         case "$known " in
         *" $signer "*)
-            if [ -n "$at" ] && cms_holds "$bag" "$signer" "$at"; then
+            if [ -n "$at" ] && cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$signer" "$at"; then
                 printf '%s\n' "SIGNED"
-            elif cms_holds "$bag" "$signer" -no_check_time; then
+            elif cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$signer" -no_check_time; then
                 printf '%s\n' "SIGNED"
                 [ -z "$at" ] || printf '%s\n' "LATE"
             else
@@ -404,7 +482,7 @@ check_seals() {
 # --- the verdict ------------------------------------------------------------------------------------------------------
 look() {
     result=$(check)
-    findings=$top files= bags= end= seals= purged= elsewhere= roots=
+    findings=$top files= bags= end= seals= purged= elsewhere= roots= word=
     while read -r kind rest; do
         case $kind in
         FINDING) findings="$findings
@@ -415,12 +493,13 @@ $rest" ;;
         ELSEWHERE) elsewhere=$rest ;;
         HEAD) end=$rest ;;
         ROOTS) roots=$rest ;;
+        WORD) word=$rest ;;
         SEALS) seals=$rest ;;
         esac
     done <<END
 $result
 END
-    for value in files bags end seals purged elsewhere; do
+    for value in files bags end seals purged elsewhere word; do
         eval "[ -n \"\$$value\" ]" || findings="$findings
 the check itself did not come to its end ($value)"
     done
@@ -445,6 +524,7 @@ set -- $end
 echo "OK: $bags bags with $files files: none changed, added or missing, and the chain from the first to the last is whole."
 [ "$excerpt" = no ] || echo "EXCERPT: $elsewhere bags of the archive are elsewhere; the last bag says which."
 [ "$purged" -eq 0 ] || echo "Purged: $purged bags, as entries of the chain declare."
+[ "$word" -eq 0 ] || echo "CAVEAT: nothing that binds is kept of $word bags (tombstones of the first format): what they were, and what lies before them in the chain, rests on the tombstone's word."
 tell=$(printf '%s\n' "$result" | sort | awk '
     $1 == "SIGNED" { signed++ }
     $1 == "LATE" { late++ }
