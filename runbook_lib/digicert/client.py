@@ -273,7 +273,7 @@ class Client:
         try:
             with (
                 self._budget.request() if self._budget is not None else nullcontext(),
-                answer_within(self._answer_seconds),
+                answer_within(self._answer_seconds) as window,
                 self._session.request(
                     method,
                     url,
@@ -285,7 +285,8 @@ class Client:
                     stream=True,
                 ) as response,
             ):
-                facts = tls_facts(response.raw)
+                # behind a proxy that speaks TLS itself, that TLS is the proxy's
+                facts = None if proxies.get("https", "").lower().startswith("https:") else tls_facts(window.tls)
                 content = body_of(response.raw)
                 said = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status_code

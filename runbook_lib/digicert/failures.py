@@ -13,6 +13,7 @@ import requests
 from urllib3.exceptions import DecodeError, InvalidChunkLength, NameResolutionError, NewConnectionError
 
 from runbook_lib.digicert.models import read_errors
+from runbook_lib.digicert.trust import not_trusted
 from runbook_lib.digicert.wire import LimitReached, TooSlow
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
@@ -33,9 +34,7 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
         return _proxy_problem(causes, host)
     tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
-        return RunbookError(
-            Reason.TLS_NOT_TRUSTED, f"The certificate of {host} was not accepted: {tls.verify_message or tls.reason}."
-        )
+        return not_trusted(tls, host)
     if tls is not None and is_client_refusal(tls):
         return RunbookError(Reason.CERTIFICATE_REFUSED, f"{host} ended TLS with “{_alert(tls)}”.")
     never_sent = any(

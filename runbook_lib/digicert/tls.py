@@ -8,18 +8,20 @@ import os
 import secrets as entropy
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.utils import CryptographyDeprecationWarning
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse
 from urllib3.util.retry import Retry
 
 from runbook_lib.digicert.wire import POOLS, watch
@@ -57,6 +59,8 @@ def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -
             remedy="Give a PEM file that holds the CA certificates to trust.",
         ) from None
     watch(context)
+    # as curl does, and Python from 3.13 on: a CA below a root that is in the file is trusted by being there
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if identity is not None:
         # The key is encrypted under a passphrase that exists only here: ssl can load keys from a file alone.
@@ -143,21 +147,57 @@ class TlsFacts:
     sha256: str
 
 
-def tls_facts(raw: HTTPResponse) -> TlsFacts | None:
-    """The TLS facts of a response whose body has not been read yet; None where the connection is gone or proxied."""
-    sock = getattr(raw.connection, "sock", None)
-    if not isinstance(sock, ssl.SSLSocket):
+def tls_facts(sock: ssl.SSLSocket | None) -> TlsFacts | None:
+    """The TLS facts of the connection of an answer whose body has not been read yet; None where it is gone."""
+    if sock is None:
         return None
     peer = sock.getpeercert(binary_form=True)
     cipher = sock.cipher()
     if peer is None or cipher is None:
         return None
-    certificate = x509.load_der_x509_certificate(peer)
+    read = _read(peer)
+    other = read if all(read) else _read_by_openssl(sock)
+    server, issuer, not_after = (mine or its for mine, its in zip(read, other, strict=True))
     return TlsFacts(
         protocol=sock.version() or "",
         cipher=cipher[0],
-        server=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        not_after=f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        server=server,
+        issuer=issuer,
+        not_after=not_after,
         sha256=hashlib.sha256(peer).hexdigest(),
     )
+
+
+def _read(der: bytes) -> tuple[str, str, str]:
+    """Subject, issuer and end; empty where one is not to the letter of its rules. TLS accepts it all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of a serial number of 0 or less
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+        except (ValueError, x509.InvalidVersion):
+            return "", "", ""
+    return (
+        _or_nothing(lambda: certificate.subject.rfc4514_string()),
+        _or_nothing(lambda: certificate.issuer.rfc4514_string()),
+        _or_nothing(lambda: f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"),
+    )
+
+
+def _or_nothing(read: Callable[[], str]) -> str:
+    try:
+        return read()
+    except ValueError:
+        return ""
+
+
+def _read_by_openssl(sock: ssl.SSLSocket) -> tuple[str, str, str]:
+    try:
+        told: dict[str, Any] = dict(sock.getpeercert() or {})
+        end = datetime.fromtimestamp(ssl.cert_time_to_seconds(told["notAfter"]), UTC)
+        return _name(told["subject"]), _name(told["issuer"]), f"{end:%Y-%m-%dT%H:%M:%SZ}"
+    except (KeyError, ValueError, OverflowError, ssl.SSLError):
+        return "not readable", "not readable", "not readable"
+
+
+def _name(parts: Any) -> str:
+    return ", ".join(f"{name}={value}" for part in reversed(parts) for name, value in part)

@@ -47,6 +47,8 @@ class Window:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self.tls: ssl.SSLSocket | None = None
+        """The connection that carries the answer."""
         self.open()
 
     def open(self) -> None:
@@ -72,11 +74,12 @@ _window: ContextVar[Window | None] = ContextVar("window", default=None)
 
 
 @contextmanager
-def answer_within(seconds: float) -> Iterator[None]:
+def answer_within(seconds: float) -> Iterator[Window]:
     """Whatever is sent in this block is answered within so many seconds, or LimitReached is raised."""
-    token = _window.set(Window(seconds))
+    window = Window(seconds)
+    token = _window.set(window)
     try:
-        yield
+        yield window
     finally:
         _window.reset(token)
 
@@ -128,6 +131,12 @@ class _Watched(socket.socket):
 
 class _WatchedTls(_Watched, ssl.SSLSocket):
     """The same inside TLS."""
+
+    def _begin(self) -> Window | None:
+        window = super()._begin()
+        if window is not None:
+            window.tls = self
+        return window
 
 
 class _Connection(HTTPSConnection):

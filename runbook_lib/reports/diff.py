@@ -258,7 +258,7 @@ def _load(one: Entry) -> Inventory:
     return Inventory(
         entry=one,
         run=one.run,
-        rows=tuple(one for one in certificates if one.id or one.serial or one.place),
+        rows=tuple(one for one in certificates if one.id or one.serial or one.place or one.enabled != "unknown"),
         complete=not any(step.verdict == Verdict.UNCHECKED for step in one.run.steps),
     )
 
@@ -312,6 +312,8 @@ def _pairs(
         lambda one: one.number if one.serial else None,
         # a file that cannot be read: its place in the store is all that is known
         lambda one: one.place if one.place and not one.id else None,
+        # listed with neither id nor serial number: its end as well, since a name may have changed hands
+        lambda one: None if one.id or one.serial or one.place else (one.name, one.ends, one.owner),
     )
     for key in keys:
         waiting: dict[Hashable, list[Certificate]] = defaultdict(list)

@@ -81,9 +81,13 @@ class Hostile:
 
 
 @contextmanager
-def hostile_server(folder: Path) -> Iterator[Hostile]:
-    """One on a loopback port of its own; each connection ends after its answer."""
-    ca, context = self_signed(folder)
+def hostile_server(folder: Path, known_by: tuple[Path, ssl.SSLContext] | None = None) -> Iterator[Hostile]:
+    """One on a loopback port of its own; each connection ends after its answer.
+
+    Args:
+        known_by: the file that trusts it, and its context; made in `folder` where there is none.
+    """
+    ca, context = known_by or self_signed(folder)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"https://localhost:{listener.getsockname()[1]}"
     server = Hostile(Environment("sandbox", url, url, ca))

@@ -13,6 +13,8 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
+from runbook_lib.digicert.listing import Listing, Malformed
+from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.inventory import COLUMNS, Inventory
 from runbook_lib.procedures.issue import Issue
@@ -150,3 +152,47 @@ def test_an_empty_account_is_an_answer(own: Sandbox) -> None:
     result = procedure.records[1].result
     assert result is not None
     assert result.headline.startswith("There is no certificate")
+
+
+def one(name: str, **more: Any) -> ClientAuthCertificate:
+    return ClientAuthCertificate(**{"name": name, "end_date": "2027-06-01T00:00:00Z", "enabled": True, **more})
+
+
+def classified(own: Sandbox, listing: Listing) -> tuple[list[dict[str, str]], Verdict]:
+    """The rows of an inventory whose API gave this list."""
+    procedure = prepare(Inventory, own)
+    procedure.perform("collect")
+    procedure._listed = listing
+    result = procedure.perform("classify").result
+    assert result is not None
+    return [dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows], result.verdict
+
+
+def test_two_of_one_name_without_ids_are_two_rows_and_neither_is_joined_by_name_alone(own: Sandbox) -> None:
+    issue(own, "Twice")
+    listing = Listing((one("Twice"), one("Twice", end_date="2026-12-24T00:00:00Z")))
+    rows, _ = classified(own, listing)
+    assert [(row["name"], row["in the store"]) for row in rows].count(("Twice", "no")) == 2
+    assert [row["state"] for row in rows if row["in the store"] != "no"] == ["missing"]
+
+
+def test_one_without_an_id_or_a_serial_number_is_joined_by_name_and_end(own: Sandbox) -> None:
+    current = issue(own, "Joined").credential.current()
+    assert current is not None
+    rows, _ = classified(own, Listing((one("Joined", end_date=current.meta.not_after),)))
+    assert [(row["state"], row["in the store"]) for row in rows] == [("healthy", "Joined/0001 (in use)")]
+
+
+def test_what_may_not_be_whole_says_so_and_calls_nothing_missing(own: Sandbox) -> None:
+    issue(own, "Held")
+    rows, verdict = classified(own, Listing((), (), "it says that it has 57, and gave 0"))
+    assert verdict is Verdict.UNCHECKED
+    assert {row["name"]: row["state"] for row in rows} == {"(DigiCert ONE)": "unchecked", "Held": "unchecked"}
+
+
+def test_an_entry_that_cannot_be_read_is_a_row(own: Sandbox) -> None:
+    rows, verdict = classified(own, Listing((one("Fine", id="1"),), (Malformed("Odd", "2", "wrong: end_date"),)))
+    assert verdict is Verdict.UNCHECKED
+    odd = next(row for row in rows if row["name"] == "Odd")
+    assert (odd["state"], odd["id"]) == ("unchecked", "2")
+    assert "end_date" in odd["why"]

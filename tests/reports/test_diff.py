@@ -88,6 +88,14 @@ def test_where_an_id_is_missing_the_serial_number_counts_however_it_is_written(a
     assert changes(compare(before, after)) == [("state", "Signer", "healthy", "missing")]
 
 
+def test_two_of_one_name_without_ids_are_two(archive: Path):
+    first, second = row("Signer", ends="2027-01-01T00:00:00Z"), row("Signer", ends="2028-01-01T00:00:00Z")
+    before, after = archived(archive, [first], [second, first])
+    assert len(compare(before, after).after.rows) == 2
+    assert changes(compare(before, after)) == [("appeared", "Signer", "not there", "healthy")]
+    assert changes(compare(after, after)) == []
+
+
 def test_copies_of_a_certificate_are_told_apart_by_where_they_lie(archive: Path):
     one = row("Signer", id="1", serial="0A", in_the_store="Signer/0001")
     copy = row("Copy", "mismatch", serial="0A", in_the_store="Copy/0001")
