@@ -31,7 +31,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}\nSee: {self.prog} --help\n")
+        from runbook_lib.looks import withheld
+
+        # a word in the wrong place may be a secret that was to be behind a reference
+        self.exit(USAGE, f"{self.prog}: {withheld(message)}\nSee: {self.prog} --help\n")
 
 
 def argument(*names: str, **how: Any) -> Argument:

@@ -7,6 +7,7 @@ References: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, and `prompt:` (in a
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from typing import Any, NoReturn
 
 from runbook_lib import given
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.looks import looks_random, looks_secret
 
 SCHEMES = ("env", "file", "keyring", "prompt")
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 Prompt = Callable[[str], str]
 """Asks the person at the notebook; gets what is asked for, gives what was typed."""
@@ -67,6 +71,13 @@ class SecretRef:
         scheme, colon, target = text.strip().partition(":")
         if not colon or scheme not in SCHEMES or (scheme != "prompt" and not target.strip()):
             raise RunbookError(Reason.SECRET_AS_VALUE, "A reference to a secret is due here, and this is none.")
+        if looks_secret(target) or (looks_random(target.strip()) and "/" not in target):
+            raise RunbookError(
+                Reason.SECRET_AS_VALUE,
+                "What this reference names looks like a secret itself. It is not repeated.",
+            )
+        if scheme == "env" and not _VARIABLE.fullmatch(target.strip()):
+            raise RunbookError(Reason.SECRET_AS_VALUE, f"What follows {scheme}: cannot be the name of a variable.")
         if scheme == "keyring" and "/" not in target:
             raise RunbookError(Reason.SECRET_AS_VALUE, "A keyring reference is keyring:SERVICE/USER.")
         return cls(scheme, target.strip())

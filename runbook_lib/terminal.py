@@ -7,6 +7,7 @@ import sys
 from typing import TextIO
 
 from runbook_lib.errors import RunbookError
+from runbook_lib.looks import withheld
 from runbook_lib.visible import visible
 
 _ALARM = "\x1b[1;31m{}\x1b[0m"
@@ -27,7 +28,7 @@ def _write(stream: TextIO | None, text: str, alarm: bool) -> None:
         return
     if alarm and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         text = _ALARM.format(text)
-    stream.write(f"{text}\n")
+    stream.write(f"{withheld(text)}\n")
     stream.flush()
 
 

@@ -23,6 +23,7 @@ from yaml.nodes import SequenceNode
 from runbook_lib import given, yaml_as_written
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
+from runbook_lib.looks import withheld
 from runbook_lib.reports.scan import plain_secrets
 from runbook_lib.visible import visible
 
@@ -313,7 +314,7 @@ def _refused(told: list[str], *, remedy: str | None = None) -> RunbookError:
 
 def _list(told: list[str]) -> str:
     more = f"\n… and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    return "\n".join(told[:SHOWN]) + more
+    return withheld("\n".join(told[:SHOWN]) + more)
 
 
 def inputs_digest(notebook: str, parameters: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.reports import bag
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord, TableFile
+from runbook_lib.reports.scan import Scanner
 from runbook_lib.reports.tone import tone
 from runbook_lib.result import Table, Verdict, worst
 from runbook_lib.visible import visible
@@ -88,6 +89,14 @@ def rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) ->
         why = missing.get(account, "" if entry is not None and entry.ended else "not run")
         found.append(Row(account, entry, why, place))
     return found
+
+
+def redacted(row: Row, scanner: Scanner) -> Row:
+    """The row without secrets."""
+    entry = row.entry
+    if entry is not None:
+        entry = entry.model_copy(update=scanner.redact(entry.model_dump(include={"account", "seen", "host"})))
+    return Row(scanner.redact(row.account), entry, scanner.redact(row.missing), row.bag)
 
 
 def files(ledger: Ledger) -> dict[str, Path]:

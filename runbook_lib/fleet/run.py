@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from runbook_lib.catalogue import Exit, Reason
@@ -22,11 +23,11 @@ from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard, inputs_digest
 from runbook_lib.fleet.ledger import Begun, Ledger
 from runbook_lib.fleet.work import Work
-from runbook_lib.reports import bag, chain, seal, signing
+from runbook_lib.reports import artefacts, bag, chain, seal, signing
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runrecord import Cells, RunRecord, Scan, lock_sha256, software, who
-from runbook_lib.reports.scan import Scanner, references_in
+from runbook_lib.reports.scan import Finding, Scanner, references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
 
 RESUME = timedelta(hours=12)
@@ -75,6 +76,9 @@ def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> Ru
             fleet file of this name is not at its end.
     """
     archive = order.archive
+    names = [order.name, order.source.name, str(order.file.absolute())]
+    names += [one.account for one in order.accounts]
+    refuse_names(names, _references(order), order.environ)
     with (
         Interruptions().collected() as interruptions,
         bag.archive_errors(archive),
@@ -189,7 +193,7 @@ class _Batch:
             clock=self.clock.source,
             fault_seed=order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
             notebook=order.source.file,
-            parameters=self._without_secrets(to_jsonable_python(order.fleet.parameters, fallback=str)),
+            parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
             unknown_parameters=(),
             who=who(),
             software=software(),
@@ -206,16 +210,12 @@ class _Batch:
             facts["Part"] = (
                 f"{order.shard.number} of {order.shard.of}; the whole has {len(order.fleet.accounts)} accounts"
             )
-        files: dict[str, bytes | Path] = {
-            rollup.RECORD: (record.model_dump_json(indent=2) + "\n").encode(),
-            rollup.REPORT: rollup.page(record, told, facts).encode("utf-8", "backslashreplace"),
-            rollup.TABLE: content,
-            **rollup.files(ledger),
-        }
+        record, own = self._searched(record, told, facts, content)
+        files: dict[str, bytes | Path] = {**own, **rollup.files(ledger)}
         work = bag.Work(
             order.name,
             self.started,
-            status.value,
+            record.status.value,
             expected=len(here),
             produced=sum(row.done for row in here),
             group=ledger.begun.batch if ledger.begun is not None else "",
@@ -224,23 +224,46 @@ class _Batch:
         place = bag.put(order.archive, folder, work, run=self.run, files=files, environ=order.environ)
         ledger.sealed(self.run, str(place.folder.relative_to(order.archive)))
         return RunOutcome(
-            status=status,
-            exit=code or (place.unsigned.exit if place.unsigned else Exit.DONE),
+            status=record.status,
+            exit=Exit(record.exit) or (place.unsigned.exit if place.unsigned else Exit.DONE),
             bag=place.folder,
             error=record.error,
-            verdict=verdict,
+            verdict=record.verdict,
             needs_action=needs_action,
             progress="",
             unsigned=place.unsigned.as_dict() if place.unsigned else None,
             unstamped=place.unstamped.as_dict() if place.unstamped else None,
         )
 
-    def _without_secrets(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """As in an account's run.json, which a worker has searched: a secret may stand where nobody looks for one."""
-        given = [self.order.fleet.given(one) for one in self.order.fleet.accounts]
-        references = references_in({"": [given, signing.references(self.order.archive)]})
-        redacted: dict[str, Any] = Scanner(references, self.order.environ).redact(parameters)
-        return redacted
+    def _searched(
+        self, record: RunRecord, told: list[rollup.Row], facts: dict[str, str], table: bytes
+    ) -> tuple[RunRecord, dict[str, bytes]]:
+        """What the batch itself tells, searched as it would be sealed; its workers have searched the accounts' files.
+
+        Where it holds a secret, the rows and the record are redacted and searched again; else only the least is told.
+        """
+        scanner = Scanner(_references(self.order), self.order.environ)
+
+        def files(record: RunRecord, told: list[rollup.Row], table: bytes) -> dict[str, bytes]:
+            page = rollup.page(record, told, facts).encode("utf-8", "backslashreplace")
+            return {rollup.RECORD: artefacts.as_json(record), rollup.REPORT: page, rollup.TABLE: table}
+
+        def found(made: dict[str, bytes]) -> list[Finding]:
+            return [one for name, content in made.items() for one in scanner.in_file(name, content)]
+
+        made = files(record, told, table)
+        holds = found(made)
+        if not holds:
+            return record, made
+        told = [rollup.redacted(row, scanner) for row in told]
+        entry, table = rollup.table(told)
+        facts = scanner.redact(facts)
+        try:
+            record = artefacts.withheld(record.model_copy(update={"tables": (entry,)}), holds, set(), scanner)
+        except ValidationError:  # a field that cannot be redacted
+            return artefacts.least(record)
+        made = files(record, told, table)
+        return (record, made) if not found(made) else artefacts.least(record)
 
     def refuse_the_ledger_of_another_file(self) -> None:
         """Files of one name in two folders make batches of one name: the accounts of one are not those of the other."""
@@ -288,6 +311,12 @@ class _Batch:
                 }
                 old.seal(folder, Ran(Status.INTERRUPTED, missing))
         self.ledger.end()
+
+
+def _references(order: Order) -> tuple[str, ...]:
+    """Every reference of a batch: those of all accounts, and the signer's."""
+    given = [order.fleet.given(one) for one in order.fleet.accounts]
+    return references_in({"": [given, order.fleet.parameters, signing.references(order.archive)]})
 
 
 def _host(given: Mapping[str, Any], environ: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from runbook_lib.credentials.pkcs12 import Profile
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.given import shown
+from runbook_lib.looks import withheld
 from runbook_lib.procedures.values import (
     AS_TEXT,
     SECRET,
@@ -313,7 +314,7 @@ def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[Paramet
     elsewhere = _known_elsewhere()
     unknown = sorted(set(given) - elsewhere)
     if unknown:
-        listed = ", ".join(shown(name).strip("'") for name in unknown)
+        listed = withheld(", ".join(shown(name).strip("'") for name in unknown))
         raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {listed}.")
     own = {name: value for name, value in given.items() if name in model.model_fields}
     if model.checks_all:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from pydantic import ValidationError
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
+from runbook_lib.looks import PATTERNS
 from runbook_lib.reports import bag, beside, html
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import Found, RunRecord, Scan, TableFile
-from runbook_lib.reports.scan import PATTERNS, Finding, Scanner
-from runbook_lib.result import Seen, StepRecord, Table, Target, Verdict
+from runbook_lib.reports.runrecord import Found, NotebookFile, RunRecord, Scan, TableFile, Who
+from runbook_lib.reports.scan import Finding, Scanner
+from runbook_lib.result import StepRecord, Table, Verdict
 
 NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermill.log"
+WITHHELD = "withheld"
+"""Stands for a name that holds a secret."""
 
 
 def make(
@@ -24,8 +27,9 @@ def make(
 ) -> tuple[RunRecord, dict[str, bytes]]:
     """Everything that goes below `data/`.
 
-    A file that holds a secret is withheld; the report is then made without the notebook's cells, and the record says
-    what was found where. Texts in the record and the log are redacted as well.
+    Every file is searched as it would be sealed, its name included. Where one holds a secret, it is withheld, and so is
+    the notebook; the report is made without its cells, the record says what was found where, and both are redacted and
+    searched again. If they still hold one, only the least is told.
 
     Args:
         nb: the executed, annotated notebook.
@@ -41,33 +45,94 @@ def make(
     tables, contents = (*tables, *left.entries), contents | left.contents
     if left.problem is not None:
         record = _failed(record, left.problem)
-    record = _redacted(record.model_copy(update={"tables": tables}), scanner)
-    notebook = nbformat.writes(nb) + "\n"
-    page = html.render(nb, _with_scan(record, scanner, [], []))
-    found = scanner.in_notebook(NOTEBOOK, nb) or scanner.in_file(NOTEBOOK, notebook)
-    found += scanner.in_file(REPORT, page)
-    for name, content in contents.items():
-        found += scanner.in_file(name, left.texts.get(name) or content.decode())
-    withheld = {finding.file for finding in found}
-    if withheld:
-        # what is in one of them came from the notebook: none of its cells is shown
-        withheld.add(NOTEBOOK)
-        contents = {name: content for name, content in contents.items() if name not in withheld}
-        record = _withheld(record, found, tables=tuple(table for table in tables if table.file in contents))
-    record = _with_scan(record, scanner, found, sorted(withheld - {REPORT}))
-    if withheld:
-        page = html.render(nbformat.v4.new_notebook(), record)
-    files = {
-        RECORD: (record.model_dump_json(indent=2) + "\n").encode(),
-        REPORT: _utf8(page),
-        **contents,
-    }
-    if not withheld:
-        files[NOTEBOOK] = _utf8(notebook)
-    safe_log = scanner.redact(log)
-    if log and not scanner.labels_in(safe_log):
-        files[LOG] = _utf8(safe_log + "\n")
-    return record, files
+    record = _with_scan(record.model_copy(update={"tables": tables}), scanner, [], [])
+    notebook = _utf8(nbformat.writes(nb) + "\n")
+    files = {RECORD: as_json(record), REPORT: _utf8(html.render(nb, record)), **contents, NOTEBOOK: notebook}
+    if log:
+        files[LOG] = _utf8(scanner.redact(log) + "\n")
+    found = scanner.in_notebook(NOTEBOOK, nb, notebook)
+    for name, content in files.items():
+        if name != NOTEBOOK:
+            found += scanner.in_file(name, content)
+            found += scanner.in_file(name, left.texts[name]) if name.endswith(".parquet") else []
+    if not found:
+        return record, files
+    out = {one.file for one in found}
+    if record.status is not Status.REFUSED or not out <= {RECORD, REPORT}:
+        out.add(NOTEBOOK)  # what is in one of them came from the notebook; of a refused run, from its parameters
+    stems = {Path(name).stem for name in out if name in contents}
+    out |= {name for name in contents if Path(name).stem in stems}  # the same table in another form
+    kept = {name: content for name, content in files.items() if name not in out | {RECORD, REPORT}}
+    shown = nb if NOTEBOOK in kept else nbformat.v4.new_notebook()
+    return _without(record, found, out - {RECORD, REPORT}, kept, shown, scanner)
+
+
+def _without(
+    record: RunRecord,
+    found: list[Finding],
+    out: set[str],
+    kept: dict[str, bytes],
+    nb: NotebookNode,
+    scanner: Scanner,
+) -> tuple[RunRecord, dict[str, bytes]]:
+    """What is sealed of a run in which a secret was found: searched once more, and as little as it takes."""
+    left = tuple(table for table in record.tables if table.file in kept)
+    try:
+        told = withheld(record.model_copy(update={"tables": left}), found, out, scanner)
+    except ValidationError:  # a field that cannot be redacted
+        return least(record)
+    files = _told(told, nb)
+    if any(scanner.in_file(name, content) for name, content in files.items()):
+        return least(record)
+    return told, files | kept
+
+
+def withheld(record: RunRecord, found: list[Finding], files: set[str], scanner: Scanner) -> RunRecord:
+    """The record of a run that failed since a secret was found, redacted. Raises pydantic.ValidationError.
+
+    Args:
+        files: those that are withheld for it.
+    """
+    found = list(dict.fromkeys(found))
+    told = _with_scan(_failed_by(record, found), scanner, found, sorted(files))
+    return RunRecord.model_validate(scanner.redact(told.model_dump(mode="json")))
+
+
+def least(record: RunRecord) -> tuple[RunRecord, dict[str, bytes]]:
+    """What is told in any case: nothing of it came from a notebook, from parameters or from a server."""
+    told = _least(record)
+    return told, _told(told, nbformat.v4.new_notebook())
+
+
+def _told(record: RunRecord, nb: NotebookNode) -> dict[str, bytes]:
+    return {RECORD: as_json(record), REPORT: _utf8(html.render(nb, record))}
+
+
+def _least(record: RunRecord) -> RunRecord:
+    what = "What the record itself would tell holds a secret, so that it is not told."
+    refused = record.status is Status.REFUSED
+    known = ("run", "started", "finished", "duration", "cells", "software", "lock_sha256")
+    fields = {name: getattr(record, name) for name in (*known, "clock", "engine")}
+    return RunRecord(
+        **fields,
+        status=Status.REFUSED if refused else Status.WITHHELD,
+        verdict=Verdict.FAILED,
+        exit=record.exit if refused else Exit.UNEXPECTED,
+        job=WITHHELD,
+        needs_action=0,
+        progress="",
+        error=RunbookError(Reason.SECRET_IN_ARTEFACT, what).as_dict(),
+        fault_seed="",
+        notebook=NotebookFile(name=WITHHELD, sha256=record.notebook.sha256, git=None),
+        parameters={},
+        unknown_parameters=(),
+        who=Who(user=WITHHELD, host=WITHHELD),
+        records=False,
+        steps=(),
+        next=(),
+        tables=(),
+        scan=Scan(patterns=tuple(PATTERNS), withheld=(NOTEBOOK,)),
+    )
 
 
 def _failed(record: RunRecord, problem: RunbookError) -> RunRecord:
@@ -76,6 +141,11 @@ def _failed(record: RunRecord, problem: RunbookError) -> RunRecord:
         return record
     update = {"status": Status.FAILED, "verdict": Verdict.FAILED, "exit": problem.exit, "error": problem.as_dict()}
     return record.model_copy(update=update)
+
+
+def as_json(record: RunRecord) -> bytes:
+    """The file run.json."""
+    return (record.model_dump_json(indent=2) + "\n").encode()
 
 
 def _utf8(text: str) -> bytes:
@@ -107,24 +177,6 @@ def _unchecked(table: Table) -> int:
     return sum(any(row[number] == Verdict.UNCHECKED.value for number in telling) for row in table.rows)
 
 
-def _redacted(record: RunRecord, scanner: Scanner) -> RunRecord:
-    """The record with every text that came from elsewhere redacted."""
-    steps = tuple(
-        step.model_copy(
-            update=scanner.redact(step.model_dump(include={"slug", "title", "tutorial", "headline", "error", "reason"}))
-        )
-        for step in record.steps
-    )
-    texts = {"account", "error", "parameters", "defaults", "next"}
-    update: dict[str, Any] = scanner.redact(record.model_dump(include=texts))
-    if record.target is not None:
-        update["target"] = Target.model_validate(scanner.redact(record.target.model_dump()))
-    if record.seen is not None:
-        update["seen"] = Seen.model_validate(scanner.redact(record.seen.model_dump()))
-    tables = tuple(table.model_copy(update={"title": scanner.redact(table.title)}) for table in record.tables)
-    return record.model_copy(update={**update, "next": tuple(update["next"]), "steps": steps, "tables": tables})
-
-
 def _with_scan(record: RunRecord, scanner: Scanner, found: list[Finding], withheld: list[str]) -> RunRecord:
     done = Scan(
         searched=scanner.searched,
@@ -136,10 +188,11 @@ def _with_scan(record: RunRecord, scanner: Scanner, found: list[Finding], withhe
     return record.model_copy(update={"scan": done})
 
 
-def _withheld(record: RunRecord, found: list[Finding], tables: tuple[TableFile, ...]) -> RunRecord:
+def _failed_by(record: RunRecord, found: list[Finding]) -> RunRecord:
     if record.status is Status.REFUSED:
-        return record.model_copy(update={"tables": tables})
-    shown = list(dict.fromkeys(str(finding) for finding in found if finding.file != REPORT)) or [str(found[0])]
+        return record
+    elsewhere = [str(one) for one in found if one.file not in (REPORT, RECORD)]
+    shown = list(dict.fromkeys(elsewhere)) or [str(found[0])]
     more = f"; and {len(shown) - 5} more (run.json has them all)" if len(shown) > 5 else ""
     what = f"Found: {'; '.join(shown[:5])}{more}. The run itself was {record.status.value}."
     return record.model_copy(
@@ -148,6 +201,5 @@ def _withheld(record: RunRecord, found: list[Finding], tables: tuple[TableFile, 
             "verdict": Verdict.FAILED,
             "exit": Exit.UNEXPECTED,
             "error": RunbookError(Reason.SECRET_IN_ARTEFACT, what).as_dict(),
-            "tables": tables,
         }
     )

@@ -71,7 +71,8 @@ class Entry:
             raise RunbookError(Reason.SIGNER_SHUT, error.what, remedy=error.remedy) from None
         record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
         own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"} | dict(files or {})
-        self._search(own)
+        # what is kept of bags that go was searched when they were sealed
+        self._search(own | dict(tags or {}))
         fill(self.folder / BAG, self.work, self.started.run, own | dict(kept or {}), tags)
         return into_chain(
             self.archive,
@@ -87,7 +88,7 @@ class Entry:
         """Somebody wrote these words and this file: what is in them stays for good."""
         scanner = Scanner(signing.references(self.archive), self.environ)
         for name, content in files.items():
-            for found in scanner.in_file(name, content.decode("utf-8", "backslashreplace")):
+            for found in scanner.in_file(name, content):
                 raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Say it without the secret.")
 
 

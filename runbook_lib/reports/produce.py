@@ -97,8 +97,13 @@ def tell(
     scanner = scan.Scanner(references, environ)
     refusal = problem or _refusal(job.parameters, defaults)
     if refusal is not None:
-        for name, value in scan.plain_secrets([defaults or {}, given]):
+        for name, value in scan.plain_secrets([defaults or {}, given], defaults or {}):
             scanner.add(f"the plain value of {name}", value)
+            # too short to be searched for: it is kept out by not being told
+            if len(value) < scan.MIN_LENGTH:
+                nb = nbformat.v4.new_notebook()
+                given = {one: told for one, told in given.items() if one not in (name, value)}
+                defaults = {one: told for one, told in (defaults or {}).items() if one not in (name, value)}
         log = ""
         judgement = refused(refusal, nb)
     else:
@@ -194,9 +199,15 @@ def _printable(value: Any) -> Any:
 
 def _refusal(given: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> RunbookError | None:
     """Why a notebook must not run with these parameters."""
-    plain = sorted({name for name, _ in scan.plain_secrets([defaults or {}, given])})
+    plain = {name for name, _ in scan.plain_secrets([defaults or {}, given], defaults or {})}
+    if scan.IN_A_NAME in plain:
+        return RunbookError(
+            Reason.SECRET_AS_VALUE,
+            "A parameter's name is, or looks like, a secret. It is not repeated here.",
+            remedy="Write the parameter's name first and the reference to the secret second: -p api_key env:NAME.",
+        )
     if plain:
-        names = ", ".join(f"`{name}`" for name in plain)
+        names = ", ".join(f"`{name}`" for name in sorted(plain))
         return RunbookError(Reason.SECRET_AS_VALUE, f"A plain value stands where a reference is due: {names}.")
     # papermill writes a name into the notebook as code, whatever it is
     odd = [name for name in given if not name.isidentifier() or keyword.iskeyword(name)]

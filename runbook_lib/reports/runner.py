@@ -21,6 +21,7 @@ from runbook_lib.reports.engine.kernels import Kernels
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runrecord import Engine, lock_sha256, who
+from runbook_lib.reports.scan import references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
 
 __all__ = ["RunOutcome", "Status", "run_notebook"]
@@ -80,6 +81,7 @@ def run_notebook(
         keep_out=signing.references(archive),
         engine=engine,
     )
+    refuse_names((job, notebook.name), references_in(parameters), environ)
     source = todo.source
     told = bag.Started(
         run=todo.run,

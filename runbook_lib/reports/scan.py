@@ -1,81 +1,69 @@
-"""Looks for secrets in everything that is about to be archived.
+"""Looks for secrets in everything that is about to be archived, as final bytes.
 
 Searched for: what the run's secret references resolve to (before the run and again after it, since a run may write a
-`file:` secret), plain values given where a reference is due, and the looks of private keys, DigiCert API tokens and
-`x-api-key` headers. A secret is searched for as it is and as JSON, HTML, URL encoding, base64 (at each of the three
-alignments, wrapped or not) and hexadecimal would write it. Not seen: secrets drawn into a picture, or compressed.
+`file:` secret), the secrets of the environment's own `DIGICERT_ONE_*` variables, plain values given where a reference
+is due, and the looks of private keys, DigiCert API tokens and `x-api-key` headers. `spellings` says how a file may
+write them; docs/threat-model.md says which ways of hiding one are not seen.
 """
 
 from __future__ import annotations
 
 import ast
-import base64
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from nbformat import NotebookNode
-
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.looks import PATTERNS, base64_forms, looks_random, looks_secret, names_secret
+from runbook_lib.reports.spellings import bones, spellings
 from runbook_lib.secrets import is_reference, resolve
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 MIN_LENGTH = 8
 """A shorter secret would be found in half of all texts by chance; it is not searched for, and run.json says so."""
 
-SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:api[_-]?key|password|passwd|passphrase|token|secret|private[_-]?key|credential)s?$", re.IGNORECASE
+IN_A_NAME = "(a parameter's name)"
+"""What `plain_secrets` calls a parameter whose name is the secret."""
+
+_END = 4096
+_MANY, _PIECE = 50, 1 << 20
+
+_OWN_VARIABLE = re.compile(r"DIGICERT_ONE_\w+")
+_NO_SPACE = bytes(range(33)) + b"\"'\\,"
+_KEY_HEADER = re.compile(rb"-{5}BEGIN[A-Z0-9 +]{0,40}PRIVATE[ +]?KEY-{5}")
+_TOKEN = re.compile(PATTERNS["DigiCert API token"].pattern.encode())
+_TOKEN_AT_LEAST = re.compile(rb"_[0-9a-f]{40}")
+_KEY_PARAMETER = re.compile(PATTERNS["x-api-key header"].pattern.encode(), re.IGNORECASE)
+_DER = re.compile(
+    rb"\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x04\x82"  # PKCS#8 (RFC 5958): RSA
+    rb"|\x02\x01\x00\x30[\x10-\x16]\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06"  # of an elliptic curve
+    rb"|\x02\x01\x00\x30\x05\x06\x03\x2b\x65[\x6e-\x71]\x04"  # Ed25519 and its kin (RFC 8410)
+    rb"|\x30\x82..\x02\x01\x00\x02\x82[\x00-\x04].\x00"  # PKCS#1 (RFC 8017 A.1.2)
+    rb"|\x02\x01\x01\x04[\x20\x30\x42].{32,66}\xa0[\x05-\x0a]\x06[\x05-\x08]\x2a\x86\x48\xce|openssh-key-v1\x00",
+    re.DOTALL,
 )
-"""Parameters of these names take references only."""
-
-_HEADERS = ("BEGIN PRIVATE KEY", "BEGIN RSA PRIVATE KEY", "BEGIN EC PRIVATE KEY", "BEGIN ENCRYPTED PRIVATE KEY")
 
 
-def base64_forms(secret: bytes) -> set[str]:
-    """How `secret` looks inside longer base64, at each alignment, without the characters its neighbours decide."""
-    found = set()
-    for offset in range(3):
-        text = base64.b64encode(b"\0" * offset + secret).decode()
-        text = text[-(-offset * 8 // 6) : (offset + len(secret)) * 8 // 6]
-        found |= {text, text.translate(str.maketrans("+/", "-_"))}
-    return found
+_MAY_BE_DER = (b"\x02\x01\x00\x30", b"\x02\x01\x00\x02", b"\x2a\x86\x48\xce\x3d\x03\x01", b"openssh-key-v1\x00")
 
 
-PATTERNS: dict[str, re.Pattern[str]] = {
-    "private key": re.compile(
-        "|".join(
-            [
-                r"-----BEGIN(?:[ +]|%20)(?:[A-Z0-9]+(?:[ +]|%20))*PRIVATE(?:[ +]|%20)KEY-----",
-                *(re.escape(form) for header in _HEADERS for form in sorted(base64_forms(header.encode()))),
-                # base64 of unencrypted DER: PKCS#8 (RFC 5958) of RSA, P-256, P-384; PKCS#1 (RFC 8017 A.1.2)
-                r"MII[A-Za-z0-9+/]{2,4}IBADANBgkqhkiG9w0BAQEFAASC",
-                r"AgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w",
-                r"AgEAMBAGByqGSM49AgEGBSuBBAAiBIGe",
-                r"MII[EJ][A-Za-z0-9+/]{2,3}IBAAKC",
-            ]
-        )
-    ),
-    "DigiCert API token": re.compile(r"(?<![0-9a-f])[0-9a-f]{26}_[0-9a-f]{40,80}(?![0-9a-f])"),
-    # a value with a digit: `x-api-key: $DIGICERT_ONE_API_KEY` in a hand-over snippet is a reference, not a secret
-    "x-api-key header": re.compile(
-        r"x-api-key(?:\\?[\"']|&quot;|&#39;)?\s*[:=,]\s*(?:\\?[\"']|&quot;|&#39;)?"
-        r"(?=[A-Za-z0-9_\-+/=.]*\d)[A-Za-z0-9_\-+/=.]{16,}",
-        re.IGNORECASE,
-    ),
-}
-
-
-_AT_LEAST = {"DigiCert API token": re.compile(r"_[0-9a-f]{40}")}
-"""What a find has in it, and what is found several times as fast."""
-
-
-def _looks_like(name: str, text: str) -> bool:
-    if name in _AT_LEAST and not _AT_LEAST[name].search(text):
-        return False
-    return PATTERNS[name].search(text) is not None
+def _looks(data: bytes, skeleton: bytes, is_text: bool) -> Iterator[str]:
+    """The names of the PATTERNS that are in a text, or in what base64 says once it is undone."""
+    texts = (data, data.translate(None, _NO_SPACE)) if is_text else (data,)
+    if (any(b"PRIVATE" in text and _KEY_HEADER.search(text) for text in texts)) or (
+        any(mark in data for mark in _MAY_BE_DER) and _DER.search(data)
+    ):
+        yield "private key"
+    if any(_TOKEN_AT_LEAST.search(text) and _TOKEN.search(text) for text in (data, skeleton)):
+        yield "DigiCert API token"
+    if b"-api-key" in (data.lower() if is_text else data) and any(map(_KEY_PARAMETER.search, texts)):
+        yield "x-api-key header"
 
 
 @dataclass(frozen=True)
@@ -91,15 +79,41 @@ class Finding:
 
 
 def secret_forms(value: str) -> list[str]:
-    """Every spelling of a secret that is searched for, longest first."""
+    """Spellings of a secret, longest first: what is redacted, and what is searched for of one without enough bones."""
     raw = value.encode("utf-8", "surrogatepass")
     as_json = {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     found = {value, *as_json, *(json.dumps(text)[1:-1] for text in as_json), repr(value)[1:-1]}
     found |= {html.escape(text, quote=quoting) for text in (value, *as_json) for quoting in (True, False)}
-    found |= {html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")}
+    found |= {html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), value.replace('"', '""')}
     found |= {quote(value, safe=""), quote(value), quote_plus(value)}
     found |= base64_forms(raw) | {raw.hex(), raw.hex().upper(), raw.hex(":"), raw.hex(" ")}
     return sorted(found, key=lambda text: (-len(text), text))
+
+
+@dataclass(frozen=True)
+class _Needles:
+    """What a secret is known by in a text's bones: as they are, and with small letters for all."""
+
+    exact: frozenset[bytes]
+    small: frozenset[bytes]
+
+    @classmethod
+    def of(cls, value: str) -> _Needles | None:
+        """None of a secret that has too few bones, or only digits, which any text may hold by chance."""
+        raw = value.encode("utf-8", "surrogatepass")
+        own = bones(raw)
+        if len(own) < MIN_LENGTH or sum(chr(byte).isalpha() for byte in own) < 3:
+            return None
+        bytewise = (raw, value.encode("utf-16-le", "surrogatepass"))
+        exact = {own, "".join(map(str, raw)).encode()}
+        exact |= {bones(form.encode()) for one in bytewise for form in base64_forms(one)}
+        small = {one.hex().encode() for one in bytewise} | {"".join(f"0x{byte:02x}" for byte in raw).encode()}
+        if len(own) >= 12 and any(chr(byte).isdigit() for byte in own):
+            small.add(own.lower())
+        return cls(*(frozenset(one for one in some if len(one) >= MIN_LENGTH) for some in (exact, small)))
+
+    def within(self, skeleton: bytes, lowered: bytes) -> bool:
+        return any(one in skeleton for one in self.exact) or any(one in lowered for one in self.small)
 
 
 @dataclass
@@ -108,15 +122,21 @@ class Scanner:
 
     Args:
         references: every reference among the parameters.
-        environ: what `env:` references are resolved in.
+        environ: what `env:` references are resolved in. Its own `DIGICERT_ONE_*` secrets are searched for too.
     """
 
     references: tuple[str, ...]
     environ: Mapping[str, str]
     unsearched: dict[str, str] = field(default_factory=dict)
     _forms: dict[str, list[str]] = field(default_factory=dict, repr=False)
+    _needles: dict[str, list[_Needles]] = field(default_factory=dict, repr=False)
+    _heads: tuple[dict[bytes, set[str]], ...] = field(default_factory=lambda: ({}, {}), repr=False)
+    _exact: dict[str, list[bytes]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        for name, value in self.environ.items():
+            if _OWN_VARIABLE.fullmatch(name) and names_secret(name, value) and len(value) >= MIN_LENGTH:
+                self.add(f"env:{name}", value)
         self.look_up()
 
     def look_up(self) -> None:
@@ -138,52 +158,131 @@ class Scanner:
         self.unsearched.pop(label, None)
         forms = set(self._forms.get(label, [])) | set(secret_forms(value))
         self._forms[label] = sorted(forms, key=lambda text: (-len(text), text))
+        if (needles := _Needles.of(value)) is not None:
+            self._needles.setdefault(label, []).append(needles)
+            for heads, some in zip(self._heads, (needles.exact, needles.small), strict=True):
+                for one in some:
+                    heads.setdefault(one[:MIN_LENGTH], set()).add(label)
+        if needles is None or not value.isprintable():  # `\b` is a letter more to whoever compares letters
+            exact = [form.encode("utf-8", "surrogatepass") for form in secret_forms(value)]
+            for encoding in ("utf-16-le", "utf-16-be"):
+                wide = value.encode(encoding, "surrogatepass")
+                exact += [wide, *(form.encode() for form in base64_forms(wide)), wide.hex().encode()]
+            self._exact[label] = [*self._exact.get(label, []), *exact]
 
     @property
     def searched(self) -> tuple[str, ...]:
         return tuple(sorted(self._forms))
 
-    def labels_in(self, text: str) -> set[str]:
-        """What is found in a text."""
+    def labels_in(self, content: str | bytes) -> set[str]:
+        """What is found in a text, or in a file's bytes."""
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        found = self._exact_in(data)
+        for text, is_text in spellings(data):
+            skeleton = bones(text)
+            found.update(_looks(text, skeleton, is_text))
+            lowered = skeleton.lower()
+            for label in self._may_be_in(skeleton, lowered) - found:
+                if any(one.within(skeleton, lowered) for one in self._needles[label]):
+                    found.add(label)
+        return found
+
+    def _may_be_in(self, skeleton: bytes, lowered: bytes) -> set[str]:
+        """Of many secrets, those of which the first characters are there: what that costs does not grow with them."""
+        if len(self._needles) <= _MANY:
+            return set(self._needles)
+        found: set[str] = set()
+        for text, heads in ((skeleton, self._heads[0]), (lowered, self._heads[1])):
+            for start in range(0, len(text), _PIECE):
+                piece = text[start : start + _PIECE + MIN_LENGTH - 1]
+                there = {piece[at : at + MIN_LENGTH] for at in range(len(piece) - MIN_LENGTH + 1)}
+                found.update(*(heads[head] for head in heads.keys() & there))
+        return found
+
+    def _exact_in(self, data: bytes) -> set[str]:
+        if not self._exact:
+            return set()
         # base64 is often wrapped, and a notebook writes the line ends of a wrapped text as \n
-        compact = "".join(re.sub(r"\\[nr]", "", text).split())
-        found = {label for label, forms in self._forms.items() if any(f in text or f in compact for f in forms)}
-        return found | {name for name in PATTERNS if _looks_like(name, text) or _looks_like(name, compact)}
+        compact = b"".join(re.sub(rb"\\[nr]", b"", data).split())
+        return {label for label, forms in self._exact.items() if any(f in data or f in compact for f in forms)}
 
-    def in_file(self, name: str, text: str) -> list[Finding]:
-        return [Finding(name, "", label) for label in sorted(self.labels_in(text))]
+    def in_file(self, name: str, content: str | bytes) -> list[Finding]:
+        """Search a file and its name. A name that holds a secret is not repeated."""
+        told = "a file's name" if (in_name := self.labels_in(name)) else name
+        return [Finding(told, "", label) for label in sorted(in_name | self.labels_in(content))]
 
-    def in_notebook(self, name: str, nb: NotebookNode) -> list[Finding]:
-        """Search source, outputs and metadata, widget state included. Cells are counted from 1."""
+    def in_notebook(self, name: str, nb: NotebookNode, content: str | bytes) -> list[Finding]:
+        """Search a notebook's file, and what a reader puts together of it: adjacent outputs, adjacent cells.
+
+        Args:
+            content: the file. Source, outputs and metadata are looked into for where; cells are counted from 1.
+        """
+        labels = self.labels_in(content).union(*map(self.labels_in, _together(nb)))
+        if not labels:
+            return []
         parts: list[tuple[str, Any]] = [("notebook metadata", nb.metadata)]
         for number, cell in enumerate(nb.cells, 1):
             place = f"cell {number} ({cell.cell_type})"
             parts += [(f"{place}: {key}", cell[key]) for key in sorted(cell)]
-        # each string as it is, and once more all together as JSON: a widget's state may hold a text in pieces
-        texts = {where: [*_strings(part), json.dumps(part, ensure_ascii=False)] for where, part in parts}
-        # what is in none of them together is in none of them; where is asked only then
-        if not self.labels_in("\0".join(text for some in texts.values() for text in some)):
-            return []
         found = []
-        for where, some in texts.items():
-            labels = set[str]().union(*map(self.labels_in, some))
-            found += [Finding(name, where, label) for label in sorted(labels)]
-        return found
+        for where, part in parts:
+            texts = [*_strings(part), json.dumps(part, ensure_ascii=False)]
+            here = set[str]().union(*map(self.labels_in, texts))
+            found += [Finding(name, where, label) for label in sorted(here)]
+        missing = labels - {one.what for one in found}
+        return found + [Finding(name, "put together from several places", label) for label in sorted(missing)]
 
     def redact(self, value: Any) -> Any:
-        """The same JSON value with each find replaced by what it is called. Keys are left: they are ours."""
+        """The same JSON value with each find replaced by what it is called, names of fields included.
+
+        A text in which a secret still is to be found in another spelling is withheld whole.
+        """
         if isinstance(value, str):
             for label, forms in self._forms.items():
                 for form in forms:
                     value = value.replace(form, f"[withheld: {label}]")
             for name, look in PATTERNS.items():
                 value = look.sub(f"[withheld: {name}]", value)
-            return value
+            left = self.labels_in(value)
+            return f"[withheld: {', '.join(sorted(left))}]" if left else value
         if isinstance(value, Mapping):
-            return {key: self.redact(item) for key, item in value.items()}
+            redacted: dict[Any, Any] = {}
+            for key, item in value.items():
+                told = name = self.redact(str(key)) if isinstance(key, str | int) else key
+                while name in redacted:
+                    name = f"{told} ({len(redacted)})"
+                redacted[name] = self.redact(item)
+            return redacted
         if isinstance(value, list | tuple):
             return [self.redact(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and (left := self.labels_in(str(value))):
+            return f"[withheld: {', '.join(sorted(left))}]"
         return value
+
+
+def _together(nb: NotebookNode) -> Iterator[str]:
+    """What a reader sees beside each other and the file holds apart: everything, sources, outputs, each kind."""
+    everything: list[str] = []
+    kinds: dict[str, list[str]] = {}
+    for cell in nb.cells:
+        source = list(_strings(cell.source))
+        everything += source
+        kinds.setdefault("source", []).extend(source)
+        for output in cell.get("outputs", []):
+            told = {output.get("name", "text"): output.get("text"), **output.get("data", {})}
+            told |= {key: output.get(key) for key in ("evalue", "traceback")}
+            for kind, value in told.items():
+                texts = list(_strings(value))
+                everything += texts
+                kinds.setdefault(kind, []).extend(texts)
+                kinds.setdefault("outputs", []).extend(texts)
+    # of what stands in one piece, the file itself tells as much
+    yield from dict.fromkeys("".join(map(_ends, texts)) for texts in (everything, *kinds.values()) if len(texts) > 1)
+
+
+def _ends(text: str) -> str:
+    """Where a text meets its neighbours: what is within a long one, the file itself tells."""
+    return text if len(text) <= 2 * _END else f"{text[:_END]}\0{text[-_END:]}"
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -198,33 +297,52 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
+def refuse_names(names: Iterable[str], references: Iterable[str], environ: Mapping[str, str]) -> None:
+    """Refuse what will be the names of files and folders, and stand in lists, where one holds a secret.
+
+    A keyring is not asked for that. Raises RunbookError (SECRET_AS_VALUE).
+    """
+    scanner = Scanner(tuple(one for one in references if not one.startswith("keyring:")), environ)
+    if scanner.labels_in("\nZ\n".join(names)):  # a letter, so that no name goes on in the next
+        raise RunbookError(
+            Reason.SECRET_AS_VALUE,
+            "The name of a notebook, a fleet file or an account holds a secret. It is not repeated here.",
+            remedy="Give it another name, and make a new secret: the old one was shown where names are.",
+        )
+
+
 def references_in(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     """Every reference to a secret among the parameters' values, nested ones included."""
     return tuple(sorted({text.strip() for text in _strings(list(parameters.values())) if is_reference(text)}))
 
 
-def plain_secrets(parameters: Any) -> Iterator[tuple[str, str]]:
+def plain_secrets(parameters: Any, known: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
     """Secrets given as plain values: the parameter's name and the value. Looks into nested values.
 
-    A parameter called like a secret whose value is no reference, or any value that looks like a key or a token.
+    A parameter called like a secret whose value is no reference; any value, or name, that looks like a key or a token;
+    and an unknown name whose value is the name of a known parameter that takes a secret: they were swapped.
+
+    Args:
+        known: the parameters that the notebook has.
     """
     if isinstance(parameters, list | tuple):
         for item in parameters:
-            yield from plain_secrets(item)
+            yield from plain_secrets(item, known)
     if not isinstance(parameters, Mapping):
         return
     items = [
-        (name, one)
+        (str(name), one)
         for name, value in parameters.items()
         for one in (value if isinstance(value, list | tuple) else [value])
     ]
     for name, value in items:
+        swapped = known is not None and name not in known and isinstance(value, str) and value in known
+        if looks_secret(name) or looks_random(name) or (swapped and names_secret(str(value), "text")):
+            yield IN_A_NAME, name
         if isinstance(value, Mapping | list | tuple):
-            yield from plain_secrets(value)
-        elif value not in (None, "") and not isinstance(value, bool) and not is_reference(value):
-            named_so = SECRET_NAME.search(str(name))
-            if named_so or any(pattern.search(str(value)) for pattern in PATTERNS.values()):
-                yield str(name), str(value)
+            yield from plain_secrets(value, known)
+        elif not is_reference(value) and (names_secret(name, value) or looks_secret(str(value))):
+            yield name, str(value)
 
 
 def default_parameters(nb: NotebookNode) -> dict[str, Any] | None:

@@ -258,3 +258,124 @@ def test_a_secret_as_a_plain_value_is_refused_before_anything_runs(
     assert not (tmp_path / "ran").exists()
     assert (outcome.bag / "data/run.ipynb").exists() == (given_or_default == "given")
     assert reading.holds(archive, plain) == []
+
+
+SWAPPED = {
+    "a password": ("hunter2-hunter2-hunter2", "api_key"),
+    "a short password": ("hunter2", "api_key"),
+    "a token, whatever it is called": (secrets.token_hex(13) + "_" + secrets.token_hex(30), "note"),
+}
+
+
+@pytest.mark.parametrize("which", SWAPPED)
+def test_name_and_value_swapped_are_refused_and_not_repeated(run: Run, archive: Path, which: str) -> None:
+    secret, value = SWAPPED[which]
+    outcome = run("1", given={secret: value}, parameters='api_key = "env:OTHER"')
+    assert (outcome.status, outcome.exit) == (Status.REFUSED, Exit.USAGE)
+    assert outcome.error is not None
+    assert outcome.error["reason"] == Reason.SECRET_AS_VALUE
+    assert secret not in str(outcome.error)
+    assert reading.holds(archive, secret) == []
+
+
+@pytest.mark.parametrize("scheme", ["env:", "file:", "keyring:service/", "env: "])
+@pytest.mark.parametrize("name", ["api_key", "note"])
+def test_a_secret_behind_a_reference_s_scheme_is_refused(run: Run, archive: Path, scheme: str, name: str) -> None:
+    token = secrets.token_hex(13) + "_" + secrets.token_hex(30)
+    outcome = run("1", given={name: scheme + token}, parameters='api_key = "env:OTHER"\nnote = ""')
+    assert outcome.status is Status.REFUSED
+    assert token not in str(outcome.error)
+    assert reading.holds(archive, token) == []
+
+
+def test_a_known_secret_in_a_reference_s_name_is_not_sealed(run: Run, archive: Path, canary: str) -> None:
+    plain = canary[:24]
+    given = {"api_key": "env:CANARY", "p12_password": f"file:/nowhere/{plain}"}
+    outcome = run("1", given=given, parameters='api_key = ""\np12_password = ""', env={"CANARY": plain})
+    assert outcome.status is Status.WITHHELD
+    assert reading.holds(archive, plain) == []
+
+
+def test_a_secret_in_a_table_s_title_is_sealed_nowhere(run: Run, archive: Path, canary: str) -> None:
+    from tests.reports.conftest import RECORDS
+
+    outcome = run(
+        RECORDS,
+        "import os\nstep('look', Result(verdict=Verdict.OK, headline='h', tables=("
+        "Table(name='t', title='of ' + os.environ['CANARY'], columns=('a',), rows=(('b',),)),)))",
+        given={"api_key": "env:CANARY"},
+        parameters='api_key = ""',
+        env={"CANARY": canary},
+    )
+    assert outcome.status is Status.WITHHELD
+    assert reading.holds(archive, canary) == []
+    assert reading.record(outcome.bag)["tables"][0]["title"] == "of [withheld: env:CANARY]"
+
+
+def test_if_even_the_record_would_hold_it_only_the_least_is_told(run: Run, archive: Path) -> None:
+    """The secret stands over several items of a list: no single text can be redacted."""
+    secret = "Qx7rT2mN9pLw4sVb"
+    outcome = run(
+        "1", given={"api_key": "env:S", "notes": [secret[:8], secret[8:]]}, parameters='api_key = ""', env={"S": secret}
+    )
+    assert outcome.status is Status.WITHHELD
+    record = reading.record(outcome.bag)
+    assert (record["parameters"], record["job"]) == ({}, "withheld")
+    assert "".join(path.read_text() for path in (outcome.bag / "data").iterdir()).count(secret[8:]) == 0
+
+
+def test_a_notebook_s_name_that_holds_a_secret_is_refused_before_anything_is_written(
+    write_notebook: Callable[..., Path], archive: Path
+) -> None:
+    from runbook_lib.errors import RunbookError
+
+    secret = "Qx7rT2mN9pLw4sVb"
+    notebook = write_notebook("1", name=f"{secret}.ipynb")
+    with pytest.raises(RunbookError) as error:
+        run_notebook(
+            notebook,
+            {"api_key": "env:S"},
+            job="demo",
+            archive=archive,
+            clock=SystemClock(),
+            environ={"S": secret},
+        )
+    assert secret not in str(error.value)
+    assert not archive.exists()
+
+
+def test_numbers_and_innocent_names_are_no_secrets() -> None:
+    innocent: dict[str, Any] = {
+        "max_tokens": 512,
+        "max_new_tokens": "4096",
+        "n_tokens": 100_000,
+        "token_count": 12,
+        "tokenizer": "bert-base",
+        "api_key_rotation_days": 90,
+        "password_min_length": 16,
+        "secret_santa_day": "2026-12-06",
+        "token_url": "https://one.example/token",
+        "show_token": True,
+        "token": 0.5,
+        "password": "none",
+        "secret": None,
+        "keyboard": "us",
+        "maxTokensPerRequestV2": 5,
+        "sha256": "0" * 64,
+    }
+    assert list(plain_secrets(innocent)) == []
+    guilty = {
+        "clientSecret": "abc",
+        "apiKey": "abc",
+        "API_KEY": "abc",
+        "accessToken": "abc",
+        "db_pwd": "abc",
+        "passwords": ["abc"],
+        "api_key_2": "abc",
+        "secret_key": "abc",
+        "new_password": "abc",
+        "p12_password": 12345678,
+    }
+    assert {name for name, _ in plain_secrets(guilty)} == set(guilty)
+    token = secrets.token_hex(13) + "_" + secrets.token_hex(30)
+    assert list(plain_secrets({"max_tokens": token})) == [("max_tokens", token)]
