@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from runbook_lib.credentials.fields import UNDECODABLE, describe_key
+from runbook_lib.credentials.armour import look_at_pem
+from runbook_lib.credentials.fields import UNDECODABLE, Reading, tolerant
 from runbook_lib.credentials.keys import spki_sha256
+from runbook_lib.credentials.lenient import LenientCertificate
 from runbook_lib.errors import Reason, RunbookError
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
@@ -88,12 +88,13 @@ def load_certificates(pem: bytes | str, *, label: str = "The chain") -> list[x50
     if fault:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} {fault}.")
     try:
-        with warnings.catch_warnings():
-            # a serial number that is not positive only warns; lint reports it
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        with tolerant():  # what pyca warns of, lint reports
             return x509.load_pem_x509_certificates(data)
     except UNDECODABLE:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is damaged: it is no X.509 certificate inside.") from None
+        fault = "is damaged: it is no X.509 certificate inside"
+        if all(one.der for one in look_at_pem(data)):
+            fault = "breaks the encoding rules of RFC 5280: OpenSSL may read it, and it cannot be used here"
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} {fault}.") from None
 
 
 def _fault(data: bytes) -> str:
@@ -119,39 +120,72 @@ def _fault(data: bytes) -> str:
 
 
 def facts(certificate: x509.Certificate) -> CertificateFacts:
-    """The facts of a certificate.
+    """The facts of a certificate; the second reader's where pyca refuses a field.
 
     Raises:
-        RunbookError: UNREADABLE_FILE if a part of it cannot be decoded.
+        RunbookError: UNREADABLE_FILE, naming the fields that neither reads.
+    """
+    with tolerant():
+        return _facts(certificate, certificate.public_bytes(Encoding.DER))
+
+
+def read_facts(pem: bytes, *, label: str) -> CertificateFacts:
+    """The facts of the one certificate in a PEM text, also of one that pyca refuses: it expires all the same.
+
+    Raises:
+        RunbookError: UNREADABLE_FILE, as `load_certificate` and `facts`.
     """
     try:
-        lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-        serial = serial_number(certificate)
-        return CertificateFacts(
-            subject=certificate.subject.rfc4514_string(),
-            issuer=certificate.issuer.rfc4514_string(),
-            serial=serial,
-            serial_hex=f"{serial:X}",
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-            lifetime_days=math.ceil(lifetime / timedelta(days=1)),
-            sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
-            spki_sha256=spki_sha256(certificate.public_key()),
-            key=describe_key(certificate.public_key()),
-            signature_hash=_hash_name(certificate),
-            extended_key_usage=extended_key_usage(certificate),
-            is_ca=is_ca(certificate),
-        )
-    except UNDECODABLE as error:
-        raise RunbookError(
-            Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {type(error).__name__}."
-        ) from None
+        return facts(load_certificate(pem, label=label))
+    except RunbookError:
+        found = list(look_at_pem(pem))
+        if len(found) != 1 or not found[0].der:
+            raise
+        with tolerant():
+            return _facts(found[0].certificate, found[0].der)
+
+
+def _facts(certificate: x509.Certificate | None, der: bytes) -> CertificateFacts:
+    reading = Reading(certificate, der)
+    subject, issuer, key = reading.subject(), reading.issuer(), reading.key()
+    serial = reading.field("serial number", serial_number, LenientCertificate.serial)
+    start, end = reading.not_before(), reading.not_after()
+    spki = reading.field("public key", lambda one: spki_sha256(one.public_key()), _spki_sha256)
+    signature_hash = reading.field("signature", _hash_name, LenientCertificate.signature_algorithm)
+    usage = reading.field("extended key usage", extended_key_usage, _lenient_usage)
+    ca = reading.field("basic constraints", is_ca, LenientCertificate.is_ca)
+    if subject is None or issuer is None or serial is None or start is None or end is None or key is None:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {reading.unread()}.")
+    if spki is None or signature_hash is None or usage is None or ca is None:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {reading.unread()}.")
+    return CertificateFacts(
+        subject=subject,
+        issuer=issuer,
+        serial=serial,
+        serial_hex=f"{serial:X}",
+        not_before=start,
+        not_after=end,
+        lifetime_days=math.ceil((end - start) / timedelta(days=1)),
+        sha256=hashlib.sha256(der).hexdigest(),
+        spki_sha256=spki,
+        key=key,
+        signature_hash=signature_hash,
+        extended_key_usage=usage,
+        is_ca=ca,
+    )
+
+
+def _spki_sha256(certificate: LenientCertificate) -> str:
+    return hashlib.sha256(certificate.spki).hexdigest()
+
+
+def _lenient_usage(certificate: LenientCertificate) -> tuple[str, ...]:
+    return tuple(_PURPOSES.get(x509.ObjectIdentifier(one), one) for one in certificate.extended_key_usage())
 
 
 def serial_number(certificate: x509.Certificate) -> int:
     """The serial number, also where it is not positive."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    with tolerant():
         return certificate.serial_number
 
 

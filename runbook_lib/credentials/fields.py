@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -29,6 +31,14 @@ UNDECODABLE = (
 """What pyca raises for a certificate with a part it cannot decode (every changed byte of one was tried)."""
 
 
+@contextmanager
+def tolerant() -> Iterator[None]:
+    """Lets odd certificates pass that pyca only warns of, such as one whose serial number is not positive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class Fields(NamedTuple):
     """What an inventory tells of a certificate. A field that cannot be read is empty, or None.
 
@@ -50,7 +60,7 @@ class Fields(NamedTuple):
 
 
 def read_fields(certificate: x509.Certificate | None, der: bytes) -> Fields:
-    """The fields of a certificate, within `folder.tolerant()`.
+    """The fields of a certificate, within `tolerant()`.
 
     Args:
         certificate: None where pyca refuses it as a whole.

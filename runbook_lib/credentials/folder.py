@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from runbook_lib.credentials import armour
@@ -32,16 +30,8 @@ _RC2_40 = bytes.fromhex("060a2a864886f70d010c0106")
 """pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C): a P12 names the cipher of its certificates in plain sight."""
 
 
-@contextmanager
-def tolerant() -> Iterator[None]:
-    """Lets odd certificates pass that pyca only warns of, such as one whose serial number is not positive."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def look_into(path: str, password: Secret | None) -> Iterable[Found]:
-    """What a file holds, in its order, within `tolerant()`. Links are not followed.
+    """What a file holds, in its order, within `fields.tolerant()`. Links are not followed.
 
     Args:
         password: of P12 files; None leaves them closed, and says so.

@@ -9,7 +9,7 @@ from cryptography import x509
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from runbook_lib.clock import iso, parse_utc
-from runbook_lib.credentials.certificates import CertificateFacts, facts, load_certificate, load_certificates
+from runbook_lib.credentials.certificates import CertificateFacts, load_certificate, load_certificates, read_facts
 from runbook_lib.credentials.files import read, read_private, refuse_exposed
 from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Identity, Profile, open_p12
@@ -90,6 +90,11 @@ class Generation:
         path = self.folder / CERTIFICATE
         return load_certificate(read(path), label=str(path))
 
+    def facts(self) -> CertificateFacts:
+        """What the certificate says, be it as unusual as it may. Raises RunbookError (UNREADABLE_FILE)."""
+        path = self.folder / CERTIFICATE
+        return read_facts(read(path), label=str(path))
+
     def chain(self) -> tuple[x509.Certificate, ...]:
         """The CAs above the certificate, nearest first. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / CHAIN
@@ -117,7 +122,7 @@ def read_public(generation: Generation) -> tuple[CertificateFacts, Meta]:
         RunbookError: UNREADABLE_FILE with the file's path; KEY_MISMATCH where meta.json describes another certificate.
     """
     try:
-        seen = facts(generation.certificate())
+        seen = generation.facts()
     except RunbookError as error:
         path = str(generation.folder / CERTIFICATE)
         what = error.what if path in error.what else f"{path}: {error.what}"

@@ -28,8 +28,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from runbook_lib.clock import parse_utc
 from runbook_lib.credentials.armour import Found
-from runbook_lib.credentials.fields import read_fields
-from runbook_lib.credentials.folder import look_into, tolerant
+from runbook_lib.credentials.fields import read_fields, tolerant
+from runbook_lib.credentials.folder import look_into
 from runbook_lib.errors import Reason
 from runbook_lib.procedures.folder_walk import Entry
 from runbook_lib.procedures.health import Health, Limits

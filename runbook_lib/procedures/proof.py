@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from runbook_lib.clock import iso
-from runbook_lib.credentials.certificates import CertificateFacts, facts
+from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.credentials.pkcs12 import Identity, unrelated_identity
 from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Client, Outcome, Probe
@@ -162,7 +162,7 @@ def run_controls(procedure: Procedure[P]) -> Controls:
 
 def certificate_facts(generation: Generation) -> CertificateFacts:
     """What a generation's certificate says."""
-    return facts(generation.certificate())
+    return generation.facts()
 
 
 def shown(seen: CertificateFacts) -> dict[str, str]:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials.armour import read_certificate
 from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.fields import UNDECODABLE, describe_key, read_fields
-from runbook_lib.credentials.folder import tolerant
+from runbook_lib.credentials.fields import UNDECODABLE, describe_key, read_fields, tolerant
 from runbook_lib.credentials.keys import KeyKind, generate
 from tests.credentials.pki import CHAIN, ROOT, identity, name, sign
 

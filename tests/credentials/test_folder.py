@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials import folder
 from runbook_lib.credentials.armour import Found
-from runbook_lib.credentials.folder import look_at, look_into, tolerant
+from runbook_lib.credentials.fields import tolerant
+from runbook_lib.credentials.folder import look_at, look_into
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason
 from tests.credentials.pki import CHAIN, OTHER_PASSWORD, PASSWORD, identity
