@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -55,9 +56,10 @@ def _runtime_of(lab: subprocess.Popen[bytes], log: Path) -> Path:
     for _ in range(600):
         assert lab.poll() is None, log.read_text()
         for child in psutil.Process(lab.pid).children(recursive=True):
-            runtime = Path(child.environ().get("JUPYTER_RUNTIME_DIR", "/nowhere"))
-            if list(runtime.glob("jpserver-*.json")):
-                return runtime
+            with suppress(psutil.Error):  # it may have ended meanwhile
+                runtime = Path(child.environ().get("JUPYTER_RUNTIME_DIR", "/nowhere"))
+                if list(runtime.glob("jpserver-*.json")):
+                    return runtime
         time.sleep(0.2)
     raise AssertionError(log.read_text())
 
@@ -65,7 +67,8 @@ def _runtime_of(lab: subprocess.Popen[bytes], log: Path) -> Path:
 def _process_with(kernel: str) -> psutil.Process:
     for _ in range(100):
         for one in psutil.process_iter():
-            if any(f"kernel-{kernel}.json" in word for word in one.cmdline()):
-                return one
+            with suppress(psutil.Error):
+                if any(f"kernel-{kernel}.json" in word for word in one.cmdline()):
+                    return one
         time.sleep(0.1)
     raise AssertionError(f"no process of the kernel {kernel}")

@@ -62,9 +62,9 @@ def test_a_rotation_with_its_hook_and_signed_archive(
         nbformat.write(notebook, tmp_path / f"{job}.ipynb")
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     subprocess.run([RUNBOOK, "archive", "init", "--archive", archive], env=environ, check=True, capture_output=True)
-    common = ["-f", str(ROOT / "parameters/sandbox.yaml"), "-p", f"name={name}", "-p", f"confirm={name}"]
-    common += ["-p", "mode=headless", "--archive", str(archive)]
-    rotate = ["-p", "rotate_now=true", "-p", f"hook=sh -c 'env > {tmp_path}/hook-got'"]
+    common = ["-f", str(ROOT / "parameters/sandbox.yaml"), "-p", "name", name, "-p", "confirm", name]
+    common += ["-p", "mode", "headless", "--archive", str(archive)]
+    rotate = ["-p", "rotate_now", "true", "-p", "hook", f"sh -c 'env > {tmp_path}/hook-got'"]
     found: list[Started] = []
     jobs: dict[str, list[str]] = {"issue": [], "rotate": rotate}
     for job, more in jobs.items():
