@@ -92,6 +92,9 @@ class Reason(StrEnum):
     NO_CERTIFICATE = "no_certificate"
     KEY_IN_PLAIN_TEXT = "key_in_plain_text"
     P12_NOT_OPENED = "p12_not_opened"
+    KEYSTORE_NOT_READ = "keystore_not_read"
+    CONTAINER_NOT_OPENED = "container_not_opened"
+    KEY_NOT_CHECKED = "key_not_checked"
     OLD_ENCRYPTION = "old_encryption"
     UNUSUAL_ENCODING = "unusual_encoding"
     TABLE_NOT_WRITTEN = "table_not_written"
@@ -484,8 +487,29 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.P12_NOT_OPENED: Explanation(
         "A P12 was not opened",
-        "Its certificates are encrypted, and nobody asked for it to be opened.",
+        "It does not open without a password, and no password was given. Its certificates are not known.",
         "Set `folders_password` to where its password is; opening it takes about 30 ms.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.KEYSTORE_NOT_READ: Explanation(
+        "A key store was not read",
+        "It is in a form that only another program reads. What is in it is not known.",
+        "For JKS and JCEKS install Java's keytool; export the certificates of any other store as PEM.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.CONTAINER_NOT_OPENED: Explanation(
+        "An archive or encrypted file was not opened",
+        "Certificates and keys in it are not known.",
+        "Unpack it into the folder, or move it away from the certificates.",
+        "04_inventory",
+        Exit.CHECK_FAILED,
+    ),
+    Reason.KEY_NOT_CHECKED: Explanation(
+        "Whether a private key is protected was not found out",
+        "It is in a form that is not read, or damaged.",
+        "Move it away from the certificates, or replace it with an encrypted PKCS#8 or PKCS#12 file.",
         "04_inventory",
         Exit.CHECK_FAILED,
     ),

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from runbook_lib.credentials.fields import UNDECODABLE
+from runbook_lib.credentials.key_files import pem_key
 from runbook_lib.credentials.lenient import LenientCertificate, Truncated, certificates_of_pkcs7, first_element
 from runbook_lib.errors import Reason
 
@@ -34,6 +35,9 @@ _BEFORE, _BEHIND = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE---
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _BARE = re.compile(rb"(?:\xef\xbb\xbf)?\s*M[A-P][A-Za-z0-9+/=\s]+")
 """Base64 whose first byte is a SEQUENCE's, without lines around it: what Windows calls base64, and what a CI keeps."""
+_WRAPPED_BEGIN = b"LS0tLS1CRUdJTi"
+"""`-----BEGIN` in base64."""
+_WRAPPED = re.compile(_WRAPPED_BEGIN + rb"[A-Za-z0-9+/]+={0,2}")
 _UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"-\0-\0": "utf-16-le", b"\0-\0-": "utf-16-be"}
 """What Windows writes for `>`."""
 
@@ -114,6 +118,11 @@ def without_armour(data: bytes) -> bytes:
     return (_decoded(data.removeprefix(b"\xef\xbb\xbf")) or data) if _BARE.fullmatch(data) else data
 
 
+def unwrapped(data: bytes) -> bytes:
+    """The PEM that lies in a text as base64, as in a kubeconfig or a Kubernetes secret; empty if there is none."""
+    return b"\n".join(_decoded(one) for one in _WRAPPED.findall(data)) if _WRAPPED_BEGIN in data else b""
+
+
 def is_pem(data: bytes) -> bool:
     """Whether this is text rather than DER."""
     # a text may begin with a 0, which is 0x30; its next byte is none of a long element's
@@ -122,7 +131,7 @@ def is_pem(data: bytes) -> bool:
 
 def look_at_pem(data: bytes) -> Iterator[Found]:
     """What a text with blocks of PEM holds, in its order; at least one `Found`."""
-    number, damaged, form = 0, False, ""
+    number, told, form = 0, False, ""
     others: dict[bytes, None] = {}
     # one at a time: a file may hold nothing but millions of beginnings
     for begin, following in pairwise(chain(_BEGIN.finditer(data), (None,))):
@@ -131,17 +140,18 @@ def look_at_pem(data: bytes) -> Iterator[Found]:
         label, form = begin[1], "PEM"
         if label in _CERTIFICATE or label in _PKCS7:
             for found in _in_block(label, body, number + 1):
-                number, damaged = max(number, found.number), damaged or not found.number
+                number, told = max(number, found.number), told or not found.number
                 yield found
-        elif label.endswith(b"PRIVATE KEY") and not _is_sealed(label, body):
-            yield Found("PEM", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that no password protects")
+        elif key := pem_key(label, body):
+            told = True
+            yield Found(key.form, 0, None, key.reason, key.why)
         else:
             others[label[:60]] = None
             if len(others) > _LABELS:
                 why = f"holds more than {_LABELS} kinds of PEM, and the rest was not read"
                 yield Found("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 return
-    if not number and not damaged:
+    if not number and not told:
         labels = ", ".join(one.decode().lower() for one in others)
         yield Found(
             form, 0, None, Reason.NO_CERTIFICATE, f"holds {labels}" if labels else "neither PEM, DER nor PKCS#12"
@@ -175,11 +185,6 @@ def _decoded(text: bytes) -> bytes:
     if not _BASE64.fullmatch(joined) or len(joined) % 4 == 1:
         return b""
     return binascii.a2b_base64(joined + b"=" * (-len(joined) % 4))
-
-
-def _is_sealed(label: bytes, body: bytes) -> bool:
-    """Encrypted as PKCS#8 (RFC 5958), or in the older way of RFC 1421, section 4.6.1.1."""
-    return label.startswith(b"ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in body[:100]
 
 
 def is_pkcs7(data: bytes) -> bool:

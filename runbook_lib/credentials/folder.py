@@ -1,7 +1,7 @@
 """What a file in a folder of certificates holds: each certificate in it, or in words why it is none.
 
-`armour` reads PEM, DER and PKCS#7. A PKCS#12 is opened here, and only with a password: opening one costs a check of its
-key.
+`armour` reads PEM, DER and PKCS#7, `p12_files` PKCS#12, `keystores` those of Java. `key_files` knows private keys, and
+`containers` what may hold certificates and is not read.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
 from runbook_lib.credentials import armour
-from runbook_lib.credentials.armour import Found, known_certificate
+from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.containers import container
+from runbook_lib.credentials.fields import UNDECODABLE
+from runbook_lib.credentials.key_files import binary_key, text_key
+from runbook_lib.credentials.keystores import kind_of, look_at_keystore
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 
 MAX_BYTES = 64 * 2**20
 """Of one file, which is read whole: some 40,000 certificates in PEM."""
+
+EMPTY = "empty"
 
 MAX_CERTIFICATES = 50_000
 """Of one file."""
@@ -26,15 +35,18 @@ MAX_CERTIFICATES = 50_000
 MAX_DAMAGED = 1_000
 """Parts of one file that should have been certificates: what goes on like that is not a file of certificates."""
 
-_RC2_40 = bytes.fromhex("060a2a864886f70d010c0106")
-"""pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C): a P12 names the cipher of its certificates in plain sight."""
+_NAMED = (".pem", ".crt", ".cer", ".der", ".p7b", ".p7c", ".p12", ".pfx", ".jks", ".jceks")
+"""How the names of files end that are to hold certificates."""
+
+_KEYS_NAMED = (".key", ".pk8", ".ppk", ".pvk")
+"""The same of private keys."""
 
 
 def look_into(path: str, password: Secret | None) -> Iterable[Found]:
     """What a file holds, in its order, within `fields.tolerant()`. Links are not followed.
 
     Args:
-        password: of P12 files; None leaves them closed, and says so.
+        password: of P12 files and Java key stores; None opens only what opens without one, and says so.
 
     Returns:
         at least one `Found`. Never raises for what the file is or holds.
@@ -45,7 +57,19 @@ def look_into(path: str, password: Secret | None) -> Iterable[Found]:
         return (Found("", 0, None, error.reason, error.what),)
     except OSError as error:
         return (Found("", 0, None, Reason.FILE_NOT_READ, f"{error.strerror or type(error).__name__}"),)
-    return look_at(data, password)
+    found = look_at(data, password)
+    return _as_named(path.lower(), found) if path.lower().endswith((*_NAMED, *_KEYS_NAMED)) else found
+
+
+def _as_named(name: str, every: Iterable[Found]) -> Iterator[Found]:
+    """A file whose name says that it holds a certificate or a key, and that is nothing that is known, is not calm."""
+    for found in every:
+        if found.reason is Reason.NO_CERTIFICATE and not found.form and found.why != EMPTY:
+            what, reason = "certificate", Reason.UNREADABLE_FILE
+            if name.endswith(_KEYS_NAMED):
+                what, reason = "private key", Reason.KEY_NOT_CHECKED
+            found = found._replace(reason=reason, why=f"its name says that it holds a {what}; it is {found.why}")
+        yield found
 
 
 def look_at(data: bytes, password: Secret | None) -> Iterable[Found]:
@@ -70,17 +94,64 @@ def _limited(every: Iterable[Found]) -> Iterator[Found]:
 
 
 def _look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
+    packed = container(data)
+    if packed is not None:
+        yield Found("", 0, None, *packed)
+        return
+    if kind_of(data):
+        yield from look_at_keystore(data, password, armour.look_at_pem)
+        return
     data = armour.without_armour(armour.as_utf8(data))
     if not data.strip():
-        yield Found("", 0, None, Reason.NO_CERTIFICATE, "empty")
+        yield Found("", 0, None, Reason.NO_CERTIFICATE, EMPTY)
     elif armour.is_pem(data):
-        yield from armour.look_at_pem(data)
-    elif _is_p12(data):
+        key = text_key(data) or (binary_key(data) if b"-----BEGIN " not in data else None)
+        if key is not None:
+            yield Found(key.form, 0, None, key.reason, key.why)
+        else:
+            yield from armour.look_at_pem(b"\n".join(filter(None, (data, armour.unwrapped(data)))))
+    elif is_p12(data):
         yield from _in_p12(data, password)
     elif armour.is_pkcs7(data):
         yield from armour.look_at_pkcs7(data, 1)
     else:
-        yield armour.look_at_der(data)
+        found = armour.look_at_der(data)
+        key = None if found.der else binary_key(data)
+        if key is not None:
+            yield Found(key.form, 0, None, key.reason, key.why)
+        elif found.reason is Reason.NO_CERTIFICATE and (what := _other_der(data)):
+            yield found._replace(form="DER", why=f"holds {what}")
+        else:
+            yield found
+
+
+def _in_p12(data: bytes, password: Secret | None) -> Iterable[Found]:
+    # pulls in OpenSSL's PKCS#12, which folders without one do not need
+    from runbook_lib.credentials.p12_files import look_at_p12
+
+    return look_at_p12(data, password)
+
+
+def is_p12(data: bytes) -> bool:
+    """Whether a SEQUENCE begins with version 3, as PFX does (RFC 7292, section 4); its length may be indefinite."""
+    length = data[1] if len(data) > 1 else 0
+    start = 2 + (length & 0x7F if length & 0x80 else 0)
+    return data[start : start + 3] == b"\x02\x01\x03"
+
+
+def _other_der(data: bytes) -> str:
+    """What DER holds that is no certificate and no key; empty where that is not known."""
+    for load, what in (
+        (x509.load_der_x509_csr, "a certificate request"),
+        (x509.load_der_x509_crl, "a revocation list"),
+        (load_der_public_key, "a public key"),
+    ):
+        try:
+            load(data)
+            return what
+        except UNDECODABLE:
+            continue
+    return ""
 
 
 def _read(path: str) -> bytes:
@@ -106,33 +177,3 @@ def _read(path: str) -> bytes:
         return data
     finally:
         os.close(descriptor)
-
-
-def _is_p12(data: bytes) -> bool:
-    """Whether a SEQUENCE begins with version 3, as PFX does (RFC 7292, section 4); its length may be indefinite."""
-    length = data[1] if len(data) > 1 else 0
-    start = 2 + (length & 0x7F if length & 0x80 else 0)
-    return data[start : start + 3] == b"\x02\x01\x03"
-
-
-def _in_p12(data: bytes, password: Secret | None) -> Iterator[Found]:
-    if password is None:
-        yield Found("P12", 0, None, Reason.P12_NOT_OPENED, "")
-        return
-    # pulls in OpenSSL's PKCS#12, which folders without one do not need
-    from runbook_lib.credentials.pkcs12 import open_p12
-
-    try:
-        identity = open_p12(data, password, label="it")
-    except RunbookError as error:
-        yield Found("P12", 0, None, error.reason, error.what)
-        return
-    if _RC2_40 in data:
-        flaw: tuple[Reason | None, str] = (Reason.OLD_ENCRYPTION, "encrypted with 40-bit RC2")
-    elif not identity.chain:
-        flaw = (Reason.CHAIN_MISSING, "without the CA certificate above it")
-    else:
-        flaw = (None, "")
-    yield known_certificate("P12", 1, identity.certificate, *flaw)
-    for number, one in enumerate(identity.chain, 2):
-        yield known_certificate("P12", number, one)

@@ -103,9 +103,9 @@ def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identi
     if b"-----BEGIN " in data[:200]:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is PEM text, no PKCS#12.")
     try:
-        content = _load(data, password.reveal())
+        content = load(data, password.reveal())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _diagnosis(data, password, error, label) from None
+        raise diagnosis(data, password, error, label) from None
     certificates = [entry.certificate for entry in content.additional_certs]
     if content.cert is not None:
         certificates.insert(0, content.cert.certificate)
@@ -122,7 +122,8 @@ def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identi
     return Identity(content.key, certificates[0], tuple(certificates[1:]))
 
 
-def _load(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
+def load(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
+    """What pyca finds in a P12. Raises one of `fields.UNDECODABLE`."""
     try:
         secret = None if password is None else password.encode()
     except UnicodeEncodeError:  # a variable whose bytes are no UTF-8
@@ -137,13 +138,13 @@ def _load(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
 
 def _opens(data: bytes, password: str | None) -> bool:
     try:
-        _load(data, password)
+        load(data, password)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
     return True
 
 
-def _diagnosis(data: bytes, password: Secret, error: Exception, label: str) -> RunbookError:
+def diagnosis(data: bytes, password: Secret, error: Exception, label: str) -> RunbookError:
     """Why it did not open. pyca tells structure from password; a changed byte and a wrong password look the same."""
     if not str(error).startswith("Invalid password"):
         return RunbookError(Reason.UNREADABLE_FILE, f"{label} is truncated, damaged, or no PKCS#12.")

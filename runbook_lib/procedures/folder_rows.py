@@ -48,17 +48,20 @@ _HEALTH = {
     Reason.NO_CERTIFICATE: Health.NO_CERTIFICATE,
     Reason.KEY_IN_PLAIN_TEXT: Health.EXPOSED,
     Reason.P12_NOT_OPENED: Health.UNCHECKED,
+    Reason.WRONG_PASSWORD: Health.UNCHECKED,
     Reason.LINK_NOT_FOLLOWED: Health.UNCHECKED,
     Reason.FILE_NOT_READ: Health.UNCHECKED,
     Reason.FILE_TOO_LARGE: Health.UNCHECKED,
     Reason.FILE_GIVEN_UP: Health.UNCHECKED,
+    Reason.KEYSTORE_NOT_READ: Health.UNCHECKED,
+    Reason.CONTAINER_NOT_OPENED: Health.UNCHECKED,
+    Reason.KEY_NOT_CHECKED: Health.UNCHECKED,
 }
 """Every other reason makes a row without a certificate unreadable."""
 
 FLAWS = (
     *(Reason.CHAIN_MISSING, Reason.OLD_ENCRYPTION),
-    *(Reason.UNREADABLE_FILE, Reason.KEY_IN_PLAIN_TEXT, Reason.WRONG_PASSWORD),
-    *(Reason.P12_WITHOUT_KEY, Reason.KEY_MISMATCH),
+    *(Reason.UNREADABLE_FILE, Reason.KEY_IN_PLAIN_TEXT, Reason.KEY_MISMATCH),
 )
 """Reasons that need somebody."""
 

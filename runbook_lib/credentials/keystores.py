@@ -1,0 +1,84 @@
+"""Java key stores (JKS, JCEKS), which Java's own keytool reads: no library for Python that does is maintained.
+
+Certificates lie in them in plain text. Without the password keytool lists them all the same and skips the check that
+nothing was changed, which is said beside each.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+
+from runbook_lib.credentials.armour import Found
+from runbook_lib.errors import Reason
+from runbook_lib.secrets import Secret
+
+_KINDS = {b"\xfe\xed\xfe\xed": "JKS", b"\xce\xce\xce\xce": "JCEKS"}
+
+PROGRAM = "keytool"
+
+SECONDS = 9.0
+"""For keytool, which takes one on a machine at rest."""
+
+_WORDS = ("-J-Xmx64m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1", "-list", "-rfc")
+_PASSWORD = "STORE_PASSWORD"  # noqa: S105  (the name of a variable)
+
+
+def kind_of(data: bytes) -> str:
+    """JKS or JCEKS, by how such a file begins; empty for any other."""
+    return _KINDS.get(data[:4], "")
+
+
+def look_at_keystore(
+    data: bytes, password: Secret | None, look_at_pem: Callable[[bytes], Iterable[Found]]
+) -> Iterator[Found]:
+    """The certificates of a Java key store, or why it could not be read.
+
+    Args:
+        password: None skips the check of the store's integrity, and so does one that is not the store's.
+        look_at_pem: reads the certificates that keytool lists.
+    """
+    kind = kind_of(data)
+    note = ""
+    try:
+        listed = None if password is None else _keytool(data, kind, password)
+        if listed is None or listed.returncode:
+            note = "its integrity was not checked: " + ("no password" if password is None else "another password")
+            listed = _keytool(data, kind, None)
+    except FileNotFoundError:
+        why = f"a {kind} key store, which Java's keytool reads, and there is none on this machine"
+        yield Found(kind, 0, None, Reason.KEYSTORE_NOT_READ, why)
+        return
+    except subprocess.TimeoutExpired:
+        yield Found(kind, 0, None, Reason.FILE_GIVEN_UP, f"keytool takes more than {SECONDS:.0f} s to list it")
+        return
+    if listed.returncode:
+        yield Found(kind, 0, None, Reason.UNREADABLE_FILE, f"begins as a {kind} key store, and keytool cannot read it")
+    elif b"-----BEGIN " not in listed.stdout:
+        yield Found(kind, 0, None, Reason.NO_CERTIFICATE, f"a {kind} key store without a certificate")
+    else:
+        for found in look_at_pem(listed.stdout):
+            yield found._replace(form=kind, why="; ".join(filter(None, (found.why, note))))
+
+
+def _keytool(data: bytes, kind: str, password: Secret | None) -> subprocess.CompletedProcess[bytes]:
+    # a copy without a name of its own: keytool cannot be led to another file, and no alias of a name confuses it
+    with tempfile.TemporaryFile() as copy:
+        copy.write(data)
+        copy.flush()
+        words = [*_WORDS, "-storetype", kind, "-keystore", f"/dev/fd/{copy.fileno()}"]
+        environ = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+        if password is not None:
+            words += ["-storepass:env", _PASSWORD]
+            environ[_PASSWORD] = password.reveal()
+        return subprocess.run(
+            [PROGRAM, *words],
+            env={**environ, **{name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}},
+            pass_fds=(copy.fileno(),),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )

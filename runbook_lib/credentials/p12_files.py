@@ -1,0 +1,150 @@
+"""What a PKCS#12 that lies in a folder holds: every certificate in it, whoever's key it has or has not.
+
+`pkcs12` opens P12s to use them, and insists on a key with its certificate and chain. An inventory insists on nothing: a
+trust store has no key, and a key may be of any kind. It also asks whether the key is protected at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
+from pyasn1.codec.ber import decoder
+from pyasn1.error import PyAsn1Error
+from pyasn1.type import univ
+
+from runbook_lib.credentials.armour import Found, known_certificate
+from runbook_lib.credentials.fields import UNDECODABLE
+from runbook_lib.credentials.keys import spki
+from runbook_lib.credentials.pkcs12 import diagnosis, load
+from runbook_lib.errors import Reason
+from runbook_lib.secrets import Secret
+
+MAX_ROUNDS = 5_000_000
+"""Of the key derivations of one file together, some 5 s: .NET stops at 300,000 for each."""
+
+_MAX_COUNTED = 2**18
+"""Bytes of a file whose rounds are counted before it is opened: 25 µs for each element. Time limits a larger one."""
+
+_RC2_40 = bytes.fromhex("060a2a864886f70d010c0106")
+"""pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C): a P12 names the cipher of its certificates in plain sight."""
+_KEY_BAG = bytes.fromhex("060b2a864886f70d010c0a0101")
+"""keyBag (RFC 7292, section 4.2.1): in plain sight, it is a key that is not encrypted."""
+_DERIVATIONS = (bytes.fromhex("06092a864886f70d01050c"), bytes.fromhex("060a2a864886f70d010c01"))
+"""PBKDF2 (RFC 8018), and what all those of RFC 7292, appendix C, begin with."""
+_LIST = univ.SequenceOf(componentType=univ.Any())
+_OCTETS, _CONSTRUCTED = 0x04, 0x20
+_LEVELS, _STRINGS = 20, 2
+"""How deep the derivations lie: elements within each other, and strings that hold further ones."""
+
+
+def look_at_p12(data: bytes, password: Secret | None) -> Iterator[Found]:
+    """The certificates of a P12, or why it was not opened, and before them whether its key lies open.
+
+    Args:
+        password: None opens only what opens without one.
+    """
+    if (rounds := _rounds(data)) > MAX_ROUNDS:
+        why = f"opening it takes {rounds:,} rounds of its key derivation, and {MAX_ROUNDS:,} are made at most"
+        yield Found("P12", 0, None, Reason.FILE_GIVEN_UP, why)
+        return
+    exposed = _KEY_BAG in data
+    if exposed:
+        yield Found("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that is not encrypted")
+    problem: Exception | None = None
+    content: PKCS12KeyAndCertificates | None = None
+    for attempt in (*([password.reveal()] if password else []), None):
+        try:
+            content = load(data, attempt)
+            break
+        except UNDECODABLE as error:
+            problem = problem or error
+    if content is None:
+        assert problem is not None  # noqa: S101  (at least one was tried)
+        yield _closed(data, password, problem)
+        return
+    if attempt is None and content.key is not None and not exposed:
+        yield Found("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key, and opens without a password")
+    yield from _certificates(data, content)
+
+
+def _closed(data: bytes, password: Secret | None, problem: Exception) -> Found:
+    if password is None and str(problem).startswith("Invalid password"):
+        return Found("P12", 0, None, Reason.P12_NOT_OPENED, "its password was not given")
+    error = diagnosis(data, password or Secret("", ""), problem, "it")
+    return Found("P12", 0, None, error.reason, error.what)
+
+
+def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[Found]:
+    certificates = [one.certificate for one in content.additional_certs]
+    if content.cert is not None:
+        certificates.insert(0, content.cert.certificate)
+    if not certificates:
+        what = "a private key and no certificate" if content.key else "neither a key nor a certificate"
+        reason = Reason.UNREADABLE_FILE if content.key else Reason.NO_CERTIFICATE
+        yield Found("P12", 0, None, reason, f"holds {what}")
+        return
+    flaw: tuple[Reason | None, str] = (None, "")
+    if _RC2_40 in data:
+        flaw = (Reason.OLD_ENCRYPTION, "encrypted with 40-bit RC2")
+    elif content.key is not None and not _belongs(content):
+        flaw = (Reason.KEY_MISMATCH, "no certificate in it is for the private key in it")
+    elif content.key is not None and len(certificates) == 1:
+        flaw = (Reason.CHAIN_MISSING, "without the CA certificate above it")
+    for number, one in enumerate(certificates, 1):
+        yield known_certificate("P12", number, one, *(flaw if number == 1 else (None, "")))
+
+
+def _belongs(content: PKCS12KeyAndCertificates) -> bool:
+    certificate: x509.Certificate | None = content.cert.certificate if content.cert else None
+    key = content.key
+    if certificate is None or key is None:
+        return False
+    try:
+        return spki(certificate.public_key()) == spki(key.public_key())
+    except UNDECODABLE:  # a kind of key that is not known: nothing speaks against it
+        return True
+
+
+def _rounds(data: bytes) -> int:
+    """How many rounds of key derivation a P12 asks for, as far as that is in plain sight."""
+    if len(data) > _MAX_COUNTED:
+        return 0
+    total = 0
+    left = [(data, _LEVELS, _STRINGS)]
+    while left:
+        element, levels, strings = left.pop()
+        if element[0] == _OCTETS and strings:
+            inside = _octets(element)
+            if inside[:1] == b"\x30":
+                left.append((inside, levels, strings - 1))
+            continue
+        inner = _elements(element) if levels else []
+        left += [(one, levels - 1, strings) for one in inner]
+        tags = bytes(one[0] for one in inner)
+        if tags[:2] == b"\x06\x30" and inner[0].startswith(_DERIVATIONS):
+            inner = [b"", *_elements(inner[1])]
+            tags = b"\x30" + bytes(one[0] for one in inner[1:])
+        elif tags != b"\x30\x04\x02":  # MacData
+            continue
+        if tags[:3] == b"\x30\x04\x02":  # salt and rounds
+            total += int(decoder.decode(inner[2], asn1Spec=univ.Integer())[0])
+    return total
+
+
+def _elements(element: bytes) -> list[bytes]:
+    """What is in a constructed element, of whatever type; empty for any other, and where it is damaged."""
+    if not element[0] & _CONSTRUCTED:
+        return []
+    try:
+        return [bytes(one) for one in decoder.decode(b"\x30" + element[1:], asn1Spec=_LIST)[0] if len(one)]
+    except (PyAsn1Error, ValueError):
+        return []
+
+
+def _octets(element: bytes) -> bytes:
+    try:
+        return bytes(decoder.decode(element, asn1Spec=univ.OctetString())[0])
+    except (PyAsn1Error, ValueError):
+        return b""

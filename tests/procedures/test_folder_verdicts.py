@@ -1,0 +1,93 @@
+"""Nothing that was not looked at is calm: each reason's row, verdict and exit code are those of docs/inventory.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
+from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.procedures.folder_rows import _HEALTH, COLUMNS, UNCHECKED
+from runbook_lib.procedures.folders import read, result_of
+from runbook_lib.procedures.health import Health
+from runbook_lib.result import Result, Verdict
+from tests.credentials.pki import OTHER_PASSWORD, PASSWORD, identity
+from tests.procedures.test_folders import KEY, LIMITS, pem
+
+DOCUMENT = Path(__file__).parents[2] / "docs/inventory.md"
+ROW = re.compile(r"^\| `(\w+)` \| ([a-z ]+) \| (\w+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
+TOLD = {Reason(reason): rest for reason, *rest in ROW.findall(DOCUMENT.read_text(encoding="utf-8"))}
+
+
+def p12(path: Path) -> None:
+    path.write_bytes(write(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x"))
+
+
+def large(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(2**40)
+
+
+MAKERS: dict[Reason, Callable[[Path], object]] = {
+    Reason.P12_NOT_OPENED: p12,
+    Reason.WRONG_PASSWORD: p12,
+    Reason.KEYSTORE_NOT_READ: lambda path: path.write_bytes(b"SQLite format 3\0"),
+    Reason.CONTAINER_NOT_OPENED: lambda path: path.write_bytes(b"PK\x03\x04"),
+    Reason.KEY_NOT_CHECKED: lambda path: path.write_bytes(b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n"),
+    Reason.LINK_NOT_FOLLOWED: lambda path: path.symlink_to("nowhere"),
+    Reason.FILE_NOT_READ: lambda path: path.symlink_to("/dev/zero"),
+    Reason.FILE_TOO_LARGE: large,
+    Reason.KEY_IN_PLAIN_TEXT: lambda path: path.write_bytes(
+        KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    ),
+}
+
+
+def exit_of(result: Result, *, fail_on_due: bool) -> int:
+    """As `reports.outcome.judge` and `cli_run.say_outcome` decide it."""
+    if result.verdict is Verdict.UNCHECKED:
+        return CATALOGUE[Reason.NOT_PROVEN].exit
+    return Exit.DUE if fail_on_due and result.needs_action else Exit.DONE
+
+
+def test_the_table_has_every_reason_that_is_not_calm() -> None:
+    assert set(TOLD) == {one for one, health in _HEALTH.items() if health in (Health.UNCHECKED, Health.EXPOSED)}
+    assert set(UNCHECKED) < set(TOLD)
+    assert set(MAKERS) == set(TOLD) - {Reason.FILE_GIVEN_UP}  # whose row tests/procedures/test_folder_limits.py makes
+
+
+@pytest.mark.parametrize("reason", MAKERS)
+def test_a_reason_reaches_row_verdict_and_exit_code_as_the_table_says(tmp_path: Path, reason: Reason) -> None:
+    place = tmp_path / "certificates"
+    place.mkdir()
+    (place / "good.pem").write_bytes(pem(-10, 300))
+    _, told = result(tmp_path / "before", place)
+    assert (told.verdict, exit_of(told, fail_on_due=True)) == (Verdict.OK, Exit.DONE)
+    MAKERS[reason](place / "a.bin")
+    row, told = result(tmp_path / "after", place, wrong=reason is Reason.WRONG_PASSWORD)
+    state, verdict, plain, due = TOLD[reason]
+    assert (row["state"], row["reason"]) == (state, reason)
+    assert told.verdict == verdict
+    assert (exit_of(told, fail_on_due=False), exit_of(told, fail_on_due=True)) == (int(plain), int(due))
+
+
+def result(where: Path, place: Path, *, wrong: bool = False) -> tuple[dict[str, str], Result]:
+    """The row of the first file, and what the step tells."""
+    summary, beside = read([str(place)], where, LIMITS, password=OTHER_PASSWORD if wrong else None)
+    rows = [*summary.unchecked, *summary.flawed, *(row for _, row in summary.soonest)]
+    return dict(zip(COLUMNS, rows[0], strict=True)), result_of(summary, beside, LIMITS)
+
+
+@pytest.mark.parametrize("files", [{}, {"notes": b"some text"}])
+def test_a_folder_in_which_no_certificate_was_found_is_not_calm(tmp_path: Path, files: dict[str, bytes]) -> None:
+    place = tmp_path / "certificates"
+    place.mkdir()
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    told = result_of(*read([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
+    assert (told.verdict, told.needs_action) == (Verdict.ATTENTION, 1)
+    assert "0 certificates found in 1 of 1 folder" in told.headline
