@@ -24,6 +24,8 @@ def _told(method: Method) -> Method:
         try:
             return method(self)
         except RunbookError as error:
+            if error.reason is Reason.TIMED_OUT:
+                self.too_slow = error.what
             return Result(
                 verdict=Verdict.FAILED,
                 headline=error.what,
@@ -40,6 +42,9 @@ class Doctor(Procedure[DoctorParameters]):
     slug: ClassVar[str] = "doctor"
     notebook: ClassVar[str] = "00_start_here"
     model = DoctorParameters
+
+    too_slow: str = ""
+    """What did not answer in time: later checks do not wait for it again."""
 
     @check("Connection: both hosts answer, and their TLS is trusted")
     @_told
@@ -61,6 +66,9 @@ class Doctor(Procedure[DoctorParameters]):
             details=tuple(details),
         )
 
+    def _not_asked(self) -> Result:
+        return Result(verdict=Verdict.UNCHECKED, headline=f"Not asked again: {self.too_slow}")
+
     def _elsewhere(self) -> str:
         """What to say of a DIGICERT_ONE_URL that is not what `environment` names; empty where there is nothing."""
         given = self.environ.get("DIGICERT_ONE_URL", "").strip()
@@ -79,6 +87,8 @@ class Doctor(Procedure[DoctorParameters]):
     @check("Clock: this machine and the server agree")
     @_told
     def clock_agrees(self) -> Result:
+        if self.too_slow:
+            return self._not_asked()
         with self.client() as client:
             client.call("GET", ME)
         refuse_wrong_clock(self, client)
@@ -115,6 +125,8 @@ class Doctor(Procedure[DoctorParameters]):
     @check("Service user: the API key works and may manage certificates")
     @_told
     def service_user(self) -> Result:
+        if self.too_slow:
+            return self._not_asked()
         with self.api() as api:
             user = api.me()
             listed = api.certificates()

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from runbook_lib.catalogue import CATALOGUE, Reason
+from runbook_lib.digicert.client import Client
 from runbook_lib.procedures.doctor import Doctor
 from runbook_lib.procedures.troubleshoot import Troubleshoot
 from runbook_lib.result import Verdict
 from tests.conftest import Sandbox
+from tests.digicert.hostile import CASES, hostile_server
 from tests.procedures.conftest import prepare, run
 
 
@@ -44,6 +48,25 @@ def test_a_clock_that_is_wrong_is_told(fresh_sandbox: Callable[..., Sandbox]) ->
     sandbox = fresh_sandbox()
     sandbox.admin("PUT", "/clock", {"offset_seconds": 3600})
     assert checked(sandbox)["clock-agrees"] == "failed"
+
+
+def test_a_server_that_answers_a_byte_a_second_is_waited_for_once(
+    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Client.__init__.__kwdefaults__, "answer_seconds", 1.0)
+    with hostile_server(tmp_path) as server:
+        server.answer = CASES["a slow body"][0]
+        here = server.environment
+        environ = {
+            "DIGICERT_ONE_URL": here.api_url,
+            "DIGICERT_ONE_CLIENTAUTH_URL": here.api_url,
+            "DIGICERT_ONE_CA_FILE": str(here.ca_file),
+        }
+        verdicts = checked(sandbox, environ)
+        assert len(server.requests) == 1
+    assert verdicts["connection"] == "failed"
+    assert verdicts["clock-agrees"] == verdicts["service-user"] == "unchecked"
+    assert verdicts["credentials"] == "ok"
 
 
 def test_the_api_key_is_shown_masked_and_nowhere_whole(sandbox: Sandbox) -> None:
