@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from runbook_lib.credentials.folder import look_at, look_into, tolerant
+from runbook_lib.credentials.fields import tolerant
+from runbook_lib.credentials.folder import look_at, look_into
 from runbook_lib.errors import Reason
 
 RSA = rsa.generate_private_key(65537, 2048)

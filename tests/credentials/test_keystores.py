@@ -8,7 +8,8 @@ import pytest
 
 from runbook_lib.credentials import keystores
 from runbook_lib.credentials.armour import Found
-from runbook_lib.credentials.folder import look_at, tolerant
+from runbook_lib.credentials.fields import tolerant
+from runbook_lib.credentials.folder import look_at
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret

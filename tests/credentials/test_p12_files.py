@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.credentials.folder import look_at, tolerant
+from runbook_lib.credentials.fields import tolerant
+from runbook_lib.credentials.folder import look_at
 from runbook_lib.credentials.p12_files import _rounds
 from runbook_lib.credentials.pkcs12 import KDF_ROUNDS, Profile, write
 from runbook_lib.errors import Reason
