@@ -128,13 +128,13 @@ class Access(Procedure[AccessParameters]):
         "Disable the certificate",
         tutorial="Step 6",
         plan=lambda self: f"set enabled = false for “{self.parameters.name}” on {self.environment.api_url}",
+        asks=lambda self: self._refuse_outage(),
     )
     def disable(self) -> Result:
         if self.parameters.action == "enable":
             return NOT_ASKED
         if not self._target.enabled:
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is disabled already.")
-        self._refuse_outage()
         if not self._again or self._identity is None:
             return self._set(False)
         with self.credential.lock():
@@ -159,7 +159,8 @@ class Access(Procedure[AccessParameters]):
                 self._journal.append(State.ACCESS_GIVEN_BACK, self._number, id=self._target.id or "")
 
     def _refuse_outage(self) -> None:
-        if self.parameters.allow_outage_of == self.parameters.name:
+        allowed = self.parameters.allow_outage_of == self.parameters.name
+        if self.parameters.action == "enable" or not self._target.enabled or allowed:
             return
         now = self.clock.now()
         if not any(one.enabled and one.end_date > now for one in self._others):

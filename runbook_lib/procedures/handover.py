@@ -5,6 +5,7 @@ No snippet holds a secret; each reads the password from a variable and keeps it 
 
 from __future__ import annotations
 
+import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,10 @@ from runbook_lib.digicert.client import ME
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.result import Snippet
 from runbook_lib.secrets import SecretRef
+
+VARIABLE = "DIGICERT_ONE_P12_PASSWORD"
+_IN_QUOTES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+"""As curl's configuration, Java and C# have them."""
 
 SNIPPETS = (
     ("curl", "sh", "curl.sh.j2"),
@@ -37,9 +42,9 @@ def snippets(environment: Environment, p12: Path, password: SecretRef) -> tuple[
     values = {
         "url": f"{environment.clientauth_url}{ME}",
         "host": environment.clientauth_url,
-        "p12": str(p12),
-        "ca_file": str(environment.ca_file or ""),
-        "variable": password.target if password.scheme == "env" else "DIGICERT_ONE_P12_PASSWORD",
+        "p12": str(p12.absolute()),  # whoever pastes it stands in another folder
+        "ca_file": str(environment.ca_file.absolute()) if environment.ca_file else "",
+        "variable": password.target if password.scheme == "env" and _is_variable(password) else VARIABLE,
         "load": _load(password),
     }
     templates = _templates()
@@ -58,25 +63,53 @@ def _templates() -> Templates:
     )
     templates.filters["sh"] = shlex.quote
     templates.filters["literal"] = _literal
+    templates.filters["curl"] = _curl
+    templates.filters["python"] = repr
+    templates.filters["comment"] = _comment
     return templates
 
 
+def _curl(text: str) -> str:
+    """The path of `cert = "PATH:PASSWORD"`: curl unquotes the line of its configuration, and then the path."""
+    path = text.replace("\\", "\\\\").replace(":", "\\:")
+    return "".join(_IN_QUOTES.get(char, char) for char in path)
+
+
 def _literal(text: str) -> str:
-    """A string literal that Python, Java and C# read alike."""
-    plain = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in plain) + '"'
+    """A string literal that Java and C# read alike, in ASCII: what encoding a compiler takes for granted differs."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    codes = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
+    # \\u000a ends a line of Java, whatever it stands in
+    return '"' + "".join(_IN_QUOTES.get(chr(code)) or _plain(code) for code in codes) + '"'
+
+
+def _plain(code: int) -> str:
+    return chr(code) if 0x20 <= code < 0x7F else f"\\u{code:04x}"
+
+
+def _comment(load: str) -> str:
+    """A line of shell inside a comment of one line. Java reads \\u there too."""
+    return load if load.isprintable() and "\\" not in load else f"put the password into {VARIABLE}"
+
+
+def _is_variable(password: SecretRef) -> bool:
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", password.target) is not None
 
 
 def _load(password: SecretRef) -> str:
     """Shell that puts the password into the variable, or nothing where it is one already."""
     match password.scheme:
         case "env":
-            return ""
+            return "" if _is_variable(password) else _export(f"printenv {shlex.quote(password.target)}")
         case "file":
-            path = given.path(password.target)
-            return f'export DIGICERT_ONE_P12_PASSWORD="$(cat {shlex.quote(str(path))})"'
+            path = given.path(password.target).absolute()
+            return _export(f"cat {shlex.quote(str(path))}")
         case "keyring":
             service, _, user = password.target.rpartition("/")
-            return f'export DIGICERT_ONE_P12_PASSWORD="$(keyring get {shlex.quote(service)} {shlex.quote(user)})"'
+            return _export(f"keyring get {shlex.quote(service)} {shlex.quote(user)}")
         case _:
-            return "read -rs DIGICERT_ONE_P12_PASSWORD && export DIGICERT_ONE_P12_PASSWORD"
+            return f"read -rs {VARIABLE} && export {VARIABLE}"
+
+
+def _export(command: str) -> str:
+    return f'export {VARIABLE}="$({command})"'

@@ -141,18 +141,30 @@ class Issuance:
         Raises:
             RunbookError: CONFLICTING_PARAMETER where one that was sent had other values.
         """
+        under_way = self.under_way()
+        if under_way is None:
+            return None
+        last, plan, differing = under_way
+        if differing:
+            self.journal.append(State.ABANDONED, last.generation, because="other values, and nothing had been issued")
+            return None
+        if last.state is State.LINTED:
+            self._finish_commit(last.generation)
+        return plan
+
+    def under_way(self) -> tuple[Entry, Entry, list[str]] | None:
+        """An unfinished issuance whose key is sealed: its last entry, its plan, and which values are others now.
+
+        Raises:
+            RunbookError: CONFLICTING_PARAMETER where it was sent, and had other values.
+        """
         last = self.unfinished()
         if last is None or not has_reached(last, State.KEY_SEALED):
             return None
         plan = next(one for one in reversed(self.journal.entries()) if one.state is State.PLANNED)
         differing = [name for name, value in self.asked().items() if plan.data.get(name) != value]
-        if not differing:
-            if last.state is State.LINTED:
-                self._finish_commit(last.generation)
-            return plan
-        if last.state is State.KEY_SEALED:
-            self.journal.append(State.ABANDONED, last.generation, because="other values, and nothing had been issued")
-            return None
+        if not differing or last.state is State.KEY_SEALED:
+            return last, plan, differing
         raise RunbookError(
             Reason.CONFLICTING_PARAMETER,
             f"An issuance of “{self._wanted.name}” was begun on {iso(plan.at)} and is not finished; it had "

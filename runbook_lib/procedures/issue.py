@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -32,19 +32,21 @@ class Issue(Procedure[IssueParameters]):
     notebook: ClassVar[str] = "01_issue"
     model = IssueParameters
 
+    _end: datetime
+
     @change(
         "Generate a private key and CSR",
         tutorial="Step 1",
         plan=lambda self: (
             f"make a {self.parameters.key_kind} key, sealed with the P12 password, and a CSR in the store"
         ),
+        asks=lambda self: self._ask(),
     )
     def generate_key_and_csr(self) -> Result:
         done = self._in_use()
         if done is not None:
             return done
-        keys.check_password(self.secret("p12_password"))
-        end = self._issuance.end_date(self._user_if_a_date_was_given())
+        end = self._end
         with self.credential.lock():
             plan = self._issuance.resume()
             if plan is not None:
@@ -62,6 +64,15 @@ class Issue(Procedure[IssueParameters]):
                 "End date to ask for": iso(end),
             },
         )
+
+    def _ask(self) -> None:
+        """What refuses the whole before anything is made: parameters, secrets, and an issuance that is under way."""
+        password, _ = self.secret("p12_password"), self.secret("api_key")
+        if self._current_in_date() is not None:
+            return
+        keys.check_password(password)
+        self._end = self._issuance.end_date(self._user_if_a_date_was_given())
+        self._issuance.under_way()
 
     def _user_if_a_date_was_given(self) -> User | None:
         """Asked before a key is made: a date past the service user's own end would be refused later anyway."""
@@ -228,6 +239,18 @@ class Issue(Procedure[IssueParameters]):
 
     def _in_use(self) -> Result | None:
         """The answer of every step where this name has been issued and is in use already."""
+        current = self._current_in_date()
+        if current is None:
+            return None
+        with self.credential.lock():
+            self._issuance.write_down_the_switch(current)
+        return Result(
+            verdict=Verdict.NOTHING_TO_DO,
+            headline=f"“{self.parameters.name}” is issued and in use already.",
+            facts={"Serial number": current.meta.serial, "Valid to": iso(current.meta.not_after)},
+        )
+
+    def _current_in_date(self) -> Generation | None:
         current = self.credential.current()
         if current is None:
             return None
@@ -236,13 +259,7 @@ class Issue(Procedure[IssueParameters]):
             raise RunbookError(
                 Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” ended on {iso(current.meta.not_after)}."
             )
-        with self.credential.lock():
-            self._issuance.write_down_the_switch(current)
-        return Result(
-            verdict=Verdict.NOTHING_TO_DO,
-            headline=f"“{self.parameters.name}” is issued and in use already.",
-            facts={"Serial number": current.meta.serial, "Valid to": iso(current.meta.not_after)},
-        )
+        return current
 
     @cached_property
     def _issuance(self) -> Issuance:

@@ -19,6 +19,7 @@ from runbook_lib.procedures.values import (
     AS_TEXT,
     SECRET,
     ClockText,
+    CommandText,
     Day,
     Digest,
     EnvironmentText,
@@ -183,7 +184,7 @@ class RotateParameters(ChangeParameters):
     grace_days: Number = Field(
         7, ge=0, le=90, title="Grace", description="days the old files are kept after the old one is refused"
     )
-    hook: Text = Field(
+    hook: CommandText = Field(
         "",
         title="Deploy hook",
         description="a command run after the switch; RUNBOOK_P12 names the new P12; what it leaves running lives on",

@@ -49,6 +49,8 @@ class Step:
         title: what the reader sees.
         tutorial: the tutorial's step it carries out, if any.
         plan: says what a change would do.
+        asks: looks, without changing anything, whether the change would be refused; raises where it would. A dry run
+            asks it too, so that it refuses what the run itself refuses.
     """
 
     slug: str
@@ -57,22 +59,31 @@ class Step:
     tutorial: str
     method: Method
     plan: Callable[[Any], str] | None
+    asks: Callable[[Any], None] | None = None
 
 
 def check(title: str, *, tutorial: str = "") -> Callable[[Method], Method]:
     """Mark a method as a step that only looks."""
-    return _mark(title, Kind.CHECK, tutorial, None)
+    return _mark(title, Kind.CHECK, tutorial, None, None)
 
 
-def change(title: str, *, plan: Callable[[Any], str], tutorial: str = "") -> Callable[[Method], Method]:
-    """Mark a method as a step that changes something; `plan` says what it would do."""
-    return _mark(title, Kind.CHANGE, tutorial, plan)
+def change(
+    title: str, *, plan: Callable[[Any], str], asks: Callable[[Any], None] | None = None, tutorial: str = ""
+) -> Callable[[Method], Method]:
+    """Mark a method as a step that changes something; `plan` and `asks` are as in `Step`."""
+    return _mark(title, Kind.CHANGE, tutorial, plan, asks)
 
 
-def _mark(title: str, kind: Kind, tutorial: str, plan: Callable[[Any], str] | None) -> Callable[[Method], Method]:
+def _mark(
+    title: str,
+    kind: Kind,
+    tutorial: str,
+    plan: Callable[[Any], str] | None,
+    asks: Callable[[Any], None] | None,
+) -> Callable[[Method], Method]:
     def mark(method: Method) -> Method:
         slug = method.__name__.replace("_", "-")
-        method.step = Step(slug, title, kind, tutorial, method, plan)  # type: ignore[attr-defined]
+        method.step = Step(slug, title, kind, tutorial, method, plan, asks)  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -228,14 +239,19 @@ class Procedure(Generic[P]):
                 verdict=Verdict.UNCHECKED,
                 headline="Not looked at: this is a dry run, and the change above was only planned.",
             )
+        if step.asks is not None:
+            step.asks(self)
         if step.plan is not None and isinstance(self.parameters, ChangeParameters):
-            if self.parameters.dry_run:
-                return Result(verdict=Verdict.PLANNED, headline=f"Dry run, nothing done. Would {step.plan(self)}.")
-            if self.parameters.mode == "headless" and self.parameters.confirm != self.parameters.name:
+            given, dry_run = self.parameters, self.parameters.dry_run
+            # a dry run is what one looks at before one confirms; who confirms another name is told then already
+            confirmed = given.mode != "headless" or given.confirm == given.name or (dry_run and not given.confirm)
+            if not confirmed:
                 raise RunbookError(
                     Reason.CONFIRMATION_MISSING,
                     f"“{step.title}” would {step.plan(self)}. `confirm` is not {self.parameters.name!r}.",
                 )
+            if dry_run:
+                return Result(verdict=Verdict.PLANNED, headline=f"Dry run, nothing done. Would {step.plan(self)}.")
         return step.method(self)
 
     def finish(self) -> FinishRecord:

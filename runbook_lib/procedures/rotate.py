@@ -77,13 +77,13 @@ class Rotate(RotationAtHand):
         "Issue a new certificate beside the old one",
         tutorial="Rotation workflow 1",
         plan=lambda self: f"ask {self.environment.api_url} for the successor of “{self.parameters.name}”, if it is due",
+        asks=lambda self: self._ask_to_issue(),
     )
     def issue_beside(self) -> Result:
         if not self._advancing:
             return _nothing("Not part of the action that was chosen.")
         if not self._due:
             return _nothing(f"Not due before {iso(self._due_from)}.")
-        keys.check_password(self.secret("p12_password"))
         with self.credential.lock(), self.api() as api:
             rotation = self._rotation
             if rotation is None or rotation.finished:
@@ -91,15 +91,7 @@ class Rotate(RotationAtHand):
                     return _nothing("Another run has finished a rotation since this one looked.")
                 current = self._current()
                 self._issuance.write_down_the_switch(current)  # else the old issuance would pass for the new one
-                if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
-                    self._refuse_pointless(current)
                 self._journal.append(State.ROTATION_BEGUN, current.number, due_from=iso(self._due_from))
-            elif rotation.stage is Stage.ROLLING_BACK:
-                raise RunbookError(
-                    Reason.STEP_OUT_OF_ORDER,
-                    "A roll-back was begun and is not finished.",
-                    remedy="Run again with the action “roll back”.",
-                )
             elif rotation.reached(Stage.ISSUED):
                 return _nothing(f"Issued on {iso(rotation.at[Stage.ISSUED])}.")
             if self._issuance.resume() is None:
@@ -112,6 +104,25 @@ class Rotate(RotationAtHand):
             headline=f"“{issued.name}” is issued and lies beside the old one, as {generation.folder.name}.",
             facts={"Certificate id": issued.id or "", "Ends": iso(generation.meta.not_after)},
         )
+
+    def _ask_to_issue(self) -> None:
+        """What refuses a new certificate before the rotation is begun."""
+        if not self._advancing or not self._due:
+            return
+        keys.check_password(self.secret("p12_password"))
+        rotation = self._rotation
+        if rotation is None or rotation.finished:
+            if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
+                self._refuse_pointless(self._current())
+            self._issuance.end_date(self._user)
+        elif rotation.stage is Stage.ROLLING_BACK:
+            raise RunbookError(
+                Reason.STEP_OUT_OF_ORDER,
+                "A roll-back was begun and is not finished.",
+                remedy="Run again with the action “roll back”.",
+            )
+        elif not rotation.reached(Stage.ISSUED):
+            self._issuance.under_way()
 
     @check("Test the new certificate", tutorial="Rotation workflow 2")
     def test_new(self) -> Result:
@@ -290,23 +301,13 @@ class Rotate(RotationAtHand):
     @change(
         "Roll back to the old certificate",
         plan=lambda self: "enable the old certificate, prove it, point `current` at it, and disable the new one",
+        asks=lambda self: self._ask_to_roll_back(),
     )
     def roll_back(self) -> Result:
         if self._advancing:
             return _nothing("Not part of the action that was chosen.")
         with self.credential.lock(), self.api() as api:
-            rotation = self._rotation
-            if rotation is None or rotation.finished:
-                raise RunbookError(
-                    Reason.STEP_OUT_OF_ORDER,
-                    "There is no rotation to roll back"
-                    + (
-                        f": the last one was {rotation.stage} on {iso(rotation.at[rotation.stage])}."
-                        if rotation
-                        else "."
-                    ),
-                    remedy="A retired key is gone for good: issue a new certificate.",
-                )
+            rotation = self._under_way()
             number = rotation.new or rotation.old
             old = self._generation(rotation.old)
             if rotation.stage is not Stage.ROLLING_BACK:
@@ -329,6 +330,21 @@ class Rotate(RotationAtHand):
             facts=said,
             next=("Find out what went wrong, then begin again with `rotate_now: true`.",),
         )
+
+    def _ask_to_roll_back(self) -> None:
+        if not self._advancing:
+            self._under_way()
+
+    def _under_way(self) -> Rotation:
+        rotation = self._rotation
+        if rotation is None or rotation.finished:
+            raise RunbookError(
+                Reason.STEP_OUT_OF_ORDER,
+                "There is no rotation to roll back"
+                + (f": the last one was {rotation.stage} on {iso(rotation.at[rotation.stage])}." if rotation else "."),
+                remedy="A retired key is gone for good: issue a new certificate.",
+            )
+        return rotation
 
     def _call_hook_back(self, old: Generation) -> dict[str, str]:
         """The hook after going back. Its failure is told, and does not stop the way back: the old one works."""

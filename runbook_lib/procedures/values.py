@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import date
 from typing import Annotated, Any, get_args
 
@@ -85,6 +86,16 @@ def _environment(text: str) -> str:
     return text
 
 
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is not a command: {error}; close what was opened") from None
+    if text and (not words or "\0" in text):
+        raise ValueError("is not a command; leave it empty for none, or give for example systemctl reload nginx")
+    return text
+
+
 def _path(text: str) -> str:
     if text:
         given.path(text)
@@ -126,6 +137,7 @@ Paths = Annotated[list[PathText], BeforeValidator(_lines)]
 Moment = Annotated[Text, AfterValidator(_moment)]
 Day = Annotated[Text, AfterValidator(_day)]
 EnvironmentText = Annotated[Text, AfterValidator(_environment)]
+CommandText = Annotated[Text, AfterValidator(_command)]
 ClockText = Annotated[Text, AfterValidator(_clock)]
 ExistingFile = Annotated[Text, AfterValidator(_file)]
 

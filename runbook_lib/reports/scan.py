@@ -356,7 +356,7 @@ def default_parameters(nb: NotebookNode) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     try:
         body = ast.parse(cell.source).body
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a surrogate; a thousand brackets
         return found
     for statement in body:
         if isinstance(statement, ast.Assign):
@@ -367,7 +367,7 @@ def default_parameters(nb: NotebookNode) -> dict[str, Any] | None:
             continue
         try:
             default = ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # as ast names them
             default = None
         found.update({target.id: default for target in targets if isinstance(target, ast.Name)})
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,62 @@ def test_a_password_kept_elsewhere_is_loaded_first(issued: Issue, reference: str
     assert all("DIGICERT_ONE_P12_PASSWORD" in one.code for one in made)
     for one in shell:
         assert subprocess.run(["bash", "-n"], input=one.code, text=True, check=False).returncode == 0
+
+
+ODD = [
+    "it's",
+    'a "quoted" one',
+    "C:x",
+    "back\\slash: \\n \\users",
+    "$HOME `id` $(id)",
+    "50% %s",
+    "Müller ﬀ 😀",
+    "a;b #&|",
+    "tab\there",
+]
+
+
+def at(folder: Path, issued: Issue, title: str, password: str) -> Snippet:
+    """The snippet for a P12 in that folder."""
+    folder.mkdir(parents=True)
+    current = issued.credential.current()
+    assert current is not None
+    shutil.copy(current.folder / "identity.p12", folder / "identity.p12")
+    made = snippets(issued.environment, folder / "identity.p12", SecretRef.parse(password))
+    return next(one for one in made if one.title.startswith(title))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_curl_runs_as_printed_wherever_the_store_is(issued: Issue, name: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    snippet = at(tmp_path / name, issued, "curl", "env:DIGICERT_ONE_P12_PASSWORD")
+    done = run(snippet, tmp_path, sandbox.env)
+    assert done.returncode == 0, done.stderr
+    assert "Sandbox ordinary service user" in done.stdout
+    (tmp_path / name / "identity.p12").unlink()
+    assert run(snippet, tmp_path, sandbox.env).returncode != 0
+
+
+def test_so_do_the_programs_and_a_password_in_a_file_of_an_odd_name(
+    issued: Issue, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = tmp_path / " ".join(ODD[:-1])
+    secret = tmp_path / "it's \\users $(id).txt"
+    secret.write_text(sandbox.env["DIGICERT_ONE_P12_PASSWORD"])
+    secret.chmod(0o600)
+    for title, where in (("Java", "first"), ("Python", "second"), ("curl", "third")):
+        snippet = at(folder / where, issued, title, f"file:{secret}")
+        environ = sandbox.env if title != "curl" else {k: v for k, v in sandbox.env.items() if "PASSWORD" not in k}
+        done = run(snippet, tmp_path, environ | {"LC_ALL": "C.UTF-8"})
+        assert done.returncode == 0, done.stderr
+        assert "Sandbox ordinary service user" in done.stdout
+
+
+@pytest.mark.parametrize("reference", ["keyring:a/CORP\\user", "file:/a\nb", "env:MY-VARIABLE"])
+def test_what_a_shell_reads_is_no_part_of_the_programs(issued: Issue, reference: str) -> None:
+    for one in snippets(issued.environment, Path("relative.p12"), SecretRef.parse(reference)):
+        assert str(Path("relative.p12").absolute()) in one.code
+        assert "$MY-VARIABLE" not in one.code
+        if one.language != "sh":
+            assert not any("\\" in line for line in one.code.splitlines() if line.startswith(("//", "#")))
+            if one.language == "python":
+                compile(one.code, "use.py", "exec")

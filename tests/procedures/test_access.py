@@ -115,7 +115,9 @@ def test_nothing_is_disabled_without_the_confirmation_or_in_a_dry_run(sandbox: S
     issue(sandbox, name)
     procedure, _ = act(sandbox, name, allow_outage_of=name)
     assert failed(procedure) == Reason.CONFIRMATION_MISSING
-    procedure, end = act(sandbox, name, dry_run=True)
+    procedure, _ = act(sandbox, name, dry_run=True)
+    assert failed(procedure) == Reason.LAST_WORKING_CERTIFICATE  # as the run itself would say
+    procedure, end = act(sandbox, name, dry_run=True, allow_outage_of=name)
     assert end.verdict is Verdict.PLANNED
     assert verdicts(procedure) == ["ok", "planned", "unchecked", "planned", "unchecked"]
     assert puts(sandbox, name) == 0
