@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,9 +64,9 @@ def refusal(kind: type[Procedure[Any]], sandbox: Sandbox, **given: Any) -> tuple
     except RunbookError as error:
         return error.reason.value, error.what
     procedure = kind(parameters, environ={**sandbox.env, "WEAK": "abc"})
-    procedure.pause = lambda _: None  # type: ignore[method-assign,assignment]
-    error = run(procedure).error
-    return None if error is None else (error["reason"], error["what"])
+    procedure.pause = lambda _: None
+    problem = run(procedure).error
+    return None if problem is None else (problem["reason"], problem["what"])
 
 
 def some(strategies: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
@@ -74,7 +75,7 @@ def some(strategies: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dic
     return few.flatmap(lambda names: st.fixed_dictionaries({name: strategies[name] for name in names}))
 
 
-def often(strategies: dict[str, st.SearchStrategy[Any]]) -> Any:
+def often(strategies: dict[str, st.SearchStrategy[Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return lambda test: settings(
         max_examples=EXAMPLES,
         deadline=None,
