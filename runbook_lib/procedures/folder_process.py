@@ -18,8 +18,8 @@ from runbook_lib.procedures.folder_walk import Entry
 from runbook_lib.procedures.health import Limits
 from runbook_lib.secrets import Secret
 
-FILE_SECONDS = 20.0
-"""For one file. A key derivation of five million rounds, the most that is begun, takes a quarter of it."""
+FILE_SECONDS = 10.0
+"""For one file. A key derivation of five million rounds, the most that is begun, takes half of it."""
 
 START_SECONDS = 120.0
 """For a process to begin on its first file, on a machine that has much else to do."""
