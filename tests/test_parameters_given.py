@@ -9,6 +9,7 @@ import pytest
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli_run import read_parameters
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports.diff import named
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,12 @@ def test_a_file_that_is_not_utf_8_is_told_with_its_line(tmp_path: Path, content:
     (tmp_path / "given.yaml").write_bytes(content)
     with pytest.raises(RunbookError, match=r"given\.yaml, line \d: not UTF-8 text"):
         read_parameters([tmp_path / "given.yaml"], [])
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-02-30"])
+def test_a_day_at_the_end_of_the_calendar_is_told(tmp_path: Path, day: str) -> None:
+    with pytest.raises(RunbookError, match="is no day of the calendar"):
+        named(tmp_path, day)
 
 
 @pytest.mark.parametrize("pair", ["", "=1", "a b=1", "1=2", "x;import os=1", "lambda=1", "a\udcff=1", "name=\udcff"])

@@ -136,7 +136,7 @@ def locked(archive: Path, wait: float = PATIENCE) -> Iterator[None]:
 
 # --- the pointer ------------------------------------------------------------------------------------------------------
 
-_SEALED = rf"([0-9]+) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({PLACE}|{NONE})"
+_SEALED = rf"([0-9]{{1,18}}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({PLACE}|{NONE})"
 _POINTER = re.compile(rf"head {_SEALED}\n(?:next {_SEALED} ({re.escape(STAGING)}/\w+)\n)?", re.ASCII)
 
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbook_lib.catalogue import Reason
-from runbook_lib.clock import iso
+from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import reader
 from runbook_lib.reports.chain import sha256
@@ -202,6 +202,7 @@ def alike(one: Entry, other: Entry) -> bool:
 def _of_day(archive: Path, text: str) -> Entry:
     try:
         day = date.fromisoformat(text)
+        within(day)
     except ValueError:
         raise RunbookError(Reason.BAD_PARAMETER, f"{text} is no day of the calendar.") from None
     found = [one for one in reader.entries_of(archive, day) if holds_inventory(one)]
