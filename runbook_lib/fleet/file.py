@@ -108,7 +108,8 @@ class Shard:
         found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
         if found is None or int(found[1]) > int(found[2]):
             raise RunbookError(
-                Reason.BAD_PARAMETER, f"--shard {text}: write I/N, with I from 1 to N: 1/4, 2/4, 3/4 and 4/4."
+                Reason.BAD_PARAMETER,
+                f"--shard {given.shown(text)}: write I/N, with I from 1 to N: 1/4, 2/4, 3/4 and 4/4.",
             )
         return cls(int(found[1]), int(found[2]))
 
