@@ -110,7 +110,7 @@ def pem(place: Path, quick: bool) -> Iterator[Ratio | Curve]:
         f"{name}, against openssl",
         ours,
         loops,
-        1000,
+        500,
         "at least",
         f"`openssl x509` once for each file; measured on {looped} before and after each of ours, and multiplied",
     )
@@ -118,7 +118,7 @@ def pem(place: Path, quick: bool) -> Iterator[Ratio | Curve]:
         f"{name}, against the bare parse",
         ours,
         bare,
-        1.5,
+        1.3,
         "at most",
         f"pyca: read the file, the same fields, nothing else, on the same {CORES} cores, before and after each of ours",
     )
