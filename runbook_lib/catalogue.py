@@ -114,6 +114,7 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     NOTEBOOK_STOPPED_EARLY = "notebook_stopped_early"
     NOTEBOOK_ERROR = "notebook_error"
+    UNEXPECTED = "unexpected"
     NOT_PROVEN = "not_proven"
     ACCOUNTS_FAILED = "accounts_failed"
     ACCOUNTS_MISSING = "accounts_missing"
@@ -707,6 +708,13 @@ CATALOGUE: dict[Reason, Explanation] = {
         "A cell of the notebook failed",
         "An error that this project does not know: see the notebook for the whole of it.",
         "Read the failed cell in run.ipynb; report it if the notebook is ours and unchanged.",
+        "07_troubleshoot",
+        Exit.UNEXPECTED,
+    ),
+    Reason.UNEXPECTED: Explanation(
+        "An error that this project does not expect",
+        "A fault of this project or of a library. What ran has run; what is known of it is archived.",
+        "Report it with the bag's unexpected.log, or with what `runbook -v COMMAND` shows: both name places only.",
         "07_troubleshoot",
         Exit.UNEXPECTED,
     ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import signal
 import sys
 from importlib import import_module
 from itertools import islice
 
+from runbook_lib import streams
 from runbook_lib.command import USAGE, Command, Parser, close_to
 
 ABOUT = "Runbooks for the client certificate of a DigiCert ONE service user."
@@ -67,30 +68,38 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command line; every way out has an exit code of `Exit`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that has no ✓ is no reason to fail
+    streams.settle()
+    code: int | str | None = 1
     try:
-        code = run(sys.argv[1:])
+        try:
+            code = run(sys.argv[1:])
+        except SystemExit as left:  # --help, or wrong words
+            code = left.code
         if sys.stdout is not None:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
     except BrokenPipeError:  # whoever read it has read enough
-        from runbook_lib.terminal import hang_up
-
-        hang_up()
+        streams.hang_up()
         code = 1
+    except streams.Unwritten as error:
+        streams.hang_up()
+        sys.stderr.write(f"Standard output cannot be written: {error}.\n")
+        code = 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done
     sys.exit(code)
 
 
 def run(words: list[str]) -> int:
     """Do what the words say, tell what went wrong, and return the exit code.
 
-    Raises SystemExit for `--help` and wrong words.
+    Raises SystemExit for `--help` and wrong words; Unwritten or BrokenPipeError where standard output fails.
     """
-    name, words = _find(words)
+    verbose = words[:1] in (["-v"], ["--verbose"])
+    name, words = _find(words[verbose:])
     command = find(name)
     from runbook_lib.catalogue import Exit
-    from runbook_lib.errors import RunbookError
+    from runbook_lib.errors import RunbookError, frames_of, unexpected
     from runbook_lib.terminal import err, tell
 
     try:
@@ -100,6 +109,13 @@ def run(words: list[str]) -> int:
         return int(error.exit)
     except KeyboardInterrupt:
         err("Interrupted.")
+        return int(Exit.UNEXPECTED)
+    except (BrokenPipeError, streams.Unwritten):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last net: never a bare traceback
+        tell(unexpected(error))
+        if verbose:
+            err(frames_of(error))
         return int(Exit.UNEXPECTED)
 
 
@@ -130,7 +146,9 @@ def _page(group: str) -> Parser:
     """What there is in a group, or at the top."""
     page = Parser(f"runbook {group}".strip(), GROUPS.get(group, ABOUT))
     page.usage = f"{page.prog} COMMAND ..."
-    page.epilog = f"{page.prog} COMMAND --help says more."
+    page.epilog = (
+        f"{page.prog} COMMAND --help says more; runbook -v COMMAND also says where an unexpected error comes from."
+    )
     commands = page.add_argument_group("commands")
     for name, line in ({name: line for name, (_, line) in COMMANDS.items()} | GROUPS).items():
         where, _, last = name.rpartition(" ")

@@ -13,7 +13,8 @@ from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.command import ARCHIVE, FAIL_ON, FILES, PARAMETERS, argument, command, path, positive
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
-from runbook_lib.terminal import err, hang_up, tell
+from runbook_lib.streams import Unwritten, hang_up
+from runbook_lib.terminal import err, tell
 
 if TYPE_CHECKING:
     from runbook_lib.reports.outcome import RunOutcome
@@ -148,7 +149,7 @@ def say_outcome(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: boo
 
 
 def _say_place(bag: Path) -> None:
-    """Nobody may want to read it (`| true`, `>&-`): that changes nothing about how the run ended."""
+    """Nobody may want to read it (`| true`, `>&-`), or its disk be full: that does not change how the run ended."""
     if sys.stdout is None:
         return
     try:
@@ -156,6 +157,9 @@ def _say_place(bag: Path) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         hang_up()
+    except Unwritten as error:
+        hang_up()
+        err(f"Standard output cannot be written: {error}. The bag is {bag}")
 
 
 def read_parameters(files: list[Path], pairs: list[str]) -> dict[str, Any]:

@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import errno
+import traceback
+from pathlib import Path
 from typing import Any
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Explanation, Reason
 
-__all__ = ["Exit", "Reason", "RunbookError", "no_room"]
+__all__ = ["Exit", "Reason", "RunbookError", "frames_of", "no_room", "unexpected"]
 
 
 def no_room(error: OSError) -> bool:
     """Whether there is no room: the disk is full, or a quota or a limit on file size (ulimit -f) is reached."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def unexpected(error: BaseException) -> RunbookError:
+    """An error of any kind as one of ours: its type, and where in our code. Its message may hold a secret.
+
+    Of what the operating system says the message is kept: it names a file and why.
+    """
+    ours = Path(__file__).parent
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).is_relative_to(ours)]
+    place = f" at {Path(frames[-1].filename).relative_to(ours.parent)}:{frames[-1].lineno}" if frames else ""
+    said = ""
+    if isinstance(error, OSError) and error.strerror:
+        said = f": {error.strerror}" + (f": {error.filename}" if isinstance(error.filename, str) else "")
+    return RunbookError(Reason.UNEXPECTED, f"{type(error).__name__}{place}{said}.")
+
+
+def frames_of(error: BaseException) -> str:
+    """Where an error comes from, and what it comes from in turn: types and places, and no value of anything."""
+    lines: list[str] = []
+    one: BaseException | None = error
+    while one is not None and len(lines) < _MOST_FRAMES:
+        lines.append(type(one).__name__)
+        for frame in traceback.extract_tb(one.__traceback__):
+            place = "/".join(Path(frame.filename).parts[-3:])
+            lines.append(f"  {place}:{frame.lineno} in {frame.name}")
+        one = one.__cause__ or one.__context__
+    return "\n".join(lines[:_MOST_FRAMES]) + "\n"
+
+
+_MOST_FRAMES = 500
 
 
 class RunbookError(Exception):

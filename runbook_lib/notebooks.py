@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
+
+_LONGEST = 63
+"""Characters of a job's name: it becomes part of a folder's."""
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 
@@ -35,6 +39,8 @@ def find_notebook(text: str) -> tuple[Path, str]:
         raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.{close}")
     known = {stem: short for short, stem in NOTEBOOKS.items()}
     job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
+    if len(job) > _LONGEST:  # two of one beginning are two jobs
+        job = f"{job[: _LONGEST - 9].strip('-')}-{sha256(path.stem.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return path, known.get(path.stem, job or "notebook")
 
 

@@ -14,7 +14,10 @@ _ALARM = "\x1b[1;31m{}\x1b[0m"
 
 
 def out(text: str, *, alarm: bool = False) -> None:
-    """A line on standard output: what was asked for. An alarm is red where a terminal shows it."""
+    """A line on standard output: what was asked for. An alarm is red where a terminal shows it.
+
+    Raises `streams.Unwritten`, and BrokenPipeError where whoever read it has read enough.
+    """
     _write(sys.stdout, text, alarm)
 
 
@@ -30,11 +33,6 @@ def _write(stream: TextIO | None, text: str, alarm: bool) -> None:
         text = _ALARM.format(text)
     stream.write(f"{withheld(text)}\n")
     stream.flush()
-
-
-def hang_up() -> None:
-    """Whoever read standard output has read enough. Else Python tries to write once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(error: RunbookError) -> None:

@@ -17,7 +17,7 @@ from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet.ledger import Kept, Ledger
-from runbook_lib.reports import bag
+from runbook_lib.reports import bag, bare
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord, TableFile
 from runbook_lib.reports.scan import Scanner
@@ -165,6 +165,16 @@ def table(told: Sequence[Row]) -> tuple[TableFile, bytes]:
     )
     content = bag.csv_bytes(Table(name="accounts", title="Accounts", columns=_COLUMNS, rows=cells))
     return TableFile(file=TABLE, title="Accounts", rows=len(cells), sha256=bag.sha256(content)), content
+
+
+def drawn(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> tuple[RunRecord, str]:
+    """The record and its page; where the page cannot be drawn, the record says why and the page is a bare one."""
+    try:
+        return record, page(record, told, facts)
+    except Exception as error:  # noqa: BLE001 - it is told, and the batch is sealed all the same
+        why = visible(f"{type(error).__name__}: {error}"[:300])
+        record = record.model_copy(update={"not_drawn": {"the accounts": why}})
+        return record, bare.page(record)
 
 
 def page(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> str:

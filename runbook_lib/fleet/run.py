@@ -26,7 +26,7 @@ from runbook_lib.fleet.work import Work
 from runbook_lib.reports import artefacts, bag, chain, seal, signing
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.runrecord import Cells, RunRecord, Scan, lock_sha256, software, who
+from runbook_lib.reports.runrecord import RunRecord, lock_sha256, who
 from runbook_lib.reports.scan import Finding, Scanner, references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
 
@@ -178,32 +178,18 @@ class _Batch:
         entry, content = rollup.table(told)
         here = [row for row in told if row.missing or not row.bag]
         needs_action = sum(row.needs_action for row in told)
-        record = RunRecord(
-            run=self.run,
-            job=order.name,
+        record = RunRecord.of(
+            self.told(),
             status=status,
             verdict=verdict,
             exit=code,
             needs_action=needs_action,
-            progress="",
-            error=error.as_dict() if error else None,
-            started=self.started,
+            error=error,
             finished=self.clock.now(),
             duration=round(time.monotonic() - self._ticks, 3),
             clock=self.clock.source,
-            fault_seed=order.environ.get("DIGICERT_ONE_FAULT_SEED", ""),
-            notebook=order.source.file,
             parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
-            unknown_parameters=(),
-            who=who(),
-            software=software(),
-            lock_sha256=lock_sha256(),
-            records=False,
-            cells=Cells.of(()),
-            steps=(),
-            next=(),
             tables=(entry,),
-            scan=Scan(),
         )
         facts = {"Engine": self.engine, "Time from": self.clock.source, "Fleet file": str(order.file.absolute())}
         if order.shard.of > 1:
@@ -245,8 +231,9 @@ class _Batch:
         scanner = Scanner(_references(self.order), self.order.environ)
 
         def files(record: RunRecord, told: list[rollup.Row], table: bytes) -> dict[str, bytes]:
-            page = rollup.page(record, told, facts).encode("utf-8", "backslashreplace")
-            return {rollup.RECORD: artefacts.as_json(record), rollup.REPORT: page, rollup.TABLE: table}
+            record, page = rollup.drawn(record, told, facts)
+            shown = page.encode("utf-8", "backslashreplace")
+            return {rollup.RECORD: artefacts.as_json(record), rollup.REPORT: shown, rollup.TABLE: table}
 
         def found(made: dict[str, bytes]) -> list[Finding]:
             return [one for name, content in made.items() for one in scanner.in_file(name, content)]

@@ -47,7 +47,10 @@ def make(
         record = _failed(record, left.problem)
     record = _with_scan(record.model_copy(update={"tables": tables}), scanner, [], [])
     notebook = _utf8(nbformat.writes(nb) + "\n")
-    files = {RECORD: as_json(record), REPORT: _utf8(html.render(nb, record)), **contents, NOTEBOOK: notebook}
+    page, not_drawn = html.page(nb, record)
+    if not_drawn:
+        record = record.model_copy(update={"not_drawn": not_drawn})
+    files = {RECORD: as_json(record), REPORT: _utf8(page), **contents, NOTEBOOK: notebook}
     if log:
         files[LOG] = _utf8(scanner.redact(log) + "\n")
     found = scanner.in_notebook(NOTEBOOK, nb, notebook)
@@ -105,7 +108,9 @@ def least(record: RunRecord) -> tuple[RunRecord, dict[str, bytes]]:
 
 
 def _told(record: RunRecord, nb: NotebookNode) -> dict[str, bytes]:
-    return {RECORD: as_json(record), REPORT: _utf8(html.render(nb, record))}
+    page, not_drawn = html.page(nb, record)
+    record = record.model_copy(update={"not_drawn": not_drawn})
+    return {RECORD: as_json(record), REPORT: _utf8(page)}
 
 
 def _least(record: RunRecord) -> RunRecord:

@@ -23,8 +23,8 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
 from runbook_lib.reports import bound, chain, interrupted, stamps
 from runbook_lib.reports.chain import STAGING, sha256
-from runbook_lib.reports.interrupted import Started
 from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import Started
 from runbook_lib.reports.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
 from runbook_lib.result import Table
 

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
 import bleach
 import markupsafe
 from bs4 import BeautifulSoup, Comment
-from jinja2 import Environment
+from bs4.exceptions import ParserRejectedMarkup
+from jinja2 import Environment, pass_context
 from jinja2.meta import find_referenced_templates
 from nbconvert import HTMLExporter, TemplateExporter
 from nbconvert.filters import ansi2html
 from nbformat import NotebookNode
+from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from runbook_lib.clock import iso
+from runbook_lib.reports import bare
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.reports.tone import tone
@@ -64,10 +70,32 @@ _MARKDOWN_ATTRIBUTES = {
 _UNDESCRIBED = re.compile(r"<img(?![^>]*\salt=)", re.IGNORECASE)
 """An image that may have no description: parsing a page to look for one takes longer than making it."""
 
+_NOT_DRAWN = markupsafe.Markup('<p class="absent">Not drawn: {}</p>\n<pre class="plain">{}</pre>')
+_MOST_TOLD = 50
+
 _TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
 
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)
+
+
+def page(nb: NotebookNode, record: RunRecord) -> tuple[str, dict[str, str]]:
+    """The report of a run, whatever its notebook holds; and what of it could not be drawn, and why.
+
+    What fails in a cell is told in its place. Where the page as a whole fails, it is made without the cells.
+    """
+    failed = _FAILED.set({})
+    try:
+        return render(nb, record), _FAILED.get()
+    except Exception as error:  # noqa: BLE001 - it is told, and the record is archived all the same
+        record = record.model_copy(update={"not_drawn": {"the notebook's cells": _why(error)}})
+    finally:
+        _FAILED.reset(failed)
+    try:
+        return render(new_notebook(), record), record.not_drawn
+    except Exception as error:  # noqa: BLE001
+        record = record.model_copy(update={"not_drawn": {**record.not_drawn, "the page": _why(error)}})
+        return bare.page(record), record.not_drawn
 
 
 def render(nb: NotebookNode, record: RunRecord) -> str:
@@ -104,8 +132,47 @@ def _shown(cell: NotebookNode) -> NotebookNode:
     return shown
 
 
+_FAILED: ContextVar[dict[str, str]] = ContextVar("not drawn")
+"""What of the page that is being made could not be drawn."""
+
+
+def _why(error: Exception) -> str:
+    return visible(f"{type(error).__name__}: {error}".strip()[:300])
+
+
+def _or_as_text(draw: Callable[[Any], markupsafe.Markup], what: str) -> Callable[[Any], markupsafe.Markup]:
+    """A filter that shows, where it fails, why and its input as plain text."""
+
+    @wraps(draw)
+    def drawn(value: Any) -> markupsafe.Markup:
+        try:
+            return draw(value)
+        except Exception as error:  # noqa: BLE001 - told where it happened, and in the record
+            return _not_drawn(what, error, value)
+
+    return drawn
+
+
+def _not_drawn(what: str, error: Exception, value: Any) -> markupsafe.Markup:
+    why = _why(error)
+    with suppress(LookupError):  # no page is being made
+        failed = _FAILED.get()
+        if len(failed) < _MOST_TOLD:
+            failed[f"{what} {len(failed) + 1}"] = why
+    shown = markupsafe.escape("\n".join(map(visible, str(value).split("\n"))))
+    return _NOT_DRAWN.format(why, shown)
+
+
 class _Exporter(HTMLExporter):
     """nbconvert's exporter; it finds what has no description without compiling CSS selectors, which takes 0.1 s."""
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        """What it raises for, as an attachment that is not there, is shown as it is written."""
+        try:
+            return str(super().markdown2html(context, source))
+        except Exception as error:  # noqa: BLE001 - told where it happened, and in the record
+            return str(_not_drawn("Markdown", error, source))
 
     def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
@@ -113,7 +180,10 @@ class _Exporter(HTMLExporter):
         page, resources = TemplateExporter.from_notebook_node(self, nb, resources, **kw)
         if not _UNDESCRIBED.search(page):
             return page, resources
-        soup = BeautifulSoup(page, "html.parser")
+        try:
+            soup = BeautifulSoup(page, "html.parser")
+        except ParserRejectedMarkup:
+            return page, resources
         for image in soup.find_all("img", alt=False):
             image.attrs["alt"] = "No description has been provided for this image"
         return str(soup), resources
@@ -133,9 +203,9 @@ def exporter() -> HTMLExporter:
     filters: dict[str, Any] = {
         "text": text,
         "lines": lines,
-        "terminal": terminal,
-        "inert_html": inert_html,
-        "markdown_html": markdown_html,
+        "terminal": _or_as_text(terminal, "text"),
+        "inert_html": _or_as_text(inert_html, "HTML"),
+        "markdown_html": _or_as_text(markdown_html, "Markdown"),
         "utc": utc,
         "tone": tone,
     }

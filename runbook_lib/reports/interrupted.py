@@ -12,38 +12,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports import bare
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import Cells, Commit, NotebookFile, RunRecord, Scan, Who
+from runbook_lib.reports.runrecord import RunRecord, Started
 from runbook_lib.reports.supervise import still_running
-from runbook_lib.result import Verdict
 
 STARTED, ALIVE = "started.json", "alive"
-
-
-class Started(BaseModel):
-    """What is known of a run when it starts. `at` is UTC; `sha256`, `git` and `git_unknown` are the notebook's.
-
-    Its parameters are not among it: what they hold is searched for secrets only when the run has ended.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    job: str = Field(pattern="^[a-z0-9-]+$")
-    at: AwareDatetime
-    notebook: str
-    sha256: str
-    who: Who
-    git: Commit | None = None
-    git_unknown: str = ""
-    lock_sha256: str | None = None
-    fault_seed: str = ""
 
 
 @contextmanager
@@ -85,47 +65,20 @@ def record(started: Started, found: datetime) -> RunRecord:
         f"The process that ran it was killed, or its machine went down. It had started at {iso(started.at)}; a run "
         f"that started at {iso(found)} found what it left. Neither how far it came is known nor its parameters."
     )
-    return RunRecord(
-        run=started.run,
-        job=started.job,
+    return RunRecord.of(
+        started,
         status=Status.INTERRUPTED,
-        verdict=Verdict.FAILED,
-        exit=int(RunbookError(Reason.INTERRUPTED, what).exit),
-        needs_action=0,
-        progress="",
-        error=RunbookError(Reason.INTERRUPTED, what).as_dict(),
-        started=started.at,
+        error=RunbookError(Reason.INTERRUPTED, what),
         finished=max(started.at, found),
-        duration=0.0,
         clock="of the run that found it",
-        fault_seed=started.fault_seed,
         engine=None,
-        notebook=NotebookFile(
-            name=started.notebook, sha256=started.sha256, git=started.git, git_unknown=started.git_unknown
-        ),
-        parameters={},
-        unknown_parameters=(),
-        who=started.who,
         software={},
-        lock_sha256=started.lock_sha256,
-        records=False,
-        cells=Cells.of(()),
-        steps=(),
-        next=(),
-        tables=(),
-        scan=Scan(),
     )
 
 
 def files(started: Started, found: datetime) -> dict[str, bytes]:
     """The payload of its bag: run.json and report.html. What its notebook held was never searched for secrets."""
-    import nbformat  # it and nbconvert are slow to import, and this is rare
-
-    from runbook_lib.reports import html
-
-    told = record(started, found)
-    page = html.render(nbformat.v4.new_notebook(), told)
-    return {"run.json": (told.model_dump_json(indent=2) + "\n").encode(), "report.html": page.encode("utf-8")}
+    return bare.files(record(started, found))
 
 
 def _alive(folder: Path) -> bool:

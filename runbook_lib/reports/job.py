@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord
+from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, lock_sha256, who
 from runbook_lib.reports.supervise import End
 from runbook_lib.reports.work_tree import commit_of
 
@@ -81,6 +82,22 @@ class Job:
     run: str = field(default_factory=lambda: str(uuid.uuid4()))
     engine: Engine | None = None
     account: str = ""
+
+    def started(self, at: datetime) -> Started:
+        """What is known of its run when it starts."""
+        environ = os.environ if self.environ is None else self.environ
+        return Started(
+            run=self.run,
+            job=self.name,
+            at=at,
+            notebook=self.source.name,
+            sha256=self.source.sha256,
+            who=who(),
+            git=self.source.git,
+            git_unknown=self.source.git_unknown,
+            lock_sha256=lock_sha256(),
+            fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
+        )
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def read_records(nb: NotebookNode) -> tuple[AnyRecord, ...]:
             if data is not None:
                 try:
                     found.append(read_record(data))
-                except ValidationError:
+                except (ValidationError, RecursionError):
                     continue
     return tuple(found)
 
@@ -133,7 +133,7 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
         Status.TIMED_OUT: CellState.TIMED_OUT,
         Status.KILLED: CellState.KILLED,
         Status.INTERRUPTED: CellState.INTERRUPTED,
-    }.get(status, CellState.KILLED)
+    }.get(status, CellState.UNKNOWN)  # papermill gave up over what the kernel sent
     unreached = CellState.NEVER_RAN
     if _no_room(end):  # a cell that was running when it was saved last may have ended since
         in_flight = unreached = CellState.UNKNOWN
@@ -206,7 +206,7 @@ def _what_stopped_it(
         return Status.FAILED, _error(Reason.KERNEL_NOT_STARTED, what)
     # papermill raises for every error output, also where the notebook says that the cell is to fail
     if end.ending.exception and not (end.ending.exception == "PapermillExecutionError" and _expected_to_fail(nb)):
-        what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
+        what = f"papermill gave up {where}: {end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.NOTEBOOK_ERROR, what)
     return Status.DONE, None
 

@@ -1,6 +1,6 @@
 """Runs a notebook and makes the files of its bag, whatever becomes of the run. Where they go is the caller's.
 
-read → refuse what must not run → execute → judge → correct → scan and render
+open → refuse → execute → judge → record: `tell`, and below it a function for each.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import keyword
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,22 +20,11 @@ from pydantic_core import to_jsonable_python
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import annotate, artefacts, scan
+from runbook_lib.reports import annotate, artefacts, bare, lenient, scan
 from runbook_lib.reports.execute import Plan
 from runbook_lib.reports.job import Begun, Job, Produced, Source
 from runbook_lib.reports.outcome import Judgement, Status, judge, refused
-from runbook_lib.reports.runrecord import (
-    Cells,
-    Engine,
-    RunRecord,
-    Scan,
-    SecretSource,
-    Step,
-    lock_sha256,
-    software,
-    told,
-    who,
-)
+from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, SecretSource, Step, told
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 
 __all__ = ["Job", "Produced", "Source", "produce"]
@@ -87,45 +76,129 @@ def tell(
     Args:
         execute: runs what papermill is to do, and says how that ended.
         engine: what `execute` executes with, for the record.
+
+    Raises:
+        what `execute` raises. Whatever else fails is told: what was executed is not executed again to be told better.
     """
-    environ = dict(os.environ if job.environ is None else job.environ)
-    given = _as_json(job.parameters)
-    nb, problem = _open(job.source)
-    defaults = scan.default_parameters(nb)
+    end: End | None = None
+    executed = False
+    try:
+        opened = _open(job)
+        refusal = opened.problem or _refusal(opened)
+    except Exception as error:  # noqa: BLE001
+        return _unexpected(job, error, begun, clock, executed=False)
+    if refusal is None:
+        end, executed = execute(_plan(opened, folder)), True
+    try:
+        opened = opened if refusal is None else _without_secrets(opened)
+        judged = _judge(opened, refusal, end, folder)
+        return _record(opened, judged, folder=folder, clock=clock, begun=begun, engine=engine)
+    except Exception as error:  # noqa: BLE001
+        return _unexpected(job, error, begun, clock, executed=executed, engine=engine)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What is to run.
+
+    Args:
+        nb: without what an earlier execution left; empty where it cannot be read.
+        problem: why it cannot.
+        mended: what its format does not allow.
+        given: the parameters, as JSON can hold them.
+        defaults: the notebook's own; None where it takes no parameters.
+        scanner: knows what must not be archived.
+    """
+
+    job: Job
+    nb: NotebookNode
+    problem: RunbookError | None
+    mended: tuple[str, ...]
+    given: dict[str, Any]
+    defaults: dict[str, Any] | None
+    scanner: scan.Scanner
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What became of it: the notebook as it is archived, and papermill's log where that adds something."""
+
+    nb: NotebookNode
+    judgement: Judgement
+    log: str
+
+
+def _open(job: Job) -> _Opened:
+    """Read the notebook and the parameters, and look up what must not be archived."""
+    problem, mended = None, tuple[str, ...]()
+    try:
+        nb, mended = lenient.read(job.source.content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, nbformat.ValidationError) as error:
+        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        problem = RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{job.source.name} is no notebook: {said}",
+            remedy="Restore the notebook: `git status` and `git restore` if it is one of this project's.",
+        )
+        nb = nbformat.v4.new_notebook()
+    annotate.clear(nb)
+    given, defaults = _as_json(job.parameters), scan.default_parameters(nb)
     defaults = None if defaults is None else _as_json(defaults)
     references = scan.references_in({"given": given, "defaults": defaults, "": job.keep_out})
-    scanner = scan.Scanner(references, environ)
-    refusal = problem or _refusal(job.parameters, defaults)
-    if refusal is not None:
-        for name, value in scan.plain_secrets([defaults or {}, given], defaults or {}):
-            scanner.add(f"the plain value of {name}", value)
-            # too short to be searched for: it is kept out by not being told
-            if len(value) < scan.MIN_LENGTH:
-                nb = nbformat.v4.new_notebook()
-                given = {one: told for one, told in given.items() if one not in (name, value)}
-                defaults = {one: told for one, told in (defaults or {}).items() if one not in (name, value)}
-        log = ""
+    environ = dict(os.environ if job.environ is None else job.environ)
+    return _Opened(job, nb, problem, mended, given, defaults, scan.Scanner(references, environ))
+
+
+def _plan(opened: _Opened, folder: Path) -> Plan:
+    """What papermill is to do, with the notebook in place."""
+    plan = Plan(
+        notebook=folder / "in.ipynb",
+        output=folder / "out.ipynb",
+        parameters=opened.given,
+        cell_timeout=opened.job.cell_timeout,
+        ending=folder / "ending.json",
+    )
+    whole = nbformat.writes(opened.nb).encode("utf-8", "surrogatepass") if opened.mended else opened.job.source.content
+    plan.notebook.write_bytes(whole)
+    return plan
+
+
+def _without_secrets(opened: _Opened) -> _Opened:
+    """A refused notebook, with the plain secrets that it was refused for kept out of what is told."""
+    nb, given, defaults = opened.nb, opened.given, opened.defaults
+    for name, value in scan.plain_secrets([defaults or {}, given], defaults or {}):
+        opened.scanner.add(f"the plain value of {name}", value)
+        # too short to be searched for: it is kept out by not being told
+        if len(value) < scan.MIN_LENGTH:
+            nb = nbformat.v4.new_notebook()
+            given = {one: told for one, told in given.items() if one not in (name, value)}
+            defaults = {one: told for one, told in (defaults or {}).items() if one not in (name, value)}
+    return replace(opened, nb=nb, given=given, defaults=defaults)
+
+
+def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folder: Path) -> _Judged:
+    """Decide what became of the run, and have the notebook say so."""
+    job, nb, log = opened.job, opened.nb, ""
+    if end is None:
+        assert refusal is not None  # noqa: S101 - else it was executed
         judgement = refused(refusal, nb)
     else:
-        plan = Plan(
-            notebook=folder / "in.ipynb",
-            output=folder / "out.ipynb",
-            parameters=given,
-            cell_timeout=job.cell_timeout,
-            ending=folder / "ending.json",
-        )
-        plan.notebook.write_bytes(job.source.content)
-        end = execute(plan)
+        output = folder / "out.ipynb"
         # as papermill left it, or as it was where papermill never came to save one
-        nb = _read(plan.output.read_bytes()) if plan.output.exists() else nb
+        nb = lenient.read(output.read_bytes(), executed=True)[0] if output.exists() else nb
         annotate.drop_papermill_markers(nb)
         judgement = judge(nb, end, cell_timeout=job.cell_timeout, deadline=job.deadline)
         log = _useful_log(judgement, end)
-        scanner.look_up()  # a secret that the run itself wrote exists only now
+        opened.scanner.look_up()  # a secret that the run itself wrote exists only now
     annotate.correct(nb, judgement, run=job.run, notebook=job.source.name)
-    record = RunRecord(
-        run=job.run,
-        job=job.name,
+    return _Judged(nb, judgement, log)
+
+
+def _record(opened: _Opened, judged: _Judged, *, folder: Path, clock: Clock, begun: Begun, engine: Engine) -> Produced:
+    """Make run.json, the tables and whatever shows them."""
+    job, given, defaults, judgement = opened.job, opened.given, opened.defaults, judged.judgement
+    record = RunRecord.of(
+        job.started(begun.at),
         account=job.account,
         status=judgement.status,
         verdict=judgement.verdict,
@@ -133,53 +206,30 @@ def tell(
         needs_action=judgement.needs_action,
         progress=judgement.finish.progress if judgement.finish else "",
         error=judgement.error,
-        started=begun.at,
         finished=clock.now(),
         duration=round(time.monotonic() - begun.ticks, 3),
         clock=clock.source,
-        fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
         engine=engine,
-        notebook=job.source.file,
         parameters=given,
         unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
         defaults=None if defaults is None else {name: one for name, one in defaults.items() if name not in given},
         secrets=SecretSource.among({**(defaults or {}), **given}),
         **told(judgement),
-        who=who(),
-        software=software(),
-        lock_sha256=lock_sha256(),
         records=bool(judgement.records),
         cells=Cells.of(judgement.cells),
         steps=tuple(map(Step.of, judgement.steps)),
         next=judgement.finish.next if judgement.finish else (),
-        tables=(),
-        scan=Scan(),
+        mended=opened.mended,
     )
-    return Produced(*artefacts.make(nb, record, judgement.steps, log, scanner, folder))
+    return Produced(*artefacts.make(judged.nb, record, judgement.steps, judged.log, opened.scanner, folder))
 
 
-def _open(source: Source) -> tuple[NotebookNode, RunbookError | None]:
-    """The notebook, without what an earlier execution left; or an empty one and what kept it from being read."""
-    try:
-        nb = _read(source.content)
-    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        problem = RunbookError(
-            Reason.UNREADABLE_FILE,
-            f"{source.name} is no notebook: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}",
-            remedy="Restore the notebook: `git status` and `git restore` if it is one of this project's.",
-        )
-        return nbformat.v4.new_notebook(), problem
-    annotate.clear(nb)
-    return nb, None
-
-
-def _read(content: bytes) -> NotebookNode:
-    with warnings.catch_warnings():
-        # older notebooks have no cell ids: nbformat gives them some, and says so each time
-        warnings.simplefilter("ignore", nbformat.warnings.MissingIDFieldWarning)
-        nb: NotebookNode = nbformat.reads(content.decode("utf-8"), as_version=4)
-    nbformat.validate(nb)
-    return nb
+def _unexpected(
+    job: Job, error: Exception, begun: Begun, clock: Clock, *, executed: bool, engine: Engine | None = None
+) -> Produced:
+    return bare.told(
+        job, error, started=begun.at, finished=clock.now(), clock=clock.source, executed=executed, engine=engine
+    )
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,8 +247,9 @@ def _printable(value: Any) -> Any:
     return [_printable(one) for one in value] if isinstance(value, list) else value
 
 
-def _refusal(given: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> RunbookError | None:
+def _refusal(opened: _Opened) -> RunbookError | None:
     """Why a notebook must not run with these parameters."""
+    given, defaults = opened.job.parameters, opened.defaults
     plain = {name for name, _ in scan.plain_secrets([defaults or {}, given], defaults or {})}
     if scan.IN_A_NAME in plain:
         return RunbookError(

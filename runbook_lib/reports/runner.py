@@ -15,12 +15,12 @@ from typing import Any
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import bag, signing
+from runbook_lib.reports import bag, bare, signing
 from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.engine.kernels import Kernels
-from runbook_lib.reports.job import Job, Source
+from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.runrecord import Engine, lock_sha256, who
+from runbook_lib.reports.runrecord import Engine
 from runbook_lib.reports.scan import references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
 
@@ -82,28 +82,18 @@ def run_notebook(
         engine=engine,
     )
     refuse_names((job, notebook.name), references_in(parameters), environ)
-    source = todo.source
-    told = bag.Started(
-        run=todo.run,
-        job=job,
-        at=clock.now(),
-        notebook=source.name,
-        sha256=source.sha256,
-        who=who(),
-        git=source.git,
-        git_unknown=source.git_unknown,
-        lock_sha256=lock_sha256(),
-        fault_seed=environ.get("DIGICERT_ONE_FAULT_SEED", ""),
-    )
-    with Interruptions().collected() as interruptions, bag.staging(archive, told, wait=deadline) as folder:
+    begun = todo.started(clock.now())
+    with Interruptions().collected() as interruptions, bag.staging(archive, begun, wait=deadline) as folder:
         with bag.archive_errors(archive):
-            if sys.platform == "linux" and engine != "papermill":
-                with ForkServer(folder, kernels=kernels) as server:
-                    produced = server.run(todo, clock=clock, interruptions=interruptions, folder=folder)
-            else:
-                from runbook_lib.reports.produce import produce  # what the server imports at its own cost
-
-                produced = produce(todo, folder=folder, clock=clock, interruptions=interruptions)
+            try:
+                produced = _produced(todo, folder, clock, interruptions, kernels)
+            except OSError:
+                raise
+            except Exception as error:  # it is sealed
+                if isinstance(error, RunbookError) and error.reason not in (Reason.UNEXPECTED, Reason.ENGINE_FAILED):
+                    raise
+                now = clock.now()
+                produced = bare.told(todo, error, started=begun.at, finished=now, clock=clock.source, executed=False)
         record = produced.record
         work = bag.Work(
             job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)
@@ -122,3 +112,12 @@ def run_notebook(
         unsigned=place.unsigned.as_dict() if place.unsigned else None,
         unstamped=place.unstamped.as_dict() if place.unstamped else None,
     )
+
+
+def _produced(job: Job, folder: Path, clock: Clock, interruptions: Interruptions, kernels: Kernels | None) -> Produced:
+    if sys.platform == "linux" and job.engine != "papermill":
+        with ForkServer(folder, kernels=kernels) as server:
+            return server.run(job, clock=clock, interruptions=interruptions, folder=folder)
+    from runbook_lib.reports.produce import produce  # what the server imports at its own cost
+
+    return produce(job, folder=folder, clock=clock, interruptions=interruptions)

@@ -19,9 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from runbook_lib import result
+from runbook_lib.catalogue import Exit
+from runbook_lib.errors import RunbookError
 from runbook_lib.reports.outcome import CellState, Judgement, Status
 from runbook_lib.result import Kind, ParametersRecord, Seen, StepRecord, Target, Verdict
 from runbook_lib.secrets import SecretRef, is_reference
@@ -181,6 +183,26 @@ class Scan(_Frozen):
     withheld: tuple[str, ...] = ()
 
 
+class Started(BaseModel):
+    """What is known of a run when it starts. `at` is UTC; `sha256`, `git` and `git_unknown` are the notebook's.
+
+    Its parameters are not among it: what they hold is searched for secrets only when the run has ended.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    job: str = Field(pattern="^[a-z0-9-]+$")
+    at: AwareDatetime
+    notebook: str
+    sha256: str
+    who: Who
+    git: Commit | None = None
+    git_unknown: str = ""
+    lock_sha256: str | None = None
+    fault_seed: str = ""
+
+
 class RunRecord(_Frozen):
     """The whole of run.json. Times are UTC, durations seconds, digests SHA-256 in hexadecimal.
 
@@ -243,6 +265,46 @@ class RunRecord(_Frozen):
     """What to do now, a sentence each."""
     tables: tuple[TableFile, ...]
     scan: Scan
+    mended: tuple[str, ...] = ()
+    """What the notebook's file holds that its format does not allow, or lacks, and what was mended for the run. The
+    digest is of the file as it was."""
+    not_drawn: dict[str, str] = {}
+    """What of the report could not be drawn, and why. The record, the tables and the notebook do not depend on it."""
+
+    @classmethod
+    def of(
+        cls, started: Started, *, status: Status, error: RunbookError | dict[str, Any] | None, **known: Any
+    ) -> RunRecord:
+        """The record of a run: what was known when it started, how it ended, and whatever else is known of it."""
+        told = error.as_dict() if isinstance(error, RunbookError) else error
+        what_is_not_known: dict[str, Any] = {
+            "verdict": Verdict.FAILED,
+            "exit": told["exit"] if told else Exit.DONE,
+            "needs_action": 0,
+            "progress": "",
+            "duration": 0.0,
+            "parameters": {},
+            "unknown_parameters": (),
+            "software": software(),
+            "records": False,
+            "cells": Cells.of(()),
+            "steps": (),
+            "next": (),
+            "tables": (),
+            "scan": Scan(),
+        }
+        when_it_started = {
+            "run": started.run,
+            "job": started.job,
+            "started": started.at,
+            "fault_seed": started.fault_seed,
+            "notebook": NotebookFile(
+                name=started.notebook, sha256=started.sha256, git=started.git, git_unknown=started.git_unknown
+            ),
+            "who": started.who,
+            "lock_sha256": started.lock_sha256,
+        }
+        return cls(**{**what_is_not_known, **when_it_started, "status": status, "error": told, **known})
 
 
 def schema() -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from runbook_lib.clock import Clock
+from runbook_lib.reports import bare
 from runbook_lib.reports.engine import protocol
 from runbook_lib.reports.engine.kernels import Keeper, Kernels, wait_for_end
 from runbook_lib.reports.engine.processes import Forked
@@ -109,8 +110,10 @@ class ForkServer:
             answer = self._ask(order, interruptions or Interruptions())
             if isinstance(answer, End):  # it was killed; what it left is told of by another process
                 answer = self._ask(replace(order, end=answer), Interruptions())
-            if isinstance(answer, End):
-                raise self._kernels.failed(f"The process of the run ended twice: {answer.returncode}.")
+            if isinstance(answer, End):  # telling it kills whoever does: it is not executed again for that
+                problem = self._kernels.failed(f"The process of the run ended twice: {answer.returncode}.")
+                now = clock.now()
+                return bare.told(job, problem, started=order.begun.at, finished=now, clock=clock.source, executed=True)
             return answer
         finally:
             shutil.rmtree(folder, ignore_errors=True)

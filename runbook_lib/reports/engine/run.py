@@ -16,6 +16,7 @@ from types import FrameType
 
 from papermill.engines import papermill_engines
 
+from runbook_lib.errors import RunbookError, unexpected
 from runbook_lib.reports import html
 from runbook_lib.reports.engine import protocol
 from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
@@ -66,8 +67,10 @@ def _perform(order: Order, caller: socket.socket, keeper: Keeper) -> bytes:
         return protocol.RESULT + protocol.whole(pickle.dumps(result))
     except NoKernel:
         return protocol.NO_KERNEL
-    except Exception as error:  # noqa: BLE001 - it is raised at the caller
+    except (RunbookError, OSError) as error:  # it is raised at the caller
         return protocol.ERROR + protocol.whole(pickle.dumps(error))
+    except Exception as error:  # noqa: BLE001 - likewise, and not every kind comes out of a pickle again
+        return protocol.ERROR + protocol.whole(pickle.dumps(unexpected(error)))
 
 
 def _suits(notebook: bytes) -> Engine:

@@ -1,0 +1,99 @@
+"""A run of which no more is known, or shown, than its record: run.json, and a page that says the same.
+
+Light to import, and it depends on nothing that a notebook holds: it is what remains where all else fails.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from markupsafe import Markup
+
+from runbook_lib.clock import iso
+from runbook_lib.errors import RunbookError, frames_of, unexpected
+from runbook_lib.reports.job import Job, Produced
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import Engine, RunRecord
+from runbook_lib.visible import visible
+
+LOG = "unexpected.log"
+"""Where an error comes from that nobody expected: types and places, no values."""
+
+_PAGE = Markup("""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{status}: {name} ({at})</title>
+<style>body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto }} dt {{ font-weight: bold }}</style></head>
+<body><h1>{name}: {status}</h1>
+<dl>{facts}</dl>
+<p>This page is data/report.html of a BagIt bag; what else is known stands in data/run.json.</p>
+</body></html>
+""")
+
+
+def page(record: RunRecord) -> str:
+    """report.html without templates: how the run ended, and what of the report is not drawn."""
+    error = record.error or {}
+    facts = {
+        "What happened": error.get("what", ""),
+        "What it means": error.get("means", ""),
+        "What to do": error.get("remedy", ""),
+        "Reason": error.get("reason", ""),
+        "Job": record.job,
+        "Account": record.account,
+        "Started": iso(record.started),
+        "Finished": iso(record.finished),
+        "Run by": f"{record.who.user} on {record.who.host}",
+        "Notebook": f"{record.notebook.name}, SHA-256 {record.notebook.sha256}",
+        **{f"Not drawn: {what}": why for what, why in record.not_drawn.items()},
+        **{f"Step: {step.title}": f"{step.verdict.value}: {step.headline}" for step in record.steps},
+        **{f"Table: {table.file}": f"{table.title}, {table.rows} rows" for table in record.tables},
+        "Run": record.run,
+    }
+    pair = Markup("<dt>{}</dt><dd>{}</dd>\n")
+    shown = Markup("").join(pair.format(visible(name), visible(fact)) for name, fact in facts.items() if fact)
+    name = visible(record.notebook.name)
+    return str(_PAGE.format(status=record.status.value, name=name, at=iso(record.started), facts=shown))
+
+
+def files(record: RunRecord) -> dict[str, bytes]:
+    """The payload of its bag."""
+    return {
+        "run.json": (record.model_dump_json(indent=2) + "\n").encode("utf-8", "backslashreplace"),
+        "report.html": page(record).encode("utf-8", "backslashreplace"),
+    }
+
+
+def told(
+    job: Job,
+    error: BaseException,
+    *,
+    started: datetime,
+    finished: datetime,
+    clock: str,
+    executed: bool,
+    engine: Engine | None = None,
+) -> Produced:
+    """What remains of a run that ended in an error nobody expected: failed, and sealed as that.
+
+    Args:
+        executed: the notebook had been, at least in part. Its parameters and outputs were not searched for secrets to
+            the end, so none of them is shown.
+        engine: what executed it, if that is known.
+    """
+    problem = error if isinstance(error, RunbookError) else unexpected(error)
+    what = "The notebook had been executed; " if executed else "No cell has run: "
+    problem = RunbookError(
+        problem.reason, f"{problem.what} {what}neither its cells nor its parameters are shown.", remedy=problem.remedy
+    )
+    record = RunRecord.of(
+        job.started(started),
+        account=job.account,
+        status=Status.FAILED,
+        error=problem,
+        finished=finished,
+        duration=max(0.0, round((finished - started).total_seconds(), 3)),
+        clock=clock,
+        engine=engine,
+    )
+    return Produced(record, {**files(record), LOG: frames_of(error).encode("utf-8", "backslashreplace")})

@@ -1,0 +1,60 @@
+"""The three standard streams of a command, such that none of them costs it its result. Light to import."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Unwritten(Exception):
+    """Standard output cannot be written: its disk is full, for one. `str` is why."""
+
+
+class _Output(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Unwritten(error.strerror) from None
+
+
+class _Unheeded(io.FileIO):
+    """Standard error, which may be full or closed: nobody reads it then, and that is no reason to stop."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(memoryview(data))
+        except OSError:
+            return len(memoryview(data))
+
+
+def settle() -> None:
+    """Give a command its streams: called once, before anything is written."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by the caller (`>&-`): else the next file that is opened would be taken for it
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    # a terminal that has no ✓ is no reason to fail
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
+    if isinstance(sys.stderr, io.TextIOWrapper) or sys.stderr is None:
+        sys.stderr = _text(_Unheeded(2, "w", closefd=False), sys.stderr, line_buffering=True)
+
+
+def _text(raw: io.FileIO, before: io.TextIOWrapper | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
+    encoding = before.encoding if before is not None else "utf-8"
+    lines = line_buffering or (before is not None and before.line_buffering)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=lines)
+
+
+def hang_up() -> None:
+    """Nobody reads standard output any more. Else Python tries to write once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
