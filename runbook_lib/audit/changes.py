@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 
 from runbook_lib.clock import iso
+from runbook_lib.reports import reader
 from runbook_lib.reports.attendance import ACCOUNTS
 from runbook_lib.reports.reader import Entry, ToldRun
 
@@ -84,12 +84,8 @@ def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
 def _accounts(file: Path) -> list[dict[str, str]] | None:
     """The rows of a batch's accounts; None where this is no batch. An inventory of many service users has a table of
     that name too, and no reports in it."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            return list(rows) if "report" in (rows.fieldnames or ()) else None
-    except FileNotFoundError:
-        return None
+    table = reader.rows(file)
+    return table[1] if table is not None and "report" in table[0] else None
 
 
 def _of_batch(entry: Entry, accounts: list[dict[str, str]]) -> Iterator[ChangeMade]:
@@ -100,7 +96,7 @@ def _of_batch(entry: Entry, accounts: list[dict[str, str]]) -> Iterator[ChangeMa
         if not report or report.startswith(".."):  # in another bag, and told there
             continue
         try:
-            told = ToldRun.model_validate_json((entry.folder / "data" / place / "run.json").read_bytes())
+            told = reader.read_run(entry.folder / "data" / place / "run.json")
         except (OSError, ValidationError):
             seen = f"The record of the account {row.get('account', '')} cannot be read."
             yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, "unreadable", seen, entry.name)

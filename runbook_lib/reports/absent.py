@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib import disk
-from runbook_lib.reports import chain
+from runbook_lib.reports import chain, walk
 from runbook_lib.reports.chain import DIGEST, NONE, PLACE, Link, signature_of
 from runbook_lib.reports.stamps import stamp_of
 
@@ -53,8 +53,8 @@ class Absent:
 
 def of(bag: Path) -> Absent:
     """A bag as it lies there. Raises OSError, or ValueError where it is in no chain."""
-    link = Link.read((bag / chain.LINK).read_bytes())
-    return Absent(link, chain.sha256((bag / chain.TAGS).read_bytes()), chain.signature_digest(bag))
+    link = Link.read(disk.read(bag / chain.LINK))
+    return Absent(link, chain.sha256(disk.read(bag / chain.TAGS)), chain.signature_digest(bag))
 
 
 def text(bags: Iterable[Absent]) -> bytes:
@@ -66,8 +66,8 @@ def text(bags: Iterable[Absent]) -> bytes:
 def read(content: bytes) -> list[Absent]:
     """The file read back. Raises ValueError for a line that `text` would not write."""
     found = []
-    header, *lines = content.decode("ascii", "replace").removesuffix("\n").split("\n")
-    if header != HEADER:
+    lines = walk.lines(content)
+    if next(lines) != HEADER:
         raise ValueError("its first line is another")
     for line in lines:
         parts = _LINE.fullmatch(line)
@@ -82,7 +82,7 @@ def read(content: bytes) -> list[Absent]:
 def places(bag: Path) -> set[str]:
     """The places of the bags that a tombstone stands for; nothing for another bag, or where it was damaged."""
     try:
-        return {one.link.bag for one in read((bag / PURGED).read_bytes())}
+        return {one.link.bag for one in read(disk.read(bag / PURGED))}
     except (OSError, ValueError):
         return set()
 
@@ -116,9 +116,9 @@ def remove(archive: Path) -> None:
 
 def _announced(archive: Path) -> list[Absent]:
     try:
-        tombstone = (archive / PURGING).read_text(encoding="ascii").strip()
-        return read((archive / tombstone / PURGED).read_bytes()) if re.fullmatch(PLACE, tombstone) else []
-    except (FileNotFoundError, ValueError):
+        tombstone = disk.read(archive / PURGING).decode("ascii").strip()
+        return read(disk.read(archive / tombstone / PURGED)) if re.fullmatch(PLACE, tombstone) else []
+    except (OSError, ValueError):
         return []  # it was not sealed, or nothing is being removed
 
 

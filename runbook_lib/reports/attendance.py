@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
-from runbook_lib.reports import absent, chain
+from runbook_lib import disk
+from runbook_lib.reports import absent, chain, reader
 from runbook_lib.reports.absent import ELSEWHERE, PURGED
 from runbook_lib.reports.chain import Link
 from runbook_lib.reports.outcome import Status
@@ -115,25 +115,17 @@ class Ran:
     @cached_property
     def _rows(self) -> Mapping[str, dict[str, str]] | None:
         """A batch's row of each account; None for another run, whose table of that name is another table."""
-        try:
-            with (self.entry.folder / "data" / ACCOUNTS).open(encoding="utf-8-sig", newline="") as stream:
-                reader = csv.DictReader(stream)
-                if not {"account", "status"} <= set(reader.fieldnames or ()):
-                    return None
-                rows = [{name: text or "" for name, text in row.items() if name} for row in reader]
-        except FileNotFoundError:
+        table = reader.rows(self.entry.folder / "data" / ACCOUNTS)
+        if table is None or not {"account", "status"} <= set(table[0]):
             return None
         # names as a table holds them: an older one disarmed less
-        return {disarmed(row["account"]): row for row in rows}
+        return {disarmed(row["account"]): row for row in table[1]}
 
     @cached_property
     def _further(self) -> Mapping[str, Account]:
         """The further service users of a run, by id and by name."""
-        try:
-            with (self.entry.folder / "data" / SERVICE_USERS).open(encoding="utf-8-sig", newline="") as stream:
-                rows = list(csv.DictReader(stream))
-        except FileNotFoundError:
-            return {}
+        table = reader.rows(self.entry.folder / "data" / SERVICE_USERS)
+        rows = table[1] if table else []
         run = self.entry.run
         # a run in which one gave no answer is not done, and did ask the others
         whole = "" if run is not None and run.verdict == Verdict.UNCHECKED else self.why_not
@@ -157,7 +149,7 @@ class Ran:
         """run.json of a batch's account; it may lie in an earlier bag, where the batch was taken up again."""
         report = self.entry.folder / "data" / unquote(row.get("report", ""))
         try:
-            return ToldRun.model_validate_json((report.parent / "run.json").read_bytes())
+            return reader.read_run(report.parent / "run.json")
         except (OSError, ValidationError):
             return None
 
@@ -188,8 +180,8 @@ def _purged(bags: tuple[Path, ...]) -> Iterator[Link]:
     for bag in bags:
         if f"-{PURGE}" in bag.name or f"-{EXPORT}" in bag.name:
             for name in (PURGED, ELSEWHERE):
-                with suppress(FileNotFoundError, ValueError):  # `reports.verify` finds what was forged
-                    for one in absent.read((bag / name).read_bytes()):
+                with suppress(OSError, ValueError):  # `reports.verify` finds what was forged
+                    for one in absent.read(disk.read(bag / name)):
                         place = tuple(one.link.bag.split("/"))
                         if place not in told:
                             told.add(place)

@@ -49,11 +49,11 @@ def configured(archive: Path) -> Authority | None:
     """The authority that an archive has; None without one. Raises RunbookError (UNREADABLE_FILE)."""
     certs = archive / CERTS
     try:
-        url = json.loads((certs / SETTINGS).read_text(encoding="utf-8"))["url"]
-        return Authority(str(url), (certs / ROOTS).read_bytes())
+        url = json.loads(disk.read(certs / SETTINGS, follow=True))["url"]
+        return Authority(str(url), disk.read(certs / ROOTS, follow=True))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(Reason.UNREADABLE_FILE, f"{certs / SETTINGS} or {ROOTS} cannot be read.") from None
 
 
@@ -166,7 +166,7 @@ def refused(stamp: Path, content: Path, roots: Path) -> str:
 def _refused(stamp: Path, over: list[str], roots: Path) -> str:
     command = ["ts", "-verify", *over, "-in", str(stamp), "-CAfile", str(roots)]
     try:
-        at = stamped_at(stamp.read_bytes())
+        at = stamped_at(disk.read(stamp))
     except ValueError as error:
         return openssl(command) or str(error)  # openssl says what else it is
     return openssl([*command, "-attime", str(int(at.timestamp()))])

@@ -140,6 +140,9 @@ _SEALED = rf"([0-9]{{1,18}}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE}) ({DIGEST}|{NONE
 _POINTER = re.compile(rf"head {_SEALED}\n(?:next {_SEALED} ({re.escape(STAGING)}/\w+)\n)?", re.ASCII)
 
 
+_POINTER_SIZE = 4096
+
+
 def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -> None:
     """Say where the chain ends, and what is about to be added to it."""
     text = f"head {_words(head)}\n"
@@ -151,8 +154,8 @@ def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -
 def read_pointer(archive: Path) -> tuple[Sealed | None, Pending | None]:
     """What `.head` says; nothing where it is missing or damaged."""
     try:
-        found = _POINTER.fullmatch((archive / HEAD).read_text(encoding="ascii", errors="replace"))
-    except FileNotFoundError:
+        found = _POINTER.fullmatch(disk.read(archive / HEAD, _POINTER_SIZE).decode("ascii", "replace"))
+    except OSError:
         return None, None
     if found is None:
         return None, None
@@ -192,11 +195,11 @@ def find_head(archive: Path) -> Sealed:
 def look_at(archive: Path, bag: Path) -> Sealed | None:
     """A bag as it lies there; None where it is in no chain."""
     try:
-        link = Link.read((bag / LINK).read_bytes())
-        digest = sha256((bag / TAGS).read_bytes())
+        link = Link.read(disk.read(bag / LINK))
+        digest, signature = sha256(disk.read(bag / TAGS)), signature_digest(bag)
     except (OSError, ValueError):
         return None
-    return Sealed(link.sequence, digest, signature_digest(bag), link.next_signer, str(bag.relative_to(archive)))
+    return Sealed(link.sequence, digest, signature, link.next_signer, str(bag.relative_to(archive)))
 
 
 def signature_of(bag: Path) -> Path:
@@ -206,7 +209,7 @@ def signature_of(bag: Path) -> Path:
 
 def signature_digest(bag: Path) -> str:
     try:
-        return sha256(signature_of(bag).read_bytes())
+        return sha256(disk.read(signature_of(bag)))
     except FileNotFoundError:
         return NONE
 

@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
@@ -267,8 +268,8 @@ def _load(one: Entry) -> Inventory:
 def _sealed(bag: Path, name: str) -> bytes:
     """A file as the bag's own manifest knows it. That the manifest is as it was is what `archive verify` tells."""
     try:
-        content = (bag / name).read_bytes()
-        manifest = (bag / "manifest-sha256.txt").read_text(encoding="utf-8").splitlines()
+        content = disk.read(bag / name)
+        manifest = disk.read(bag / "manifest-sha256.txt").decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RunbookError(
             Reason.UNREADABLE_FILE, f"{bag.name}/{name} cannot be read: {type(error).__name__}."

@@ -101,7 +101,7 @@ def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:
     roots = f"{CERTS}/{authority.ROOTS}"
     if (archive / roots).exists():
         there.append(roots)
-    return {path: sha256((archive / path).read_bytes()) for path in there}
+    return {path: sha256(disk.read(archive / path)) for path in there}
 
 
 def _copy(archive: Path, places: list[str], folder: Path) -> None:
@@ -113,7 +113,7 @@ def _copy(archive: Path, places: list[str], folder: Path) -> None:
                 shutil.copyfile(beside, copied)
     (folder / CERTS).mkdir(exist_ok=True)
     for certificate in (archive / CERTS).glob("*.pem"):
-        shutil.copyfile(certificate, folder / CERTS / certificate.name)
+        disk.write(folder / CERTS / certificate.name, disk.read(certificate, follow=True))
     for name in GUIDES:
         shutil.copyfile(archive / name, folder / name)
     text = (folder / VERIFIER).read_text(encoding="utf-8")

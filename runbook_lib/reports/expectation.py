@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from runbook_lib import yaml_as_written
+from runbook_lib import disk, yaml_as_written
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc, within
 from runbook_lib.errors import RunbookError
@@ -188,12 +188,12 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
 
 def _read(place: Path) -> tuple[int, Declaration]:
     try:
-        link = Link.read((place / chain.LINK).read_bytes())
-        told = json.loads((place / _DECLARED).read_bytes())
+        link = Link.read(disk.read(place / chain.LINK))
+        told = json.loads(disk.read(place / _DECLARED))
         expected = Expectation.model_validate({"expected": told["expected"]}).expected
         by = f"{told['user']} on {told['host']}"
         return link.sequence, Declaration(link.bag, parse_utc(told["at"]), by, expected)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"What {place.name} declares cannot be read, so what is expected is not known.",

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from runbook_lib import disk
 from runbook_lib.clock import iso
 from runbook_lib.reports import absent, chain, reader
 from runbook_lib.reports.absent import ELSEWHERE, PURGED
@@ -51,6 +52,7 @@ def add(archive: Path, bag: Path) -> None:
     head, tail = _frame()
     with suppress(OSError):
         try:
+            disk.opened(archive / INDEX, None).close()  # no FIFO, no device
             with (archive / INDEX).open("r+b") as page:
                 page.seek(-len(tail), os.SEEK_END)
                 if page.read() == tail and page.tell() >= len(head) + len(tail):
@@ -70,10 +72,9 @@ def renew(archive: Path) -> None:
 
 def _write(archive: Path) -> Path:
     head, tail = _frame()
-    aside = archive / f".{INDEX}.new"
     rows = "".join(_row(one) for one in sorted(reader.entries(archive), key=lambda one: (one.at, one.place)))
-    aside.write_bytes(head + rows.encode("utf-8", "backslashreplace") + tail)
-    return aside.replace(archive / INDEX)
+    disk.replace(archive / INDEX, head + rows.encode("utf-8", "backslashreplace") + tail)
+    return archive / INDEX
 
 
 @cache
@@ -114,7 +115,7 @@ def _gone(one: Entry) -> str:
     numbers: list[int] = []
     for name in (PURGED, ELSEWHERE):
         with suppress(OSError, ValueError):
-            numbers += [bag.link.sequence for bag in absent.read((one.folder / name).read_bytes())]
+            numbers += [bag.link.sequence for bag in absent.read(disk.read(one.folder / name))]
     if not numbers:
         return ""
     runs: list[list[int]] = []

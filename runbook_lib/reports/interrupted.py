@@ -94,6 +94,6 @@ def _alive(folder: Path) -> bool:
 
 def _read(folder: Path) -> Started | None:
     try:
-        return Started.model_validate_json((folder / STARTED).read_bytes())
+        return Started.model_validate_json(disk.read(folder / STARTED))
     except (OSError, ValidationError):
         return None

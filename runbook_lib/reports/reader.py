@@ -6,21 +6,28 @@ cannot be read is an entry that says so. Nothing is verified here; that is `repo
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from runbook_lib import disk
 from runbook_lib.reports import chain
 from runbook_lib.reports.chain import Link
 from runbook_lib.result import Kind, Verdict
 
 _PLACE = re.compile(r"(\d{8}T\d{6}Z)-(.+?)(?:-\d+)?")
+
+_RUN, _TABLE, _ROWS = 16 << 20, 32 << 20, 200_000
+"""Bytes of a run.json and of a table, and rows of that: a batch of a hundred thousand accounts has fewer."""
 
 _OWN = {
     "signer": "Who signs from now on.",
@@ -199,22 +206,42 @@ def entry(archive: Path, bag: Path) -> Entry:
     """One bag of an archive."""
     place = str(bag.relative_to(archive))
     try:
-        link = Link.read((bag / chain.LINK).read_bytes())
+        link = Link.read(disk.read(bag / chain.LINK))
     except (OSError, ValueError):
         link = None
     try:
-        run = ToldRun.model_validate_json((bag / "data" / "run.json").read_bytes())
+        run = read_run(bag / "data" / "run.json")
     except FileNotFoundError:
         return Entry(archive, place, link, None, "" if _holds_no_run(bag) else "its run.json is missing")
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        return Entry(archive, place, link, None, f"its run.json cannot be read: {error.strerror}")
+    except ValidationError as error:
         return Entry(archive, place, link, None, f"its run.json cannot be read: {type(error).__name__}")
     return Entry(archive, place, link, run)
+
+
+def read_run(file: Path) -> ToldRun:
+    """run.json, as far as it is read. Raises OSError or ValidationError."""
+    return ToldRun.model_validate_json(disk.read(file, _RUN))
+
+
+def rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
+    """The columns and the rows of a table (CSV); None where it is not there or is none that a run would leave."""
+    try:
+        content = disk.read(file, _TABLE)
+        with io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="") as stream:
+            table = csv.DictReader(stream)
+            columns = list(table.fieldnames or ())
+            found = [{name: text or "" for name, text in row.items() if name} for row in islice(table, _ROWS + 1)]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+    return (columns, found) if len(found) <= _ROWS else None
 
 
 def _holds_no_run(bag: Path) -> bool:
     """Whether a bag says itself that it has no run.json: an entry of the archive's own, such as a new signer's."""
     try:
-        manifest = (bag / "manifest-sha256.txt").read_text(encoding="utf-8", errors="replace")
+        manifest = disk.read(bag / "manifest-sha256.txt").decode("utf-8", "replace")
     except OSError:
         return False
     return not re.search(r"^\S+ {1,2}data/run\.json$", manifest, re.MULTILINE)

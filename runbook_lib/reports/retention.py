@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import absent, bound, chain, entries, stamps
@@ -108,9 +109,9 @@ def holds(archive: Path) -> dict[str, Hold]:
             file = bag / "data" / f"{job}.json"
             if f"Z-{job}" in bag.name and file.exists():
                 try:
-                    number = Link.read((bag / chain.LINK).read_bytes()).sequence
-                    told.append((number, job, json.loads(file.read_text(encoding="utf-8"))))
-                except (OSError, ValueError) as error:
+                    number = Link.read(disk.read(bag / chain.LINK)).sequence
+                    told.append((number, job, json.loads(disk.read(file))))
+                except (OSError, ValueError, RecursionError) as error:
                     raise RunbookError(Reason.UNREADABLE_FILE, f"{file} cannot be read: {error}.") from None
     found: dict[str, Hold] = {}
     for _, job, one in sorted(told, key=lambda one: one[0]):
@@ -205,7 +206,7 @@ def _groups(archive: Path, places: Iterable[str]) -> dict[str, str]:
     """The groups of the bags that have one."""
     found = {}
     for place in places:
-        info = (archive / place / "bag-info.txt").read_text(encoding="utf-8", errors="replace")
+        info = disk.read(archive / place / "bag-info.txt").decode("utf-8", "replace")
         if match := re.search(rf"^{GROUP}: (.+)$", info, re.MULTILINE):
             found[place] = match[1]
     return found

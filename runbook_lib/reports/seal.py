@@ -170,8 +170,8 @@ def write_guides(archive: Path) -> None:
     for name in GUIDES:
         content = (_TEMPLATES / name).read_bytes()
         try:
-            same = (archive / name).read_bytes() == content
-        except FileNotFoundError:
+            same = disk.read(archive / name) == content
+        except OSError:
             same = False
         if not same:
             disk.replace(archive / name, content)
@@ -223,6 +223,6 @@ def _move(archive: Path, folder: Path, target: Path) -> None:
 
 def _digest(bag: Path) -> str:
     try:
-        return chain.sha256((bag / chain.TAGS).read_bytes())
+        return chain.sha256(disk.read(bag / chain.TAGS))
     except OSError:
         return ""

@@ -90,7 +90,7 @@ def load(archive: Path, signer: str, environ: Mapping[str, str]) -> Signer:
     certs = archive / CERTS
     try:
         reference = _references(certs)[signer]
-        certificates = tuple(x509.load_pem_x509_certificates((certs / f"{signer}.pem").read_bytes()))
+        certificates = tuple(x509.load_pem_x509_certificates(disk.read(certs / f"{signer}.pem", follow=True)))
         key = _open(certs / f"{signer}.key", reference, environ)
     except KeyError:
         raise RunbookError(Reason.NOT_SIGNED, f"{CERTS}/{REFERENCES} names no passphrase for {signer}.") from None
@@ -217,7 +217,7 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
     if why:
         raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
     roots_file = certs / ROOTS
-    roots = x509.load_pem_x509_certificates(roots_file.read_bytes()) if roots_file.exists() else []
+    roots = x509.load_pem_x509_certificates(disk.read(roots_file, follow=True)) if roots_file.exists() else []
     disk.replace(certs / f"{signer.fingerprint}.pem", pem(*signer.certificates))
     disk.replace(roots_file, pem(*roots, *([] if root in roots else [root])))
     _remember(certs, signer.fingerprint, passphrase)
@@ -270,7 +270,7 @@ def openssl(command: list[str]) -> str:
 def _open(file: Path, reference: str, environ: Mapping[str, str]) -> Key:
     secret = resolve(reference, environ=environ)
     try:
-        key = load_pem_private_key(file.read_bytes(), secret.reveal().encode())
+        key = load_pem_private_key(disk.read(file, follow=True), secret.reveal().encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise RunbookError(
             Reason.WRONG_PASSWORD, f"{CERTS}/{file.name} does not open with the passphrase at {reference}."
@@ -293,11 +293,11 @@ def _sealed(key: Key, passphrase: str, environ: Mapping[str, str]) -> bytes:
 
 def _references(certs: Path) -> dict[str, str]:
     try:
-        content = json.loads((certs / REFERENCES).read_text(encoding="utf-8"))
+        content = json.loads(disk.read(certs / REFERENCES, follow=True))
         return {name: str(one["passphrase"]) for name, one in content.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise RunbookError(Reason.UNREADABLE_FILE, f"{certs / REFERENCES} cannot be read.") from None
 
 

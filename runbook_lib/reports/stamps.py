@@ -87,7 +87,7 @@ def after(archive: Path, place: Path) -> RunbookError | None:
 
 def _stamp(archive: Path, bag: Path, source: Authority) -> None:
     content = subject(bag)
-    answer = authority.token(source, content.read_bytes())
+    answer = authority.token(source, disk.read(content))
     with chain.locked(archive, authority.PATIENCE):
         # another process may have been faster, and a bag names that token already; or the bag was purged meanwhile
         if content.exists() and not stamp_of(bag).exists():
@@ -108,7 +108,7 @@ def to_list(archive: Path) -> tuple[dict[str, str], list[str]]:
     waiting: list[str] = []
     for place in _waiting(archive):
         try:
-            came[f"{place}.tsr"] = sha256(stamp_of(archive / place).read_bytes())
+            came[f"{place}.tsr"] = sha256(disk.read(stamp_of(archive / place)))
         except FileNotFoundError:
             waiting.append(place)
     return came, waiting
@@ -128,8 +128,8 @@ def lines(listed: Mapping[str, str]) -> bytes:
 def read_list(bag: Path) -> dict[str, str]:
     """What a bag lists: path, digest. What is no such line is left out; `verify` reports it."""
     try:
-        text = (bag / BESIDE).read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
+        text = disk.read(bag / BESIDE).decode("ascii", "replace")
+    except OSError:
         return {}
     return {path: digest for digest, _, path in (line.partition("  ") for line in text.splitlines())}
 
@@ -137,8 +137,8 @@ def read_list(bag: Path) -> dict[str, str]:
 def _waiting(archive: Path) -> list[str]:
     """The bags, oldest first, that no list names a token of."""
     try:
-        told = (archive / WAITING).read_text(encoding="ascii").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
+        told = disk.read(archive / WAITING).decode("ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
         told = list(_unlisted(archive))
     known = (place for place in dict.fromkeys(told) if re.fullmatch(chain.PLACE, place))
     return [place for place in known if (archive / place / chain.TAGS).exists()]

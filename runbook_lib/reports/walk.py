@@ -145,10 +145,10 @@ def _payload(bag: Path, expected: Mapping[str, str]) -> int:
     return min(int(told[1]), LARGEST)
 
 
-def digest(path: Path, limit: int = LARGEST) -> str:
+def digest(path: Path, limit: int = LARGEST, *, follow: bool = False) -> str:
     """SHA-256 of an ordinary file; empty where it cannot be read."""
     try:
-        with disk.opened(path, limit) as stream:
+        with disk.opened(path, limit, follow=follow) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return ""

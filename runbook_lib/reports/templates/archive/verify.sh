@@ -55,6 +55,16 @@ for tool in sha256sum openssl find sort sed awk printf; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
 
+# Only ordinary files are read: a FIFO would be waited for, a device has no end. So type and size come first, as find tells
+# them without opening anything; 512 bytes a block, rounded up.
+fits() { # a small file, or a link to one
+    [ -n "$(find -H "$1" -prune -type f -size -513 2>/dev/null)" ]
+}
+pointer() {
+    [ -z "$(find .head -prune -type f -size -9 2>/dev/null)" ] || sed '' .head
+}
+deep='*/*/*/*/*/*/*/*/*/*/*/*/*' # nested deeper than any bag
+
 # --- what lies at the top ---------------------------------------------------------------------------------------------
 # Names that begin with a dot are the writers' own: lock, pointer, staging.
 years=
@@ -76,9 +86,10 @@ if [ -z "$years" ]; then
     exit 1
 fi
 # Everything below works on lines and words, so a name that is neither is refused before it can be misread.
-if [ -n "$(find $years -name '*[!A-Za-z0-9._-]*')" ]; then
+odd() { find $years -path "$deep" -type d -prune -o -name '*[!A-Za-z0-9._-]*' -print; }
+if [ -n "$(odd | sed 1q)" ]; then
     echo "NOT OK: there are names with spaces or other odd characters, which no bag holds. Nothing else was looked at:"
-    find $years -name '*[!A-Za-z0-9._-]*' | sed 's/[^A-Za-z0-9._/-]/?/g; s/^/  /'
+    odd | sed 1000q | sed 's/[^A-Za-z0-9._/-]/?/g; s/^/  /'
     exit 1
 fi
 
@@ -99,6 +110,7 @@ function beside(path) { return path ~ /\.(p7s|tsr)$/ }
 function hex(text) { return length(text) == 64 && text !~ /[^0-9a-f]/ }
 '
 read_tags='
+function malformed_line() { if (!told_bad++) print FILENAME, "b" }
 function bad_link() { if (bag != "" && of == "") print "=", bag, "x"; bag = "" }
 function field(line, name, text,   begin, end) {
     begin = "  \"" name "\": " (text ? "\"" : ""); end = (text ? "\"" : "") (line < 10 ? "," : "")
@@ -116,7 +128,7 @@ function told_of(key,   words) {
     words = status; gsub(/ /, "_", words)
     print "=", bag, key, of, sequence, itself, previous, before, signer, turn, expected, produced, words
 }
-FNR == 1 { flush(); bag = place(FILENAME); name = substr(FILENAME, length(bag) + 2); lines = 0
+FNR == 1 { flush(); told_bad = 0; bag = place(FILENAME); name = substr(FILENAME, length(bag) + 2); lines = 0
     kind = of = ""
     if (bag == "" || FILENAME != bag "/" name) next
     if (name ~ /^data\/absent\/[1-9][0-9]*\/[^\/]*$/) {
@@ -148,10 +160,10 @@ kind == "data" || kind == "tags" || kind == "beside" {
     bad = !hex(digest) || substr($0, 65, 2) != "  "
 }
 kind == "beside" {
-    if (bad) print FILENAME, "b"
+    if (bad) malformed_line()
     else if (name == "certs/tsa-roots.pem") print "=", bag, "r", digest
     else if (place(name) != "" && name == place(name) ".tsr") print name, "s", digest
-    else print FILENAME, "b"
+    else malformed_line()
     next
 }
 kind == "data" || kind == "tags" {
@@ -159,9 +171,10 @@ kind == "data" || kind == "tags" {
     if (kind == "data" && name !~ /^data\/./) bad = 1
     if (kind == "tags" && name ~ /\//) bad = 1
     if (("/" name "/") ~ /\/\.\.?\//  || name ~ /\/\// || name ~ /\/$/) bad = 1
-    if (bad) { print FILENAME, "b"; next }
-    print bag "/" name, "e", digest
     n = split(name, part, "/"); path = bag
+    if (n > 12 || length(name) > 1024) bad = 1
+    if (bad) { malformed_line(); next }
+    print bag "/" name, "e", digest
     for (i = 1; i < n; i++) { path = path "/" part[i]; print path, "p" }
     next
 }
@@ -175,7 +188,7 @@ kind != "link" {
     for (i = 4; i <= 8; i++) if (!hex($i) && $i != "none") bad = 1
     if ($9 !~ /^(0|[1-9][0-9]*)$/ || $10 !~ /^(0|[1-9][0-9]*)$/) bad = 1
     for (i = 11; i <= NF; i++) if ($i !~ /^[a-z]+$/) bad = 1
-    if (bad) { print FILENAME, "b"; next }
+    if (bad) { malformed_line(); next }
     print "=", $2, "g", $1, $3, $4, $5, $6, $7, $8, kind
     status = $11; for (i = 12; i <= NF; i++) status = status "_" $i
     print "=", bag, "w", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, status, kind
@@ -205,6 +218,7 @@ function done() {
     bag = place(path)
     if (b) told(path ": a line that is none of a manifest, list or tombstone")
     if (o) { told(path ": neither a file nor a folder"); return }
+    if (h) { told(path (d ? ": nested deeper than any bag: not read" : ": larger than 262144 bytes: not read")); if (d) return; a = 0 }
     if (bag == "") { if (a || (d && path !~ /^[0-9][0-9][0-9][0-9](\/[0-9][0-9](\/[0-9][0-9])?)?$/)) told(path ": not part of an archive"); return }
     if (d) {
         if (path == bag) print bag, "d"
@@ -233,10 +247,10 @@ function done() {
     if (e > 1) told(path ": is listed twice")
     if (e && !a) told(path ": missing")
     else if (a && !e) told(path ": was added")
-    else if (a && is != should) told(path ": was changed")
+    else if (a && is != should) told(path ": was changed" (is == "x" ? ": it is larger than its bag says: not read" : ""))
 }
 $1 == "=" { print substr($0, 3); next }
-$1 != path { done(); path = $1; a = e = b = d = o = p = s = g = other = 0 }
+$1 != path { done(); path = $1; a = e = b = d = o = p = s = g = h = other = 0 }
 $2 == "a" { a++; is = $3 }
 $2 == "s" { s++; if ($3 != is || !a) other = 1 }
 $2 == "g" { g = 1 }
@@ -244,6 +258,7 @@ $2 == "e" { e++; should = $3 }
 $2 == "b" { b = 1 }
 $2 == "d" { d = 1 }
 $2 == "o" { o = 1 }
+$2 == "h" { h = 1 }
 $2 == "p" { p = 1 }
 END { done(); print "0 FILES " files + 0 }'
 
@@ -327,8 +342,8 @@ $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
 $2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0 0 0 0" }
 END { done(); print 0, "BAGS", count + 0; print 0, "PURGED", count_of["purged"] + 0; print 0, "ELSEWHERE", count_of["elsewhere"] + 0 }'
 order='
-function told(text) { print "FINDING " text }
-$1 == 0 { sub(/^0 /, ""); print; next }
+function told(text) { if (++findings <= 1000) print "FINDING " text }
+$1 == 0 { if ($2 == "FINDING" && ++findings > 1000) next; sub(/^0 /, ""); print; next }
 {
     if ($1 "" == number "") told($2 ": number " number " is in the chain twice")
     else if ($1 "" != (number + 1) "") told($2 ": one or more bags are missing before it, from number " number + 1 " on")
@@ -339,7 +354,8 @@ $1 == 0 { sub(/^0 /, ""); print; next }
     if ($12 && $7 == "none" && turn != "none") told($2 ": an entry of the archive'"'"'s own that nobody signed")
     if ($7 != "none" && $4 == "none") told($2 ": its signature is missing")
     if ($7 == "none" && $4 != "none") told($2 ": has a signature that it does not know of")
-    if ($9 != "gone" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
+    # openssl would wait for a tag manifest that is a FIFO: one that could not be read is a finding already
+    if ($9 != "gone" && $3 != "-" && $3 != "x" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
     if ($9 == "last") { lasts++; ending = $2 }
     if ($13) marked = 1
     if ($14 && marked) told($2 ": keeps nothing that binds " $14 " of its bags, and is not of the first format")
@@ -350,7 +366,7 @@ $1 == 0 { sub(/^0 /, ""); print; next }
     if ($3 == head) seen = 1
     number = $1; bag = $2; digest = $3; signature = $4; signer = $7; turn = $8; links++
 }
-BEGIN { number = 0; digest = signature = turn = "none" }
+BEGIN { pointer = ENVIRON["POINTER"]; number = 0; digest = signature = turn = "none" }
 END {
     if (!links) told("there is no bag in a chain here: nothing was verified")
     if (links && turn != "none" && signer == "none") told(bag ": not signed, and no signed bag follows")
@@ -358,46 +374,71 @@ END {
     if (excerpt == "yes" && (lasts != 1 || ending != bag)) told("this is no excerpt: its last bag has no elsewhere.txt, or another one has")
     if (head != "" && !seen) told("the head " head " is not in this archive: it was cut off or written anew since")
     last = number " " digest " " signature " " turn " " bag
-    while ((getline line < ".head") > 0) {
-        n = split(line, word, " ")
-        if ((word[1] == "head" && n == 6) || (word[1] == "next" && n == 7)) {
-            pointer = 1
+    n = split(pointer, lines, "\n")
+    for (i = 1; i <= n; i++) {
+        m = split(lines[i], word, " ")
+        if ((word[1] == "head" && m == 6) || (word[1] == "next" && m == 7)) {
+            pointed = 1
             if (last == word[2] " " word[3] " " word[4] " " word[5] " " word[6]) agrees = 1
         }
     }
-    if (links && pointer && !agrees) told(".head says that the chain ends with another bag than the last one here")
+    if (links && pointed && !agrees) told(".head says that the chain ends with another bag than the last one here")
+    if (findings > 1000) print "FINDING and " findings - 1000 " more"
     print "HEAD", number, digest, (first == "" ? "none" : first)
     if (roots != "") print "ROOTS", roots
     print "WORD", rests + 0
 }'
 
+# A file of more than 64 MiB is read where its bag has so much payload, as bag-info.txt says, and the tag manifest of that.
+may_be_read() { # file
+    bag=${1%"${1#*/*/*/*/}"}
+    bag=${bag%/}
+    case $1 in "$bag"/data/*) ;; *) return 1 ;; esac
+    [ -z "$(find "$1" -size +8388608)" ] && fits "$bag/bag-info.txt" && fits "$bag/tagmanifest-sha256.txt" || return 1
+    octets=$(sed -n 's/^Payload-Oxum: \([0-9]\{1,15\}\)\.[0-9]*$/\1/p' "$bag/bag-info.txt")
+    listed=$(sed -n 's/  bag-info\.txt$//p' "$bag/tagmanifest-sha256.txt")
+    found=$(sha256sum "$bag/bag-info.txt")
+    case $octets in '' | *[!0-9]*) return 1 ;; esac
+    [ "${found%% *}" = "$listed" ] && [ -z "$(find "$1" -size "+${octets}c")" ]
+}
 check() {
     {
         {
-            find $years -type f -exec sha256sum {} + || echo u
-            echo d && { find $years -type d || echo u; }
-            echo o && find $years ! -type f ! -type d
+            find $years -path "$deep" -type d -prune -o -type f -size -131073 -exec sha256sum {} + || echo u
+            find $years -path "$deep" -type d -prune -o -type f -size +131072 -print | while read -r file; do
+                if may_be_read "$file"; then sha256sum "$file" || echo u; else echo "x $file"; fi
+            done
+            echo d && { find $years -path "$deep" -type d -prune -print -o -type d -print || echo u; }
+            echo o && find $years -path "$deep" -type d -prune -o ! -type f ! -type d -print
+            echo h && find $years -path "$deep" -type d -prune -print -o \
+                '(' -name '*.p7s' -o -name '*.tsr' ')' -type f -size +512 -print
         } | awk '$0 == "u" { print "= 0 FINDING there are files or folders that cannot be read"; next }
             NF == 1 && length($1) == 1 { kind = $1; next } { if (kind == "") print $2, "a", $1; else print $1, kind }'
-        find $years -type f '(' -name manifest-sha256.txt -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt \
-            -o -name chain.json -o -name bag-info.txt -o -name purged.txt -o -name elsewhere.txt ')' \
-            -exec awk -v excerpt="$excerpt" "$common$read_tags" {} +
+        find $years -path "$deep" -type d -prune -o -type f '(' -size -131073 '(' -name manifest-sha256.txt \
+            -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt -o -name purged.txt -o -name elsewhere.txt ')' \
+            -o -size -513 '(' -name chain.json -o -name bag-info.txt ')' ')' -exec awk -v excerpt="$excerpt" "$common$read_tags" {} +
     } | sort | awk "$common$compare" | sort | awk "$common$per_bag" | sort -k 1,1n -k 2 |
-        awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
+        POINTER=$(pointer) awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
 }
 
 # --- signatures and time stamps ---------------------------------------------------------------------------------------
 # The signer must be the very certificate that the chain names (-nointern, and no other in the file that is given), and lead
 # to certs/roots.pem, and not to one that this machine trusts (SSL_CERT_DIR). That it has expired since makes no signature
 # wrong (-no_check_time); where there is a time stamp, it was to be valid at that time, and so was the authority's certificate.
-known=
-for file in certs/*.pem; do
-    name=${file#certs/}
-    name=${name%.pem}
-    case $name in *[!0-9a-f]* | '') continue ;; esac
-    found=$(openssl x509 -in "$file" -outform DER 2>/dev/null | sha256sum)
-    [ "${found%% *}" = "$name" ] && known="$known $name"
-done
+roots=no tsa_roots=no
+fits certs/roots.pem && roots=yes
+fits certs/tsa-roots.pem && tsa_roots=yes
+[ "$roots" = yes ] || [ ! -e certs/roots.pem ] || top="$top
+certs/roots.pem: not a regular file, or too large"
+whose= known=1
+knows() { # signer: whether the certificate that the chain names is here
+    [ "$1" != "$whose" ] || return "$known"
+    whose=$1 known=1
+    fits "certs/$1.pem" || return 1
+    found=$(openssl x509 -in "certs/$1.pem" -outform DER 2>/dev/null | sha256sum)
+    [ "${found%% *}" = "$1" ] || return 1
+    certificate=$(openssl x509 -in "certs/$1.pem") && known=0
+}
 # The time that a token states, as openssl reads it, "Time stamp: Nov 23 06:17:05 2026 GMT": in seconds since 1970, and in
 # digits. It is the last such line: before it stands what the authority did not sign, and anybody could have written there.
 stamped_at() { # token
@@ -426,24 +467,18 @@ Time stamp: "}
     days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 719469))
     seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
 }
-cms_holds() { # signature content signer time
-    if [ "$3" != "$whose" ]; then
-        whose=$3
-        certificate=$(openssl x509 -in "certs/$3.pem")
-    fi
-    printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1" -content "$2" \
-        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $4 -out /dev/null >/dev/null 2>&1
+cms_holds() { # signature content time, by the signer that was asked for last
+    [ "$roots" = yes ] && printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1" -content "$2" \
+        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1
 }
-whose=
 check_seals() {
     while read -r kind bag signer stamp rest; do
         if [ "$kind" = GONE ]; then
-            case "$known " in
-            *" $signer "*)
-                cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" "$signer" -no_check_time ||
-                    printf '%s\n' "FINDING $bag: the signature that it keeps does not hold" ;;
-            *) printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate" ;;
-            esac
+            if ! knows "$signer"; then
+                printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate"
+            elif ! cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
+                printf '%s\n' "FINDING $bag: the signature that it keeps does not hold"
+            fi
             continue
         fi
         if [ "$kind" != CHECK ]; then
@@ -455,7 +490,7 @@ check_seals() {
             data=$bag.p7s
             [ -e "$data" ] || data=$bag/tagmanifest-sha256.txt
             stamped_at "$bag.tsr"
-            if [ -n "$seconds" ] && openssl ts -verify -data "$data" -in "$bag.tsr" -CAfile certs/tsa-roots.pem \
+            if [ "$tsa_roots" = yes ] && [ -n "$seconds" ] && openssl ts -verify -data "$data" -in "$bag.tsr" -CAfile certs/tsa-roots.pem \
                 -attime "$seconds" </dev/null >/dev/null 2>&1; then
                 at="-attime $seconds"
                 printf '%s\n' "STAMP $digits"
@@ -463,18 +498,17 @@ check_seals() {
                 printf '%s\n' "FINDING $bag.tsr: does not hold"
             fi
         fi
-        case "$known " in
-        *" $signer "*)
-            if [ -n "$at" ] && cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$signer" "$at"; then
-                printf '%s\n' "SIGNED"
-            elif cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$signer" -no_check_time; then
-                printf '%s\n' "SIGNED"
-                [ -z "$at" ] || printf '%s\n' "LATE"
-            else
-                printf '%s\n' "FINDING $bag: its signature does not hold"
-            fi ;;
-        *) [ "$signer" = none ] || printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate" ;;
-        esac
+        [ "$signer" != none ] || continue
+        if ! knows "$signer"; then
+            printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate"
+        elif [ -n "$at" ] && cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$at"; then
+            printf '%s\n' "SIGNED"
+        elif cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
+            printf '%s\n' "SIGNED"
+            [ -z "$at" ] || printf '%s\n' "LATE"
+        else
+            printf '%s\n' "FINDING $bag: its signature does not hold"
+        fi
     done
     printf '%s\n' "SEALS looked"
 }
@@ -482,7 +516,7 @@ check_seals() {
 # --- the verdict ------------------------------------------------------------------------------------------------------
 look() {
     result=$(check)
-    findings=$top files= bags= end= seals= purged= elsewhere= roots= word=
+    findings=$top files= bags= end= seals= purged= elsewhere= named_roots= word=
     while read -r kind rest; do
         case $kind in
         FINDING) findings="$findings
@@ -492,7 +526,7 @@ $rest" ;;
         PURGED) purged=$rest ;;
         ELSEWHERE) elsewhere=$rest ;;
         HEAD) end=$rest ;;
-        ROOTS) roots=$rest ;;
+        ROOTS) named_roots=$rest ;;
         WORD) word=$rest ;;
         SEALS) seals=$rest ;;
         esac
@@ -503,17 +537,18 @@ END
         eval "[ -n \"\$$value\" ]" || findings="$findings
 the check itself did not come to its end ($value)"
     done
-    if [ -n "$roots" ]; then
-        found=$(sha256sum certs/tsa-roots.pem 2>/dev/null)
-        [ "${found%% *}" = "$roots" ] || findings="$findings
+    if [ -n "$named_roots" ]; then
+        found=
+        [ "$tsa_roots" = no ] || found=$(sha256sum certs/tsa-roots.pem)
+        [ "${found%% *}" = "$named_roots" ] || findings="$findings
 certs/tsa-roots.pem: missing, or other than the chain says"
     fi
 }
 # Where a run was sealed meanwhile, half of it may have been seen: then it looks again.
 for try in 1 2 3; do
-    before=$(sed '' .head 2>/dev/null)
+    before=$(pointer)
     look
-    [ -n "$findings" ] && [ "$(sed '' .head 2>/dev/null)" != "$before" ] || break
+    [ -n "$findings" ] && [ "$(pointer)" != "$before" ] || break
 done
 if [ -n "$findings" ]; then
     echo "NOT OK: this archive is not as it was sealed."
