@@ -18,6 +18,22 @@ from runbook_lib.digicert.wire import LimitReached, TooSlow
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 
+NOTHING_ISSUED = frozenset(
+    {
+        Reason.API_KEY_REFUSED,
+        Reason.API_KEY_MALFORMED,  # never sent
+        Reason.BAD_PARAMETER,  # nor with a proxy that is none
+        Reason.NO_ACCESS,
+        Reason.INVALID_INPUT,
+        Reason.NOT_MULTI_FACTOR,
+        Reason.NOT_FOUND,
+        Reason.UNREACHABLE,  # of a POST: never sent
+        Reason.TIMED_OUT,  # of a POST: never connected
+        Reason.TLS_NOT_TRUSTED,
+    }
+)
+"""After a POST that failed for one of these, no certificate was issued."""
+
 _LONGEST_MESSAGE = 300
 
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")

@@ -24,6 +24,7 @@ from runbook_lib.credentials.files import read
 from runbook_lib.credentials.lint import Finding, lint
 from runbook_lib.credentials.store import SEALED_KEY, Credential, Generation
 from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.failures import NOTHING_ISSUED
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.bundle import certificates_of, write_generation
@@ -37,21 +38,6 @@ ATTEMPTS = 6
 """How often one run asks for a certificate whose request ended in doubt, before it leaves the rest to the next run."""
 LOOKS = 3
 """How often a list is read before a certificate counts as absent: a list may lag behind the request."""
-
-_NOTHING_ISSUED = frozenset(
-    {
-        Reason.API_KEY_REFUSED,
-        Reason.API_KEY_MALFORMED,  # never sent
-        Reason.BAD_PARAMETER,  # nor with a proxy that is none
-        Reason.NO_ACCESS,
-        Reason.INVALID_INPUT,
-        Reason.NOT_MULTI_FACTOR,
-        Reason.NOT_FOUND,
-        Reason.UNREACHABLE,  # of a POST: never sent
-        Reason.TIMED_OUT,  # of a POST: never connected
-        Reason.TLS_NOT_TRUSTED,
-    }
-)
 
 
 class Issuance:
@@ -218,7 +204,7 @@ class Issuance:
             try:
                 self._post(api, last.generation, user)
             except RunbookError as error:
-                if error.reason in _NOTHING_ISSUED:
+                if error.reason in NOTHING_ISSUED:
                     self.journal.append(State.KEY_SEALED, last.generation, refused=error.reason.value)
                     raise
                 self.journal.append(State.AMBIGUOUS, last.generation, what=error.what)

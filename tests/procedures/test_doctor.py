@@ -53,7 +53,9 @@ def test_a_clock_that_is_wrong_is_told(fresh_sandbox: Callable[..., Sandbox]) ->
 def test_a_server_that_answers_a_byte_a_second_is_waited_for_once(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(Client.__init__.__kwdefaults__, "answer_seconds", 1.0)
+    defaults = Client.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "answer_seconds", 1.0)
     with hostile_server(tmp_path) as server:
         server.answer = CASES["a slow body"][0]
         here = server.environment

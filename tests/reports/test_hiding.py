@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import nbformat
@@ -118,7 +119,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 def _notebook(text: str) -> bytes:
     output = new_output("stream", text=f"before {text} after\n")
-    return nbformat.writes(new_notebook(cells=[new_code_cell("1", outputs=[output])])).encode("utf-8")
+    return str(nbformat.writes(new_notebook(cells=[new_code_cell("1", outputs=[output])]))).encode("utf-8")
 
 
 def _csv(text: str) -> bytes:
@@ -180,7 +181,7 @@ def test_what_is_not_found_is_said(way: str) -> None:
     assert way in " ".join(told.split())
 
 
-def _cells(*outputs: list[str], source: str = "1") -> nbformat.NotebookNode:
+def _cells(*outputs: list[str], source: str = "1") -> Any:
     cells = [
         new_code_cell(source, outputs=[new_output("stream", name="stdout", text=text) for text in some])
         for some in outputs

@@ -21,7 +21,7 @@ from tests.reports.bags import AT, copy, environ_with_passphrase, places, small
 pytestmark = pytest.mark.interop
 
 SECONDS, MEGABYTES = 60, 500
-Plant = Callable[[Path], None]
+Plant = Callable[[Path], object]
 """Puts something into an archive; the path is that of a signed one, of five bags."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.reports import absent, chain, retention, seal, signing
+from runbook_lib.reports import absent, bound, chain, retention, seal, signing
 from runbook_lib.reports import bag as bag_room
 from runbook_lib.reports.absent import ELSEWHERE, PURGED, Absent
 from runbook_lib.reports.bound import FORMAT
@@ -274,7 +274,7 @@ def test_a_tombstone_of_the_first_format_is_told_and_so_is_an_excerpt_that_hands
     with monkeypatch.context() as patched:
         for module in (bag_room, __import__("runbook_lib.reports.entries", fromlist=["fill"])):
             patched.setattr(module, "fill", unmarked)
-        patched.setattr(retention.bound, "keep", lambda _: {})
+        patched.setattr(bound, "keep", lambda _: {})
         small(archive, signed=False, bags=5)
         early = chain.look_at(archive, places(archive)[0])
         what = retention.plan(archive, AT.date(), at=LATER)

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.reports import bag, chain, entries, signing
-from runbook_lib.reports import verify as verifier
+from runbook_lib.reports import bag, chain, entries, signing, walk
 from runbook_lib.reports.chain import Link, signature_of
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.verify import verify
@@ -235,15 +234,15 @@ def test_a_run_that_is_sealed_while_somebody_verifies_is_no_finding(
 
     sealed = [one for one in (chain.look_at(archive, bag) for bag in places(archive)) if one is not None]
     unseal()
-    places_of = verifier._places
+    places_of = walk.places
 
-    def places_and_then_it_is_sealed(*given: Any) -> list[str]:
+    def places_and_then_it_is_sealed(*given: Any) -> Any:
         seen = places_of(*given)
         if (archive / ".last").exists():
             seal()
         return seen
 
-    monkeypatch.setattr(verifier, "_places", places_and_then_it_is_sealed)
+    monkeypatch.setattr(walk, "places", places_and_then_it_is_sealed)
     audit = verify(archive)
     assert (audit.findings, audit.bags) == ((), 4)
     # the same for the shell: it comes between the digests of all files and the list of all folders
