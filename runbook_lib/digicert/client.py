@@ -139,7 +139,7 @@ class Client:
         }
         retries = Patience(**options) if budget is None else BudgetedRetry.within(budget, **options)
         context = make_context(environment.ca_file, identity)
-        self._session = requests.Session()
+        self._session = _Session()
         # The environment's proxies are wanted (see `call`), its CA bundle and its .netrc are not.
         self._session.trust_env = False
         # A cookie would go with the next request, which may be another service user's.
@@ -362,6 +362,13 @@ def _header(api_key: Secret) -> str:
             f"What {api_key.source} holds has a space, a line end or another character in it that no API key has.",
         )
     return key
+
+
+class _Session(requests.Session):
+    """One that sees no redirect: requests would read the body of one whole, unpacked, before it leaves it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 class _NoPlainHttp(requests.adapters.BaseAdapter):

@@ -204,9 +204,10 @@ def link(begin: int, query: str = "offset", host: str = "") -> tuple[str, ...]:
 
 
 def bomb(size: int = 40 * 2**20) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    part = b" " * 2**20
-    return b"".join(packer.compress(part) for _ in range(size // len(part))) + packer.flush()
+    """gzip of so many spaces, as far as its checksum: nobody should come so far."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    part = packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
+    return gzip.compress(b"")[:10] + part * (size // 2**20)
 
 
 def overlapping(asked: Asked) -> None:
@@ -285,6 +286,10 @@ TRANSPORT: dict[str, tuple[Answer, Any]] = {
     "a second answer behind": (raw(http(LIST) + http(b"[]")), Rows(2)),
     "a body without end": (endless(b" ", OK + b"\r\n"), ERROR),
     "chunks for ever": (endless(b"1\r\n \r\n", CHUNKED), ERROR),
+    "an error without end": (endless(b" ", b"HTTP/1.1 503 No\r\n\r\n"), ERROR),
+}
+
+SLOW: dict[str, tuple[Answer, Any]] = {
     "silence": (lambda asked: time.sleep(3), ERROR),
     "a slow status line": (slow(b"HTTP/1.1 200 " + b"x" * 300), ERROR),
     "slow headers": (slow(b"X: x\r\n", OK), ERROR),
@@ -294,7 +299,6 @@ TRANSPORT: dict[str, tuple[Answer, Any]] = {
     "slow trailers": (slow(b"X: x\r\n", CHUNKED + CHUNK + b"0\r\n"), ERROR),
     "100 slowly": (slow(b"HTTP/1.1 100 Continue\r\n\r\n"), ERROR),
     "a slow error": (slow(b" ", b"HTTP/1.1 503 No\r\n\r\n"), ERROR),
-    "an error without end": (endless(b" ", b"HTTP/1.1 503 No\r\n\r\n"), ERROR),
 }
 
 ENCODINGS: dict[str, tuple[Answer, Any]] = {
@@ -523,6 +527,10 @@ STATUSES: dict[str, tuple[Answer, Any]] = {
         for status in (301, 302, 303, 307, 308)
         for where in ("https://evil.example/", "/elsewhere", f"https://evil.example/?{API_KEY}", "", "x" * 60_000)
     },
+    "a redirect with a bomb": (
+        says(bomb(400 * 2**20), "Content-Encoding: gzip", "Location: /elsewhere", status="302 Found"),
+        ERROR,
+    ),
     "errors by the million": (says(b'{"errors": [' + b"{}," * 300_000 + b"{}]}", status="403 No"), ERROR),
     "an error code of half a pair": (
         says('{"error": {"code": "\\ud800", "message": "\\udfff"}}', status="403 No"),
@@ -552,6 +560,7 @@ STATUSES: dict[str, tuple[Answer, Any]] = {
 
 CASES: dict[str, tuple[Answer, Any]] = {
     **TRANSPORT,
+    **SLOW,
     **ENCODINGS,
     **{f"document: {name}": (says(body), ERROR) for name, body in DOCUMENTS.items()},
     **{

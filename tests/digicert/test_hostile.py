@@ -20,6 +20,8 @@ from tests.digicert.hostile import (
     CHUNKED,
     ERROR,
     OK,
+    SLOW,
+    TRANSPORT,
     Answer,
     Asked,
     Hostile,
@@ -67,7 +69,8 @@ def test_each_answer_ends_in_rows_or_in_a_sentence(server: Hostile, name: str) -
     server.answer, expected = CASES[name]
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before, began = high_water(), time.monotonic()
-    window = WINDOW if expected == ERROR else 10  # what is to be read has time on a busy machine too
+    # what ends by itself has time on a busy machine too
+    window = 0.3 if name in SLOW else WINDOW if name in TRANSPORT and expected == ERROR else 10
     with ask(server, window) as asking:
         try:
             listed = asking.certificates()
