@@ -7,12 +7,14 @@ nor in one that everybody may write to.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -30,11 +32,19 @@ _SESSION = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "X
 _OURS = ("DIGICERT_ONE_URL", "DIGICERT_ONE_CLIENTAUTH_URL", "DIGICERT_ONE_CA_FILE", "DIGICERT_ONE_STORE")
 _PYTHON = (*_PERSON, "PATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 _PYTHON_PREFIXES = ("LC_", "PYTHON", "CONDA_", "XDG_", "MPL")
+_PR_SET_PDEATHSIG = 1
+"""prctl(2)."""
 _QUIET = {"LC_ALL": "C", "OPENSSL_CONF": os.devnull}
 
 
 def run(
-    program: str, words: Sequence[str], *, seconds: float, more: Mapping[str, str] = MappingProxyType({})
+    program: str,
+    words: Sequence[str],
+    *,
+    seconds: float,
+    more: Mapping[str, str] = MappingProxyType({}),
+    files: Sequence[int] = (),
+    ends_with_us: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end; gives what it wrote and its exit code, whatever that is.
 
@@ -42,6 +52,9 @@ def run(
         program: its name, for example "openssl".
         seconds: after these it is killed, with whatever it started.
         more: variables that it gets besides.
+        files: descriptors that it gets besides.
+        ends_with_us: whether it is killed when this process ends in whatever way (on Linux). Only for a process that
+            has no other threads.
 
     Raises:
         FileNotFoundError: there is no such program.
@@ -54,7 +67,14 @@ def run(
     env = {"PATH": path, **_QUIET, **_only(os.environ, ("HOME", "TMPDIR", "XDG_CONFIG_HOME")), **more}
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [found, *words], env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
+        [found, *words],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        start_new_session=True,
+        pass_fds=files,
+        preexec_fn=_end_with(os.getpid()) if ends_with_us and sys.platform == "linux" else None,
     ) as process:
         try:
             out, err = process.communicate(timeout=seconds)
@@ -63,6 +83,18 @@ def run(
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """What makes a process that is about to begin end with the one that starts it."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask_the_kernel() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended before it was asked
+            os._exit(1)
+
+    return ask_the_kernel
 
 
 def for_python(environ: Mapping[str, str]) -> dict[str, str]:

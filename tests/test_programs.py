@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from runbook_lib import programs
@@ -60,3 +63,30 @@ def test_whoever_starts_a_process_says_what_it_gets() -> None:
         and "env" not in {keyword.arg for keyword in call.keywords}
     }
     assert without == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_program_ends_with_whoever_started_it_where_that_is_asked(tmp_path: Path, *, ends: bool) -> None:
+    script = (
+        "from runbook_lib import programs\n"
+        "words = ['-c', 'echo $$ > pid.part; mv pid.part pid; exec sleep 20']\n"
+        f"programs.run('sh', words, seconds=30, ends_with_us={ends})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) as starter:
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.05)
+        started = psutil.Process(int((tmp_path / "pid").read_text()))
+        starter.kill()
+    _, alive = psutil.wait_procs([started], timeout=5 if ends else 0.5)
+    for one in alive:
+        one.kill()
+    assert bool(alive) is not ends
+
+
+def test_a_program_reads_a_file_that_has_no_name() -> None:
+    with tempfile.TemporaryFile() as stream:
+        stream.write(b"held")
+        stream.flush()
+        done = programs.run("cat", [f"/dev/fd/{stream.fileno()}"], seconds=10, files=(stream.fileno(),))
+    assert done.stdout == b"held"

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
+from runbook_lib import programs
 from runbook_lib.credentials.armour import Found
 from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret
@@ -69,16 +70,8 @@ def _keytool(data: bytes, kind: str, password: Secret | None) -> subprocess.Comp
         copy.write(data)
         copy.flush()
         words = [*_WORDS, "-storetype", kind, "-keystore", f"/dev/fd/{copy.fileno()}"]
-        environ = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+        more = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
         if password is not None:
             words += ["-storepass:env", _PASSWORD]
-            environ[_PASSWORD] = password.reveal()
-        return subprocess.run(
-            [PROGRAM, *words],
-            env={**environ, **{name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}},
-            pass_fds=(copy.fileno(),),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
+            more[_PASSWORD] = password.reveal()
+        return programs.run(PROGRAM, words, seconds=SECONDS, more=more, files=(copy.fileno(),), ends_with_us=True)
