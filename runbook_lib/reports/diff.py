@@ -27,6 +27,8 @@ from runbook_lib.result import Table, Verdict
 from runbook_lib.tables import disarmed
 
 FILE = "tables/inventory.csv"
+FOLDERS = "read-folders"
+"""The step of an inventory whose certificates are not compared."""
 THRESHOLDS = (90, 30, 7, 0)
 """Days left. A certificate that has fallen below one of them since came closer to its end."""
 
@@ -261,7 +263,8 @@ def _load(one: Entry) -> Inventory:
         entry=one,
         run=one.run,
         rows=tuple(one for one in certificates if one.id or one.serial or one.place or one.enabled != "unknown"),
-        complete=not any(step.verdict == Verdict.UNCHECKED for step in one.run.steps),
+        # what lies in folders is in a table of its own
+        complete=not any(step.verdict == Verdict.UNCHECKED and step.slug != FOLDERS for step in one.run.steps),
     )
 
 

@@ -20,7 +20,7 @@ from runbook_lib.reports.diff import Change, Comparison, compare, named
 from tests.reports import many
 from tests.reports.many import FIRST, Told, row
 
-SILENT = row("(DigiCert ONE)", "unchecked", "")
+SILENT = row("(DigiCert ONE)", "unchecked", "", enabled="unknown")
 
 
 def archived(archive: Path, *days: list[Any], **more: Any) -> list[reader.Entry]:
@@ -103,6 +103,18 @@ def test_copies_of_a_certificate_are_told_apart_by_where_they_lie(archive: Path)
     broken = row("Broken", "unreadable", "", in_the_store="Broken/0001 (in use)")
     before, after = archived(archive, [one, copy, broken], [other, broken, copy, one])
     assert changes(compare(before, after)) == [("appeared", "Other", "not there", "mismatch")]
+
+
+def test_a_file_of_a_folder_that_was_not_read_makes_no_certificate_of_digicert_one_unknown(archive: Path):
+    step = {"title": "Read the folders", "kind": "check", "verdict": "unchecked", "headline": "1 unchecked."}
+    step |= {"slug": "read-folders", "finished": "2026-11-28T03:00:00Z"}
+    gone = row("Gone", id="2")
+    before, after = archived(archive, [row("Stays", id="1"), gone], [row("Stays", id="1")], more={"steps": [step]})
+    assert [one[:2] for one in changes(compare(before, after))] == [("vanished", "Gone")]
+    collect = step | {"slug": "collect"}
+    other = archive.with_name("other")
+    before, after = archived(other, [row("Stays", id="1"), gone], [row("Stays", id="1")], more={"steps": [collect]})
+    assert [one[:2] for one in changes(compare(before, after))] == [("not known", "Gone")]
 
 
 def test_what_a_silent_source_does_not_list_has_not_vanished(archive: Path):
