@@ -209,11 +209,12 @@ class InventoryParameters(Parameters):
         20, ge=1, le=1000, title="At most", description="requests a second for all further service users together"
     )
     connections: Number = Field(8, ge=1, le=64, title="Connections", description="kept open for them at once")
-    folders: Paths = Field([], title="Folders", description="of PEM, DER, P7B and P12 files to read too, one to a line")
+    folders: Paths = Field([], title="Folders", description="whose certificates are read too, one folder on each line")
     folders_password: OptionalSecretReference = Field(
         "",
-        title="P12 password",
-        description="where that of the P12 files in the folders is; empty: they are not opened",
+        title="Password for the folders",
+        description="where the password of the P12 files and Java key stores in the folders is; without it a P12 "
+        "that has a password is not opened, and a key store's integrity is not checked",
     )
 
 
