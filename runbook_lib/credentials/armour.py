@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 from cryptography import x509
@@ -33,6 +33,12 @@ _LABELS = 50
 """Kinds of PEM that one file may hold besides certificates."""
 _BEFORE, _BEHIND = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_SPACE = b" \t\r\n\v\f"
+_EMPTY_LINE = re.compile(rb"\n[ \t]*\n")
+MAX_BLOCK = 16 * 2**20
+"""Bytes between two lines of PEM."""
+_MAX_WRAPPED = 10_000
+"""Pieces of base64 in a text that hold PEM."""
 _BARE = re.compile(rb"(?:\xef\xbb\xbf)?\s*M[A-P][A-Za-z0-9+/=\s]+")
 """Base64 whose first byte is a SEQUENCE's, without lines around it: what Windows calls base64, and what a CI keeps."""
 _WRAPPED_BEGIN = b"LS0tLS1CRUdJTi"
@@ -110,7 +116,12 @@ def lone_pem(data: bytes) -> Found | None:
 def as_utf8(data: bytes) -> bytes:
     """A text in UTF-16 in UTF-8; any other data as it is."""
     encoding = _UTF_16.get(data[:2]) or _UTF_16.get(data[:4])
-    return data.decode(encoding, "replace").encode() if encoding else data
+    if not encoding:
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeDecodeError:  # PEM is ASCII; to replace what is damaged, one by one, takes seconds
+        return data[1::2] if data[:1] in (b"\xfe", b"\0") else data[::2]
 
 
 def without_armour(data: bytes) -> bytes:
@@ -120,7 +131,8 @@ def without_armour(data: bytes) -> bytes:
 
 def unwrapped(data: bytes) -> bytes:
     """The PEM that lies in a text as base64, as in a kubeconfig or a Kubernetes secret; empty if there is none."""
-    return b"\n".join(_decoded(one) for one in _WRAPPED.findall(data)) if _WRAPPED_BEGIN in data else b""
+    found = islice(_WRAPPED.finditer(data), _MAX_WRAPPED)
+    return b"\n".join(_decoded(one[0]) for one in found) if _WRAPPED_BEGIN in data else b""
 
 
 def is_pem(data: bytes) -> bool:
@@ -136,13 +148,18 @@ def look_at_pem(data: bytes) -> Iterator[Found]:
     # one at a time: a file may hold nothing but millions of beginnings
     for begin, following in pairwise(chain(_BEGIN.finditer(data), (None,))):
         assert begin is not None  # noqa: S101  (only the last is)
-        body = data[begin.end() : following.start() if following else len(data)]
+        start, end = begin.end(), following.start() if following else len(data)
         label, form = begin[1], "PEM"
         if label in _CERTIFICATE or label in _PKCS7:
-            for found in _in_block(label, body, number + 1):
+            if end - start > MAX_BLOCK:
+                told = True
+                why = f"a part of {end - start:,} bytes, and {MAX_BLOCK:,} are read at most"
+                yield Found("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
+                continue
+            for found in _in_block(label, data[start:end], number + 1):
                 number, told = max(number, found.number), told or not found.number
                 yield found
-        elif key := pem_key(label, body):
+        elif key := pem_key(label, data[start : min(end, start + 200)]):
             told = True
             yield Found(key.form, 0, None, key.reason, key.why)
         else:
@@ -173,15 +190,14 @@ def _in_block(label: bytes, body: bytes, number: int) -> Iterable[Found]:
 
 def _decoded(text: bytes) -> bytes:
     """What base64 between two lines of PEM stands for; empty where it is damaged."""
-    joined = b"".join(text.split())
     try:
-        return binascii.a2b_base64(joined, strict_mode=True)
+        return binascii.a2b_base64(text.translate(None, _SPACE), strict_mode=True)
     except ValueError:
         pass
-    lines = [line.strip() for line in text.replace(b"\\r", b"").replace(b"\\n", b"\n").strip().splitlines()]
-    if lines and b":" in lines[0] and b"" in lines:  # headers (RFC 1421, section 4.4)
-        lines = lines[lines.index(b"") :]
-    joined = b"".join(lines).rstrip(b"=")
+    text = text.replace(b"\\r", b"").replace(b"\\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip()
+    if b":" in text.partition(b"\n")[0] and (empty := _EMPTY_LINE.search(text)):  # headers (RFC 1421, section 4.4)
+        text = text[empty.end() :]
+    joined = text.translate(None, _SPACE).rstrip(b"=")
     if not _BASE64.fullmatch(joined) or len(joined) % 4 == 1:
         return b""
     return binascii.a2b_base64(joined + b"=" * (-len(joined) % 4))

@@ -25,7 +25,13 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 
 MAX_BYTES = 64 * 2**20
-"""Of one file, which is read whole: some 40,000 certificates in PEM."""
+"""Of a file of PEM, which is read whole: some 40,000 certificates."""
+
+MAX_BYTES_BUT_PEM = 16 * 2**20
+"""Of every other file, which may be decoded as a whole."""
+
+_FIRST = 2**16
+"""Bytes of a large file in which PEM begins."""
 
 EMPTY = "empty"
 
@@ -101,6 +107,9 @@ def _look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
     if kind_of(data):
         yield from look_at_keystore(data, password, armour.look_at_pem)
         return
+    if len(data) > MAX_BYTES_BUT_PEM:
+        yield from armour.look_at_pem(data)
+        return
     data = armour.without_armour(armour.as_utf8(data))
     if not data.strip():
         yield Found("", 0, None, Reason.NO_CERTIFICATE, EMPTY)
@@ -169,6 +178,9 @@ def _read(path: str) -> bytes:
             raise RunbookError(Reason.FILE_NOT_READ, "neither a file nor a folder that can be listed")
         if status.st_size > MAX_BYTES:
             raise RunbookError(Reason.FILE_TOO_LARGE, f"{status.st_size:,} bytes, and {MAX_BYTES:,} are read at most")
+        if status.st_size > MAX_BYTES_BUT_PEM and b"-----BEGIN " not in os.pread(descriptor, _FIRST, 0):
+            why = f"{status.st_size:,} bytes, and {MAX_BYTES_BUT_PEM:,} are read at most of what is not PEM"
+            raise RunbookError(Reason.FILE_TOO_LARGE, why)
         data = os.read(descriptor, status.st_size + 1)
         while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
             data += more

@@ -9,17 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
+
+import psutil
 
 from runbook_lib import programs
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.folder_rows import Answer, Reader, Summary, order
+from runbook_lib.procedures.folder_rows import FILE_SECONDS, LENGTH, Answer, Reader, Summary, order
 from runbook_lib.procedures.folder_walk import Entry
 from runbook_lib.procedures.health import Limits
 from runbook_lib.secrets import Secret
-
-FILE_SECONDS = 10.0
-"""For one file. A key derivation of five million rounds, the most that is begun, takes half of it."""
 
 START_SECONDS = 120.0
 """For a process to begin on its first file, on a machine that has much else to do."""
@@ -67,27 +67,35 @@ class Helper:
         self._end()
         self._progress.close()
 
-    def read(self, entries: tuple[Entry, ...]) -> Answer:
-        """The answer for the first of some entries, at least one.
+    def read(self, entries: tuple[Entry, ...]) -> Iterator[Answer]:
+        """The answer for some entries, in parts.
 
         Raises:
             RunbookError: FILE_NOT_READ where no such process can be started.
         """
-        try:
-            return self._ask(entries)
-        except _Ended as ended:
-            self._begin_anew(ended)
-            at, too_much = ended.entry, ended
-        before = self.read(entries[:at]) if at else None  # once more: their answer is lost
-        if before is not None and before.entries < at:
-            return before
-        if not too_much.too_long:  # it may have been ended by somebody, so this entry has a second try
+        finished = begun = tries = 0
+        suspect = len(entries)  # at which the process has ended
+        why = ""
+        while finished < len(entries):
+            if finished == suspect and tries == 2:
+                yield self._reader.given_up(entries[suspect], f"while it was read: {why}")
+                finished, begun, suspect = finished + 1, 0, len(entries)
+                continue
+            if finished > suspect:
+                suspect = len(entries)
+            # once more those before it, whose answer is lost, and then that one alone
+            asked = entries[finished : max(suspect, finished + 1)]
+            first = finished
             try:
-                return self._ask(entries[at : at + 1]).behind(before)
+                for answer in self._ask(asked, begun):
+                    finished, begun = finished + answer.entries, answer.begun
+                    yield answer
             except _Ended as ended:
                 self._begin_anew(ended)
-                too_much = ended
-        return self._reader.given_up(entries[at], f"while it was read: {too_much.why}").behind(before)
+                at, why = first + ended.entry, ended.why
+                # it may have been ended by somebody, so an entry has a second try
+                tries = 2 if ended.too_long or at == suspect else 1
+                suspect = at
 
     def _begin_anew(self, ended: _Ended) -> None:
         self._end()
@@ -108,6 +116,7 @@ class Helper:
             stderr=subprocess.DEVNULL,  # what a library says as it aborts; why it ended is the row's to say
             pass_fds=(self._progress.fileno(),),
         )
+        self._watched = psutil.Process(process.pid)
         self._set_progress(-1)
         self._begun = False
         return process
@@ -116,46 +125,59 @@ class Helper:
         self._process.kill()
         self._process.communicate()
 
-    def _ask(self, entries: tuple[Entry, ...]) -> Answer:
-        assert self._process.stdout is not None  # noqa: S101
+    def _ask(self, entries: tuple[Entry, ...], begun: int) -> Iterator[Answer]:
+        left = len(entries)
         try:
             if not self._begun:
                 self._say(self._first_line)
             else:
                 self._set_progress(0)
-            self._say(entries)
-            self._wait()
-            line = self._process.stdout.readline()
-            if not line.endswith(b"\n"):
-                raise BrokenPipeError
-            told = json.loads(line)
-            self._begun = True
-            return Answer(told["entries"], self._rest(told["bytes"]), Summary.from_json(told["summary"]))
+            self._say((begun, entries))
+            while left:
+                self._wait()
+                told = json.loads(self._exactly(int.from_bytes(self._exactly(LENGTH), "big")))
+                csv = self._exactly(told["bytes"])
+                self._begun = True
+                left -= told["entries"]
+                yield Answer(told["entries"], csv, Summary.from_json(told["summary"]), told["begun"])
         except BrokenPipeError:
             code = self._process.wait()
             how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
             raise _Ended(self._reached(), f"the process ended {how}") from None
 
-    def _rest(self, count: int) -> bytes:
+    def _exactly(self, count: int) -> bytes:
         assert self._process.stdout is not None  # noqa: S101
-        data = self._process.stdout.read(count)
-        if len(data) < count:
-            raise BrokenPipeError
-        return data
+        data = bytearray()
+        while len(data) < count:  # not by its buffer, of which no selector knows
+            if not (more := os.read(self._process.stdout.fileno(), count - len(data))):
+                raise BrokenPipeError
+            data += more
+        return bytes(data)
 
     def _wait(self) -> None:
         """Until an answer comes, or the process has its end. Raises _Ended where one entry takes too long."""
         assert self._process.stdout is not None  # noqa: S101
-        reached, since = self._reached(), time.monotonic()
+        reached, since, used = self._reached(), time.monotonic(), self._used()[0]
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while not selector.select(_LOOK):
                 now, before = self._reached(), reached
                 limit = START_SECONDS if now < 0 else FILE_SECONDS
                 if now != before:
-                    reached, since = now, time.monotonic()
+                    reached, since, used = now, time.monotonic(), self._used()[0]
                 elif time.monotonic() - since > limit:
-                    raise _Ended(now, f"more than {limit:.0f} s went by", too_long=True)
+                    seconds, running = self._used()
+                    # on a machine that has much else to do, a file is not to blame for the time that goes by
+                    if not running or seconds - used > limit or time.monotonic() - since > 6 * limit:
+                        raise _Ended(now, f"more than {limit:.0f} s went by", too_long=True)
+
+    def _used(self) -> tuple[float, bool]:
+        """Seconds that the process has computed, and whether it would now."""
+        try:
+            times = self._watched.cpu_times()
+            return times.user + times.system, self._watched.status() == psutil.STATUS_RUNNING
+        except psutil.Error:
+            return 0.0, False
 
     def _say(self, what: Any) -> None:
         assert self._process.stdin is not None  # noqa: S101

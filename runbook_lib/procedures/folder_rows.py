@@ -1,10 +1,11 @@
 """Files of certificates as rows of an inventory: what one process makes of the files it is given.
 
 `python -m runbook_lib.procedures.folder_rows N` is such a process. It reads a line of JSON with the limits and the
-password (a pipe shows it to nobody), then for each piece of work a line with entries, answered with a line of JSON and
-as many bytes of CSV as that says, of all the entries or of the first of them. Into the file that is open as N it writes
-which entry it has begun: whoever waits for the answer ends it where one takes too long, and knows which. It limits its
-own memory. It ends with its input, and with nothing else: Ctrl-C is for whoever reads the answers.
+password (a pipe shows it to nobody), then for each piece of work a line with entries. It answers in parts, so that
+little is lost and little is in memory at once: the length of some JSON in eight bytes, the JSON, and as many bytes of
+CSV as that says. Into the file that is open as N it writes which entry it has begun: whoever waits for the answer ends
+it where one takes too long, and knows which. It limits its own memory. It ends with its input, and with nothing else:
+Ctrl-C is for whoever reads the answers.
 
 Reading a certificate holds Python's global lock (measured), so threads would gain nothing. And `multiprocessing` forks,
 which a kernel with threads must not, or imports the caller's `__main__`, or refuses to work inside of a worker of its
@@ -19,11 +20,13 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 from runbook_lib.clock import parse_utc
@@ -73,14 +76,24 @@ Row = tuple[str, ...]
 UNCHECKED = tuple(reason for reason, health in _HEALTH.items() if health is Health.UNCHECKED)
 """Reasons for which it is not known what a file holds."""
 
-ENOUGH = 2_000
-"""Rows after which a process answers, whatever it was given: one file may hold forty thousand certificates."""
+ENOUGH, ENOUGH_BYTES, ENOUGH_SECONDS = 2_000, 2**20, 0.5
+"""Rows, bytes of them or time after which a process answers in part: one file may hold forty thousand certificates."""
 
-MAX_MEMORY = 256 * 2**20
-"""Bytes that a process may take for itself: four times the largest file that is read."""
+FILE_SECONDS = 10.0
+"""For one file, or until some of its rows are made. A key derivation of five million rounds, the most that is begun,
+takes half of it."""
+
+BUNDLE_SECONDS = 20.0
+"""For one file whose rows are made on and on."""
+
+MAX_MEMORY = 160 * 2**20
+"""Bytes that a process may take for itself: the largest file that is read, and its largest part several times."""
 
 MAX_CELL = 1_000
-"""Characters of a name: longer ones are cut, and end in `…`."""
+"""Characters of a name, serial number or kind of key: longer ones are cut, and end in `…`."""
+
+LENGTH = 8
+"""Bytes that say how long a part of an answer is."""
 
 
 @dataclass
@@ -154,18 +167,17 @@ class Summary:
 
 
 class Answer(NamedTuple):
-    """What was made of the first so many entries of a piece: their rows as CSV, and what they come to."""
+    """A part of the answer for a piece: rows as CSV, and what they come to.
+
+    Args:
+        entries: how many further entries are finished with it.
+        begun: how many rows have been made of the entry that comes next, in this part and those before it.
+    """
 
     entries: int
     csv: bytes
     summary: Summary
-
-    def behind(self, before: Answer | None) -> Answer:
-        """This answer and the one for the entries before it as one."""
-        if before is None:
-            return self
-        before.summary.add(self.summary)
-        return Answer(before.entries + self.entries, before.csv + self.csv, before.summary)
+    begun: int = 0
 
 
 class Reader:
@@ -181,46 +193,61 @@ class Reader:
         self._summary = Summary()
         self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top: keys are negative
 
-    def rows(self, entries: Sequence[Entry], begin: Callable[[int], None] = lambda _: None) -> Answer:
-        """One row for each certificate, and one for each reason why there is none, of as many of the entries as make an
-        answer.
+    def answers(
+        self, entries: Sequence[Entry], begun: int = 0, begin: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Answer]:
+        """One row for each certificate, and one for each reason why there is none, in parts.
 
         Args:
+            begun: how many rows of the first entry are left out, since they have been made before.
             begin: told the number of each entry, from 0, before it is looked at.
         """
-        self._summary, self._soonest = Summary(), []
         lines: list[str] = []
-        count = 0
+        finished = size = 0
+        since = time.monotonic()
         with tolerant():
-            for entry in entries:
-                begin(count)
-                count += 1
-                lines.extend(self._lines(entry))
-                if len(lines) >= ENOUGH:
-                    break
-        return self._answer(count, lines)
+            for number, entry in enumerate(entries):
+                begin(number)
+                for line in self._lines(entry, begun):
+                    begun += 1
+                    lines.append(line)
+                    size += len(line)
+                    if len(lines) >= ENOUGH or size >= ENOUGH_BYTES:
+                        yield self._answer(finished, lines, begun)
+                        lines, finished, size, since = [], 0, 0, time.monotonic()
+                finished += 1
+                begun = 0
+                if time.monotonic() - since >= ENOUGH_SECONDS:
+                    yield self._answer(finished, lines)
+                    lines, finished, size, since = [], 0, 0, time.monotonic()
+        if finished:
+            yield self._answer(finished, lines)
 
     def given_up(self, entry: Entry, why: str) -> Answer:
         """The answer for an entry that was too much for the process that read it."""
-        self._summary, self._soonest = Summary(), []
-        found = Found("", 0, None, Reason.FILE_GIVEN_UP, why)
-        return self._answer(1, [_line(self._row(entry.path, found))])
+        return self._answer(1, [_line(self._row(entry.path, Found("", 0, None, Reason.FILE_GIVEN_UP, why)))])
 
-    def _answer(self, count: int, lines: list[str]) -> Answer:
+    def _answer(self, finished: int, lines: list[str], begun: int = 0) -> Answer:
         summary = self._summary
-        summary.files, summary.rows = count, len(lines)
+        summary.files, summary.rows = finished, len(lines)
         summary.soonest = sorted((-key, row) for key, row in self._soonest)
-        return Answer(count, csv_lines(lines), summary)
+        self._summary, self._soonest = Summary(), []
+        return Answer(finished, csv_lines(lines), summary, begun)
 
-    def _lines(self, entry: Entry) -> Iterable[str]:
+    def _lines(self, entry: Entry, left_out: int) -> Iterable[str]:
         if entry.state:
             yield _line(self._told(entry.path, Health(entry.state), Reason(entry.reason), entry.why))
             return
+        until = time.process_time() + BUNDLE_SECONDS
         try:
-            for found in look_into(entry.target or entry.path, self._password):
+            for found in islice(look_into(entry.target or entry.path, self._password), left_out, None):
                 if entry.target:
                     found = found._replace(why=f"a link to {entry.target}; {found.why}".removesuffix("; "))
                 yield _line(self._row(entry.path, found))
+                if found.number and time.process_time() > until:
+                    why = f"more than {BUNDLE_SECONDS:.0f} s went by: what follows in it was not read"
+                    yield _line(self._row(entry.path, Found(found.form, 0, None, Reason.FILE_GIVEN_UP, why)))
+                    return
         except (MemoryError, RecursionError) as error:
             why = "it takes too much memory" if isinstance(error, MemoryError) else "its parts are nested too deep"
             yield _line(self._row(entry.path, Found("", 0, None, Reason.FILE_GIVEN_UP, why)))
@@ -257,7 +284,7 @@ class Reader:
             str((end - self._limits.now).days) if end else "",
             start.isoformat()[:19] + "Z" if start else "",  # `iso`, at a fifth of its cost
             end.isoformat()[:19] + "Z" if end else "",
-            *(_short(subject), _short(issuer), serial, key, sha256),
+            *(_short(subject), _short(issuer), _short(serial), _short(key), sha256),
             found.form,
             reason.value if reason else "",
         )
@@ -327,10 +354,12 @@ def main(source: BinaryIO, target: BinaryIO, progress: int) -> None:
     limits = Limits(parse_utc(told["now"]), timedelta(seconds=told["due"]), timedelta(seconds=told["urgent"]))
     reader = Reader(limits, Secret(*told["password"]) if told["password"] else None)
     for line in source:
-        count, data, summary = reader.rows([Entry(*one) for one in json.loads(line)], begin)
-        answer = json.dumps({"entries": count, "bytes": len(data), "summary": summary.as_json()})
-        target.write(answer.encode() + b"\n" + data)
-        target.flush()
+        begun, entries = json.loads(line)
+        for finished, data, summary, left in reader.answers([Entry(*one) for one in entries], begun, begin):
+            part = {"entries": finished, "bytes": len(data), "begun": left, "summary": summary.as_json()}
+            told_part = json.dumps(part).encode()
+            target.write(len(told_part).to_bytes(LENGTH, "big") + told_part + data)
+            target.flush()
 
 
 if __name__ == "__main__":

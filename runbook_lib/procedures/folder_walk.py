@@ -6,12 +6,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from runbook_lib.errors import Reason
 from runbook_lib.procedures.health import Health
+
+PIECE_BYTES = 2**20
+"""Of the files that a process is given at a time: large ones are shared out too."""
 
 CIRCLE = "leads back to itself"
 NOWHERE = "leads nowhere"
@@ -40,16 +42,24 @@ class Piece(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-def pieces(folders: Sequence[str], size: int) -> Iterator[Piece]:
-    """The entries below some folders, at most `size` at a time. An empty folder gives one entry that says so."""
+def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES) -> Iterator[Piece]:
+    """The entries below some folders, at most so many or so many bytes of files at a time. An empty folder gives one
+    entry that says so."""
     tops = roots(folders)
     links = Links(tops)
     for top in tops:
-        entries = (links.follow(path) if _is_link(path) else Entry(path) for path in walk(top))
-        first = True
-        while (piece := tuple(islice(entries, size))) or first:
-            yield Piece(top, piece or (_row(top, Health.NO_CERTIFICATE, Reason.NO_CERTIFICATE, "an empty folder"),))
-            first = False
+        piece: list[Entry] = []
+        empty, weight = True, 0
+        for path in walk(top):
+            empty, (link, more) = False, _measured(path)
+            if piece and (len(piece) >= size or weight + more > bytes_of_files):
+                yield Piece(top, tuple(piece))
+                piece, weight = [], 0
+            piece.append(links.follow(path) if link else Entry(path))
+            weight += more
+        if empty:
+            piece = [_row(top, Health.NO_CERTIFICATE, Reason.NO_CERTIFICATE, "an empty folder")]
+        yield Piece(top, tuple(piece))
 
 
 def walk(folder: str) -> Iterator[str]:
@@ -74,8 +84,13 @@ def walk(folder: str) -> Iterator[str]:
             left.append((path, found, inside))
 
 
-def _is_link(path: str) -> bool:
-    return os.path.islink(path)  # noqa: PTH114  (a Path costs ten times as much)
+def _measured(path: str) -> tuple[bool, int]:
+    """Whether it is a link, and how many bytes it has."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False, 0
+    return stat.S_ISLNK(status.st_mode), status.st_size
 
 
 def _listed(folder: str) -> tuple[list[str], set[str]]:

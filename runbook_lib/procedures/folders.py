@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Condition
 
 from runbook_lib.catalogue import CATALOGUE
 from runbook_lib.clock import iso
@@ -24,6 +25,9 @@ from runbook_lib.tables import LongTable
 
 PIECE = 256
 """Files that a process is given at a time."""
+
+WAITING = 8 * 2**20
+"""Bytes of rows that wait to be written: then no process reads on but the one whose rows come next."""
 
 PIECE_OF_P12 = 8
 """The same where P12 files are opened, some 30 ms each: no core waits long for the last piece."""
@@ -129,6 +133,55 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+class _Waiting:
+    """Answers that wait to be written, in bounded memory: a thread waits with its next one while there are too many
+    bytes, unless its piece is the one that is being written."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._parts: dict[int, deque[Answer]] = {}
+        self._bytes = self._written = 0
+        self._closed = False
+
+    def put(self, piece: int, part: Answer) -> bool:
+        """Whether anybody still wants it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._bytes < WAITING or piece == self._written)
+            self._bytes += len(part.csv)
+            self._parts.setdefault(piece, deque()).append(part)
+            self._changed.notify_all()
+            return not self._closed
+
+    def take(self, piece: int, future: Future[None]) -> Iterator[Answer]:
+        """The parts of a piece, as they come, until its thread has ended. Raises what that has raised."""
+        with self._changed:
+            self._written = piece
+            self._changed.notify_all()
+        future.add_done_callback(lambda _: self._wake())
+        with self._changed:
+            parts = self._parts.setdefault(piece, deque())
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: parts or future.done())
+                if not parts:
+                    break
+                part = parts.popleft()
+                self._bytes -= len(part.csv)
+                self._changed.notify_all()
+            yield part
+        del self._parts[piece]
+        future.result()
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
 def _share_out(
     work: Iterator[Piece], table: LongTable, limits: Limits, password: Secret | None, processes: int
 ) -> Summary:
@@ -137,38 +190,39 @@ def _share_out(
     helpers: list[Helper] = []
     idle: SimpleQueue[Helper] = SimpleQueue()
     pool = ThreadPoolExecutor(processes)
-    waiting: deque[tuple[Piece, Future[Answer]]] = deque()
+    answers = _Waiting()
+    begun: deque[tuple[int, Piece, Future[None]]] = deque()
 
-    def read(piece: Piece) -> Answer:
+    def read(number: int, piece: Piece) -> None:
         try:
             helper = idle.get_nowait()
         except Empty:  # one for each thread, and no more threads than there is work for
             helper = Helper(limits, password)
             helpers.append(helper)
         try:
-            return helper.read(piece.entries)
+            for part in helper.read(piece.entries):
+                if not answers.put(number, part):
+                    break
         finally:
             idle.put(helper)
 
     def write_next() -> None:
-        piece, future = waiting.popleft()
-        answer = future.result()
-        table.add_csv(answer.csv, answer.summary.rows)
-        summary.add(answer.summary)
-        summary.count(piece.root, answer.summary)
-        if rest := piece.entries[answer.entries :]:
-            more = Piece(piece.root, rest)
-            waiting.appendleft((more, pool.submit(read, more)))
+        number, piece, future = begun.popleft()
+        for part in answers.take(number, future):
+            table.add_csv(part.csv, part.summary.rows)
+            summary.add(part.summary)
+            summary.count(piece.root, part.summary)
 
     try:
-        for piece in work:
-            waiting.append((piece, pool.submit(read, piece)))
+        for number, piece in enumerate(work):
+            begun.append((number, piece, pool.submit(read, number, piece)))
             # so many answers are in memory at most, however many files there are
-            while len(waiting) > 4 * processes:
+            while len(begun) > 4 * processes:
                 write_next()
-        while waiting:
+        while begun:
             write_next()
     finally:
+        answers.close()
         for helper in helpers:
             helper.stop()
         pool.shutdown(cancel_futures=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,8 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path, place: Path, mon
 def test_a_file_that_needs_too_much_memory_is_given_up_and_the_rest_is_read(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (place / "m.pem").write_bytes(b"\xff\xfe" + "x".encode("utf-16-le") * (8 * 2**20))
-    assert states(tmp_path / "out", place)["m.pem"] == ("no certificate", "no_certificate")
+    (place / "m.pem").write_bytes(b"\xff\xfe" + "x".encode("utf-16-le") * (6 * 2**20))
+    assert states(tmp_path / "out", place)["m.pem"] == ("unreadable", "unreadable_file")
     monkeypatch.setattr(folder_rows, "MAX_MEMORY", 30 * 2**20)
     found = states(tmp_path / "out", place)
     assert found["m.pem"] == ("unchecked", "file_given_up")
@@ -91,11 +92,11 @@ def test_a_file_that_ends_the_process_twice_is_given_up(
     (place / name).write_bytes(b"whatever a library aborts at")
     ask = Helper._ask
 
-    def ends(self: Helper, entries: tuple[Entry, ...]) -> Answer:
+    def ends(self: Helper, entries: tuple[Entry, ...], begun: int) -> Iterator[Answer]:
         at = next((number for number, one in enumerate(entries) if one.path.endswith(name)), None)
         if at is not None:
             raise _Ended(at, "the process ended by signal 6")
-        return ask(self, entries)
+        yield from ask(self, entries, begun)
 
     monkeypatch.setattr(Helper, "_ask", ends)
     found = states(tmp_path / "out", place)
