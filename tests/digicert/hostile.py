@@ -40,6 +40,8 @@ class Asked:
     path: str
     number: int
     """How many requests came before it."""
+    head: bytes = b""
+    """Its request line and headers."""
 
     @property
     def query(self) -> dict[str, str]:
@@ -73,7 +75,7 @@ class Hostile:
                 head += part
             self.requests.append(head)
             path = head.split(b" ", 2)[1].decode("latin-1")
-            self.answer(Asked(connection, path, len(self.requests) - 1))
+            self.answer(Asked(connection, path, len(self.requests) - 1, head))
         except OSError:
             pass  # the client has had enough
         finally:
