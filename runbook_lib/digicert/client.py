@@ -218,6 +218,10 @@ class Client:
             raise RunbookError(Reason.OUTCOME_UNKNOWN, f"HTTP 201, but: {error.what}") from None
         if not issued.x509_cert or not issued.id:
             raise RunbookError(Reason.OUTCOME_UNKNOWN, "HTTP 201, but the answer holds no certificate or no id.")
+        try:
+            _segment(issued.id)  # else nobody could disable it
+        except RunbookError as error:
+            raise RunbookError(Reason.OUTCOME_UNKNOWN, f"HTTP 201, but: {error.what}") from None
         return issued
 
     def set_enabled(self, certificate_id: str, enabled: bool) -> ClientAuthCertificate:

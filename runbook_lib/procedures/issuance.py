@@ -38,6 +38,8 @@ ATTEMPTS = 6
 """How often one run asks for a certificate whose request ended in doubt, before it leaves the rest to the next run."""
 LOOKS = 3
 """How often a list is read before a certificate counts as absent: a list may lag behind the request."""
+_KEY_MARK = "-----BEGIN PRIVATE KEY-----"
+"""What is kept of a text that holds a private key, whoever sent it; `check` refuses it by this."""
 
 
 class Issuance:
@@ -227,9 +229,10 @@ class Issuance:
         self._receive(api.request_certificate(request), number)
 
     def _receive(self, issued: ClientAuthCertificate, number: int) -> None:
-        self.credential.write(
-            self.credential.staging(number) / RESPONSE, issued.model_dump_json(exclude_none=True).encode()
-        )
+        texts = {name: getattr(issued, name) or "" for name in ("x509_cert", "ca_cert")}
+        kept = issued.model_copy(update={name: _KEY_MARK for name, text in texts.items() if "PRIVATE KEY" in text})
+        content = kept.model_dump_json(exclude_none=True).encode()
+        self.credential.write(self.credential.staging(number) / RESPONSE, content)
         self.journal.append(State.RECEIVED, number, id=issued.id or "", serial=issued.serial_number or "")
 
     def _reconcile(self, api: Client, number: int) -> bool:
@@ -340,6 +343,8 @@ class Issuance:
                 now=self._procedure.clock.now(),
                 end_date=parse_utc(posted.data["end_date"]),
             )
+            if issued.name != posted.data["name"]:
+                raise RunbookError(Reason.LINT_FAILED, f"name: the answer calls it {issued.name[:100]!a}")
             broken = [one for one in findings if not one.ok]
             if broken:
                 raise RunbookError(
@@ -348,11 +353,11 @@ class Issuance:
                 )
         except RunbookError as error:
             with api_of() as api:
-                self.withdraw(api, issued.id or "", issued.name)
+                self.withdraw(api, issued.id or "", posted.data["name"])
             self.journal.append(State.ABANDONED, number, because=error.reason.value, disabled=issued.id or "")
             raise RunbookError(
                 error.reason,
-                f"“{issued.name}” was disabled, since it is not what was asked for: {error.what}",
+                f"“{posted.data['name']}” was disabled, since it is not what was asked for: {error.what}",
                 remedy="Run again: another is asked for, under the next name. If it recurs, tell DigiCert support "
                 f"the finding and the id {issued.id}.",
             ) from None
