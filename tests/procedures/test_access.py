@@ -110,14 +110,14 @@ def test_the_last_working_certificate_is_not_disabled_unless_named(sandbox: Sand
     assert end.verdict is Verdict.OK
 
 
-def test_nothing_is_disabled_without_the_confirmation_or_in_a_dry_run(sandbox: Sandbox) -> None:
+def test_nothing_is_disabled_without_the_confirmation_or_in_a_dry_run(sandbox: Sandbox, second: dict[str, str]) -> None:
     name = "Left alone"
-    issue(sandbox, name)
-    procedure, _ = act(sandbox, name, allow_outage_of=name)
+    issue(sandbox, name, second)
+    procedure, _ = act(sandbox, name, second, allow_outage_of=name)
     assert failed(procedure) == Reason.CONFIRMATION_MISSING
-    procedure, _ = act(sandbox, name, dry_run=True)
+    procedure, _ = act(sandbox, name, second, dry_run=True)
     assert failed(procedure) == Reason.LAST_WORKING_CERTIFICATE  # as the run itself would say
-    procedure, end = act(sandbox, name, dry_run=True, allow_outage_of=name)
+    procedure, end = act(sandbox, name, second, dry_run=True, allow_outage_of=name)
     assert end.verdict is Verdict.PLANNED
     assert verdicts(procedure) == ["ok", "planned", "unchecked", "planned", "unchecked"]
     assert puts(sandbox, name) == 0
