@@ -7,7 +7,7 @@ its answer is lost the outcome counts as unknown.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -180,7 +180,7 @@ class Client:
         self.user = self._read(User, self._expect(self.call("GET", ME), 200))
         return self.user
 
-    def certificates(self) -> Listing:
+    def certificates(self, keep: Callable[[Any], Any] = lambda entry: entry) -> Listing:
         """GET client-auth-certificate: all of them, expired ones too; PEM is never among it.
 
         Takes a bare array, `{"items": […]}`, and `{"total", "offset", "limit", "items"}`; follows pages.
@@ -195,7 +195,7 @@ class Client:
                 raise self._unreadable(answer)
             return Page(answer.body, answer.headers)
 
-        return read_all(ask, self.base_url + CERTIFICATES)
+        return read_all(ask, self.base_url + CERTIFICATES, keep)
 
     def request_certificate(self, request: CertificateRequest) -> ClientAuthCertificate:
         """POST client-auth-certificate. Sent once.

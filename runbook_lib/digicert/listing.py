@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from runbook_lib.digicert.answers import Doubled
 from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.digicert.wire import one_large_answer
 from runbook_lib.errors import Reason, RunbookError
 
 LIST_SECONDS = 300.0
@@ -37,9 +38,7 @@ _MORE = (
     *("hasmore", "hasnext", "hasnextpage", "more", "moreavailable"),
     *("istruncated", "truncated", "incomplete", "partial"),
 )
-_TOKENS = (
-    *("cursor", "endcursor", "continuationtoken", "continuation", "continue", "pagetoken", "bookmark", "scrollid"),
-)
+_TOKENS = ("cursor", "endcursor", "continuationtoken", "continuation", "continue", "pagetoken", "bookmark", "scrollid")
 _LIMITS = ("limit", "pagesize", "perpage")
 
 
@@ -120,23 +119,25 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_all(ask: Callable[[str], Page], base: str) -> Listing:
+def read_all(ask: Callable[[str], Page], base: str, keep: Callable[[Any], Any] = lambda entry: entry) -> Listing:
     """Read a list to its end.
 
     Args:
         ask: sends a GET for a query, which begins with `?` or is empty.
         base: the address without a query: a link that leads elsewhere is not followed.
+        keep: takes each entry and gives it, or its equal; may raise LIST_NOT_WHOLE.
 
     Raises:
         RunbookError: UNEXPECTED_ANSWER where the first answer is no list, and what `ask` raises then. What goes wrong
             later is the list's `doubt`.
     """
-    return _Reading(ask, base).run()
+    return _Reading(ask, base, keep).run()
 
 
 class _Reading:
-    def __init__(self, ask: Callable[[str], Page], base: str) -> None:
+    def __init__(self, ask: Callable[[str], Page], base: str, keep: Callable[[Any], Any]) -> None:
         self._ask = ask
+        self._keep = keep
         self._base = base
         self._certificates: list[ClientAuthCertificate] = []
         self._malformed: list[Malformed] = []
@@ -151,40 +152,47 @@ class _Reading:
 
     def run(self) -> Listing:
         ends, query = time.monotonic() + LIST_SECONDS, ""
-        while True:
+        following: str | None = query
+        while following is not None:
+            query = following
             try:
-                page = self._ask(query)
-                items, said = _split(page.body)
+                following = self._read(query)
             except RunbookError as error:
                 if not self._asked:
                     raise
                 self._doubts.append(f"after {self._count:,} of them: {error.what.rstrip('.')}")
                 break
-            self._asked.add(query)
-            new = self._add(items)
-            told = _Told.read(said, page.headers, len(items))
-            self._doubts += told.doubts
-            self._compare(told.totals)
-            following = self._next(told, len(items))
-            if following is None:
+            if following is not None and (why := self._refuse(following, ends)):
+                self._doubts.append(why)
                 break
-            if query and not new:  # asked for more, and nothing came that was not there
-                if items or self._wants(told):
-                    self._doubts.append(f"it says that there is more than {self._count:,}, and gives no more")
-                break
-            if following in self._asked or not following:
-                self._doubts.append("its next page is one that was read already, or lies elsewhere")
-                break
-            if len(self._asked) >= PAGES_MAX or self._count >= CERTIFICATES_MAX:
-                self._doubts.append(f"reading ended after {len(self._asked):,} pages and {self._count:,} entries")
-                break
-            if time.monotonic() > ends:
-                self._doubts.append(f"reading ended after {LIST_SECONDS:g} s and {self._count:,} entries")
-                break
-            query = following
         if self._total is not None and self._count != self._total:
             self._doubts.append(f"it says that it has {self._total:,}, and gave {self._count:,}")
         return Listing(tuple(self._certificates), tuple(self._malformed), "; ".join(dict.fromkeys(self._doubts)))
+
+    def _read(self, query: str) -> str | None:
+        """Take one page; gives the query of the next, None where there is none."""
+        with one_large_answer():
+            page = self._ask(query)
+            items, said = _split(page.body)
+            self._asked.add(query)
+            new = self._add(items)
+            told = _Told.read(said, page.headers, len(items))
+        self._doubts += told.doubts
+        self._compare(told.totals)
+        following = self._next(told, len(items))
+        if following is not None and query and not new:  # asked for more, and nothing came that was not there
+            if items or self._wants(told):
+                self._doubts.append(f"it says that there is more than {self._count:,}, and gives no more")
+            return None
+        return following
+
+    def _refuse(self, following: str, ends: float) -> str:
+        """Why the next page is not asked for; empty where it is."""
+        if following in self._asked or not following:
+            return "its next page is one that was read already, or lies elsewhere"
+        if len(self._asked) >= PAGES_MAX or self._count >= CERTIFICATES_MAX:
+            return f"reading ended after {len(self._asked):,} pages and {self._count:,} entries"
+        return f"reading ended after {LIST_SECONDS:g} s and {self._count:,} entries" if time.monotonic() > ends else ""
 
     def _add(self, items: list[Any]) -> int:
         """Take the entries of a page; gives how many were new."""
@@ -202,9 +210,9 @@ class _Reading:
                     self._doubts.append("an entry came again on a later page, without an id to tell the two apart")
             self._seen.setdefault(key, content)
             try:
-                self._certificates.append(_certificate(item))
+                self._certificates.append(self._keep(_certificate(item)))
             except _NotOne as error:
-                self._malformed.append(Malformed(_short(item, "name"), _short(item, "id"), str(error)))
+                self._malformed.append(self._keep(Malformed(_short(item, "name"), _short(item, "id"), str(error))))
         return self._count - before
 
     def _compare(self, totals: list[int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ BODY_BYTES = 16 * 2**20
 """How long a body may be, unpacked."""
 HEADER_BYTES = 2**20
 """What may come besides: headers, what a proxy says, chunk lengths."""
+
+LARGE_BYTES = 2**20
+"""Of answers longer than this, threads read one at a time, where `one_large_answer` says so."""
 
 _PART = 2**16
 
@@ -63,6 +67,10 @@ class Window:
             raise TooSlow(f"no complete answer within {self._seconds:g} s")
         return seconds
 
+    def extend(self, seconds: float) -> None:
+        """So long we made the server wait."""
+        self._end += seconds
+
     def count(self, received: int) -> None:
         """So many bytes came. Raises TooLong."""
         self._bytes -= received
@@ -84,11 +92,52 @@ def answer_within(seconds: float) -> Iterator[Window]:
         _window.reset(token)
 
 
+class _Turn:
+    """A thread's turn to have a large answer in memory."""
+
+    _free = threading.Lock()
+
+    def __init__(self) -> None:
+        self.mine = False
+
+    def take(self) -> None:
+        """Wait for it; that time is not the server's."""
+        began = time.monotonic()
+        self._free.acquire()
+        self.mine = True
+        if (window := _window.get()) is not None:
+            window.extend(time.monotonic() - began)
+
+    def give_back(self) -> None:
+        if self.mine:
+            self._free.release()
+            self.mine = False
+
+
+_turn: ContextVar[_Turn | None] = ContextVar("turn", default=None)
+
+
+@contextmanager
+def one_large_answer() -> Iterator[None]:
+    """While an answer that is asked for in this block is a large one, other threads in such a block wait with theirs:
+    what many answers take together is bounded too. Whoever waits holds no second request back, so nobody waits in a
+    circle."""
+    turn = _Turn()
+    token = _turn.set(turn)
+    try:
+        yield
+    finally:
+        _turn.reset(token)
+        turn.give_back()
+
+
 def body_of(response: HTTPResponse) -> bytes:
     """The body, unpacked. Raises TooLong before more than `BODY_BYTES` of it are in memory."""
-    body = bytearray()
+    body, turn = bytearray(), _turn.get()
     for part in response.stream(_PART, decode_content=True):
         body += part
+        if turn is not None and not turn.mine and len(body) > LARGE_BYTES:
+            turn.take()
         if len(body) > BODY_BYTES:
             raise TooLong(f"an answer of more than {BODY_BYTES >> 20} MB when unpacked")
     return bytes(body)

@@ -8,19 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
+from typing import Any
 
 from runbook_lib.clock import iso
 from runbook_lib.digicert.budget import Budget
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.digicert.listing import Malformed
+from runbook_lib.digicert.listing import CERTIFICATES_MAX, Malformed
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.digicert.tls import TlsFacts
-from runbook_lib.errors import RunbookError
+from runbook_lib.digicert.wire import one_large_answer
+from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.health import Health
 from runbook_lib.procedures.provenance import connection
 from runbook_lib.result import Connection
 from runbook_lib.secrets import Prompt, resolve
+
+ENTRIES_MAX = 2_000_000
+"""How many entries the lists of many service users may have together, what several of them see counted again."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,32 @@ class Answered:
     malformed: tuple[Malformed, ...] = ()
 
 
+class _Kept:
+    """What many lists hold, each entry in memory once, and no more of them than one list may hold."""
+
+    def __init__(self, already: int) -> None:
+        self._left = CERTIFICATES_MAX - already
+        self._kept: dict[Any, Any] = {}
+        self._entries = 0
+        self._one = Lock()
+
+    def keep(self, entry: Any) -> Any:
+        """An entry, or its equal that is here already. Raises RunbookError (LIST_NOT_WHOLE) where there is no room."""
+        with self._one:
+            kept = self._kept.get(entry)
+            if self._entries >= ENTRIES_MAX or (kept is None and len(self._kept) >= self._left):
+                raise RunbookError(
+                    Reason.LIST_NOT_WHOLE,
+                    f"all service users of this run together list more than {CERTIFICATES_MAX:,}",
+                )
+            self._entries += 1
+            return kept if kept is not None else self._kept.setdefault(entry, entry)
+
+
 def ask_all(
     accounts: Sequence[Account],
     *,
+    already: int = 0,
     per_second: int,
     connections: int,
     environ: Mapping[str, str] | None = None,
@@ -69,6 +98,7 @@ def ask_all(
     """Ask DigiCert ONE about many service users, each with its own API key.
 
     Args:
+        already: how many certificates the run holds already.
         per_second: requests that a host is sent at most, repetitions included.
         connections: of each host, kept open and used by one service user after the other.
         environ, prompt: for the references.
@@ -81,6 +111,7 @@ def ask_all(
         by_host.setdefault(account.environment, []).append(number)
     budgets = {environment.api_url: Budget(per_second) for environment in by_host}
     answers: dict[int, Answered] = {}
+    kept = _Kept(already)
     with ExitStack() as stack:
         waiting = []
         for environment, numbers in by_host.items():
@@ -92,18 +123,24 @@ def ask_all(
                 continue
             pool = ThreadPoolExecutor(connections)
             stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run asks no further
-            waiting += [(number, pool.submit(_ask, host, accounts[number], environ, prompt)) for number in numbers]
+            waiting += [
+                (number, pool.submit(_ask, host, accounts[number], kept, environ, prompt)) for number in numbers
+            ]
         answers |= {number: future.result() for number, future in waiting}
     return [answers[number] for number in range(len(accounts))]
 
 
-def _ask(host: Client, account: Account, environ: Mapping[str, str] | None, prompt: Prompt | None) -> Answered:
+def _ask(
+    host: Client, account: Account, kept: _Kept, environ: Mapping[str, str] | None, prompt: Prompt | None
+) -> Answered:
     user, listed, problem, client = None, None, None, host
     malformed: tuple[Malformed, ...] = ()
     try:
         client = host.for_user(resolve(account.api_key, environ=environ, prompt=prompt))
-        user = client.me()
-        listing = client.certificates()
+        with one_large_answer():
+            user = client.me().model_copy(update={"applications": (), "accounts": ()})  # which nobody asks for here
+        client.user = user
+        listing = client.certificates(kept.keep)
         listed, malformed, problem = listing.certificates, listing.malformed, listing.problem
     except RunbookError as error:
         problem = error

@@ -153,6 +153,7 @@ class Inventory(Procedure[InventoryParameters]):
             return []
         answers = ask_all(
             [Account(reference, self.environment, reference) for reference in self.parameters.api_keys],
+            already=len(self._listed or ()),
             per_second=self.parameters.requests_per_second,
             connections=self.parameters.connections,
             environ=self.environ,

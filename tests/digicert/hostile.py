@@ -95,7 +95,7 @@ def hostile_server(folder: Path, known_by: tuple[Path, ssl.SSLContext] | None = 
     server = Hostile(Environment("sandbox", url, url, ca))
 
     def handle(plain: socket.socket) -> None:
-        plain.settimeout(10)
+        plain.settimeout(60)
         try:
             connection = context.wrap_socket(plain, server_side=True)
         except OSError:
