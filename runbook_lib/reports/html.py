@@ -23,13 +23,13 @@ from bs4.exceptions import ParserRejectedMarkup
 from jinja2 import Environment, pass_context
 from jinja2.meta import find_referenced_templates
 from nbconvert import HTMLExporter, TemplateExporter
-from nbconvert.filters import ansi2html
+from nbconvert.filters import ansi2html, strip_ansi
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from runbook_lib.clock import iso
-from runbook_lib.reports import bare
+from runbook_lib.reports import bare, room
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.reports.tone import tone
@@ -72,6 +72,8 @@ _UNDESCRIBED = re.compile(r"<img(?![^>]*\salt=)", re.IGNORECASE)
 
 _NOT_DRAWN = markupsafe.Markup('<p class="absent">Not drawn: {}</p>\n<pre class="plain">{}</pre>')
 _MOST_TOLD = 50
+_MOST_COLOURED = 200_000
+"""Characters of a text that keeps its colours: nbconvert copies the rest of it at each change of colour."""
 
 _TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
 
@@ -109,6 +111,7 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
     page = NotebookNode(nb)
     page.metadata = NotebookNode({name: value for name, value in nb.metadata.items() if name != "widgets"})
     page.cells = [_shown(cell) for cell in nb.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
+    room.share(page.cells, _tell)
     title = _take_title(page) or Path(record.notebook.name).stem
     html, _ = exporter().from_notebook_node(
         page, resources={"run": record, "title": title, "cells": _count(record.cells)}
@@ -119,7 +122,12 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
 def _shown(cell: NotebookNode) -> NotebookNode:
     """A cell with the outputs that the page shows, and of each what it can show."""
     shown = NotebookNode(cell)
-    if "outputs" in cell:
+    if cell.cell_type == "code":
+        begins, left_out, ends = room.cut(cell.source)
+        shown.source = begins
+        if left_out:
+            _tell("code", room.megabytes(left_out))
+            shown.source += f"\n… not drawn: {room.megabytes(left_out)} …\n{ends}"
         outputs = cell.outputs
         if any(MIME in output.get("data", {}) for output in outputs):
             # the step's own panel tells this error better
@@ -128,7 +136,8 @@ def _shown(cell: NotebookNode) -> NotebookNode:
         for output in shown.outputs:
             if "data" in output:
                 known = {mime: data for mime, data in output.data.items() if mime in _SHOWN}
-                output.data = NotebookNode(known or {"": ""})
+                output.data = NotebookNode(known or {room.NOTE: ""})
+        shown.outputs = list(room.fit(shown.outputs, _tell))
     return shown
 
 
@@ -148,17 +157,21 @@ def _or_as_text(draw: Callable[[Any], markupsafe.Markup], what: str) -> Callable
         try:
             return draw(value)
         except Exception as error:  # noqa: BLE001 - told where it happened, and in the record
-            return _not_drawn(what, error, value)
+            return _not_drawn(what, _why(error), value)
 
     return drawn
 
 
-def _not_drawn(what: str, error: Exception, value: Any) -> markupsafe.Markup:
-    why = _why(error)
-    with suppress(LookupError):  # no page is being made
+def _tell(what: str, why: str) -> None:
+    """Note what of the page that is being made is not drawn."""
+    with suppress(LookupError):  # none is
         failed = _FAILED.get()
         if len(failed) < _MOST_TOLD:
             failed[f"{what} {len(failed) + 1}"] = why
+
+
+def _not_drawn(what: str, why: str, value: Any) -> markupsafe.Markup:
+    _tell(what, why)
     shown = markupsafe.escape("\n".join(map(visible, str(value).split("\n"))))
     return _NOT_DRAWN.format(why, shown)
 
@@ -168,11 +181,15 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
-        """What it raises for, as an attachment that is not there, is shown as it is written."""
+        """What it raises for, as an attachment that is not there, is shown as it is written; so is what is too long."""
+        begins, left_out, ends = room.cut(source, room.MARKUP["text/markdown"])
+        if left_out:
+            why = f"{room.megabytes(len(source))} of Markdown; run.ipynb has all of it."
+            return str(_not_drawn("Markdown", why, f"{begins}\n…\n{ends}"))
         try:
             return str(super().markdown2html(context, source))
         except Exception as error:  # noqa: BLE001 - told where it happened, and in the record
-            return str(_not_drawn("Markdown", error, source))
+            return str(_not_drawn("Markdown", _why(error), source))
 
     def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
@@ -259,6 +276,8 @@ def lines(value: Any) -> markupsafe.Markup:
 
 def terminal(value: str) -> markupsafe.Markup:
     """What was printed: colours kept, overwritten progress lines dropped, marks that reorder text made visible."""
+    if len(value) > _MOST_COLOURED:
+        value = strip_ansi(value)
     coloured = str(ansi2html(value.replace("\r\n", "\n")))
     shown = (line.rstrip("\r").rpartition("\r")[2].expandtabs() for line in coloured.split("\n"))
     return markupsafe.Markup("\n".join(visible(line) for line in shown))  # noqa: S704  ansi2html has escaped it
