@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock
@@ -28,9 +29,15 @@ def test_what_must_be_kept_out_is_searched_for_though_no_parameter_names_it(
     write_notebook: Callable[..., Path], tmp_path: Path
 ) -> None:
     passphrase = secrets.token_urlsafe(24)
-    source = Source.read(write_notebook("import os; print(os.environ['SIGNER'])"))
+    copy = tmp_path / "copy"
+    copy.write_text(passphrase)  # a notebook that is not given the variable can still come by its value
+    source = Source.read(write_notebook(f"print(open({str(copy)!r}).read())"))
     job = Job(source, "demo", {}, environ={"SIGNER": passphrase}, keep_out=("env:SIGNER",))
     assert passphrase not in repr(job)
     produced = produce(job, folder=tmp_path, clock=SystemClock())
     assert produced.record.status is Status.WITHHELD
+    assert [one.what for one in produced.record.scan.found][:1] == ["env:SIGNER"]
     assert not any(passphrase.encode() in content for content in produced.files.values())
+    copy.write_text(passphrase[:-1])
+    again = produce(replace(job, run="another"), folder=tmp_path, clock=SystemClock())
+    assert again.record.status is Status.DONE
