@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -100,8 +101,13 @@ def run(words: list[str]) -> int:
     command = find(name)
     from runbook_lib.catalogue import Exit
     from runbook_lib.errors import RunbookError, frames_of, unexpected
-    from runbook_lib.terminal import err, tell
+    from runbook_lib.looks import names_secret, remember
+    from runbook_lib.terminal import err, mask_logs, tell
 
+    mask_logs()
+    for variable, value in os.environ.items():  # what a file holds is refused before its references are resolved
+        if names_secret(variable, value):
+            remember(value)
     try:
         return int(command(f"runbook {name}", _join_pairs(words)) or Exit.DONE)
     except RunbookError as error:

@@ -19,6 +19,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.fleet import engines, file
 from runbook_lib.fleet.file import Fleet, Shard
 from runbook_lib.fleet.run import Order, run_batch
+from runbook_lib.looks import withheld
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome, Status
@@ -46,7 +47,7 @@ def run(
 ) -> RunOutcome:
     """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
     environ = os.environ if environ is None else environ
-    err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    err = console()
     fleet = file.read(path)
     order = _order(path, fleet, Shard.parse(shard), archive, environ)
     if engine == "dask":
@@ -54,11 +55,13 @@ def run(
     total = len(order.accounts)
     with _engine(engine, scheduler, jobs) as running, _watch(err, total) as watch:
         where = f"part {order.shard.number} of {order.shard.of}, " if order.shard.of > 1 else ""
-        err.print(
-            f"{order.name}: {where}{total} accounts, {running.width()} at a time ({running.name}), "
-            f"to be archived in {archive}"
-        )
+        said = f"{order.name}: {where}{total} accounts, {running.width()} at a time ({running.name}), "
+        err.print(withheld(f"{said}to be archived in {archive}"))
         return run_batch(order, running, clock=SystemClock(), watch=watch)
+
+
+def console() -> Console:
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mapping[str, str]) -> Order:
@@ -165,7 +168,7 @@ class _Lines:
         self._say(f"{why}: nothing more is begun; {under_way} are under way", style="yellow")
 
     def _say(self, text: str, style: str = "") -> None:
-        self._err.print(Text(visible(text), style=style))
+        self._err.print(Text(withheld(visible(text)), style=style))
 
     def _rate(self) -> float:
         return self._ended / max(time.monotonic() - self._began, 1e-9)

@@ -12,30 +12,24 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
+from runbook_lib.looks import could_be_secret
 from runbook_lib.visible import visible
 
 _SHOWN = 60
 _DIGITS = 300
-_TOKEN, _FEWEST = 20, 3
 _LONGEST_PATH, _LONGEST_NAME = 4095, 255  # PATH_MAX without its NUL, and NAME_MAX, on Linux; macOS has less
 _INTEGER = re.compile(r"-?[1-9][0-9]*|0")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
-_SECRET = re.compile(r"[0-9a-f]{26}_|PRIVATE KEY")
 
 
 def shown(value: Any) -> str:
     """A value as an error may repeat it: escaped, on one line and short; not if it could be a secret."""
     text = value if isinstance(value, str) else repr(value)
-    if _SECRET.search(text) or any(map(_like_a_token, re.split(r"[\s/:]+", text))):
+    if could_be_secret(text):
         return f"a text of {len(text):,} characters"
     if len(text) > _SHOWN:
         return f"'{visible(text[:_SHOWN])}…' ({len(text):,} characters)"
     return f"'{visible(text)}'" if isinstance(value, str) else visible(text)
-
-
-def _like_a_token(word: str) -> bool:
-    letters = sum(map(str.isalpha, word)) if len(word) >= _TOKEN else 0
-    return _FEWEST <= letters <= len(word) - _FEWEST and len(set(word)) > _FEWEST * 2
 
 
 def number(text: str) -> int | float | None:

@@ -1,9 +1,11 @@
-"""What a secret looks like, and what a parameter that takes one is called. Light: the command line asks for it."""
+"""What a secret looks like, how one may be written, and what a parameter that takes one is called. Light: the command
+line asks for it."""
 
 from __future__ import annotations
 
 import base64
 import re
+from functools import lru_cache
 from typing import Any
 
 _HEADERS = ("BEGIN PRIVATE KEY", "BEGIN RSA PRIVATE KEY", "BEGIN EC PRIVATE KEY", "BEGIN ENCRYPTED PRIVATE KEY")
@@ -17,6 +19,23 @@ def base64_forms(secret: bytes) -> set[str]:
         text = text[-(-offset * 8 // 6) : (offset + len(secret)) * 8 // 6]
         found |= {text, text.translate(str.maketrans("+/", "-_"))}
     return found
+
+
+def secret_forms(value: str) -> list[str]:
+    """The usual spellings of a secret, longest first: what is masked and redacted, and searched for where letters and
+    digits alone do not tell it."""
+    import html  # whoever asks for `--help` has no secret
+    import json
+    from urllib.parse import quote, quote_plus
+
+    raw = value.encode("utf-8", "surrogatepass")
+    as_json = {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    found = {value, *as_json, *(json.dumps(text)[1:-1] for text in as_json), repr(value)[1:-1]}
+    found |= {html.escape(text, quote=quoting) for text in (value, *as_json) for quoting in (True, False)}
+    found |= {html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), value.replace('"', '""')}
+    found |= {quote(value, safe=""), quote(value), quote_plus(value)}
+    found |= base64_forms(raw) | {raw.hex(), raw.hex().upper(), raw.hex(":"), raw.hex(" ")}
+    return sorted(found, key=lambda text: (-len(text), text))
 
 
 PATTERNS: dict[str, re.Pattern[str]] = {
@@ -48,11 +67,49 @@ def looks_secret(text: str) -> bool:
     return any(pattern.search(text) for pattern in PATTERNS.values())
 
 
+# --- what is told ----------------------------------------------------------------------------------------------------
+
+MIN_LENGTH = 8
+"""A shorter secret would be found in half of all texts by chance: it is neither searched for nor masked."""
+
+_KNOWN: set[str] = set()
+_PART = re.compile(r"[0-9a-f]{26}_|PRIVATE KEY")
+_RANDOM, _FEWEST = 20, 3
+
+
+def remember(value: str) -> None:
+    """Withhold this secret from whatever this process tells from now on. It is kept in memory as long as that lives."""
+    if len(value) >= MIN_LENGTH:
+        _KNOWN.add(value)
+
+
 def withheld(text: str) -> str:
-    """The text without what looks like a secret: for whatever is told before a run's secrets are known."""
+    """The text without the secrets that this process has resolved, and without what looks like one: what every line on
+    a terminal and in a log passes."""
+    for form in _masks(frozenset(_KNOWN)):
+        text = text.replace(form, "[withheld]")
     for name, pattern in PATTERNS.items():
         text = pattern.sub(f"[withheld: {name}]", text)
     return text
+
+
+@lru_cache(maxsize=1)
+def _masks(known: frozenset[str]) -> tuple[str, ...]:
+    """Every spelling of these, the longest first: one secret may be in another."""
+    forms = {form for value in known for form in secret_forms(value) if len(form) >= MIN_LENGTH}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def could_be_secret(text: str) -> bool:
+    """Whether an error had better not repeat a value that somebody gave. Asks for less than `looks_random`: to describe
+    an innocent value by its length does no harm, and to refuse it would."""
+    words = re.split(r"[\s/:]+", text)
+    return _PART.search(text) is not None or withheld(text) != text or any(map(_random_enough, words))
+
+
+def _random_enough(word: str) -> bool:
+    letters = sum(map(str.isalpha, word)) if len(word) >= _RANDOM else 0
+    return _FEWEST <= letters <= len(word) - _FEWEST and len(set(word)) > _FEWEST * 2
 
 
 def looks_random(word: str) -> bool:

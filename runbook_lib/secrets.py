@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from runbook_lib import given
+from runbook_lib import given, looks
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.looks import looks_random, looks_secret
 
 SCHEMES = ("env", "file", "keyring", "prompt")
 
@@ -71,7 +70,7 @@ class SecretRef:
         scheme, colon, target = text.strip().partition(":")
         if not colon or scheme not in SCHEMES or (scheme != "prompt" and not target.strip()):
             raise RunbookError(Reason.SECRET_AS_VALUE, "A reference to a secret is due here, and this is none.")
-        if looks_secret(target) or (looks_random(target.strip()) and "/" not in target):
+        if looks.looks_secret(target) or (looks.looks_random(target.strip()) and "/" not in target):
             raise RunbookError(
                 Reason.SECRET_AS_VALUE,
                 "What this reference names looks like a secret itself. It is not repeated.",
@@ -115,6 +114,8 @@ def resolve(
     value = fetch(ref, os.environ if environ is None else environ, prompt)
     if not value:
         raise RunbookError(Reason.SECRET_NOT_FOUND, f"{ref} is empty.")
+    if ref.scheme != "prompt":  # no command has anybody who types; a notebook need not keep what was typed
+        looks.remember(value)
     return Secret(value, str(ref))
 
 

@@ -1,7 +1,8 @@
-"""Where the commands write, and how an error is told."""
+"""Where the commands write, and how an error is told. No line leaves with a secret that this process has resolved."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TextIO
@@ -33,6 +34,17 @@ def _write(stream: TextIO | None, text: str, alarm: bool) -> None:
         text = _ALARM.format(text)
     stream.write(f"{withheld(text)}\n")
     stream.flush()
+
+
+class _Withheld(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return withheld(super().format(record))
+
+
+def mask_logs() -> None:
+    """Have the warnings that libraries log pass as the commands' own lines do."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Withheld())
 
 
 def tell(error: RunbookError) -> None:

@@ -13,9 +13,16 @@ from typing import Any
 
 import pytest
 
+from runbook_lib import looks
 from runbook_lib.sandbox import start, stop
 
 _SKIPPED: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command knows the secrets that it has resolved itself, and no other test's."""
+    monkeypatch.setattr(looks, "_KNOWN", set())
 
 
 @dataclass(frozen=True)

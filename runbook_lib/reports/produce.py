@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
+from runbook_lib.looks import MIN_LENGTH
 from runbook_lib.reports import annotate, artefacts, bare, lenient, scan
 from runbook_lib.reports.execute import Plan
 from runbook_lib.reports.job import Begun, Job, Produced, Source
@@ -107,6 +108,7 @@ class _Opened:
         mended: what its format does not allow.
         given: the parameters, as JSON can hold them.
         defaults: the notebook's own; None where it takes no parameters.
+        earlier: what a papermill wrote into it before; executed again where nothing is given.
         scanner: knows what must not be archived.
     """
 
@@ -116,6 +118,7 @@ class _Opened:
     mended: tuple[str, ...]
     given: dict[str, Any]
     defaults: dict[str, Any] | None
+    earlier: dict[str, Any]
     scanner: scan.Scanner
 
 
@@ -144,9 +147,10 @@ def _open(job: Job) -> _Opened:
     annotate.clear(nb)
     given, defaults = _as_json(job.parameters), scan.default_parameters(nb)
     defaults = None if defaults is None else _as_json(defaults)
-    references = scan.references_in({"given": given, "defaults": defaults, "": job.keep_out})
+    earlier = _as_json(scan.assigned(nb, "injected-parameters") or {})
+    references = scan.references_in({"given": given, "defaults": [defaults, earlier], "": job.keep_out})
     environ = dict(os.environ if job.environ is None else job.environ)
-    return _Opened(job, nb, problem, mended, given, defaults, scan.Scanner(references, environ))
+    return _Opened(job, nb, problem, mended, given, defaults, earlier, scan.Scanner(references, environ))
 
 
 def _plan(opened: _Opened, folder: Path) -> Plan:
@@ -166,10 +170,10 @@ def _plan(opened: _Opened, folder: Path) -> Plan:
 def _without_secrets(opened: _Opened) -> _Opened:
     """A refused notebook, with the plain secrets that it was refused for kept out of what is told."""
     nb, given, defaults = opened.nb, opened.given, opened.defaults
-    for name, value in scan.plain_secrets([defaults or {}, given], defaults or {}):
+    for name, value in scan.plain_secrets([defaults or {}, opened.earlier, given], defaults or {}):
         opened.scanner.add(f"the plain value of {name}", value)
         # too short to be searched for: it is kept out by not being told
-        if len(value) < scan.MIN_LENGTH:
+        if len(value) < MIN_LENGTH:
             nb = nbformat.v4.new_notebook()
             given = {one: told for one, told in given.items() if one not in (name, value)}
             defaults = {one: told for one, told in (defaults or {}).items() if one not in (name, value)}
@@ -250,7 +254,7 @@ def _printable(value: Any) -> Any:
 def _refusal(opened: _Opened) -> RunbookError | None:
     """Why a notebook must not run with these parameters."""
     given, defaults = opened.job.parameters, opened.defaults
-    plain = {name for name, _ in scan.plain_secrets([defaults or {}, given], defaults or {})}
+    plain = {name for name, _ in scan.plain_secrets([defaults or {}, opened.earlier, given], defaults or {})}
     if scan.IN_A_NAME in plain:
         return RunbookError(
             Reason.SECRET_AS_VALUE,

@@ -9,24 +9,27 @@ write them; docs/threat-model.md says which ways of hiding one are not seen.
 from __future__ import annotations
 
 import ast
-import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.looks import PATTERNS, base64_forms, looks_random, looks_secret, names_secret
+from runbook_lib.looks import (
+    MIN_LENGTH,
+    PATTERNS,
+    base64_forms,
+    looks_random,
+    looks_secret,
+    names_secret,
+    secret_forms,
+)
 from runbook_lib.reports.spellings import bones, spellings
 from runbook_lib.secrets import is_reference, resolve
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-MIN_LENGTH = 8
-"""A shorter secret would be found in half of all texts by chance; it is not searched for, and run.json says so."""
 
 IN_A_NAME = "(a parameter's name)"
 """What `plain_secrets` calls a parameter whose name is the secret."""
@@ -53,16 +56,23 @@ _DER = re.compile(
 _MAY_BE_DER = (b"\x02\x01\x00\x30", b"\x02\x01\x00\x02", b"\x2a\x86\x48\xce\x3d\x03\x01", b"openssh-key-v1\x00")
 
 
-def _looks(data: bytes, skeleton: bytes, is_text: bool) -> Iterator[str]:
-    """The names of the PATTERNS that are in a text, or in what base64 says once it is undone."""
-    texts = (data, data.translate(None, _NO_SPACE)) if is_text else (data,)
-    if (any(b"PRIVATE" in text and _KEY_HEADER.search(text) for text in texts)) or (
-        any(mark in data for mark in _MAY_BE_DER) and _DER.search(data)
+def _looks(data: bytes, skeleton: bytes, lowered: bytes, is_text: bool) -> Iterator[str]:
+    """The names of the PATTERNS that are in a text, or in what base64 says once it is undone.
+
+    What a pattern needs of bones is looked for first: it is all that most texts cost.
+    """
+    may_be_key, may_be_header = b"PRIVATEKEY" in skeleton, b"apikey" in lowered
+    texts = [data]
+    if is_text and (may_be_key or may_be_header):
+        texts.append(data.translate(None, _NO_SPACE))
+    may_be_der = not data.isascii() or b"\0" in data
+    if (may_be_key and any(map(_KEY_HEADER.search, texts))) or (
+        may_be_der and any(mark in data for mark in _MAY_BE_DER) and _DER.search(data)
     ):
         yield "private key"
-    if any(_TOKEN_AT_LEAST.search(text) and _TOKEN.search(text) for text in (data, skeleton)):
+    if _TOKEN_AT_LEAST.search(skeleton) and any(map(_TOKEN.search, (data, skeleton))):
         yield "DigiCert API token"
-    if b"-api-key" in (data.lower() if is_text else data) and any(map(_KEY_PARAMETER.search, texts)):
+    if may_be_header and any(map(_KEY_PARAMETER.search, texts)):
         yield "x-api-key header"
 
 
@@ -76,18 +86,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.what} in {self.file}" + (f", {self.where}" if self.where else "")
-
-
-def secret_forms(value: str) -> list[str]:
-    """Spellings of a secret, longest first: what is redacted, and what is searched for of one without enough bones."""
-    raw = value.encode("utf-8", "surrogatepass")
-    as_json = {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    found = {value, *as_json, *(json.dumps(text)[1:-1] for text in as_json), repr(value)[1:-1]}
-    found |= {html.escape(text, quote=quoting) for text in (value, *as_json) for quoting in (True, False)}
-    found |= {html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), value.replace('"', '""')}
-    found |= {quote(value, safe=""), quote(value), quote_plus(value)}
-    found |= base64_forms(raw) | {raw.hex(), raw.hex().upper(), raw.hex(":"), raw.hex(" ")}
-    return sorted(found, key=lambda text: (-len(text), text))
 
 
 @dataclass(frozen=True)
@@ -180,8 +178,8 @@ class Scanner:
         found = self._exact_in(data)
         for text, is_text in spellings(data):
             skeleton = bones(text)
-            found.update(_looks(text, skeleton, is_text))
             lowered = skeleton.lower()
+            found.update(_looks(text, skeleton, lowered, is_text))
             for label in self._may_be_in(skeleton, lowered) - found:
                 if any(one.within(skeleton, lowered) for one in self._needles[label]):
                     found.add(label)
@@ -346,11 +344,16 @@ def plain_secrets(parameters: Any, known: Mapping[str, Any] | None = None) -> It
 
 
 def default_parameters(nb: NotebookNode) -> dict[str, Any] | None:
-    """The names and defaults of the cell tagged `parameters`; None where a notebook has no such cell.
+    """The names and defaults of the cell tagged `parameters`; None where a notebook has no such cell."""
+    return assigned(nb, "parameters")
 
-    A default that is no literal counts as None. Only Python is understood.
+
+def assigned(nb: NotebookNode, tag: str) -> dict[str, Any] | None:
+    """What the first cell of this tag assigns to names; None where a notebook has no such cell.
+
+    A value that is no literal counts as None. Only Python is understood.
     """
-    cell = next((cell for cell in nb.cells if "parameters" in cell.metadata.get("tags", [])), None)
+    cell = next((cell for cell in nb.cells if tag in cell.metadata.get("tags", [])), None)
     if cell is None:
         return None
     found: dict[str, Any] = {}
