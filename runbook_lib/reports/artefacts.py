@@ -12,14 +12,13 @@ from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.looks import PATTERNS
 from runbook_lib.reports import bag, beside, html
+from runbook_lib.reports.interrupted import WITHHELD
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Found, NotebookFile, RunRecord, Scan, TableFile, Who
 from runbook_lib.reports.scan import Finding, Scanner
 from runbook_lib.result import StepRecord, Table, Verdict
 
 NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermill.log"
-WITHHELD = "withheld"
-"""Stands for a name that holds a secret."""
 
 
 def make(

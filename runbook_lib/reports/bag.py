@@ -21,10 +21,11 @@ from pathlib import Path
 from runbook_lib import disk, tables
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
-from runbook_lib.reports import bound, chain, interrupted, stamps
+from runbook_lib.reports import bound, chain, interrupted, signing, stamps
 from runbook_lib.reports.chain import STAGING, sha256
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Started
+from runbook_lib.reports.scan import Scanner
 from runbook_lib.reports.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
 from runbook_lib.result import Table
 
@@ -131,7 +132,8 @@ def put(
     """
     environ = os.environ if environ is None else environ
     with archive_errors(archive):
-        fill(folder / BAG, work, run, files)
+        # whoever ran it has searched it: a worker's secrets may be out of reach here, and a batch's files are many
+        fill(folder / BAG, work, run, files, scanner=None)
         with ExitStack() as held:
             try:
                 held.enter_context(chain.locked(archive, wait))
@@ -152,10 +154,12 @@ def _seal_left_over(
     archive: Path, left: Path, started: Started | None, found: datetime, environ: Mapping[str, str]
 ) -> None:
     if started is not None:
+        scanner = Scanner(signing.references(archive), environ)
+        started = interrupted.without_secrets(started, scanner)
         killed = Work(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
         shutil.rmtree(left / BAG, ignore_errors=True)
         (left / SIGNATURE).unlink(missing_ok=True)
-        fill(left / BAG, killed, started.run, interrupted.files(started, found))
+        fill(left / BAG, killed, started.run, interrupted.files(started, found), scanner=scanner)
         into_chain(archive, left, killed, environ=environ)
     shutil.rmtree(left, ignore_errors=True)
 
@@ -165,9 +169,26 @@ def fill(
     work: Work,
     run: str,
     files: Mapping[str, bytes | Path],
+    *,
+    scanner: Scanner | None,
+    kept: Mapping[str, bytes] | None = None,
     tags: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a bag up to what `into_chain` adds. `tags` are files that lie beside `data/`, and not in it."""
+    """Write a bag up to what `into_chain` adds. Every bag passes here.
+
+    Args:
+        files: what is new, below `data/`.
+        scanner: searches `files`, `tags` and what the bag is called. None where that was done already, as only
+            `artefacts.make` and `fleet.run` do, where the secrets of a run are known.
+        kept: files below `data/` too, of bags that were sealed before: they were searched then.
+        tags: files that lie beside `data/`, and not in it.
+
+    Raises:
+        RunbookError: SECRET_IN_ARTEFACT; nothing has been written. ARCHIVE_FAILED.
+    """
+    if scanner is not None:
+        _refuse_secrets(scanner, {**files, **(tags or {}), "bag-info.txt": f"{work.job}\n{work.group}".encode()})
+    files = {**files, **(kept or {})}
     odd = [name for name in files if not PAYLOAD.fullmatch(name) or ".." in name.split("/")]
     if odd:
         raise RunbookError(Reason.ARCHIVE_FAILED, f"{odd[0]!r} is no name that every tool reads alike.")
@@ -192,6 +213,13 @@ def fill(
     disk.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
     disk.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
     disk.write(bag / "manifest-sha256.txt", manifest.encode())
+
+
+def _refuse_secrets(scanner: Scanner, files: Mapping[str, bytes | Path]) -> None:
+    """What somebody wrote into an entry, or an older version into a staging folder, stays for good."""
+    for name, content in files.items():
+        for found in scanner.in_file(name, disk.read(content) if isinstance(content, Path) else content):
+            raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Say it without the secret.")
 
 
 def _sha256_of(path: Path) -> str:

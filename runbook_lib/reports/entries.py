@@ -55,8 +55,7 @@ class Entry:
 
         Args:
             told: what `data/<job>.json` says besides run, time, user and host.
-            files, tags, beside: as `bag.fill` and `seal.into_chain` take them.
-            kept: files too, but of bags that were sealed before: they are not searched again.
+            files, kept, tags, beside: as `bag.fill` and `seal.into_chain` take them.
             first: signs where the archive has no signer yet.
             successor: who signs from the next bag on, where that changes.
 
@@ -71,9 +70,8 @@ class Entry:
             raise RunbookError(Reason.SIGNER_SHUT, error.what, remedy=error.remedy) from None
         record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
         own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"} | dict(files or {})
-        # what is kept of bags that go was searched when they were sealed
-        self._search(own | dict(tags or {}))
-        fill(self.folder / BAG, self.work, self.started.run, own | dict(kept or {}), tags)
+        scanner = Scanner(signing.references(self.archive), self.environ)
+        fill(self.folder / BAG, self.work, self.started.run, own, scanner=scanner, kept=kept, tags=tags)
         return into_chain(
             self.archive,
             self.folder,
@@ -83,13 +81,6 @@ class Entry:
             successor=successor,
             beside=beside,
         )
-
-    def _search(self, files: Mapping[str, bytes]) -> None:
-        """Somebody wrote these words and this file: what is in them stays for good."""
-        scanner = Scanner(signing.references(self.archive), self.environ)
-        for name, content in files.items():
-            for found in scanner.in_file(name, content):
-                raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Say it without the secret.")
 
 
 @contextmanager

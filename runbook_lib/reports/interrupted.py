@@ -20,10 +20,13 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bare
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import RunRecord, Started
+from runbook_lib.reports.runrecord import RunRecord, Started, Who
+from runbook_lib.reports.scan import Scanner
 from runbook_lib.reports.supervise import still_running
 
 STARTED, ALIVE = "started.json", "alive"
+WITHHELD = "withheld"
+"""Stands for a name that holds a secret."""
 
 
 @contextmanager
@@ -55,6 +58,20 @@ def left_over(staging: Path) -> Iterator[tuple[Path, Started | None]]:
             yield folder, started
 
 
+def without_secrets(started: Started, scanner: Scanner) -> Started:
+    """It, or the least of it where it holds a secret: an older version asked less of a job's or a notebook's name."""
+    if not scanner.labels_in(started.model_dump_json()):
+        return started
+    return Started(
+        run=started.run,
+        job=WITHHELD,
+        at=started.at,
+        notebook=WITHHELD,
+        sha256=started.sha256,
+        who=Who(user=WITHHELD, host=WITHHELD),
+    )
+
+
 def record(started: Started, found: datetime) -> RunRecord:
     """run.json of a run that was killed.
 
@@ -77,7 +94,7 @@ def record(started: Started, found: datetime) -> RunRecord:
 
 
 def files(started: Started, found: datetime) -> dict[str, bytes]:
-    """The payload of its bag: run.json and report.html. What its notebook held was never searched for secrets."""
+    """The payload of its bag: run.json and report.html. What its notebook held was never searched: it goes."""
     return bare.files(record(started, found))
 
 
