@@ -19,6 +19,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from runbook_lib.reports import verify
+from tests.reports.hidden import PLACES, PREPARE, VARIABLE
 
 RUNBOOK = Path(sys.executable).with_name("runbook")
 MARK = """
@@ -127,6 +128,25 @@ def night(tmp_path: Path) -> Callable[..., Fleet]:
         budget = {"starts_per_second": 1000, "at_once": 100}
         fleet = Fleet(tmp_path, {"notebook": "mark.ipynb", "parameters": shared, "budget": budget, **settings})
         fleet.accounts = [{"account": f"a{number}", "account_": f"a{number}"} for number in range(count)]
+        return fleet
+
+    return make
+
+
+@pytest.fixture
+def hiding(night: Callable[..., Fleet]) -> Callable[..., Fleet]:
+    """Makes a fleet whose accounts each hide a secret in a place of their own: `hiding("output", seconds=1)`."""
+
+    def make(*where: str, seconds: float = 0.0) -> Fleet:
+        fleet = night(0, seconds=seconds)
+        nb = nbformat.read(fleet.folder / "mark.ipynb", as_version=4)
+        nb.cells[0].source += "\nplace: str = ''\napi_key: str = ''"
+        nb.cells[-1].source = f"{PREPARE}\n{MARK}\nexec({PLACES!r}.get(place, ''))"
+        nbformat.write(nb, fleet.folder / "mark.ipynb")
+        fleet.settings["parameters"]["api_key"] = f"env:{VARIABLE}"
+        fleet.accounts = [
+            {"account": f"a{number}", "account_": f"a{number}", "place": place} for number, place in enumerate(where)
+        ]
         return fleet
 
     return make

@@ -16,6 +16,8 @@ import pytest
 
 from runbook_lib.catalogue import Exit
 from tests.fleet.conftest import Fleet
+from tests.reports import reading
+from tests.reports.hidden import SECRET, VARIABLE
 from tests.soak import SOAK
 
 PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
@@ -91,6 +93,16 @@ def test_a_killed_worker_costs_a_repetition_and_an_added_one_helps(
     assert set(fleet.marks()) == names
     assert sum(fleet.marks().values()) <= ACCOUNTS + 1  # what the lost worker was at, it had begun
     assert fleet.holds() == []
+
+
+def test_a_secret_that_only_a_worker_knows_is_not_sealed(hiding: Callable[..., Fleet], cluster: Cluster) -> None:
+    fleet = hiding("output", "a table's title", "a traceback", "nowhere")
+    cluster.worker(**{VARIABLE: SECRET})
+    code, bag, said = fleet.run("--engine", "dask", "--scheduler", cluster.address)
+    assert Counter(row["status"] for row in bag.rows.values()) == {"withheld": 3, "done": 1}, said
+    assert code == Exit.CHECK_FAILED
+    assert reading.holds(fleet.archive, SECRET) == []
+    assert SECRET not in said
 
 
 def test_ctrl_c_lets_the_workers_end_what_they_are_at(night: Callable[..., Fleet], cluster: Cluster) -> None:

@@ -48,7 +48,8 @@ def notebook(bag: Path) -> NotebookNode:
 def holds(folder: Path, secret: str) -> list[Path]:
     """Every file below a folder that holds a secret in any spelling; written apart from the scanner on purpose."""
     raw = secret.encode()
-    spellings = {raw, json.dumps(secret)[1:-1].encode(), quote(secret).encode(), raw.hex().encode()}
+    spellings = {secret.replace('"', '""').encode(), secret.encode("utf-16-le"), repr(secret)[1:-1].encode()}
+    spellings |= {raw, json.dumps(secret)[1:-1].encode(), quote(secret).encode(), raw.hex().encode()}
     spellings.add(
         secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;").encode()
     )
