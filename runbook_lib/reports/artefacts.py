@@ -14,7 +14,7 @@ from runbook_lib.looks import PATTERNS
 from runbook_lib.reports import bag, beside, html
 from runbook_lib.reports.interrupted import WITHHELD
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import Found, NotebookFile, RunRecord, Scan, TableFile, Who
+from runbook_lib.reports.runrecord import Found, RunRecord, Scan, Started, TableFile, Who
 from runbook_lib.reports.scan import Finding, Scanner
 from runbook_lib.result import StepRecord, Table, Verdict
 
@@ -115,26 +115,26 @@ def _told(record: RunRecord, nb: NotebookNode) -> dict[str, bytes]:
 def _least(record: RunRecord) -> RunRecord:
     what = "What the record itself would tell holds a secret, so that it is not told."
     refused = record.status is Status.REFUSED
-    known = ("run", "started", "finished", "duration", "cells", "software", "lock_sha256")
-    fields = {name: getattr(record, name) for name in (*known, "clock", "engine")}
-    return RunRecord(
-        **fields,
-        status=Status.REFUSED if refused else Status.WITHHELD,
-        verdict=Verdict.FAILED,
-        exit=record.exit if refused else Exit.UNEXPECTED,
+    started = Started(
+        run=record.run,
         job=WITHHELD,
-        needs_action=0,
-        progress="",
-        error=RunbookError(Reason.SECRET_IN_ARTEFACT, what).as_dict(),
-        fault_seed="",
-        notebook=NotebookFile(name=WITHHELD, sha256=record.notebook.sha256, git=None),
-        parameters={},
-        unknown_parameters=(),
+        at=record.started,
+        notebook=WITHHELD,
+        sha256=record.notebook.sha256,
         who=Who(user=WITHHELD, host=WITHHELD),
-        records=False,
-        steps=(),
-        next=(),
-        tables=(),
+        lock_sha256=record.lock_sha256,
+    )
+    return RunRecord.of(
+        started,
+        status=Status.REFUSED if refused else Status.WITHHELD,
+        error=RunbookError(Reason.SECRET_IN_ARTEFACT, what),
+        exit=record.exit if refused else Exit.UNEXPECTED,
+        finished=record.finished,
+        duration=record.duration,
+        clock=record.clock,
+        engine=record.engine,
+        software=record.software,
+        cells=record.cells,
         scan=Scan(patterns=tuple(PATTERNS), withheld=(NOTEBOOK,)),
     )
 
