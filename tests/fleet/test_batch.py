@@ -10,9 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 
 import nbformat
+import pytest
 
 from runbook_lib.catalogue import Exit
+from runbook_lib.clock import parse_utc
+from runbook_lib.fleet import rollup
 from runbook_lib.fleet.ledger import Ledger
+from runbook_lib.reports.job import Job, Source
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import RunRecord
 from tests.fleet.conftest import Bag, Fleet
 
 Night = Callable[..., Fleet]
@@ -217,3 +223,28 @@ def test_an_account_cut_off_twice_has_its_report_in_the_first_bag(night: Night) 
         for row in bag.rows.values():
             assert not row["report"] or (bag.place / "data" / row["report"]).resolve().is_file(), row
         assert (bag.link["expected"], bag.link["produced"]) == (2, 0)
+
+
+def test_what_cannot_be_drawn_runs_once_and_its_account_is_done(night: Night) -> None:
+    fleet = night(2)
+    notebook = fleet.file.parent / "mark.ipynb"
+    nb = nbformat.read(notebook, as_version=4)
+    nb.cells.append(nbformat.v4.new_markdown_cell("![x](attachment:missing.png)"))
+    nbformat.write(nb, notebook)
+    code, bag, said = fleet.run()
+    assert code == Exit.DONE, said
+    assert [row["status"] for row in bag.rows.values()] == ["done", "done"]
+    _every_account_once(fleet, [bag])
+    record = json.loads((bag.place / "data/accounts/a0/run.json").read_bytes())
+    assert "missing.png" in " ".join(record["not_drawn"].values())
+
+
+def test_a_batch_whose_own_page_cannot_be_drawn_has_a_bare_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = parse_utc("2026-11-28T12:00:00Z")
+    started = Job(Source("nb.ipynb", b"", None), "batch-night", {}).started(at)
+    record = RunRecord.of(started, status=Status.DONE, error=None, finished=at, clock="test")
+    monkeypatch.setattr(rollup, "page", lambda *_: 1 / 0)
+    told, page = rollup.drawn(record, [], {})
+    assert told.not_drawn == {"the accounts": "ZeroDivisionError: division by zero"}
+    assert told.status is Status.DONE
+    assert "Not drawn: the accounts" in page

@@ -203,14 +203,15 @@ def test_a_caller_that_is_killed_leaves_no_run_and_no_file_behind(
         assert not Path(folder).exists()
 
 
+@pytest.mark.parametrize("times", [1, 2])
 def test_a_run_that_is_killed_while_it_answers_is_told_of_all_the_same(
-    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, times: int
 ) -> None:
     asked: list[int] = []
 
     def answer(process: Any, *more: Any) -> Any:
         asked.append(1)
-        if len(asked) == 1:
+        if len(asked) <= times:
             while len(process._socket.recv(1 << 16, socket.MSG_PEEK)) < 1000:  # more than fits: it is at its result
                 time.sleep(0.05)
             process.kill()
@@ -218,11 +219,14 @@ def test_a_run_that_is_killed_while_it_answers_is_told_of_all_the_same(
 
     whole = forkserver._RunProcess._answer
     monkeypatch.setattr(forkserver._RunProcess, "_answer", answer)
+    mark = f"with open({str(tmp_path / 'ran')!r}, 'a') as file:\n    file.write('ran ')"
     with ForkServer() as server:
-        produced = server.run(job("print('x' * 3_000_000)"), clock=SystemClock())
+        produced = server.run(job(mark, "print('x' * 3_000_000)"), clock=SystemClock())
     assert len(asked) == 2
-    assert produced.record.status is Status.KILLED
-    assert "run.json" in produced.files
+    assert (tmp_path / "ran").read_text() == "ran "  # it is not executed again to be told of
+    assert produced.record.status is (Status.KILLED if times == 1 else Status.FAILED)
+    assert (produced.record.error or {})["reason"] == ("kernel_died" if times == 1 else "engine_failed")
+    assert {"run.json", "report.html"} <= set(produced.files)
 
 
 def test_a_server_that_cannot_start_says_why(job: Callable[..., Job]) -> None:

@@ -14,8 +14,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.reports.execute import Ending
 from runbook_lib.reports.job import Job, Produced, Source
+from runbook_lib.reports.outcome import judge
 from runbook_lib.reports.produce import produce
+from runbook_lib.reports.supervise import End
 from tests.reports.conftest import RECORDS
 from tests.soak import SOAK
 
@@ -180,3 +183,15 @@ def test_a_run_is_what_its_kernel_answered(
     assert ", ".join(record.cells.states).endswith(case.states), said
     assert case.words in said
     assert record.exit == (0 if case.status == "done" else 1)
+
+
+def test_a_kernel_that_answered_and_whose_outputs_did_not_arrive_is_told_as_that() -> None:
+    cell = new_code_cell("print(1)", metadata={"papermill": {"start_time": "2026-11-28T12:00:00Z"}})
+    end = End(Ending(exception="CellTimeoutError", message="x"), 1, False, None, "")
+    said = judge(new_notebook(cells=[cell]), end, cell_timeout=2, deadline=9)
+    assert (said.error or {})["what"] == "No answer within 2 s, in code cell 1 of 1."
+    cell.metadata["execution"] = {"shell.execute_reply": "2026-11-28T12:00:01Z"}
+    said = judge(new_notebook(cells=[cell]), end, cell_timeout=2, deadline=9)
+    what = "The kernel answered, and its outputs did not all arrive, in code cell 1 of 1."
+    assert (said.status.value, said.exit, (said.error or {})["what"]) == ("timed out", 1, what)
+    assert [state.value for state in said.cells] == ["timed out"]
