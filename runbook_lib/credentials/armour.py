@@ -20,6 +20,7 @@ from runbook_lib.credentials.lenient import LenientCertificate, Truncated, certi
 from runbook_lib.errors import Reason
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
+_END = b"-----END "
 _TRUSTED = b"TRUSTED CERTIFICATE"
 """`openssl x509 -trustout`: a certificate, and behind it what it is trusted for."""
 _CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE", _TRUSTED)
@@ -151,6 +152,8 @@ def look_at_pem(data: bytes) -> Iterator[Found]:
         start, end = begin.end(), following.start() if following else len(data)
         label, form = begin[1], "PEM"
         if label in _CERTIFICATE or label in _PKCS7:
+            if (last := data.find(_END, start, end)) >= 0:
+                end = last + len(_END)
             if end - start > MAX_BLOCK:
                 told = True
                 why = f"a part of {end - start:,} bytes, and {MAX_BLOCK:,} are read at most"
@@ -176,7 +179,7 @@ def look_at_pem(data: bytes) -> Iterator[Found]:
 
 
 def _in_block(label: bytes, body: bytes, number: int) -> Iterable[Found]:
-    text, end, _ = body.partition(b"-----END ")
+    text, end, _ = body.partition(_END)
     der = _decoded(text)
     if label in _PKCS7 or _CONTENT in der[:20]:  # certutil calls whatever it encodes a certificate
         return look_at_pkcs7(der, number)

@@ -70,6 +70,9 @@ FLAWS = (
 
 _ENDED = 10**12  # seconds: behind everything that has not ended
 
+_LOOK_AT = 100
+"""Certificates of a file between two looks at the time that it has taken."""
+
 Row = tuple[str, ...]
 
 
@@ -244,7 +247,7 @@ class Reader:
                 if entry.target:
                     found = found._replace(why=f"a link to {entry.target}; {found.why}".removesuffix("; "))
                 yield _line(self._row(entry.path, found))
-                if found.number and time.process_time() > until:
+                if found.number and not found.number % _LOOK_AT and time.process_time() > until:
                     why = f"more than {BUNDLE_SECONDS:.0f} s went by: what follows in it was not read"
                     yield _line(self._row(entry.path, Found(found.form, 0, None, Reason.FILE_GIVEN_UP, why)))
                     return

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.credentials import folder
+from runbook_lib.credentials import armour, folder
 from runbook_lib.credentials.armour import Found
 from runbook_lib.credentials.fields import tolerant
 from runbook_lib.credentials.folder import look_at, look_into
@@ -199,6 +199,29 @@ def test_what_is_wrong_with_a_p12_is_told_with_its_certificate(tmp_path: Path):
     assert reasons(look(keyless, PASSWORD)) == [None]
 
 
+def test_a_text_in_utf_16_with_a_damaged_character_still_gives_its_certificate() -> None:
+    text = PEM.decode()
+    for mark, encoding in (
+        (b"\xff\xfe", "utf-16-le"),
+        (b"\xfe\xff", "utf-16-be"),
+        (b"", "utf-16-le"),
+        (b"", "utf-16-be"),
+    ):
+        damaged = mark + text.encode(encoding) + "\ud800".encode(encoding, "surrogatepass")
+        assert [one.der for one in look(damaged) if one.der] == [DER]
+
+
+def test_only_pem_is_read_beyond_sixteen_mebibytes(tmp_path: Path) -> None:
+    large = tmp_path / "large.pem"
+    large.write_bytes(PEM + b"#" * folder.MAX_BYTES_BUT_PEM + b"\n" + PEM)
+    assert [one.der for one in look_file(large) if one.der] == [DER, DER]
+    large.write_bytes(b"#" * (folder.MAX_BYTES_BUT_PEM + 1) + PEM)
+    (found,) = look_file(large)
+    assert (found.reason, "of what is not PEM" in found.why) == (Reason.FILE_TOO_LARGE, True)
+    large.write_bytes(PEM + b"-----BEGIN CERTIFICATE-----\n" + b"M" * armour.MAX_BLOCK + b"\n" + PEM)
+    assert reasons(look_file(large)) == [None, Reason.FILE_TOO_LARGE, None]
+
+
 # --- what lies in a folder --------------------------------------------------------------------------------------------
 
 
@@ -249,6 +272,7 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path):
 
 
 @given(st.binary(max_size=400))
+@settings(deadline=None)  # keytool reads what begins as a key store
 def test_any_bytes_give_a_row(data: bytes):
     for password in (None, PASSWORD):
         assert look(data, password)
