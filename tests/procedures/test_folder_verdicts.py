@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,11 @@ from runbook_lib.procedures.folder_rows import _HEALTH, COLUMNS, UNCHECKED
 from runbook_lib.procedures.folders import read, result_of
 from runbook_lib.procedures.health import Health
 from runbook_lib.result import Result, Verdict
-from tests.credentials.pki import OTHER_PASSWORD, PASSWORD, identity
-from tests.procedures.test_folders import KEY, LIMITS, pem
+from tests.conftest import Sandbox
+from tests.credentials.pki import OTHER_PASSWORD, PASSWORD, ROOT, identity, name, sign
+from tests.procedures.test_folders import DAY, KEY, LIMITS, pem
+from tests.soak import SOAK
+from tests.test_cli import runbook
 
 DOCUMENT = Path(__file__).parents[2] / "docs/inventory.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([a-z ]+) \| (\w+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
@@ -45,6 +51,14 @@ MAKERS: dict[Reason, Callable[[Path], object]] = {
         KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     ),
 }
+
+
+RUN = tuple(MAKERS) if SOAK else (Reason.KEY_IN_PLAIN_TEXT,)
+"""Those that are tried with a run of the whole notebook."""
+
+NEW = sign(
+    KEY.public_key(), name("new"), name("CA"), ROOT.key, start=datetime.now(UTC), end=datetime.now(UTC) + 300 * DAY
+)
 
 
 def exit_of(result: Result, *, fail_on_due: bool) -> int:
@@ -86,8 +100,31 @@ def result(where: Path, place: Path, *, wrong: bool = False) -> tuple[dict[str, 
 def test_a_folder_in_which_no_certificate_was_found_is_not_calm(tmp_path: Path, files: dict[str, bytes]) -> None:
     place = tmp_path / "certificates"
     place.mkdir()
-    for name, content in files.items():
-        (place / name).write_bytes(content)
+    for file, content in files.items():
+        (place / file).write_bytes(content)
     told = result_of(*read([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
     assert (told.verdict, told.needs_action) == (Verdict.ATTENTION, 1)
     assert "0 certificates found in 1 of 1 folder" in told.headline
+
+
+def test_a_run_ends_as_the_table_says(sandbox: Sandbox, tmp_path: Path) -> None:
+    user = sandbox.env | {"DIGICERT_ONE_API_KEY": sandbox.admin("POST", "/users")["api_key"]}
+    user |= {"DIGICERT_ONE_STORE": str(tmp_path / "store"), "OTHERS": OTHER_PASSWORD.reveal()}
+    for number, reason in enumerate(RUN):
+        place = tmp_path / reason
+        place.mkdir()
+        (place / "good.pem").write_bytes(NEW.public_bytes(Encoding.PEM))
+        MAKERS[reason](place / "a.bin")
+        words = ["run", "inventory", "-p", "environment", "sandbox", "-p", "folders", str(place)]
+        words += ["-p", "folders_password", "env:OTHERS"] if reason is Reason.WRONG_PASSWORD else []
+        state, verdict, *exits = TOLD[reason]
+        for more, code in zip(([], ["--fail-on", "due"]), exits, strict=True):
+            archive = tmp_path / f"archive {number} {len(more)}"
+            done = runbook(*words, *more, "--archive", archive, environ=user, cwd=tmp_path)
+            assert (reason, done.returncode) == (reason, int(code)), done.stderr
+            (record,) = archive.rglob("data/run.json")
+            assert json.loads(record.read_text())["verdict"] == verdict
+            (table,) = archive.rglob("data/tables/files.csv")
+            with table.open(encoding="utf-8-sig", newline="") as stream:
+                row = next(csv.DictReader(stream))
+            assert (row["state"], row["reason"]) == (state, reason)
