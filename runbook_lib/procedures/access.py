@@ -16,8 +16,6 @@ from runbook_lib.procedures.procedure import Procedure, change, check
 from runbook_lib.procedures.proof import TRIES, certificate_facts, check_environment, diagnose, knock
 from runbook_lib.result import Result, Table, Verdict
 
-NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
-
 
 class Access(Procedure[AccessParameters]):
     """Notebook 03."""
@@ -127,12 +125,12 @@ class Access(Procedure[AccessParameters]):
     @change(
         "Disable the certificate",
         tutorial="Step 6",
+        deed="Disable {}",
+        only=lambda self: self.parameters.action != "enable",
         plan=lambda self: f"set enabled = false for “{self.parameters.name}” on {self.environment.api_url}",
         asks=lambda self: self._refuse_outage(),
     )
     def disable(self) -> Result:
-        if self.parameters.action == "enable":
-            return NOT_ASKED
         if not self._target.enabled:
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is disabled already.")
         if not self._again or self._identity is None:
@@ -160,7 +158,7 @@ class Access(Procedure[AccessParameters]):
 
     def _refuse_outage(self) -> None:
         allowed = self.parameters.allow_outage_of == self.parameters.name
-        if self.parameters.action == "enable" or not self._target.enabled or allowed:
+        if not self._target.enabled or allowed:
             return
         now = self.clock.now()
         if not any(one.enabled and one.end_date > now for one in self._others):
@@ -189,10 +187,12 @@ class Access(Procedure[AccessParameters]):
             facts={"Certificate id": listed.id or "", "At": iso(self.clock.now())},
         )
 
-    @check("Prove that access is gone", tutorial="Step 6, “Verify access is revoked”")
+    @check(
+        "Prove that access is gone",
+        tutorial="Step 6, “Verify access is revoked”",
+        only=lambda self: self.parameters.action != "enable",
+    )
     def prove_refused(self) -> Result:
-        if self.parameters.action == "enable":
-            return NOT_ASKED
         if self._identity is None:
             return Result(
                 verdict=Verdict.ATTENTION,
@@ -236,21 +236,19 @@ class Access(Procedure[AccessParameters]):
     @change(
         "Enable the certificate",
         tutorial="Step 6, “Re-enable the certificate”",
+        deed="Enable {}",
+        only=lambda self: self.parameters.action != "disable",
         plan=lambda self: f"set enabled = true for “{self.parameters.name}” on {self.environment.api_url}",
     )
     def enable(self) -> Result:
-        if self.parameters.action == "disable":
-            return NOT_ASKED
         if self._target.enabled:
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is enabled already.")
         result = self._set(True)
         self._note_given_back()
         return result
 
-    @check("Prove that access is back")
+    @check("Prove that access is back", only=lambda self: self.parameters.action != "disable")
     def prove_restored(self) -> Result:
-        if self.parameters.action == "disable":
-            return NOT_ASKED
         if self._identity is None or self._facts is None:
             return Result(
                 verdict=Verdict.ATTENTION,

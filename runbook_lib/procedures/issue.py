@@ -36,6 +36,7 @@ class Issue(Procedure[IssueParameters]):
 
     @change(
         "Generate a private key and CSR",
+        deed="Generate a key and CSR for {}",
         tutorial="Step 1",
         plan=lambda self: (
             f"make a {self.parameters.key_kind} key, sealed with the P12 password, and a CSR in the store"
@@ -91,6 +92,7 @@ class Issue(Procedure[IssueParameters]):
 
     @change(
         "Request the client authentication certificate",
+        deed="Request {}",
         tutorial="Step 2",
         plan=lambda self: f"send a request named “{self.parameters.name}” to {self.environment.api_url}",
     )
@@ -122,6 +124,7 @@ class Issue(Procedure[IssueParameters]):
 
     @change(
         "Extract and check the certificate",
+        deed="Extract and check {}",
         tutorial="Step 3",
         plan=lambda self: "check the certificate, and disable it should it not be what was asked for",
     )
@@ -140,6 +143,7 @@ class Issue(Procedure[IssueParameters]):
 
     @change(
         "Create the PKCS#12 file",
+        deed="Create the PKCS#12 file of {}",
         tutorial="Step 4",
         plan=lambda self: (
             f"bundle key, certificate and chain as a P12 ({self.parameters.p12_profile}); drop the sealed key"
@@ -165,6 +169,7 @@ class Issue(Procedure[IssueParameters]):
 
     @change(
         "Prove it and put it into use",
+        deed="Prove {} and put it into use",
         tutorial="Step 5",
         plan=lambda self: f"call {self.environment.clientauth_url} with the new certificate and point `current` at it",
     )

@@ -51,6 +51,8 @@ class Step:
         plan: says what a change would do.
         asks: looks, without changing anything, whether the change would be refused; raises where it would. A dry run
             asks it too, so that it refuses what the run itself refuses.
+        deed: what a change does, in the words of its button; `{}` stands for the certificate.
+        only: whether the parameters ask for the step. Where they do not, it does nothing.
     """
 
     slug: str
@@ -60,33 +62,38 @@ class Step:
     method: Method
     plan: Callable[[Any], str] | None
     asks: Callable[[Any], None] | None = None
+    deed: str = ""
+    only: Callable[[Any], bool] | None = None
 
 
-def check(title: str, *, tutorial: str = "") -> Callable[[Method], Method]:
+def check(title: str, *, tutorial: str = "", only: Callable[[Any], bool] | None = None) -> Callable[[Method], Method]:
     """Mark a method as a step that only looks."""
-    return _mark(title, Kind.CHECK, tutorial, None, None)
+    return _mark(title, Kind.CHECK, tutorial, only=only)
 
 
 def change(
-    title: str, *, plan: Callable[[Any], str], asks: Callable[[Any], None] | None = None, tutorial: str = ""
-) -> Callable[[Method], Method]:
-    """Mark a method as a step that changes something; `plan` and `asks` are as in `Step`."""
-    return _mark(title, Kind.CHANGE, tutorial, plan, asks)
-
-
-def _mark(
     title: str,
-    kind: Kind,
-    tutorial: str,
-    plan: Callable[[Any], str] | None,
-    asks: Callable[[Any], None] | None,
+    *,
+    plan: Callable[[Any], str],
+    asks: Callable[[Any], None] | None = None,
+    deed: str = "",
+    only: Callable[[Any], bool] | None = None,
+    tutorial: str = "",
 ) -> Callable[[Method], Method]:
+    """Mark a method as a step that changes something; the arguments are as in `Step`."""
+    return _mark(title, Kind.CHANGE, tutorial, plan=plan, asks=asks, deed=deed or f"{title}: {{}}", only=only)
+
+
+def _mark(title: str, kind: Kind, tutorial: str, **more: Any) -> Callable[[Method], Method]:
     def mark(method: Method) -> Method:
         slug = method.__name__.replace("_", "-")
-        method.step = Step(slug, title, kind, tutorial, method, plan, asks)  # type: ignore[attr-defined]
+        method.step = Step(slug, title, kind, tutorial, method, **{"plan": None, **more})  # type: ignore[attr-defined]
         return method
 
     return mark
+
+
+NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
 
 
 class Procedure(Generic[P]):
@@ -182,6 +189,10 @@ class Procedure(Generic[P]):
         """The step of that slug. Raises KeyError."""
         return {step.slug: step for step in cls.steps()}[slug]
 
+    def asked(self, step: Step) -> bool:
+        """Whether the parameters ask for the step; one that they do not ask for does nothing."""
+        return step.only is None or step.only(self)
+
     def waits_for(self, slug: str) -> Step | None:
         """The first step that must be done before this one, or None where its turn has come."""
         done = {record.step for record in self.records if record.error is None}
@@ -234,6 +245,8 @@ class Procedure(Generic[P]):
         earlier = self.waits_for(step.slug)
         if earlier is not None:
             raise RunbookError(Reason.STEP_OUT_OF_ORDER, f"“{step.title}” comes after “{earlier.title}”.")
+        if not self.asked(step):
+            return NOT_ASKED
         if step.kind is Kind.CHECK and any(record.verdict is Verdict.PLANNED for record in self.records):
             return Result(
                 verdict=Verdict.UNCHECKED,

@@ -75,13 +75,13 @@ class Rotate(RotationAtHand):
 
     @change(
         "Issue a new certificate beside the old one",
+        deed="Issue the successor of {}",
+        only=lambda self: self._advancing,
         tutorial="Rotation workflow 1",
         plan=lambda self: f"ask {self.environment.api_url} for the successor of “{self.parameters.name}”, if it is due",
         asks=lambda self: self._ask_to_issue(),
     )
     def issue_beside(self) -> Result:
-        if not self._advancing:
-            return _nothing("Not part of the action that was chosen.")
         if not self._due:
             return _nothing(f"Not due before {iso(self._due_from)}.")
         with self.credential.lock(), self.api() as api:
@@ -107,7 +107,7 @@ class Rotate(RotationAtHand):
 
     def _ask_to_issue(self) -> None:
         """What refuses a new certificate before the rotation is begun."""
-        if not self._advancing or not self._due:
+        if not self._due:
             return
         keys.check_password(self.secret("p12_password"))
         rotation = self._rotation
@@ -147,6 +147,8 @@ class Rotate(RotationAtHand):
 
     @change(
         "Put the new certificate into use",
+        deed="Put the successor of {} into use",
+        only=lambda self: self._advancing,
         tutorial="Rotation workflow 3 and 4",
         plan=lambda self: (
             "point `current` at the new certificate"
@@ -211,6 +213,8 @@ class Rotate(RotationAtHand):
 
     @change(
         "Disable the old certificate",
+        deed="Disable the old certificate of {}",
+        only=lambda self: self._advancing,
         tutorial="Rotation workflow 6",
         plan=lambda self: (
             f"disable the old certificate once the overlap of {self.parameters.overlap_days} days is over"
@@ -278,6 +282,8 @@ class Rotate(RotationAtHand):
 
     @change(
         "Delete the old key",
+        deed="Delete the old key of {}",
+        only=lambda self: self._advancing,
         tutorial="Rotation workflow 8",
         plan=lambda self: f"delete the old P12 once its grace of {self.parameters.grace_days} days is over",
     )
@@ -300,12 +306,12 @@ class Rotate(RotationAtHand):
 
     @change(
         "Roll back to the old certificate",
+        deed="Roll back {}",
+        only=lambda self: not self._advancing,
         plan=lambda self: "enable the old certificate, prove it, point `current` at it, and disable the new one",
-        asks=lambda self: self._ask_to_roll_back(),
+        asks=lambda self: self._under_way(),
     )
     def roll_back(self) -> Result:
-        if self._advancing:
-            return _nothing("Not part of the action that was chosen.")
         with self.credential.lock(), self.api() as api:
             rotation = self._under_way()
             number = rotation.new or rotation.old
@@ -330,10 +336,6 @@ class Rotate(RotationAtHand):
             facts=said,
             next=("Find out what went wrong, then begin again with `rotate_now: true`.",),
         )
-
-    def _ask_to_roll_back(self) -> None:
-        if not self._advancing:
-            self._under_way()
 
     def _under_way(self) -> Rotation:
         rotation = self._rotation

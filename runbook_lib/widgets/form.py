@@ -28,6 +28,7 @@ WITHOUT_FIELD = frozenset({"mode", "clock", "confirm"})
 
 _LOCKED = "given by the parameters cell"
 _WIDTH = "30rem"
+_EARLIER = "This form belongs to an earlier run of its cell. Nothing in it acts any more: use the newest form."
 
 
 class Form:
@@ -41,7 +42,7 @@ class Form:
 
     Attributes:
         widget: what to display.
-        start: the button that takes the values; disabled while one of them is wrong.
+        start: the button that takes the values; disabled while one of them is wrong, and for good once it is retired.
         change: the button that unlocks them.
     """
 
@@ -72,6 +73,7 @@ class Form:
         for field in self._fields.values():
             field.watch(self._check)
         self.widget = self._lay_out()
+        self.widget.add_class("dor-live")
         self._check()
 
     # --- what a notebook and a test use ----------------------------------------------------------------------------
@@ -159,10 +161,24 @@ class Form:
         self._check()
         self._on_change()
 
+    def hold(self, working: bool) -> None:
+        """While a step is at work the values stay as they are: its result would be thrown away."""
+        self.change.disabled = working or not self._locked
+
+    def retire(self) -> None:
+        """Another form has taken this one's place."""
+        self.lock()
+        self.change.disabled = True
+        self._typed.clear()
+        self._general.value = f'<div role="status"><strong>{escape(_EARLIER)}</strong></div>'
+        self.widget.layout.opacity = "0.6"
+
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _check(self, *_: Any) -> None:
-        if self._locked:
+        if self._locked:  # a change that was on its way when the values were taken: show what the steps use
+            for field in self._fields.values():
+                field.restore()
             return
         problems = check(self._model, self.values())
         for name, field in self._fields.items():
@@ -189,6 +205,7 @@ class _Field:
 
     def __init__(self, name: str, info: FieldInfo, injected: Mapping[str, Any]) -> None:
         self.injected = name in injected
+        self._held: Any = None
         self.problem = ""
         self._label = info.title or name
         self._help = info.description or ""
@@ -237,8 +254,16 @@ class _Field:
         words = f'<span style="opacity:.75">{escape(visible(help_text))}</span>'
         self._below.value = _alert(problem) if problem else f'<div style="line-height:1.3">{words}</div>'
 
+    def restore(self) -> None:
+        """Show again what it held when it was locked."""
+        if self.input.disabled and self.input.value != self._held:
+            self.input.value = self._held
+        if self.password is not None and self.password.value:
+            self.password.value = ""
+
     def disable(self, disabled: bool) -> None:
         """Lock or unlock it. What was injected stays locked."""
+        self._held = self.input.value
         self.input.disabled = disabled or self.injected
         if self.password is not None:
             self.password.disabled = disabled

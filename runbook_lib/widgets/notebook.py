@@ -9,19 +9,22 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import Parameters, intake
 from runbook_lib.procedures.procedure import Procedure, Step
 from runbook_lib.result import ParameterRow, ParametersRecord
 from runbook_lib.widgets import panels
 from runbook_lib.widgets.outputs import show
 
+_FIRST_CELLS = "Run the first cells again, down to the one that shows the form; then this one."
 _PLAIN = (str, int, float, bool, type(None), list, dict)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 
 
 class _Way(Protocol):
     """How steps are run: by buttons, or at once."""
+
+    def retire(self) -> None: ...
 
     def step(self, step: Step) -> None: ...
 
@@ -48,6 +51,7 @@ class Runbook:
         interactive = given.get("mode", model.model_fields["mode"].default) == "interactive"
         if interactive:
             given = {name: value for name, value in given.items() if name in model.model_fields}
+        _Newest.replace(None)  # also where this one is refused: the one before had other parameters
         show(panels.style())
         try:
             parameters, rows = intake(model, given)
@@ -55,6 +59,7 @@ class Runbook:
         except RunbookError as problem:
             show(panels.bundle(refused(procedure, problem)))
             raise
+        _Newest.replace(self)
 
     def step(self, method: Any) -> None:
         """Show a step: its button, or headlessly what it did.
@@ -63,13 +68,49 @@ class Runbook:
             method: the procedure's method, for example `Issue.request_certificate`.
 
         Raises:
-            RunbookError: headlessly, if the step failed; it is shown and recorded first.
+            RunbookError: STEP_OUT_OF_ORDER for a step of another procedure; headlessly if the step failed, after it was
+                shown and recorded.
         """
-        self._way.step(self._steps[method.step.slug])
+        step: Step = method.step
+        known = self._steps.get(step.slug)
+        if known is None or known.title != step.title:
+            raise RunbookError(
+                Reason.STEP_OUT_OF_ORDER,
+                f"“{step.title}” belongs to another notebook than the newest form of this kernel.",
+                remedy=_FIRST_CELLS,
+            )
+        self._way.step(known)
 
     def finish(self) -> None:
         """Show what happened in all steps, and what to do next."""
         self._way.finish()
+
+
+class _Newest:
+    """The runbook whose buttons act. There is one in a process: those of every earlier one are retired."""
+
+    runbook: Runbook | None = None
+
+    @classmethod
+    def replace(cls, runbook: Runbook | None) -> None:
+        if cls.runbook is not None:
+            cls.runbook._way.retire()
+        cls.runbook = runbook
+
+
+def newest() -> Runbook:
+    """The kernel's runbook. A cell imports it, so that it can say what is missing in a kernel that has none.
+
+    Raises:
+        RunbookError: STEP_OUT_OF_ORDER where no form has been shown yet, or the last one was refused.
+    """
+    if _Newest.runbook is None:
+        raise RunbookError(
+            Reason.STEP_OUT_OF_ORDER,
+            "This kernel has no form: it is new or was restarted, or the form’s cell was not run or was refused.",
+            remedy=_FIRST_CELLS,
+        )
+    return _Newest.runbook
 
 
 def plain_variables(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +141,9 @@ class _AtOnce:
     def __init__(self, procedure: type[Procedure[Any]], parameters: Parameters, rows: tuple[ParameterRow, ...]) -> None:
         self._procedure = procedure(parameters)
         show(panels.bundle(self._procedure.begin(rows)))
+
+    def retire(self) -> None:
+        """Nothing of it is left that somebody could press."""
 
     def step(self, step: Step) -> None:
         record = self._procedure.perform(step.slug)

@@ -7,7 +7,7 @@ from typing import Any
 
 import IPython.display
 
-from runbook_lib.widgets.panels import Bundle
+from runbook_lib.widgets.panels import Bundle, marked
 
 _ipython: Any = IPython.display  # it has no types
 
@@ -31,8 +31,14 @@ class Area:
 
     def __init__(self, bundle: Bundle) -> None:
         self._id = uuid.uuid4().hex
+        self._shown = bundle
         _ipython.display(bundle, raw=True, display_id=self._id)
 
     def update(self, bundle: Bundle) -> None:
         """Show something else in its place."""
+        self._shown = bundle
         _ipython.update_display(bundle, raw=True, display_id=self._id)
+
+    def mark(self, words: str) -> None:
+        """Say above what stands there that it no longer counts. It is no record of the open notebook any more."""
+        self.update(marked(self._shown, words))

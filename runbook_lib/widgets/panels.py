@@ -74,6 +74,12 @@ def note(words: str) -> Bundle:
     return {"text/html": _render("note.html", words=words), "text/plain": words}
 
 
+def marked(shown: Bundle, words: str) -> Bundle:
+    """An output with a sentence above it, and without its record."""
+    above = note(words)
+    return {kind: f"{above[kind]}\n{shown[kind]}" for kind in above}
+
+
 def style() -> Bundle:
     """The style of all panels of a notebook."""
     css = resources.files("runbook_lib.widgets").joinpath("templates/style.css").read_text(encoding="utf-8")

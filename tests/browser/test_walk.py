@@ -124,7 +124,7 @@ def test_03_a_certificate_in_use_is_disabled_only_when_it_is_named(desk: Open, l
     walk(one, (("Check", "Prove how it stands now"),))
     refused = one.do("Disable the certificate", "Change")
     expect(refused).to_contain_text("allow_outage_of")
-    expect(one.button("Try again: Disable the certificate")).to_be_enabled()
+    expect(one.button(f"Try again: Disable “{NAME}” on sandbox")).to_be_enabled()
     one.picture("03_access-refused")
     one.button("Change the values").click()
     one.fill(**{"Allow outage of": NAME})

@@ -28,6 +28,10 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
+IMPORT = "from runbook_lib.widgets import runbook\n\n"
+"""So that a cell can say what is missing, where a kernel was restarted and only this cell is run again."""
+
+
 def read(path: Path) -> Any:
     notebook: Any = nbformat.read(path, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
@@ -81,14 +85,14 @@ def test_every_notebook_has_the_same_shape(path: Path):
         f"runbook = Runbook({name}, globals())"
     )
     for step in procedure.steps():
-        assert cells[step.slug].source == f"runbook.step({name}.{step.method.__name__})"
+        assert cells[step.slug].source == f"{IMPORT}runbook.step({name}.{step.method.__name__})"
         told = cells[f"{step.slug}-text"].source
         assert told.startswith("## ")
         assert f"**{step.kind.value}**" in told
         other = Kind.CHANGE if step.kind is Kind.CHECK else Kind.CHECK
         assert f"**{other.value}**" not in told
         assert 1 <= len(re.findall(r"[.;?](?:\s|$)", told.split("\n\n", 2)[2])) <= 5
-    assert cells["finish"].source == "runbook.finish()"
+    assert cells["finish"].source == f"{IMPORT}runbook.finish()"
 
 
 @each_notebook

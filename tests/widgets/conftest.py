@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets.widgets.widget import _instances
 
 from runbook_lib.result import MIME
+from runbook_lib.widgets.notebook import _Newest
 from tests.widgets.toy import Toy
 
 PASSWORD = "correcthorsebatterystaple0123456789"
@@ -75,6 +76,7 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
     monkeypatch.delenv("DIGICERT_ONE_CA_FILE", raising=False)
     shell = InteractiveShell.instance()
     shell.display_pub = CapturingDisplayPublisher()
+    _Newest.runbook = None  # a new kernel
     Toy.runs.clear()
     w.Widget.close_all()
     yield Cells(shell.display_pub)

@@ -16,9 +16,11 @@ from runbook_lib.widgets.notebook import plain_variables
 from tests.widgets.conftest import PASSWORD, Cells, w, widgets
 from tests.widgets.toy import Toy
 
+PAINT = "Paint it: “Wall” on sandbox"
+
 
 def buttons() -> dict[str, Any]:
-    """Every live button by its description."""
+    """Every live button by its description; of those with the same one the newest."""
     return {one.description: one for one in widgets(w.Button)}
 
 
@@ -108,10 +110,10 @@ def test_only_plain_variables_of_the_notebook_itself_are_parameters():
 
 def test_buttons_wait_for_start_and_then_for_their_turn(cells: Cells):
     whole_notebook(name="Wall")
-    first, second, third = (buttons()[name] for name in ("Check: Look around", "Change: Paint it", "Check: Show it"))
-    assert first.disabled
-    assert second.disabled
+    assert buttons()["Check: Look around"].disabled
+    assert buttons()["Change: Paint it"].disabled
     buttons()["Start"].click()
+    first, second, third = (buttons()[name] for name in ("Check: Look around", PAINT, "Check: Show it"))
     assert (first.disabled, second.disabled, third.disabled) == (False, True, True)
     second.click()  # not its turn, even if the click arrives
     assert Toy.runs == []
@@ -159,10 +161,10 @@ def test_variables_of_the_analysts_own_are_left_alone(cells: Cells):
 
 def test_a_failed_step_shows_its_remedy_and_can_be_tried_again(cells: Cells):
     whole_notebook(name="Refused")
-    for name in ("Start", "Check: Look around", "Change: Paint it"):
+    for name in ("Start", "Check: Look around", "Paint it: “Refused” on sandbox"):
         buttons()[name].click()
     assert "The brush is locked away." in cells.text
-    again = buttons()["Try again: Paint it"]
+    again = buttons()["Try again: Paint it: “Refused” on sandbox"]
     assert not again.disabled
     assert buttons()["Check: Show it"].disabled
     again.click()
@@ -213,8 +215,8 @@ def test_what_the_form_could_not_see_is_said_below_it(cells: Cells, tmp_path: Pa
 
 
 def test_changing_the_values_forgets_what_was_done_with_the_old_ones(cells: Cells):
-    whole_notebook()
-    for name in ("Start", "Check: Look around", "Change: Paint it", "Change the values"):
+    whole_notebook(name="Wall")
+    for name in ("Start", "Check: Look around", PAINT, "Change the values"):
         buttons()[name].click()
     assert "It is green." not in cells.text
     assert buttons()["Check: Look around"].disabled
@@ -223,7 +225,7 @@ def test_changing_the_values_forgets_what_was_done_with_the_old_ones(cells: Cell
 
 def test_a_step_whose_cell_is_run_again_can_be_done_again_and_later_results_are_dropped(cells: Cells):
     runbook = whole_notebook(name="Wall")
-    for name in ("Start", "Check: Look around", "Change: Paint it", "Check: Show it"):
+    for name in ("Start", "Check: Look around", PAINT, "Check: Show it"):
         buttons()[name].click()
     runbook.step(Toy.look)
     again = buttons()["Again: Look around"]
@@ -231,20 +233,20 @@ def test_a_step_whose_cell_is_run_again_can_be_done_again_and_later_results_are_
     again.click()
     assert Toy.runs == ["look", "paint", "show", "look"]
     assert "It is green." not in cells.text
-    assert not buttons()["Change: Paint it"].disabled
+    assert not buttons()[PAINT].disabled
 
 
 def test_a_double_click_runs_a_step_once(cells: Cells):
     whole_notebook(name="Refused")
     for name in ("Start", "Check: Look around"):
         buttons()[name].click()
-    paint = buttons()["Change: Paint it"]
+    paint = buttons()["Paint it: “Refused” on sandbox"]
 
     async def clicks() -> None:
         paint.click()
         paint.click()  # was on its way while the first was at work
         await asyncio.sleep(0.7)
-        assert paint.description == "Try again: Paint it"
+        assert paint.description == "Try again: Paint it: “Refused” on sandbox"
         paint.click()
 
     asyncio.run(clicks())
