@@ -31,7 +31,7 @@ _LONGEST = 44  # characters of a name on a button; its tooltip has the whole
 _DONE = frozenset({Verdict.OK, Verdict.NOTHING_TO_DO, Verdict.PLANNED, Verdict.ATTENTION})
 _NOT_STARTED = "Nothing has been done yet. Check the form above, then press Start."
 _NOT_DONE = "This step has not been done yet."
-_EARLIER_FORM = "This button belongs to an earlier form. Run this cell again to get the newest form’s."
+_EARLIER_FORM = "This button belongs to an earlier form. Run this cell again to get that of the newest form."
 _EARLIER_CELL = "This button belongs to an earlier run of this step’s cell. The newest one acts."
 _OTHER_VALUES = "Nothing was done: that click was meant for other values."
 _EARLIER_RESULT = "What stands here belongs to an earlier form."
@@ -108,7 +108,7 @@ class Buttons:
         self._procedure = None
         self._parameters.update(panels.note(_NOT_STARTED))
         for cell in self._cells.values():
-            cell.area.update(panels.note(_NOT_DONE))
+            cell.area.update(panels.note(_NOT_DONE, waits=True))
         self._bind()
         self._summarise()
         self._refresh()
@@ -136,7 +136,7 @@ class Buttons:
         cell.area.update(panels.bundle(record))
         for other in self._after(cell.step):
             if not self._record(other.step):
-                other.area.update(panels.note(_NOT_DONE))  # it rested on what this step found before
+                other.area.update(panels.note(_NOT_DONE, waits=True))  # it rested on what this step found before
         self._summarise()
         self._settle()
 
@@ -219,9 +219,9 @@ class _StepCell:
         self.beside = w.HTML(layout=w.Layout(margin="0 0 0 0.8rem"))
         self.button = self._make(None)
         self._row = w.HBox([self.button, self.beside], layout=w.Layout(flex_flow="row wrap", align_items="center"))
-        self._row.add_class("dor-live")
+        self._row.add_class("dor-row")
         show_widget(self._row)
-        self.area = Area(panels.note(_NOT_DONE))
+        self.area = Area(panels.note(_NOT_DONE, waits=True))
 
     def bind(self, procedure: Procedure[Any] | None) -> None:
         """Take a new button for other values. The old one refuses, on whichever page it is still seen."""
@@ -255,10 +255,13 @@ class _StepCell:
         good = record is not None and record.error is None and record.verdict in _DONE
         done = good and not self.again
         self.button.disabled = procedure is None or earlier is not None or done
-        self.button.button_style = "" if done else self._colour
+        idle = done or (procedure is not None and not procedure.asked(self.step))
+        self.button.button_style = "" if idle else self._colour
         self.button.description = f"✓ Done: {self._deed()}" if done else self._name()
         if record is not None and not done:
             self.button.description = f"{'Again' if good else 'Try again'}: {self._deed()}"
+        # a page that was loaded since cannot be given the result: the style says so in its place
+        (self._row.add_class if record is not None else self._row.remove_class)("dor-ran")
         if procedure is None:
             self._say("Press Start in the form first.")
         elif earlier is not None:

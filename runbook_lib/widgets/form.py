@@ -1,7 +1,8 @@
 """A form made from a notebook's pydantic model: one field per parameter, checked while one types.
 
 A parameter that was injected into the notebook is shown filled in and locked. A parameter whose reference is `prompt:`
-gets a password field; what is typed there moves into memory when the form is taken, and the field is emptied at once.
+gets a password field. The browser keeps what is typed there to itself until the field is left; then it moves into
+memory, and the field is emptied at once: a notebook that is saved with its widgets has nothing to save.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 import ipywidgets
+import traitlets
 from markupsafe import escape
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -28,6 +30,9 @@ WITHOUT_FIELD = frozenset({"mode", "clock", "confirm"})
 
 _LOCKED = "given by the parameters cell"
 _WIDTH = "30rem"
+_MISSING = "type the secret into the field above"
+_UNTYPED = "is never saved"
+_TYPED = "taken into memory; never saved"
 _EARLIER = "This form belongs to an earlier run of its cell. Nothing in it acts any more: use the newest form."
 
 
@@ -60,7 +65,7 @@ class Form:
             for name, info in model.model_fields.items()
             if name in given and given[name] != info.default
         }
-        self._locked = False
+        self._locked = self._retired = False
         self._typed: dict[str, Secret] = {}
         self._on_start, self._on_change = on_start, on_change
         names = [name for name in model.model_fields if name not in WITHOUT_FIELD]
@@ -68,12 +73,12 @@ class Form:
         self._general = w.HTML()
         self.start = w.Button(description="Start", button_style="primary")
         self.change = w.Button(description="Change the values", disabled=True)
-        self.start.on_click(lambda _: None if self.start.disabled else self._on_start())
-        self.change.on_click(lambda _: None if self.change.disabled else self.unlock())
+        self.start.on_click(lambda _: self._press_start())
+        self.change.on_click(lambda _: self._press_change())
         for field in self._fields.values():
             field.watch(self._check)
         self.widget = self._lay_out()
-        self.widget.add_class("dor-live")
+        self.widget.add_class("dor-form")
         self._check()
 
     # --- what a notebook and a test use ----------------------------------------------------------------------------
@@ -136,13 +141,11 @@ class Form:
         return answer
 
     def take(self) -> None:
-        """Move what was typed into the password fields into memory, and empty the fields."""
+        """Take the values, and with them what was typed into the password fields."""
         values = self.values()
         for name, field in self._fields.items():
-            if field.asks:
-                self._typed[SecretRef.parse(values[name]).target] = Secret(field.password.value, values[name])
-            if field.password is not None:
-                field.password.value = ""
+            if field.asks and field.secret is not None:
+                self._typed[SecretRef.parse(values[name]).target] = Secret(field.secret.reveal(), values[name])
 
     def lock(self) -> None:
         """The values are in use: nothing can be edited until `unlock`."""
@@ -157,6 +160,7 @@ class Form:
         self._typed.clear()
         self.change.disabled = True
         for field in self._fields.values():
+            field.forget()
             field.disable(False)
         self._check()
         self._on_change()
@@ -168,8 +172,10 @@ class Form:
     def retire(self) -> None:
         """Another form has taken this one's place."""
         self.lock()
-        self.change.disabled = True
+        self.change.disabled = self._retired = True
         self._typed.clear()
+        for field in self._fields.values():
+            field.forget()
         self._general.value = f'<div role="status"><strong>{escape(_EARLIER)}</strong></div>'
         self.widget.layout.opacity = "0.6"
 
@@ -184,7 +190,16 @@ class Form:
         for name, field in self._fields.items():
             field.show(problems.pop(name, ""))
         self._general.value = "".join(_alert(f"{name}: {words}" if name else words) for name, words in problems.items())
-        self.start.disabled = bool(problems) or any(field.problem for field in self._fields.values())
+        self.start.disabled = bool(problems) or any(field.wrong for field in self._fields.values())
+
+    def _press_start(self) -> None:
+        ready = not (self._locked or self.start.disabled or any(field.problem for field in self._fields.values()))
+        if ready:
+            self._on_start()
+
+    def _press_change(self) -> None:
+        if not (self._retired or self.change.disabled):
+            self.unlock()
 
     def _lay_out(self) -> Any:
         sections: dict[str, list[Any]] = {"Connection": [], "This runbook": []}
@@ -205,6 +220,7 @@ class _Field:
 
     def __init__(self, name: str, info: FieldInfo, injected: Mapping[str, Any]) -> None:
         self.injected = name in injected
+        self.secret: Secret | None = None
         self._held: Any = None
         self.problem = ""
         self._label = info.title or name
@@ -215,11 +231,30 @@ class _Field:
         self.password: Any = None
         rows = [self.input]
         if is_secret(info) and not self._takes_lines:
-            self.password = w.Password(description=f"{self._label} itself", placeholder="is never saved", **_look())
+            self.password = _Password(description=f"{self._label} itself", placeholder=_UNTYPED, **_look())
+            self.password.observe(self._take, "value")
             rows.append(self.password)
         self.box = w.VBox([*rows, self._below])
         self.disable(False)
         self.show("")
+
+    def _take(self, typed: Any) -> None:
+        """What was typed moves into memory. Once the values are in use it is too late: then it goes nowhere."""
+        if typed["new"]:
+            self.secret = self.secret if self.password.disabled else Secret(typed["new"], "prompt:")
+            self.password.value = ""
+            self.password.placeholder = _UNTYPED if self.secret is None else _TYPED
+
+    def forget(self) -> None:
+        """The secret has to be typed again."""
+        self.secret = None
+        if self.password is not None:
+            self.password.placeholder = _UNTYPED
+
+    @property
+    def wrong(self) -> bool:
+        """Whether Start must wait. Not for a secret: leaving its field to press Start is what hands it over."""
+        return bool(self.problem) and self.problem != _MISSING
 
     @property
     def value(self) -> Any:
@@ -247,8 +282,8 @@ class _Field:
         """Show what is wrong, or the help."""
         if self.password is not None:
             self.password.layout.display = None if self.asks else "none"
-            if self.asks and not problem and not self.password.value:
-                problem = "type the secret into the field above"
+            if self.asks and not problem and self.secret is None:
+                problem = _MISSING
         self.problem = problem
         help_text = f"{self._help} ({_LOCKED})" if self.injected else self._help
         words = f'<span style="opacity:.75">{escape(visible(help_text))}</span>'
@@ -258,8 +293,6 @@ class _Field:
         """Show again what it held when it was locked."""
         if self.input.disabled and self.input.value != self._held:
             self.input.value = self._held
-        if self.password is not None and self.password.value:
-            self.password.value = ""
 
     def disable(self, disabled: bool) -> None:
         """Lock or unlock it. What was injected stays locked."""
@@ -267,6 +300,13 @@ class _Field:
         self.input.disabled = disabled or self.injected
         if self.password is not None:
             self.password.disabled = disabled
+
+
+class _Password(w.Password):  # type: ignore[misc]
+    """A password field that sends what was typed when it is left, and once: it is not echoed to other pages."""
+
+    value = traitlets.Unicode("").tag(sync=True, echo_update=False)
+    continuous_update = traitlets.Bool(False).tag(sync=True)
 
 
 def check(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:

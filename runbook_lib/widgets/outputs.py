@@ -7,6 +7,7 @@ from typing import Any
 
 import IPython.display
 
+from runbook_lib.result import MIME
 from runbook_lib.widgets.panels import Bundle, marked
 
 _ipython: Any = IPython.display  # it has no types
@@ -40,5 +41,6 @@ class Area:
         _ipython.update_display(bundle, raw=True, display_id=self._id)
 
     def mark(self, words: str) -> None:
-        """Say above what stands there that it no longer counts. It is no record of the open notebook any more."""
-        self.update(marked(self._shown, words))
+        """Say above a record that it no longer counts. It is no record of the open notebook any more."""
+        if MIME in self._shown:
+            self.update(marked(self._shown, words))

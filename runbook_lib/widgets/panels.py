@@ -69,9 +69,9 @@ def bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool
     return {"text/html": shown, "text/plain": plain, MIME: record.model_dump(mode="json")}
 
 
-def note(words: str) -> Bundle:
-    """A sentence where a result will be."""
-    return {"text/html": _render("note.html", words=words), "text/plain": words}
+def note(words: str, *, waits: bool = False) -> Bundle:
+    """A sentence in place of a result; `waits` if it says that there is none yet."""
+    return {"text/html": _render("note.html", words=words, waits=waits), "text/plain": words}
 
 
 def marked(shown: Bundle, words: str) -> Bundle:

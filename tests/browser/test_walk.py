@@ -204,7 +204,7 @@ def test_a_password_typed_into_the_form_is_in_no_saved_notebook_even_with_its_wi
     one.run_all()
     one.fill(Name=NAME)
     one.field("P12 password").fill("prompt:")
-    expect(one.button("Start")).to_be_disabled()
+    expect(one.page.get_by_role("alert").filter(has_text="type the secret")).to_be_visible()
     one.field("P12 password itself").fill(lab_sandbox.env["DIGICERT_ONE_P12_PASSWORD"])
     one.button("Start").click()
     walk(one, (("Check", "Open the credential"),))

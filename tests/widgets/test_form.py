@@ -108,12 +108,17 @@ def test_what_was_injected_outranks_what_was_typed_and_that_outranks_the_default
 
 
 def test_a_secret_is_typed_into_a_password_field_that_is_empty_again_once_it_was_taken():
-    one = form()
+    started: list[str] = []
+    one = Form(IssueParameters, {}, on_start=lambda: started.append("started"), on_change=lambda: None)
     one["p12_password"].value = "prompt:"
-    assert one.start.disabled
-    assert one.message("p12_password")
+    one.start.click()
+    assert one.message("p12_password") == "type the secret into the field above"
+    assert not started
     one.password("p12_password").value = PASSWORD
-    assert not one.start.disabled
+    assert one.password("p12_password").value == ""  # long before Start
+    assert not one.message("p12_password")
+    one.start.click()
+    assert started
     reference = one.values()["p12_password"]
     one.take()
     one.lock()
@@ -170,6 +175,35 @@ def test_an_optional_secret_is_asked_for_only_where_the_reference_says_prompt():
     assert not one.start.disabled
     one["folders_password"].value = "prompt:"
     assert one.password("folders_password").layout.display is None
-    assert one.start.disabled
+    assert one.message("folders_password")
     one.password("folders_password").value = PASSWORD
-    assert not one.start.disabled
+    assert not one.message("folders_password")
+
+
+def test_a_change_that_arrives_after_start_is_set_back_to_what_the_steps_use():
+    one = form(country="GB")
+    one["name"].value = "Chosen"
+    one["p12_password"].value = "prompt:"
+    one.password("p12_password").value = "1" * 30
+    one.take()
+    one.lock()
+    one["name"].value = "Too late"  # was on its way when the values were taken
+    one["country"].value = "DE"
+    one.password("p12_password").value = "2" * 30
+    assert (one["name"].value, one["country"].value, one.password("p12_password").value) == ("Chosen", "GB", "")
+    assert one.prompt("P12 password") == "1" * 30
+    one.unlock()
+    one["name"].value = "In time"
+    assert one.values()["name"] == "In time"
+    assert one.message("p12_password")  # has to be typed again
+
+
+def test_a_retired_form_starts_nothing():
+    started: list[str] = []
+    one = Form(IssueParameters, {}, on_start=lambda: started.append("started"), on_change=lambda: None)
+    one.retire()
+    one.start.click()
+    one.change.click()
+    assert not started
+    assert one["name"].disabled
+    assert any("belongs to an earlier run" in html.value for html in widgets(w.HTML))

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.procedures.access import Access
 from runbook_lib.result import MIME, read_record
 from runbook_lib.widgets import Runbook
-from runbook_lib.widgets.notebook import plain_variables
+from runbook_lib.widgets.notebook import newest, plain_variables
 from tests.widgets.conftest import PASSWORD, Cells, w, widgets
 from tests.widgets.toy import Toy
 
@@ -50,7 +51,7 @@ def test_headlessly_every_step_runs_and_leaves_html_text_and_its_record(cells: C
 def test_headlessly_no_widget_is_made(cells: Cells):
     whole_notebook(**headless())
     assert not widgets()
-    assert "widget" not in json.dumps(cells.outputs)
+    assert "widget-view" not in json.dumps(cells.outputs)
 
 
 def test_headlessly_a_failed_step_is_shown_and_then_ends_the_notebook(cells: Cells):
@@ -257,7 +258,6 @@ def test_a_typed_secret_reaches_the_step_and_no_output_or_widget(cells: Cells):
     secret = "typedbyhand0123456789typedbyhand"
     runbook = whole_notebook(name="Wall", p12_password="prompt:")
     form = runbook._way.form  # type: ignore[attr-defined]
-    assert buttons()["Start"].disabled
     form.password("p12_password").value = secret
     buttons()["Start"].click()
     assert form.password("p12_password").value == ""
@@ -274,6 +274,126 @@ def test_a_form_value_is_recorded_as_coming_from_the_form(cells: Cells):
     assert rows["country"] == ("DE", "form")
     assert rows["name"] == ("Wall", "given")
     assert rows["state"] == ("", "default")
+
+
+def test_a_new_form_retires_every_button_of_the_one_before(cells: Cells):
+    old = whole_notebook(name="Wall")
+    for name in ("Start", "Check: Look around"):
+        buttons()[name].click()
+    paint, start = buttons()[PAINT], buttons()["Start"]
+    whole_notebook(name="Fence")
+    assert paint.disabled
+    assert start.disabled
+    paint.disabled = start.disabled = False  # whatever a browser shows
+    paint.click()
+    start.click()
+    assert Toy.runs == ["look"]
+    assert any("belongs to an earlier form" in one.value for one in widgets(w.HTML))
+    assert [record["record"] for record in cells.records] == ["finish"]  # the old ones count no more
+    assert "What stands here belongs to an earlier form." in cells.text
+    old.step(Toy.look)  # by somebody who kept it
+    assert all(one.disabled for one in widgets(w.Button) if "Look" in one.description)
+
+
+def test_a_form_that_is_refused_retires_the_one_before_too(cells: Cells):
+    whole_notebook(name="Wall")
+    buttons()["Start"].click()
+    look = buttons()["Check: Look around"]
+    with pytest.raises(RunbookError):
+        Runbook(Toy, {"name": "a/b"})
+    look.click()
+    assert look.disabled
+    assert Toy.runs == []
+    with pytest.raises(RunbookError) as caught:
+        newest()
+    assert caught.value.reason is Reason.STEP_OUT_OF_ORDER
+
+
+def test_a_click_meant_for_other_values_does_nothing_and_says_so(cells: Cells):
+    runbook = whole_notebook()
+    form = runbook._way.form  # type: ignore[attr-defined]
+    form.set("name", "Wall")
+    for name in ("Start", "Check: Look around"):
+        buttons()[name].click()
+    seen = buttons()[PAINT]  # on a page that is slow to hear of what follows
+    buttons()["Change the values"].click()
+    form.set("name", "Fence")
+    for name in ("Start", "Check: Look around"):
+        buttons()[name].click()
+    seen.disabled = False
+    seen.click()
+    assert Toy.runs == ["look", "look"]
+    assert any("meant for other values" in one.value for one in widgets(w.HTML))
+    buttons()["Paint it: “Fence” on sandbox"].click()
+    assert Toy.runs == ["look", "look", "paint"]
+
+
+def test_of_a_step_that_is_shown_twice_one_button_acts(cells: Cells):
+    runbook = whole_notebook(name="Wall")
+    buttons()["Start"].click()
+    first = buttons()["Check: Look around"]
+    runbook.step(Toy.look)
+    second = buttons()["Check: Look around"]
+    assert (first.disabled, second.disabled) == (True, False)
+    first.disabled = False
+    first.click()
+    assert Toy.runs == []
+    second.click()
+    assert Toy.runs == ["look"]
+
+
+def test_while_a_step_is_at_work_no_other_button_and_no_value_can_be_changed(cells: Cells):
+    runbook = whole_notebook(name="Wall")
+    for name in ("Start", "Check: Look around", PAINT):
+        buttons()[name].click()
+    runbook.step(Toy.look)
+    again, show, change = (buttons()[name] for name in ("Again: Look around", "Check: Show it", "Change the values"))
+
+    async def clicks() -> None:
+        again.click()
+        show.click()  # these were on their way, made for what could be seen before
+        change.click()
+        await asyncio.sleep(0.7)
+
+    asyncio.run(clicks())
+    assert Toy.runs == ["look", "paint", "look"]
+    assert "All is there." in cells.text
+
+
+def test_a_name_on_a_button_is_shortened_in_the_middle_and_made_visible(cells: Cells):
+    whole_notebook(name="Signer of the release pipeline in the European region 0001")
+    buttons()["Start"].click()
+    (shown,) = [name for name in buttons() if name.startswith("Paint it: “")]
+    assert shown == "Paint it: “Signer of the release pipel…pean region 0001” on sandbox"
+    assert "European" in buttons()[shown].tooltip
+
+
+def test_a_dry_run_says_so_on_its_button(cells: Cells):
+    whole_notebook(name="Wall", dry_run=True)
+    buttons()["Start"].click()
+    assert f"Dry run: {PAINT}" in buttons()
+
+
+def test_a_step_of_another_notebook_is_refused_in_words(cells: Cells):
+    runbook = whole_notebook(name="Wall")
+    with pytest.raises(RunbookError) as caught:
+        runbook.step(Access.prove_refused)
+    assert "another notebook" in caught.value.what
+
+
+def test_a_step_that_the_action_leaves_out_is_skipped_and_its_button_names_no_deed(cells: Cells):
+    runbook = Runbook(Access, {"name": "Wall", "action": "enable"})
+    for method in (Access.prove_access, Access.disable, Access.prove_refused, Access.enable, Access.prove_restored):
+        runbook.step(method)
+    buttons()["Start"].click()
+    live = [one for one in widgets(w.Button) if one.tooltip and " – “Wall”" in one.tooltip]
+    assert [one.description for one in live] == [
+        "Check: Prove how it stands now",
+        "Skip this step",
+        "Skip this step",
+        "Enable “Wall” on sandbox",
+        "Check: Prove that access is back",
+    ]
 
 
 def test_the_summary_is_up_to_date_the_moment_a_result_stands_there(cells: Cells):
