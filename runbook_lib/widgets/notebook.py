@@ -52,7 +52,7 @@ class Runbook:
         if interactive:
             given = {name: value for name, value in given.items() if name in model.model_fields}
         _Newest.replace(None)  # also where this one is refused: the one before had other parameters
-        show(panels.style())
+        show(panels.style(live=interactive))
         try:
             parameters, rows = intake(model, given)
             self._way: _Way = _with_buttons(procedure, given) if interactive else _AtOnce(procedure, parameters, rows)

@@ -80,9 +80,10 @@ def marked(shown: Bundle, words: str) -> Bundle:
     return {kind: f"{above[kind]}\n{shown[kind]}" for kind in above}
 
 
-def style() -> Bundle:
-    """The style of all panels of a notebook."""
-    css = resources.files("runbook_lib.widgets").joinpath("templates/style.css").read_text(encoding="utf-8")
+def style(*, live: bool = False) -> Bundle:
+    """The style of all panels of a notebook; of its form and buttons too, where it is `live`."""
+    folder = resources.files("runbook_lib.widgets").joinpath("templates")
+    css = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "live.css")[: 1 + live])
     return {"text/html": f"<style>\n{css}</style>", "text/plain": ""}
 
 
