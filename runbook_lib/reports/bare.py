@@ -5,12 +5,15 @@ Light to import, and it depends on nothing that a notebook holds: it is what rem
 
 from __future__ import annotations
 
+import logging
+import os
 from datetime import datetime
 
 from markupsafe import Markup
 
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError, frames_of, unexpected
+from runbook_lib.looks import withheld
 from runbook_lib.reports.job import Job, Produced
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Engine, RunRecord
@@ -81,7 +84,7 @@ def told(
             the end, so none of them is shown.
         engine: what executed it, if that is known.
     """
-    problem = error if isinstance(error, RunbookError) else unexpected(error)
+    problem = _without_secrets(job, error if isinstance(error, RunbookError) else unexpected(error))
     what = "The notebook had been executed; " if executed else "No cell has run: "
     problem = RunbookError(
         problem.reason, f"{problem.what} {what}neither its cells nor its parameters are shown.", remedy=problem.remedy
@@ -97,3 +100,18 @@ def told(
         engine=engine,
     )
     return Produced(record, {**files(record), LOG: frames_of(error).encode("utf-8", "backslashreplace")})
+
+
+def _without_secrets(job: Job, problem: RunbookError) -> RunbookError:
+    """The error, or its reason alone where its words hold a secret of the run or could not be searched for one."""
+    from runbook_lib.reports.scan import Scanner, references_in
+
+    words = f"{problem.what}\n{problem.remedy}"
+    try:
+        references = references_in({"given": job.parameters, "": job.keep_out})
+        scanner = Scanner(references, os.environ if job.environ is None else job.environ)
+        if withheld(words) == words and not scanner.labels_in(words):
+            return problem
+    except Exception as error:  # noqa: BLE001  what kept the run from its end may keep this from its own
+        logging.getLogger(__name__).warning("An error could not be searched for secrets: %s", type(error).__name__)
+    return RunbookError(problem.reason, "The message of the error is withheld: it may hold a secret.")
