@@ -205,7 +205,14 @@ def test_a_password_typed_into_the_form_is_in_no_saved_notebook_even_with_its_wi
     one.fill(Name=NAME)
     one.field("P12 password").fill("prompt:")
     expect(one.page.get_by_role("alert").filter(has_text="type the secret")).to_be_visible()
-    one.field("P12 password itself").fill(lab_sandbox.env["DIGICERT_ONE_P12_PASSWORD"])
+    password = lab_sandbox.env["DIGICERT_ONE_P12_PASSWORD"]
+    field = one.field("P12 password itself")
+    field.fill(password)
+    field.blur()
+    expect(field).to_have_value("")
+    saved = one.save()  # before Start
+    assert "widgets" in saved["metadata"]
+    assert password not in json.dumps(saved)
     one.button("Start").click()
     walk(one, (("Check", "Open the credential"),))
     saved = one.save()
