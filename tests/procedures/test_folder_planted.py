@@ -127,7 +127,9 @@ def test_an_inventory_of_what_is_planted_ends_in_time_and_memory_with_a_row_for_
         ]
         began, most = time.monotonic(), 0
         with (tmp_path / "said").open("wb") as said:
-            process = psutil.Popen(words, cwd=tmp_path, env=os.environ | sandbox.env, stdout=said, stderr=said)
+            process = psutil.Popen(
+                [str(word) for word in words], cwd=tmp_path, env=os.environ | sandbox.env, stdout=said, stderr=said
+            )
             while process.poll() is None:
                 most = max(most, tree_memory(process))
                 time.sleep(0.1)

@@ -285,7 +285,7 @@ def tombstone_unsigned(archive: Path, chance: random.Random, forger: Signer) -> 
     with bag_room.staging(archive, told) as folder, chain.locked(archive):
         files = {"purge.json": b"{}\n"} if chance.randrange(2) else {"run.json": b"{}\n"}
         tags = {PURGED: absent.text([absent.of(victim)])}
-        bag_room.fill(folder / BAG, work, told.run, files, tags)
+        bag_room.fill(folder / BAG, work, told.run, files, scanner=None, tags=tags)
         into_chain(archive, folder, work, environ={})
     assert not victim.exists()
     put(archive, at=AT + timedelta(days=4))

@@ -13,7 +13,7 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, bag, entries, interrupted, own
+from runbook_lib.reports import absent, bag, bound, entries, interrupted, own
 from runbook_lib.reports.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.reports.excerpt import export
 from runbook_lib.reports.expectation import declarations, declare, read
@@ -397,7 +397,7 @@ def test_the_sample_is_one() -> None:
     ("text", "words"),
     [
         ("", "expected"),
-        ("expected: [", "not YAML in line 1"),
+        ("expected: [", "not YAML in line 2"),
         ("expected: [{job: A, from: 2026-11-01}]", "expected.0.job"),
         ("expected: [{job: a}]", "expected.0.from: Field required"),
         ("expected: [{job: a, from: 2026-11-01, evry: day}]", "expected.0.evry"),
@@ -466,7 +466,8 @@ def test_a_folder_whose_name_is_no_moment_is_no_obstacle(archive: Path) -> None:
 
 def purge(archive: Path, *bags: Path) -> None:
     with entries.begun(archive, own.PURGE, at=AT, environ=ENVIRON) as entry:
-        entry.seal({}, tags={absent.PURGED: absent.text([absent.of(bag) for bag in bags])})
+        kept = {name: content for bag in bags for name, content in bound.keep(bag).items()}
+        entry.seal({}, kept=kept, tags={absent.PURGED: absent.text([absent.of(bag) for bag in bags])})
 
 
 def test_purged_runs_count_as_having_been_there_good_or_bad(archive: Path) -> None:

@@ -57,7 +57,7 @@ class Forgery:
         files = {f"absent/{path}": content for path, content in self.kept.items()}
         work = bag_room.Work(self.job, LATER, "done", expected=1, produced=1)
         tags = {self.name: absent.text(self.lines), LINK: link.text()}
-        bag_room.fill(bag, work, "0" * 32, {f"{self.job}.json": b"{}\n", **files}, tags)
+        bag_room.fill(bag, work, "0" * 32, {f"{self.job}.json": b"{}\n", **files}, scanner=None, tags=tags)
         if not self.marked:
             info = (bag / "bag-info.txt").read_text()
             (bag / "bag-info.txt").write_text(info.replace(f"{FORMAT}: 2\n", ""))
@@ -333,9 +333,8 @@ def test_a_forger_with_a_key_of_their_own_does_not_pass_for_the_first_signer(arc
     kept = {f"absent/1/{name}": one for name, one in ((LINK, invented.text()), (TAGS, tags), ("bag.p7s", signature))}
     bag = archive / place
     work = bag_room.Work("purge", LATER, "done", expected=1, produced=1)
-    bag_room.fill(
-        bag, work, "0" * 32, {"purge.json": b"{}\n", **kept}, {PURGED: absent.text([line]), LINK: link.text()}
-    )
+    lists = {PURGED: absent.text([line]), LINK: link.text()}
+    bag_room.fill(bag, work, "0" * 32, {"purge.json": b"{}\n", **kept}, scanner=None, tags=lists)
     close(bag)
     signature_of(bag).write_bytes(forger.sign((bag / TAGS).read_bytes()))
     seal.write_guides(archive)
