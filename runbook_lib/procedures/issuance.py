@@ -343,14 +343,14 @@ class Issuance:
                 now=self._procedure.clock.now(),
                 end_date=parse_utc(posted.data["end_date"]),
             )
-            if issued.name != posted.data["name"]:
-                raise RunbookError(Reason.LINT_FAILED, f"name: the answer calls it {issued.name[:100]!a}")
             broken = [one for one in findings if not one.ok]
             if broken:
                 raise RunbookError(
                     Reason.KEY_MISMATCH if any(one.rule == "key" for one in broken) else Reason.LINT_FAILED,
                     "; ".join(f"{one.rule}: {one.detail}" for one in broken),
                 )
+            if issued.name != posted.data["name"]:
+                raise RunbookError(Reason.LINT_FAILED, f"name: the answer calls it {issued.name[:100]!a}")
         except RunbookError as error:
             with api_of() as api:
                 self.withdraw(api, issued.id or "", posted.data["name"])

@@ -18,7 +18,7 @@ from runbook_lib.reports.signing import Signer
 AT = datetime(2026, 11, 23, 14, 15, 0, 999999, tzinfo=UTC)
 FILES = {"run.json": b"{}\n", "report.html": "é".encode(), "tables/a.csv": b"a\r\n1\r\n"}
 REFERENCE, ENVIRON = "env:SIGNER", {"SIGNER": "a passphrase of the tests' own"}
-TOOLS = ("sh", "sha256sum", "openssl", "find", "sort", "sed", "awk")
+TOOLS = ("sh", "sha256sum", "openssl", "find", "sort", "sed", "awk", "fold", "wc")
 
 
 def started(job: str = "demo", at: datetime = AT) -> bag.Started:
