@@ -64,7 +64,7 @@ def test_certificates_that_need_action_have_an_exit_code_of_their_own(sandbox: S
         (["run", "nothing"], "unknown_notebook"),
         (["run", "doctor", "-f", "missing.yaml"], "cannot be read"),
         (["run", "doctor", "-p", "name"], "value is missing"),
-        (["run", "doctor", "--fail-on", "moon"], "is not known"),
+        (["run", "doctor", "--fail-on", "moon"], "must be due"),
         (["doctor", "-p", "colour", "red"], "unknown_parameter"),
         (["doctor", "-p", "api_key", "swordfish"], "secret_as_value"),
         (["run"], "required: NOTEBOOK"),

@@ -163,7 +163,7 @@ def test_only_the_period_is_told(archive: Path):
     empty = audited(archive, period_from="2024-01-01")
     assert [one.verdict for one in empty.values()][1:] == ["attention", "ok", "attention", "nothing to do"]
     assert audited(archive, period_from="2023-11-03", period_to="2023-11-02")["what-ran"].verdict is Verdict.FAILED
-    with pytest.raises(RunbookError, match="write YYYY-MM-DD"):
+    with pytest.raises(RunbookError, match="written YYYY-MM-DD"):
         audited(archive, period_from="November")
 
 
