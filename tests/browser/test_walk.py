@@ -173,7 +173,7 @@ def test_06_an_auditor_reads_the_archive(desk: Open, lab_sandbox: Sandbox, tmp_p
     one = desk("06_archive")
     one.run_all()
     one.fill(**{"Archive": str(archive), "Period from": "November"})
-    expect(one.page.get_by_role("alert").filter(has_text="not a day")).to_be_visible()
+    expect(one.page.get_by_role("alert").filter(has_text="must be a day")).to_be_visible()
     expect(one.button("Start")).to_be_disabled()
     one.field("Period from").fill("")
     record = many.Told("issue", bags.AT, changes=(("Request it", "ok", "DigiCert ONE issued “Signer”."),)).record()
