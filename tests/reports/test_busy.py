@@ -59,7 +59,7 @@ def test_a_run_ends_with_sigterm(writer: subprocess.Popen[str], runbook_run: Run
     assert "to be archived in" in run.stderr.readline()
     assert "Waiting for at most 300 seconds" in run.stderr.readline()
     run.terminate()
-    _, said = run.communicate(timeout=20)
+    _, said = run.communicate(timeout=60)
     assert (run.returncode, "SIGTERM ended the wait" in said) == (41, True), said
 
 
