@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -160,6 +160,13 @@ def ends(command: list[str], archive: Path) -> tuple[int, str, float, int]:
     )
     said, _, peak = done.stdout.rpartition("PEAK ")
     return done.returncode, said + done.stderr, time.monotonic() - began, int(peak)
+
+
+@pytest.fixture(autouse=True)
+def cleared(archive: Path) -> Iterator[None]:
+    """pytest cannot remove thousands of nested folders, and would fail at it in a later session."""
+    yield
+    subprocess.run(["rm", "-rf", archive], check=True)
 
 
 VERIFY = [sys.executable, "-m", "runbook_lib.cli", "archive", "verify", "."]
