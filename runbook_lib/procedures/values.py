@@ -45,17 +45,22 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _check_moment(text: str, expected: str) -> None:
+    """Raise ValueError, in the words of `expected`, for a text that is not a moment; as `within` for a far one."""
+    try:
+        moment = parse_utc(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    within(moment.date())
+
+
 def _moment(text: str) -> str:
     """An empty text stays empty; a date alone means its last second, as in DigiCert ONE."""
     text = text.strip()
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         text += "T23:59:59Z"
     if text:
-        try:
-            moment = parse_utc(text)
-        except ValueError:
-            raise ValueError("must be a date, written YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
-        within(moment.date())
+        _check_moment(text, "must be a date, written YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ")
     return text
 
 
@@ -69,11 +74,7 @@ def _day(text: str) -> str:
 
 def _clock(text: str) -> str:
     if text != "system":
-        try:
-            moment = parse_utc(text)
-        except ValueError:
-            raise ValueError('must be "system", or a moment written YYYY-MM-DDTHH:MM:SSZ') from None
-        within(moment.date())
+        _check_moment(text, 'must be "system", or a moment written YYYY-MM-DDTHH:MM:SSZ')
     return text
 
 
