@@ -14,9 +14,10 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from runbook_lib.credentials.ber import Truncated
 from runbook_lib.credentials.fields import UNDECODABLE
 from runbook_lib.credentials.key_files import pem_key
-from runbook_lib.credentials.lenient import LenientCertificate, Truncated, certificates_of_pkcs7, first_element
+from runbook_lib.credentials.lenient import LenientCertificate, certificates_of_pkcs7, first_element
 from runbook_lib.errors import Reason
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key
-from pyasn1.codec.ber import decoder
-from pyasn1.error import PyAsn1Error
 from pyasn1.type import univ
 
+from runbook_lib.credentials.ber import decode
 from runbook_lib.errors import Reason
 
 _OPENSSH = b"openssh-key-v1\0"
@@ -95,8 +94,8 @@ def binary_key(data: bytes) -> Key | None:
 def _by_structure(data: bytes) -> Key | None:
     """Of a key whose algorithm pyca does not know, by the outermost elements of its form."""
     try:
-        tags = bytes(bytes(one)[0] for one in decoder.decode(data, asn1Spec=_ELEMENTS)[0])
-    except (PyAsn1Error, ValueError, IndexError):
+        tags = bytes(bytes(one)[0] for one in decode(data, _ELEMENTS)[0])
+    except (ValueError, IndexError):
         return None
     if tags[:3] == b"\2\x30\4":  # PKCS#8 (RFC 5958)
         return _exposed("DER")

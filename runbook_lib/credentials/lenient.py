@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
 from cryptography import x509
-from pyasn1.codec.ber import decoder
 from pyasn1.codec.der import encoder
-from pyasn1.error import PyAsn1Error, SubstrateUnderrunError
+from pyasn1.error import PyAsn1Error
 from pyasn1.type import char, tag, univ, useful
+
+from runbook_lib.credentials.ber import decode
 
 MAX_BYTES = 2**18
 """Of a certificate that is read here: 25 µs for each element (measured), and two bytes can be an element."""
@@ -41,13 +41,9 @@ _SIGNED_DATA = "1.2.840.113549.1.7.2"
 _KEY_USAGE, _BASIC_CONSTRAINTS = "2.5.29.37", "2.5.29.19"
 
 
-class Truncated(ValueError):
-    """The data ends before its first element does."""
-
-
 def first_element(data: bytes) -> bytes:
-    """The first element of some BER, without what stands behind it. Raises ValueError, or Truncated."""
-    return data[: len(data) - len(_decode(data, univ.Any())[1])]
+    """The first element of some BER, without what stands behind it. Raises ValueError, or ber.Truncated."""
+    return data[: len(data) - len(decode(data, univ.Any())[1])]
 
 
 def certificates_of_pkcs7(der: bytes) -> list[bytes]:
@@ -93,7 +89,7 @@ class LenientCertificate:
         return _name(self._issuer)
 
     def serial(self) -> int:
-        return int(_decode(self._serial, univ.Integer())[0])
+        return int(decode(self._serial, univ.Integer())[0])
 
     def not_before(self) -> datetime:
         return _moment(self._validity[0])
@@ -104,21 +100,21 @@ class LenientCertificate:
     def key(self) -> str:
         """`RSA` and its size, or else the algorithm's name or dotted number."""
         algorithm, bits = _parts(self.spki)
-        kind = _oid(_parts(algorithm)[0])
+        kind = _oid(_first(algorithm))
         if _KEYS.get(kind) != "RSA":
             return _KEYS.get(kind, kind)
-        modulus = _parts(_decode(bits, univ.BitString())[0].asOctets())[0]
-        return f"RSA {int(_decode(modulus, univ.Integer())[0]).bit_length()}"
+        modulus = _first(decode(bits, univ.BitString())[0].asOctets())
+        return f"RSA {int(decode(modulus, univ.Integer())[0]).bit_length()}"
 
     def signature_algorithm(self) -> str:
         """Dotted numbers."""
-        return _oid(_parts(self._algorithm)[0])
+        return _oid(_first(self._algorithm))
 
     def signature(self) -> bytes:
         """The signature, after the algorithms that both places name."""
         for algorithm in (self._algorithm, self._signature[0]):
-            _oid(_parts(algorithm)[0])
-        return bytes(_decode(self._signature[1], univ.BitString())[0].asOctets())
+            _oid(_first(algorithm))
+        return bytes(decode(self._signature[1], univ.BitString())[0].asOctets())
 
     def extended_key_usage(self) -> list[str]:
         """Dotted numbers; none if the extension is absent."""
@@ -126,7 +122,7 @@ class LenientCertificate:
 
     def is_ca(self) -> bool:
         fields = _parts(self.extensions[_BASIC_CONSTRAINTS]) if _BASIC_CONSTRAINTS in self.extensions else []
-        return bool(fields) and fields[0][:1] == b"\x01" and bool(_decode(fields[0], univ.Boolean())[0])
+        return bool(fields) and fields[0][:1] == b"\x01" and bool(decode(fields[0], univ.Boolean())[0])
 
     @cached_property
     def extensions(self) -> dict[str, bytes]:
@@ -137,7 +133,7 @@ class LenientCertificate:
         found: dict[str, bytes] = {}
         for one in _parts(wrapped, _SEQUENCE.subtype(explicitTag=_tag(3))):
             fields = _parts(one)
-            found.setdefault(_oid(fields[0]), bytes(_decode(fields[-1], univ.OctetString())[0]))
+            found.setdefault(_oid(_first(one)), bytes(decode(fields[-1], univ.OctetString())[0]))
         return found
 
 
@@ -145,7 +141,14 @@ def _parts(encoded: bytes, kind: univ.SequenceOf | univ.SetOf = _SEQUENCE, most:
     """The elements of a SEQUENCE, or of another kind of list, each as it is encoded."""
     if len(encoded) > most:
         raise ValueError(f"{len(encoded):,} bytes, and {most:,} are read at most")
-    return [bytes(one) for one in _decode(encoded, kind)[0]]
+    return [bytes(one) for one in decode(encoded, kind)[0] if len(one)]
+
+
+def _first(encoded: bytes) -> bytes:
+    """The first element of a SEQUENCE."""
+    if not (parts := _parts(encoded)):
+        raise ValueError("an empty SEQUENCE")
+    return parts[0]
 
 
 def _tag(number: int) -> tag.Tag:
@@ -155,17 +158,7 @@ def _tag(number: int) -> tag.Tag:
 
 def _oid(encoded: bytes) -> str:
     """An OBJECT IDENTIFIER in dotted numbers."""
-    return str(_decode(encoded, univ.ObjectIdentifier())[0])
-
-
-def _decode(encoded: bytes, kind: Any) -> tuple[Any, bytes]:
-    try:
-        value, rest = decoder.decode(encoded, asn1Spec=kind)
-    except SubstrateUnderrunError as error:
-        raise Truncated(str(error)) from None
-    except PyAsn1Error as error:
-        raise ValueError(str(error)) from None
-    return value, rest
+    return str(decode(encoded, univ.ObjectIdentifier())[0])
 
 
 def _name(encoded: bytes) -> str:
@@ -189,7 +182,7 @@ def _text(encoded: bytes) -> str | None:
     if number not in _TEXT:
         return None
     kind = univ.OctetString().subtype(implicitTag=tag.Tag(tag.tagClassUniversal, tag.tagFormatSimple, number))
-    octets = bytes(_decode(encoded, kind)[0])
+    octets = bytes(decode(encoded, kind)[0])
     wide = _TEXT[number] in ("utf-16-be", "utf-32-be")
     for encoding in (_TEXT[number],) if wide else (_TEXT[number], "utf-8", "latin-1"):
         try:
@@ -207,11 +200,11 @@ def _list(kind: univ.SequenceOf | univ.SetOf, *elements: bytes) -> bytes:
 
 def _moment(encoded: bytes) -> datetime:
     """UTCTime or GeneralizedTime in UTC; what lies outside of Python's calendar is its first or last second."""
-    value = _decode(encoded, None)[0]
-    text = str(value)
-    if isinstance(value, useful.UTCTime):  # RFC 5280, section 4.1.2.5.1
+    short = encoded[:1] in (b"\x17", b"\x37")  # a string may come in pieces
+    text = str(decode(encoded, useful.UTCTime() if short else useful.GeneralizedTime())[0])
+    if short:  # RFC 5280, section 4.1.2.5.1
         text = ("20" if text[:2] < "50" else "19") + text
-    if not isinstance(value, useful.UTCTime | useful.GeneralizedTime) or not _MOMENT.fullmatch(text):
+    if not _MOMENT.fullmatch(text):
         raise ValueError("not a moment")
     if text[:4] == "0000":
         return _FIRST

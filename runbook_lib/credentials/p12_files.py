@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
-from pyasn1.codec.ber import decoder
-from pyasn1.error import PyAsn1Error
 from pyasn1.type import univ
 
 from runbook_lib.credentials.armour import Found, known_certificate
+from runbook_lib.credentials.ber import decode
 from runbook_lib.credentials.fields import UNDECODABLE
 from runbook_lib.credentials.keys import spki
 from runbook_lib.credentials.pkcs12 import diagnosis, load
@@ -129,7 +128,7 @@ def _rounds(data: bytes) -> int:
         elif tags != b"\x30\x04\x02":  # MacData
             continue
         if tags[:3] == b"\x30\x04\x02":  # salt and rounds
-            total += int(decoder.decode(inner[2], asn1Spec=univ.Integer())[0])
+            total += max(0, int(decode(inner[2], univ.Integer())[0]))
     return total
 
 
@@ -138,13 +137,13 @@ def _elements(element: bytes) -> list[bytes]:
     if not element[0] & _CONSTRUCTED:
         return []
     try:
-        return [bytes(one) for one in decoder.decode(b"\x30" + element[1:], asn1Spec=_LIST)[0] if len(one)]
-    except (PyAsn1Error, ValueError):
+        return [bytes(one) for one in decode(b"\x30" + element[1:], _LIST)[0] if len(one)]
+    except ValueError:
         return []
 
 
 def _octets(element: bytes) -> bytes:
     try:
-        return bytes(decoder.decode(element, asn1Spec=univ.OctetString())[0])
-    except (PyAsn1Error, ValueError):
+        return bytes(decode(element, univ.OctetString())[0])
+    except ValueError:
         return b""
