@@ -100,7 +100,7 @@ def run_one(
 ) -> Exit:
     """Run a notebook, say how it ended, and print the bag's path last."""
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports.engine.kernels import Kernels
+    from runbook_lib.engine.kernels import Kernels
 
     path, job = find_notebook(notebook)
     if path.stem in NOTEBOOKS.values():
@@ -112,7 +112,7 @@ def run_one(
         from runbook_lib.reports.runner import run_notebook
 
         if kernels is not None:
-            import runbook_lib.reports.engine.run  # noqa: F401
+            import runbook_lib.engine.run_process  # noqa: F401
         gc.freeze()
         gc.enable()
         outcome = run_notebook(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Produced
 from runbook_lib.reports.supervise import Interruptions
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from runbook_lib.clock import SystemClock
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports import bag
-from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import who

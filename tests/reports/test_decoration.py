@@ -13,8 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import FixedClock, SystemClock, parse_utc
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports import artefacts, html
-from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.produce import produce
 from runbook_lib.reports.runrecord import RunRecord

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from tests.reports import reading

@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.execute import Ending
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import judge

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 
 from runbook_lib.clock import Clock
+from runbook_lib.engine import protocol
+from runbook_lib.engine.kernels import Keeper, Kernels, wait_for_end
+from runbook_lib.engine.processes import Forked
 from runbook_lib.reports import bare
-from runbook_lib.reports.engine import protocol
-from runbook_lib.reports.engine.kernels import Keeper, Kernels, wait_for_end
-from runbook_lib.reports.engine.processes import Forked
 from runbook_lib.reports.job import Begun, Job, Order, Produced
 from runbook_lib.reports.supervise import GRACE_SECONDS, POLL_SECONDS, End, Interruptions
 
@@ -262,9 +262,11 @@ def _started(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> subproc
 
 
 def _forked(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> Forked:
-    from runbook_lib.reports.engine import run  # what takes long to import
+    from runbook_lib.engine import run_process  # what takes long to import
 
-    return Forked(partial(run.work, caller, keeper), kernels.log, keep=(caller.fileno(), keeper.socket.fileno()))
+    return Forked(
+        partial(run_process.work, caller, keeper), kernels.log, keep=(caller.fileno(), keeper.socket.fileno())
+    )
 
 
 def _received(source: socket.socket) -> bytes:

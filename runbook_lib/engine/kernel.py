@@ -36,8 +36,8 @@ from jupyter_client.session import Session
 from tornado.ioloop import IOLoop
 from traitlets.config.application import catch_config_error
 
-from runbook_lib.reports.engine import channel
-from runbook_lib.reports.engine.processes import write_to
+from runbook_lib.engine import channel
+from runbook_lib.engine.processes import write_to
 
 _ORPHAN_SECONDS = 1.0
 """How often a busy kernel looks whether anybody still listens."""

@@ -33,8 +33,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
-from runbook_lib.reports.engine import channel
-from runbook_lib.reports.engine.kernels import Keeper, Kernels, send
+from runbook_lib.engine import channel
+from runbook_lib.engine.kernels import Keeper, Kernels, send
 
 if TYPE_CHECKING:
     from runbook_lib.reports.runrecord import Engine

@@ -1,4 +1,4 @@
-"""The run process: `python -m runbook_lib.reports.engine.run FD KEEPER_FD`. Runs what it is ordered to, one by one.
+"""The run process: `python -m runbook_lib.engine.run_process FD KEEPER_FD`. Runs what it is ordered to, one by one.
 
 It executes no cell: those run in kernels that the keeper forks. It knows the jobs it ran, so no kernel is forked of it.
 """
@@ -16,12 +16,12 @@ from types import FrameType
 
 from papermill.engines import papermill_engines
 
+from runbook_lib.engine import protocol
+from runbook_lib.engine.kernels import Keeper, NoKernel
+from runbook_lib.engine.papermill_engine import ForkedKernel, ForkEngine, engine_for
+from runbook_lib.engine.processes import beside, end_with, write_to
 from runbook_lib.errors import RunbookError, unexpected
 from runbook_lib.reports import html
-from runbook_lib.reports.engine import protocol
-from runbook_lib.reports.engine.client import ForkedKernel, ForkEngine, engine_for
-from runbook_lib.reports.engine.kernels import Keeper, NoKernel
-from runbook_lib.reports.engine.processes import beside, end_with, write_to
 from runbook_lib.reports.execute import Ending, Plan, execute
 from runbook_lib.reports.job import Order
 from runbook_lib.reports.produce import started, tell

@@ -15,9 +15,9 @@ import papermill  # noqa: F401 - it loads the engine
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook_lib.reports.engine.client import engine_for
-from tests.reports.public_notebooks import FEW, STORIES
-from tests.reports.sameness import difference, told
+from runbook_lib.engine.papermill_engine import engine_for
+from tests.engine.public_notebooks import FEW, STORIES
+from tests.engine.sameness import difference, told
 from tests.soak import SOAK
 
 TOLD = {name: STORIES[name] for name in (STORIES if SOAK else FEW)}
@@ -54,7 +54,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         shutil.rmtree(here)
         here.mkdir()
         subprocess.run(
-            [sys.executable, "-m", "tests.reports.both", engine, str(written), str(folder)],
+            [sys.executable, "-m", "tests.engine.both", engine, str(written), str(folder)],
             check=True,
             cwd=here,
             env=_environment(),
@@ -140,7 +140,7 @@ def test_a_kernel_is_forked_only_for_what_this_python_would_run(
 
 def test_finding_a_kernel_does_not_import_ipython() -> None:
     program = (
-        "import sys; from runbook_lib.reports.engine.run import engine_for; "
+        "import sys; from runbook_lib.engine.run_process import engine_for; "
         "found = engine_for({}); sys.exit(f'{found} {sorted(n for n in sys.modules if n == \"IPython\")}')"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

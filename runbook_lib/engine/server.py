@@ -1,4 +1,4 @@
-"""The server: `python -m runbook_lib.reports.engine.server FD FOLDER IPYTHON [MODULE…]`. Imports, and then only forks.
+"""The server: `python -m runbook_lib.engine.server FD FOLDER IPYTHON [MODULE…]`. Imports, and then only forks.
 
 FD is a socket on which each request brings a socket of its own: at its end a keeper is forked, which forks kernels, one
 after the other. Neither ever reads from a kernel's channel: what is in a job, its secrets too, never comes here. When
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from runbook_lib.descendants import adopt_orphans, end_children
-from runbook_lib.reports.engine import kernel, protocol
+from runbook_lib.engine import kernel, protocol
 
 _ENDINGS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

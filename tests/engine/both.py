@@ -1,4 +1,4 @@
-"""Executes a folder of notebooks with one engine: `python -m tests.reports.both ENGINE FROM TO`.
+"""Executes a folder of notebooks with one engine: `python -m tests.engine.both ENGINE FROM TO`.
 
 Each is written to TO, with how papermill ended in its metadata as `ended`.
 """

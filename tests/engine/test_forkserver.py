@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from runbook_lib.clock import SystemClock
+from runbook_lib.engine import forkserver
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.engine import forkserver
-from runbook_lib.reports.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import CellState, Status
 from tests.reports.killing import KILLS_PAPERMILL
@@ -166,7 +166,7 @@ import sys
 from pathlib import Path
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.engine import forkserver
-from runbook_lib.reports.engine.forkserver import ForkServer
+from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
 
 if __name__ == "__main__":
@@ -340,7 +340,7 @@ def test_the_server_has_one_thread_no_secret_and_nothing_of_a_run(
         assert psutil.Process(own.process).num_threads() == 1
         assert psutil.Process(own.process).net_connections() == []
         assert secret.encode() not in _memory(own.process)
-        assert b"runbook_lib.reports.engine.server" in _memory(own.process)  # the search can find
+        assert b"runbook_lib.engine.server" in _memory(own.process)  # the search can find
         (keeper,) = psutil.Process(own.process).children()
         assert keeper.num_threads() == 1
         assert secret.encode() not in _memory(keeper.pid)

@@ -24,8 +24,8 @@ import yaml
 from runbook_lib.clock import iso
 from runbook_lib.sandbox import start, stop
 from tests.conftest import Sandbox, read_env
+from tests.engine.sameness import difference, told
 from tests.notebooks.conftest import archived
-from tests.reports.sameness import difference, told
 from tests.soak import SOAK
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             environ |= sandbox.env | {"SECOND_API_KEY": sandbox.users()["second"]["api_key"]}
             environ |= {"HOME": str(here), "PYTHONPATH": str(ROOT), "DIGICERT_ONE_ARCHIVE": str(archive)}
             subprocess.run(
-                [sys.executable, "-m", "tests.reports.both", engine, str(written), str(folder)],
+                [sys.executable, "-m", "tests.engine.both", engine, str(written), str(folder)],
                 check=True,
                 cwd=here,
                 env=environ,
