@@ -37,8 +37,8 @@ SHOWN = 200
 )
 def init(archive: Path, passphrase: str, csr: bool, certificate: Path | None, roll_over: bool) -> None:
     """Make a signing key with a self-signed certificate, or a request for one. From then on every run is signed."""
+    from runbook_lib.archive import bag, chain, entries, signing
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import bag, chain, entries, signing
 
     if csr and certificate is not None:
         raise RunbookError(Reason.BAD_PARAMETER, "--csr asks for a certificate and --certificate brings one.")
@@ -80,9 +80,9 @@ def init(archive: Path, passphrase: str, csr: bool, certificate: Path | None, ro
 )
 def authority(archive: Path, url: str, roots: Path) -> None:
     """Have every bag time-stamped from now on, and soon those that are there. The choice is an entry of the chain."""
+    from runbook_lib.archive import bag, entries
+    from runbook_lib.archive import timestamp_authority as tsa
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import authority as tsa
-    from runbook_lib.reports import bag, entries
 
     with bag.archive_errors(archive):
         archive.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,8 @@ def authority(archive: Path, url: str, roots: Path) -> None:
 @command(DIR)
 def stamp(archive: Path) -> None:
     """Ask for every time stamp that is missing. Exit 0 if none is missing now."""
-    from runbook_lib.reports import authority as tsa
-    from runbook_lib.reports import bag, stamps
+    from runbook_lib.archive import bag, timestamps
+    from runbook_lib.archive import timestamp_authority as tsa
 
     with bag.archive_errors(archive):
         if tsa.configured(archive) is None:
@@ -105,7 +105,7 @@ def stamp(archive: Path) -> None:
                 f"{archive} has no time-stamp authority.",
                 remedy="Choose one: runbook archive authority DIR URL --roots FILE",
             )
-        done = stamps.stamp(archive)
+        done = timestamps.stamp(archive)
     out(f"Time stamps that came: {done.came}. Still missing: {done.waiting}.")
     if done.problem is not None:
         raise done.problem
@@ -118,7 +118,7 @@ def stamp(archive: Path) -> None:
 )
 def verify(archive: Path, head: str | None, excerpt: bool) -> Exit:
     """Exit 0 if every bag, the chain and the signatures hold; else 1 and a line for each thing that does not."""
-    from runbook_lib.reports.verify import verify as check
+    from runbook_lib.archive.verify import verify as check
 
     audit = check(archive, head=head, excerpt=excerpt)
     if audit.findings:
@@ -166,7 +166,7 @@ def verify(archive: Path, head: str | None, excerpt: bool) -> Exit:
 @command(DIR)
 def head(archive: Path) -> None:
     """Print number and digest of the last bag, for a ticket or a mail: later, `--head DIGEST` finds a cut-off end."""
-    from runbook_lib.reports import bag, chain
+    from runbook_lib.archive import bag, chain
 
     with bag.archive_errors(archive):
         last = chain.find_head(archive)
@@ -178,8 +178,8 @@ def head(archive: Path) -> None:
 @command(DIR)
 def index(archive: Path) -> None:
     """Make index.html anew from the bags, and print its path."""
-    from runbook_lib.reports.bag import archive_errors
-    from runbook_lib.reports.index import write_index
+    from runbook_lib.archive.bag import archive_errors
+    from runbook_lib.archive.index import write_index
 
     with archive_errors(archive):
         sys.stdout.write(f"{write_index(archive)}\n")
@@ -197,7 +197,7 @@ def diff(before: str, after: str, archive: Path, csv: Path | None, html: Path | 
     from rich.console import Console
     from rich.table import Table
 
-    from runbook_lib.reports import bag
+    from runbook_lib.archive import bag
     from runbook_lib.reports.diff import compare, named
     from runbook_lib.reports.diff_page import page
 

@@ -20,9 +20,9 @@ from runbook_lib.visible import visible
 )
 def expect(file: Path, archive: Path) -> None:
     """Declare what the archive should hold: which jobs, how often, for which accounts. It holds from now on."""
+    from runbook_lib.archive import chain
+    from runbook_lib.archive.expectation import declare
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import chain
-    from runbook_lib.reports.expectation import declare
 
     place, expectation = declare(archive, file, at=SystemClock().now(), environ=os.environ)
     out("Expected from now on:" if expectation.expected else "From now on nothing is expected.")

@@ -52,7 +52,7 @@ def demo(folder: Path) -> Exit:
 
     Ends with the worst exit code of all.
     """
-    from runbook_lib.reports import chain
+    from runbook_lib.archive import chain
 
     folder = folder.absolute()
     control.stop(folder / "sandbox")

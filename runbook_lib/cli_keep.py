@@ -25,8 +25,8 @@ WHY = argument("--why", metavar="TEXT", required=True, help="In words, for whoev
 )
 def hold(archive: Path, name: str, why: str, since: date | None, until: date | None) -> None:
     """Keep the runs of a period from every purge, until the hold is released. An entry of the chain."""
+    from runbook_lib.archive import retention
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import retention
 
     what = retention.Hold(name, since, until, why)
     place = retention.hold(archive, what, at=SystemClock().now(), environ=os.environ)
@@ -36,8 +36,8 @@ def hold(archive: Path, name: str, why: str, since: date | None, until: date | N
 @command(DIR, argument("name", metavar="NAME", help="The hold's."), WHY)
 def release(archive: Path, name: str, why: str) -> None:
     """End a hold. An entry of the chain."""
+    from runbook_lib.archive import retention
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import retention
 
     place = retention.release(archive, name, why=why, at=SystemClock().now(), environ=os.environ)
     sys.stdout.write(f"{place.folder}\n")
@@ -52,8 +52,8 @@ def release(archive: Path, name: str, why: str) -> None:
 )
 def purge(archive: Path, before: date, why: str, dry_run: bool, confirm: str) -> None:
     """Remove old runs for good, and leave a signed tombstone by which the chain still holds. What is held stays."""
+    from runbook_lib.archive import bag, retention
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import bag, retention
 
     now = SystemClock().now()
     with bag.archive_errors(archive):
@@ -87,8 +87,8 @@ def purge(archive: Path, before: date, why: str, dry_run: bool, confirm: str) ->
 )
 def export(archive: Path, since: date, until: date, into: Path) -> None:
     """Write the runs of a period into a folder or zip file that verifies by itself: `sh verify.sh` in it."""
+    from runbook_lib.archive import excerpt
     from runbook_lib.clock import SystemClock
-    from runbook_lib.reports import excerpt
 
     made, bags = excerpt.export(archive, into, since=since, until=until, at=SystemClock().now(), environ=os.environ)
     out(f"{bags} bags, and the entry that says what is elsewhere. Whoever gets it runs: sh verify.sh")

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from runbook_lib import given
+from runbook_lib.archive import reader
+from runbook_lib.archive.reader import Entry
+from runbook_lib.archive.verify import verify
 from runbook_lib.audit import changes
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.reports import diff, reader
+from runbook_lib.reports import diff
 from runbook_lib.reports.completeness import completeness
-from runbook_lib.reports.reader import Entry
-from runbook_lib.reports.verify import verify
 from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
 
 SHOWN = 500

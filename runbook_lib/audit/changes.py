@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
+from runbook_lib.archive import reader
+from runbook_lib.archive.reader import Entry, ToldRun
 from runbook_lib.clock import iso
-from runbook_lib.reports import reader
 from runbook_lib.reports.attendance import ACCOUNTS
-from runbook_lib.reports.reader import Entry, ToldRun
 
 COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run")
 

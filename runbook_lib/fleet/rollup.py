@@ -13,11 +13,12 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from runbook_lib.archive import bag
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet.ledger import Kept, Ledger
-from runbook_lib.reports import bag, bare
+from runbook_lib.reports import bare
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord, TableFile
 from runbook_lib.reports.scan import Scanner

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
+from runbook_lib.archive import bag, chain, seal, signing
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import Clock, iso
 from runbook_lib.digicert.environments import Environment
@@ -23,7 +24,7 @@ from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard, inputs_digest
 from runbook_lib.fleet.ledger import Begun, Ledger
 from runbook_lib.fleet.work import Work
-from runbook_lib.reports import artefacts, bag, chain, seal, signing
+from runbook_lib.reports import artefacts
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runrecord import RunRecord, lock_sha256, who

@@ -8,11 +8,12 @@ import nbformat
 from nbformat import NotebookNode
 from pydantic import ValidationError
 
+from runbook_lib.archive import bag
+from runbook_lib.archive.interrupted import WITHHELD
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.looks import PATTERNS
-from runbook_lib.reports import bag, beside, html
-from runbook_lib.reports.interrupted import WITHHELD
+from runbook_lib.reports import beside, html
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Found, RunRecord, Scan, Started, TableFile, Who
 from runbook_lib.reports.scan import Finding, Scanner

@@ -13,12 +13,12 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 
 from runbook_lib import disk
-from runbook_lib.reports import absent, chain, reader
-from runbook_lib.reports.absent import ELSEWHERE, PURGED
-from runbook_lib.reports.chain import Link
+from runbook_lib.archive import chain, reader, tombstones
+from runbook_lib.archive.chain import Link
+from runbook_lib.archive.own import EXPORT, PURGE
+from runbook_lib.archive.reader import Entry, ToldRun, entry
+from runbook_lib.archive.tombstones import ELSEWHERE, PURGED
 from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.own import EXPORT, PURGE
-from runbook_lib.reports.reader import Entry, ToldRun, entry
 from runbook_lib.result import Verdict
 from runbook_lib.tables import disarmed
 
@@ -180,8 +180,8 @@ def _purged(bags: tuple[Path, ...]) -> Iterator[Link]:
     for bag in bags:
         if f"-{PURGE}" in bag.name or f"-{EXPORT}" in bag.name:
             for name in (PURGED, ELSEWHERE):
-                with suppress(OSError, ValueError):  # `reports.verify` finds what was forged
-                    for one in absent.read(disk.read(bag / name)):
+                with suppress(OSError, ValueError):  # `archive.verify` finds what was forged
+                    for one in tombstones.read(disk.read(bag / name)):
                         place = tuple(one.link.bag.split("/"))
                         if place not in told:
                             told.add(place)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runbook_lib.archive.chain import sha256
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.chain import sha256
 from runbook_lib.reports.runrecord import TableFile
 from runbook_lib.result import StepRecord
 from runbook_lib.tables import DUCKDB

@@ -1,6 +1,6 @@
 """What is missing from an archive: held against what was declared, period by period, in UTC.
 
-Whether the archive is unchanged is another question: `reports.verify`. Here its bags are taken at their word.
+Whether the archive is unchanged is another question: `archive.verify`. Here its bags are taken at their word.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from runbook_lib.archive.expectation import Declaration, Expected, declarations
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.attendance import Ran, runs
-from runbook_lib.reports.expectation import Declaration, Expected, declarations
 from runbook_lib.reports.outcome import Status
 
 CLOCK_SLACK = timedelta(minutes=15)

@@ -17,12 +17,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbook_lib import disk
+from runbook_lib.archive import reader
+from runbook_lib.archive.chain import sha256
+from runbook_lib.archive.reader import Entry, ToldRun
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import reader
-from runbook_lib.reports.chain import sha256
-from runbook_lib.reports.reader import Entry, ToldRun
 from runbook_lib.result import Table, Verdict
 from runbook_lib.tables import disarmed
 

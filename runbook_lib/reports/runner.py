@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runbook_lib.archive import bag, signing
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import Clock
 from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.engine.kernels import Kernels
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import bag, bare, signing
+from runbook_lib.reports import bare
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runrecord import Engine

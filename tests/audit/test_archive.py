@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
+from runbook_lib.archive import bag, chain, expectation, reader
+from runbook_lib.archive.verify import verify
 from runbook_lib.audit.archive import Audit
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import find_notebook
 from runbook_lib.procedures.parameters import intake
-from runbook_lib.reports import bag, chain, expectation, reader
 from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
-from runbook_lib.reports.verify import verify
 from runbook_lib.result import StepRecord, Verdict
-from tests.reports import bags, many
-from tests.reports.bags import AT
-from tests.reports.many import FIRST, Told, inventory, row
+from tests.archive import bags, many
+from tests.archive.bags import AT
+from tests.archive.many import FIRST, Told, inventory, row
 
 CLOCK = FixedClock(AT + timedelta(days=30))
 

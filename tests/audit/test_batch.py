@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from runbook_lib.archive.reader import entries
 from runbook_lib.audit.changes import changes
-from runbook_lib.reports.reader import entries
 from tests.fleet.conftest import Fleet, night
 
 __all__ = ["night"]  # its fixture is used here

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from runbook_lib.archive import bag
 from runbook_lib.clock import SystemClock
 from runbook_lib.engine.forkserver import ForkServer
-from runbook_lib.reports import bag
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import who

@@ -9,10 +9,10 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from runbook_lib.reports import authority, entries
+from runbook_lib.archive import entries, timestamp_authority
+from tests.archive import tsa
+from tests.archive.bags import AT, ENVIRON, put, sign
 from tests.bench.ratio import Ratio
-from tests.reports import tsa
-from tests.reports.bags import AT, ENVIRON, put, sign
 
 PAYLOAD = {"run.ipynb": 40_000, "report.html": 30_000, "run.json": 5_000}
 """Bytes, as in the bag of an inventory."""
@@ -64,7 +64,7 @@ def _make(archive: Path, bags: int, *, stamped: bool) -> None:
     files = {name: os.urandom(size) for name, size in PAYLOAD.items()}
     with tsa.authority(archive.with_name(f"{archive.name} tsa")) as source:
         if stamped:
-            chosen = authority.chosen(archive, source.url, source.roots)
+            chosen = timestamp_authority.chosen(archive, source.url, source.roots)
             entries.begin_stamping(archive, chosen, at=AT - timedelta(days=1), environ=ENVIRON)
         for number in range(bags - 1 - stamped):
             put(archive, files, at=AT + timedelta(minutes=number))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from runbook_lib.archive import retention
+from runbook_lib.archive.index import write_index
 from runbook_lib.clock import SystemClock
 from runbook_lib.notebooks import find_notebook
-from runbook_lib.reports import retention
-from runbook_lib.reports.index import write_index
 from runbook_lib.reports.runner import Status, run_notebook
-from tests.reports import bags, many
+from tests.archive import bags, many
 from tests.soak import SOAK
 
 pytestmark = pytest.mark.browser

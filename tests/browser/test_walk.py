@@ -16,9 +16,9 @@ from playwright.sync_api import expect
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials.csr import Subject, build_csr, pem
+from tests.archive import bags, many
 from tests.browser.conftest import Desk, Lab, records
 from tests.conftest import Sandbox
-from tests.reports import bags, many
 
 pytestmark = pytest.mark.browser
 

@@ -24,7 +24,7 @@ from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import CellState, Status
-from tests.reports.killing import KILLS_PAPERMILL
+from tests.archive.killing import KILLS_PAPERMILL
 
 Write = Callable[..., Path]
 

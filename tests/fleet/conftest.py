@@ -18,7 +18,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook_lib.reports import verify
+from runbook_lib.archive import verify
 from tests.reports.hidden import PLACES, PREPARE, VARIABLE
 
 RUNBOOK = Path(sys.executable).with_name("runbook")

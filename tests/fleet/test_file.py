@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_lib.archive.bag import PAYLOAD
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet.file import Budget, Fleet, Shard, read, slug
-from runbook_lib.reports.bag import PAYLOAD
 
 SAMPLE = Path(__file__).parents[2] / "parameters" / "fleet.yaml"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.archive import bag, verify
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock
 from runbook_lib.errors import RunbookError
@@ -19,7 +20,6 @@ from runbook_lib.fleet import run
 from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard
 from runbook_lib.fleet.ledger import Begun, Kept, Ledger
-from runbook_lib.reports import bag, verify
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.result import Verdict

@@ -26,10 +26,10 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.rotate import Rotate
+from tests.archive import bags
 from tests.conftest import Sandbox
 from tests.digicert.conftest import self_signed
 from tests.procedures.conftest import issue, prepare, run
-from tests.reports import bags
 
 CELL_TIMEOUT, ACCOUNT_DEADLINE = 75, 100
 """Seconds, of the fleet: longer than a server that does not answer is waited for (twice 30)."""

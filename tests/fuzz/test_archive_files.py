@@ -13,13 +13,13 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from runbook_lib.archive import expectation, reader, retention
 from runbook_lib.cli import find
 from runbook_lib.clock import FixedClock
 from runbook_lib.fleet.ledger import Ledger
 from runbook_lib.procedures.journal import Journal, State
-from runbook_lib.reports import expectation, reader, retention
+from tests.archive import bags
 from tests.fuzz.doors import door, fuzz, mutated
-from tests.reports import bags
 
 NOW = bags.AT + timedelta(days=1)
 READ = ("archive head", "archive verify", "archive index", "archive gaps")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.reports import bag, expectation
+from runbook_lib.archive import bag, expectation
 from runbook_lib.sandbox import start, stop
+from tests.archive import bags
+from tests.archive.many import Told, inventory, row
 from tests.conftest import read_env
-from tests.reports import bags
-from tests.reports.many import Told, inventory, row
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 import pytest
 
+from runbook_lib.archive.verify import verify
 from runbook_lib.catalogue import Exit
-from runbook_lib.reports.verify import verify
 from tests.digicert.conftest import API_KEY
 from tests.digicert.hostile import CASES, Answer, Asked, Hostile, hostile_server, one, says, total
 

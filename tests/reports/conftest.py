@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.runner import RunOutcome, run_notebook
 from runbook_lib.reports.runrecord import Engine
-from tests.reports.bags import bare_path
+from tests.archive.bags import bare_path
 
 RECORDS = """
 from datetime import UTC, datetime

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.archive import bag, chain
+from runbook_lib.archive.verify import verify
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import bag, chain
-from runbook_lib.reports.verify import verify
-from tests.reports.bags import AT, FILES, places, put, started
+from tests.archive.bags import AT, FILES, places, put, started
 from tests.test_disk import HOLDER, holding
 
 Run = Callable[..., "subprocess.Popen[str]"]

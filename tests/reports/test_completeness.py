@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
+from runbook_lib.archive import bag, bound, entries, interrupted, own, tombstones
+from runbook_lib.archive.excerpt import export
+from runbook_lib.archive.expectation import declarations, declare, read
+from runbook_lib.archive.seal import Place
+from runbook_lib.archive.verify import verify
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports import absent, bag, bound, entries, interrupted, own
 from runbook_lib.reports.completeness import Completeness, Kind, completeness, spans
-from runbook_lib.reports.excerpt import export
-from runbook_lib.reports.expectation import declarations, declare, read
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import TableFile
-from runbook_lib.reports.seal import Place
-from runbook_lib.reports.verify import verify
 from runbook_lib.result import Seen, ServiceUser, Table, Target, Trust, Verdict
-from tests.reports.bags import AT, ENVIRON, places, put, sign, started
+from tests.archive.bags import AT, ENVIRON, places, put, sign, started
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
@@ -467,7 +467,7 @@ def test_a_folder_whose_name_is_no_moment_is_no_obstacle(archive: Path) -> None:
 def purge(archive: Path, *bags: Path) -> None:
     with entries.begun(archive, own.PURGE, at=AT, environ=ENVIRON) as entry:
         kept = {name: content for bag in bags for name, content in bound.keep(bag).items()}
-        entry.seal({}, kept=kept, tags={absent.PURGED: absent.text([absent.of(bag) for bag in bags])})
+        entry.seal({}, kept=kept, tags={tombstones.PURGED: tombstones.text([tombstones.of(bag) for bag in bags])})
 
 
 def test_purged_runs_count_as_having_been_there_good_or_bad(archive: Path) -> None:

@@ -12,13 +12,14 @@ import pytest
 from bs4 import BeautifulSoup
 
 from runbook_lib import cli
+from runbook_lib.archive import reader
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.procedures import inventory
-from runbook_lib.reports import diff, reader
+from runbook_lib.reports import diff
 from runbook_lib.reports.diff import Change, Comparison, compare, named
-from tests.reports import many
-from tests.reports.many import FIRST, Told, row
+from tests.archive import many
+from tests.archive.many import FIRST, Told, row
 
 SILENT = row("(DigiCert ONE)", "unchecked", "", enabled="unknown")
 

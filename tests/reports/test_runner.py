@@ -19,9 +19,9 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
 from runbook_lib.reports.runrecord import Engine
 from runbook_lib.result import Verdict
+from tests.archive.killing import KILLS_PAPERMILL
 from tests.reports import reading
 from tests.reports.conftest import RECORDS
-from tests.reports.killing import KILLS_PAPERMILL
 
 Run = Callable[..., RunOutcome]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.archive.verify import verify
 from runbook_lib.reports.supervise import RUN_MARK, still_running
-from runbook_lib.reports.verify import verify
-from tests.reports.bags import bare_path, environ_with_passphrase, places, sign, verify_sh
+from tests.archive.bags import bare_path, environ_with_passphrase, places, sign, verify_sh
 from tests.reports.runners import KINDS, NOTEBOOK
 from tests.soak import SOAK
 

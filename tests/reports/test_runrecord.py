@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from jsonschema import ValidationError
 
+from runbook_lib.archive import interrupted
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports import interrupted
 from runbook_lib.reports.outcome import RunOutcome, Status
 from runbook_lib.reports.runner import run_notebook
 from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, schema
+from tests.archive.bags import AT, put, started
 from tests.conftest import Sandbox
 from tests.reports import reading
-from tests.reports.bags import AT, put, started
 from tests.reports.conftest import RECORDS
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,136 @@
+"""Entries of the archive's own: who signs, who stamps, what is expected, held, purged or exported. Each is a bag of
+the chain.
+
+A purge keeps these bags: they are what was done to the archive. An export's goes like a run's: it changed nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.archive import chain, signing, timestamp_authority, timestamps
+from runbook_lib.archive.bag import Started, archive_errors, fill, staging
+from runbook_lib.archive.chain import sha256
+from runbook_lib.archive.own import AUTHORITY, SIGNER
+from runbook_lib.archive.seal import BAG, Place, Work, into_chain, recover, write_guides
+from runbook_lib.archive.signing import Signer
+from runbook_lib.archive.timestamp_authority import Authority
+from runbook_lib.catalogue import Reason
+from runbook_lib.clock import iso
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports.outcome import Status
+from runbook_lib.reports.runrecord import who
+from runbook_lib.reports.scan import Scanner
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bag that is being made while the archive's lock is held."""
+
+    archive: Path
+    folder: Path
+    work: Work
+    started: Started
+    environ: Mapping[str, str]
+
+    def seal(
+        self,
+        told: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+        kept: Mapping[str, bytes] | None = None,
+        tags: Mapping[str, bytes] | None = None,
+        beside: Mapping[str, str] | None = None,
+        first: Signer | None = None,
+        successor: str = "",
+    ) -> Place:
+        """Put it into the chain, signed by whoever's turn it is.
+
+        Args:
+            told: what `data/<job>.json` says besides run, time, user and host.
+            files, kept, tags, beside: as `bag.fill` and `seal.into_chain` take them.
+            first: signs where the archive has no signer yet.
+            successor: who signs from the next bag on, where that changes.
+
+        Raises:
+            RunbookError: SIGNER_SHUT where the archive has a signer and it cannot sign: an entry is never unsigned;
+                SECRET_IN_ARTEFACT where what it tells holds a secret.
+        """
+        before = chain.find_head(self.archive).next_signer
+        try:
+            signer = first if before == chain.NONE else signing.load(self.archive, before, self.environ)
+        except RunbookError as error:
+            raise RunbookError(Reason.SIGNER_SHUT, error.what, remedy=error.remedy) from None
+        record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
+        own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"} | dict(files or {})
+        scanner = Scanner(signing.references(self.archive), self.environ)
+        fill(self.folder / BAG, self.work, self.started.run, own, scanner=scanner, kept=kept, tags=tags)
+        return into_chain(
+            self.archive,
+            self.folder,
+            self.work,
+            environ=self.environ,
+            signer=signer,
+            successor=successor,
+            beside=beside,
+        )
+
+
+@contextmanager
+def begun(archive: Path, job: str, *, at: datetime, environ: Mapping[str, str]) -> Iterator[Entry]:
+    """Holds the archive's lock while an entry is made. If the process is killed, the next run seals what it tells.
+
+    Raises:
+        RunbookError: DISK_FULL or ARCHIVE_FAILED.
+    """
+    started = Started(run=str(uuid.uuid4()), job=job, at=at, notebook="", sha256="", who=who())
+    work = Work(job, at, Status.DONE.value, expected=1, produced=1)
+    with staging(archive, started) as folder, archive_errors(archive), chain.locked(archive):
+        write_guides(archive)
+        recover(archive)
+        yield Entry(archive, folder, work, started, environ)
+
+
+def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mapping[str, str]) -> Place:
+    """Make `signer` the one who signs from now on: a bag of the job `signer` that holds its certificate.
+
+    The signer before it signs that bag; the first one of an archive signs it itself.
+
+    Raises:
+        RunbookError: SIGNER_SHUT where the signer before cannot sign; DISK_FULL or ARCHIVE_FAILED.
+    """
+    with begun(archive, SIGNER, at=at, environ=environ) as entry:
+        before = chain.find_head(archive).next_signer
+        files = {
+            "certificate.pem": (archive / signing.CERTS / f"{signer.fingerprint}.pem").read_bytes(),
+            "roots.pem": (archive / signing.CERTS / signing.ROOTS).read_bytes(),
+        }
+        told = {"before": before, "from_now_on": signer.fingerprint}
+        place = entry.seal(told, files=files, first=signer, successor=signer.fingerprint)
+        signing.close_request(archive, signer)
+    return stamped(archive, place)
+
+
+def begin_stamping(archive: Path, source: Authority, *, at: datetime, environ: Mapping[str, str]) -> Place:
+    """Have every bag stamped by `source` from now on: a bag of the job `authority` that holds its roots.
+
+    Raises:
+        RunbookError: SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+    """
+    with begun(archive, AUTHORITY, at=at, environ=environ) as entry:
+        beside = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": sha256(source.roots)}
+        place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, beside=beside)
+        timestamp_authority.remember(archive, source)
+    return stamped(archive, place)
+
+
+def stamped(archive: Path, place: Place) -> Place:
+    """Stamp an entry, after its lock is free again."""
+    return replace(place, unstamped=timestamps.after(archive, place.folder))

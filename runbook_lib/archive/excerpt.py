@@ -1,0 +1,122 @@
+"""An excerpt of an archive: the runs of a period, in a folder or a zip file that verifies by itself.
+
+It ends with an entry of the job `export`, which is in the archive's own chain too. That names every bag that the
+excerpt leaves out, a line each (`absent`), so its chain goes from the first bag of the archive to the last, and its
+signer vouches that nothing of the period is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+
+from runbook_lib import disk
+from runbook_lib.archive import bound, chain, entries, timestamp_authority, tombstones
+from runbook_lib.archive.bag import archive_errors
+from runbook_lib.archive.chain import sha256, signature_of
+from runbook_lib.archive.index import write_index
+from runbook_lib.archive.own import EXPORT, is_expectation
+from runbook_lib.archive.retention import day_of, must_be_whole
+from runbook_lib.archive.seal import GUIDES
+from runbook_lib.archive.signing import CERTS
+from runbook_lib.archive.timestamps import stamp_of
+from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, Absent
+from runbook_lib.archive.verify import verify
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+
+VERIFIER = "verify.sh"
+
+
+def export(
+    archive: Path, into: Path, *, since: date, until: date, at: datetime, environ: Mapping[str, str]
+) -> tuple[Path, int]:
+    """Write the runs that started in a period, first and last day (UTC) included, and check what was written.
+
+    Args:
+        into: a folder that does not exist, or a file `NAME.zip` that does not; outside the archive.
+
+    Returns:
+        `into`, and how many bags are in it besides the entry that closes it.
+
+    Raises:
+        RunbookError: BAD_PARAMETER; NOT_WHOLE; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+    """
+    zipped = into.suffix == ".zip"
+    if into.exists():
+        raise RunbookError(
+            Reason.BAD_PARAMETER, f"{into} exists already.", remedy="Name a folder or a zip file to make."
+        )
+    if archive.resolve() in (into.resolve(), *into.resolve().parents):
+        raise RunbookError(Reason.BAD_PARAMETER, f"{into} is in the archive itself.")
+    must_be_whole(archive)
+    with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
+        chosen, left_out, kept = _divide(archive, since, until)
+        if not chosen:
+            raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
+        told = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
+        tags = {ELSEWHERE: tombstones.text(left_out)}
+        place = entry.seal(told, kept=kept, tags=tags, beside=_beside(archive, chosen))
+    place = entries.stamped(archive, place)
+    with archive_errors(into):
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=".export-") as name:
+            folder = Path(name) / into.stem if zipped else Path(name) / into.name
+            _copy(archive, [*chosen, str(place.folder.relative_to(archive))], folder)
+            found = verify(folder, excerpt=True).findings
+            if found:
+                raise RunbookError(
+                    Reason.NOT_WHOLE, f"{found[0]}.", remedy="Something changed meanwhile: say it again."
+                )
+            made = Path(shutil.make_archive(name + "/made", "zip", name, folder.name)) if zipped else folder
+            made.rename(into)
+    return into, len(chosen)
+
+
+def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[Absent], dict[str, bytes]]:
+    """The bags of the period, and what was declared before it that should be in it; and all others, also those that
+    were purged, unless a bag of the period tells of them. And what binds those others."""
+    kept: dict[str, bytes] = {}
+    chosen: list[str] = []
+    left_out: list[Absent] = []
+    for bag in chain.bags(archive):
+        place = str(bag.relative_to(archive))
+        purged = tombstones.read(disk.read(bag / PURGED)) if (bag / PURGED).exists() else []
+        # an earlier export would name bags as left out that are here
+        first = date.min if is_expectation(place) else since
+        if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
+            chosen.append(place)
+        else:
+            left_out += [tombstones.of(bag), *purged]
+            kept |= bound.keep(bag) | (bound.hand_on(bag) if purged else {})
+    return sorted(chosen), left_out, kept
+
+
+def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:
+    """What the excerpt's last bag names of what lies beside its bags: their own lists may be left out."""
+    there = [f"{place}.tsr" for place in chosen if stamp_of(archive / place).exists()]
+    roots = f"{CERTS}/{timestamp_authority.ROOTS}"
+    if (archive / roots).exists():
+        there.append(roots)
+    return {path: sha256(disk.read(archive / path)) for path in there}
+
+
+def _copy(archive: Path, places: list[str], folder: Path) -> None:
+    for place in places:
+        bag, to = archive / place, folder / place
+        shutil.copytree(bag, to)
+        for beside, copied in ((signature_of(bag), signature_of(to)), (stamp_of(bag), stamp_of(to))):
+            if beside.exists():
+                shutil.copyfile(beside, copied)
+    (folder / CERTS).mkdir(exist_ok=True)
+    for certificate in (archive / CERTS).glob("*.pem"):
+        disk.write(folder / CERTS / certificate.name, disk.read(certificate, follow=True))
+    for name in GUIDES:
+        shutil.copyfile(archive / name, folder / name)
+    text = (folder / VERIFIER).read_text(encoding="utf-8")
+    (folder / VERIFIER).write_text(text.replace("\nexcerpt=no\n", "\nexcerpt=yes\n", 1), encoding="utf-8")
+    write_index(folder)
+    (folder / chain.LOCK).unlink(missing_ok=True)

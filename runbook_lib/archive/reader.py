@@ -1,0 +1,247 @@
+"""What an archive tells: each bag read back, for the index, the comparison and the auditor.
+
+A reader outlives the writers: of run.json it takes the few fields it needs, and words it has never met stay words. What
+cannot be read is an entry that says so. Nothing is verified here; that is `archive.verify`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from runbook_lib import disk
+from runbook_lib.archive import chain
+from runbook_lib.archive.chain import Link
+from runbook_lib.result import Kind, Verdict
+
+_PLACE = re.compile(r"(\d{8}T\d{6}Z)-(.+?)(?:-\d+)?")
+
+_RUN, _TABLE, _ROWS = 16 << 20, 32 << 20, 200_000
+"""Bytes of a run.json and of a table, and rows of that: a batch of a hundred thousand accounts has fewer."""
+
+_OWN = {
+    "signer": "Who signs from now on.",
+    "authority": "Who time-stamps from now on.",
+    "expectation": "What the archive is expected to hold from now on.",
+    "hold": "A legal hold was laid.",
+    "release": "A legal hold was lifted.",
+    "purge": "Bags were removed; this stands for them.",
+    "export": "What an excerpt leaves out.",
+}
+"""What the bags say that hold no run."""
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ToldWho(_Told):
+    """Who ran it, and where."""
+
+    user: str = "unknown"
+    host: str = "unknown"
+
+
+class ToldStep(_Told):
+    """A step of a run."""
+
+    slug: str
+    title: str
+    kind: str
+    verdict: str
+    headline: str
+    finished: datetime
+
+    @property
+    def changed(self) -> bool:
+        """Whether it changed something, or set out to: a change that failed may have done a part."""
+        return self.kind == Kind.CHANGE and self.verdict not in (Verdict.NOTHING_TO_DO, Verdict.PLANNED)
+
+
+class ToldTable(_Told):
+    """A table of a run, as a file below `data/`."""
+
+    file: str
+    title: str
+    rows: int
+    unchecked: int | None = None
+
+
+class ToldTarget(_Told):
+    """The DigiCert ONE that a run was to work with."""
+
+    environment: str = ""
+    api_url: str = ""
+
+
+class ToldUser(_Told):
+    """A service user that a run met."""
+
+    id: str
+    name: str = ""
+
+
+class ToldSeen(_Told):
+    """Whom a run talked to."""
+
+    service_users: tuple[ToldUser, ...] = ()
+
+
+class ToldRun(_Told):
+    """What is read of run.json."""
+
+    run: str
+    job: str
+    status: str
+    verdict: str | None = None
+    needs_action: int = 0
+    error: dict[str, Any] | None = None
+    started: datetime
+    finished: datetime
+    duration: float = 0.0
+    who: ToldWho = ToldWho()
+    parameters: dict[str, Any] = {}
+    defaults: dict[str, Any] | None = None
+    target: ToldTarget | None = None
+    seen: ToldSeen | None = None
+    steps: tuple[ToldStep, ...] = ()
+    tables: tuple[ToldTable, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bag of an archive.
+
+    Args:
+        archive: the archive's folder.
+        place: the bag's folder below it.
+        link: what its chain.json says; None where that is missing or not in its form.
+        run: what its run.json says; None where it has none, or it cannot be read.
+        problem: why it cannot be read; empty where there is nothing to complain of.
+    """
+
+    archive: Path
+    place: str
+    link: Link | None
+    run: ToldRun | None
+    problem: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return self.archive / self.place
+
+    @property
+    def name(self) -> str:
+        """The last part of its place: when and what, and where to find it."""
+        return self.place.rpartition("/")[2]
+
+    @cached_property
+    def at(self) -> datetime:
+        """When it started, UTC."""
+        if self.run is not None:
+            return self.run.started.astimezone(UTC)
+        try:
+            return datetime.strptime(self._named[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError:  # somebody put it there: `archive.verify` finds it
+            return datetime.min.replace(tzinfo=UTC)
+
+    @property
+    def job(self) -> str:
+        return self.run.job if self.run is not None else self._named[1]
+
+    @property
+    def status(self) -> str:
+        """How it ended; `unreadable` where the bag does not say."""
+        if self.problem:
+            return "unreadable"
+        return self.run.status if self.run is not None else self.link.status if self.link is not None else "unreadable"
+
+    @property
+    def done(self) -> bool:
+        return self.status == "done"
+
+    @property
+    def _named(self) -> tuple[str, str]:
+        found = _PLACE.fullmatch(self.name)
+        assert found  # noqa: S101  (`chain.bags` names no other)
+        return found[1], found[2]
+
+    @property
+    def seen(self) -> str:
+        """What it came to, in a line."""
+        if self.run is None:
+            return self.problem or _OWN.get(self.job, "An entry of the archive's own: it holds no run.")
+        if self.run.error is not None:
+            return f"{self.run.error.get('title', '')}: {self.run.error.get('what', '')}"
+        told = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]
+        return (told or [step.headline for step in self.run.steps] or [""])[-1]
+
+
+def entries(archive: Path) -> Iterator[Entry]:
+    """Every bag of an archive, newest day first. Raises OSError where the archive itself cannot be listed."""
+    for bag in chain.bags(archive):
+        yield entry(archive, bag)
+
+
+def entries_of(archive: Path, day: date) -> Iterator[Entry]:
+    """The bags of runs that started on a day (UTC). Nothing where there is no such day."""
+    folder = archive / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
+    if folder.is_dir():
+        for bag in sorted(folder.iterdir()):
+            if re.fullmatch(chain.PLACE, str(bag.relative_to(archive))) and bag.is_dir():
+                yield entry(archive, bag)
+
+
+def entry(archive: Path, bag: Path) -> Entry:
+    """One bag of an archive."""
+    place = str(bag.relative_to(archive))
+    try:
+        link = Link.read(disk.read(bag / chain.LINK))
+    except (OSError, ValueError):
+        link = None
+    try:
+        run = read_run(bag / "data" / "run.json")
+    except FileNotFoundError:
+        return Entry(archive, place, link, None, "" if _holds_no_run(bag) else "its run.json is missing")
+    except OSError as error:
+        return Entry(archive, place, link, None, f"its run.json cannot be read: {error.strerror}")
+    except ValidationError as error:
+        return Entry(archive, place, link, None, f"its run.json cannot be read: {type(error).__name__}")
+    return Entry(archive, place, link, run)
+
+
+def read_run(file: Path) -> ToldRun:
+    """run.json, as far as it is read. Raises OSError or ValidationError."""
+    return ToldRun.model_validate_json(disk.read(file, _RUN))
+
+
+def rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
+    """The columns and the rows of a table (CSV); None where it is not there or is none that a run would leave."""
+    try:
+        content = disk.read(file, _TABLE)
+        with io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="") as stream:
+            table = csv.DictReader(stream)
+            columns = list(table.fieldnames or ())
+            found = [{name: text or "" for name, text in row.items() if name} for row in islice(table, _ROWS + 1)]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+    return (columns, found) if len(found) <= _ROWS else None
+
+
+def _holds_no_run(bag: Path) -> bool:
+    """Whether a bag says itself that it has no run.json: an entry of the archive's own, such as a new signer's."""
+    try:
+        manifest = disk.read(bag / "manifest-sha256.txt").decode("utf-8", "replace")
+    except OSError:
+        return False
+    return not re.search(r"^\S+ {1,2}data/run\.json$", manifest, re.MULTILINE)

@@ -1,0 +1,228 @@
+"""Closes a bag and puts it into its place in the chain: link, tag manifest, signature, rename.
+
+What a SIGKILL leaves, and what the next writer makes of it (each step is on the disk before the next):
+
+    before `next` is in .head      a left-over staging folder: sealed as interrupted (`interrupted.left_over`)
+    after it                       a closed bag in the staging folder: `recover` moves it to where it belongs
+    after the signature's rename   the same
+    after the bag's rename         the bag is in place: `recover` tidies up
+    while bags are removed         their tombstone is in place: `recover` removes the others too
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from pathlib import Path
+
+import bagit
+
+from runbook_lib import disk
+from runbook_lib.archive import chain, index, interrupted, signing, timestamp_authority, timestamps, tombstones
+from runbook_lib.archive.chain import NONE, Link, Pending, Sealed
+from runbook_lib.archive.signing import Signer
+from runbook_lib.catalogue import Reason
+from runbook_lib.errors import RunbookError
+
+BAG, SIGNATURE = "bag", "bag.p7s"
+"""In a staging folder: the bag that is being made, and its signature."""
+
+GUIDES = ("verify.sh", "VERIFY.md", "run.schema.json")
+_TEMPLATES = Path(__file__).with_name("templates") / "archive"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What goes into the chain about a bag: its job, when it started (UTC), how it ended, and `Link`'s counts.
+
+    `group` is a UUID of the bags that belong together, as those of a batch that was gone on with; empty for others.
+    """
+
+    job: str
+    at: datetime
+    status: str
+    expected: int
+    produced: int
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bag in the archive, and why it has no signature, and no time stamp yet, where it should have them."""
+
+    folder: Path
+    unsigned: RunbookError | None
+    unstamped: RunbookError | None = None
+
+
+def into_chain(
+    archive: Path,
+    folder: Path,
+    work: Work,
+    *,
+    environ: Mapping[str, str],
+    signer: Signer | None = None,
+    successor: str = "",
+    beside: Mapping[str, str] | None = None,
+) -> Place:
+    """Close the bag in `folder` and append it to the chain. The caller holds the archive's lock.
+
+    It names the time stamps that came since the bag before.
+
+    Args:
+        folder: a staging folder of this archive with a bag in it that lacks only chain.json and the tag manifest.
+        environ: what the passphrase's reference is resolved in.
+        signer: signs in place of the one whose turn it is: the first signer of an archive.
+        successor: SHA-256 of the certificate that signs from the next bag on.
+        beside: what else it names of what lies beside the bags: path from the archive's top, SHA-256.
+
+    Raises:
+        RunbookError: ARCHIVE_FAILED where the bag does not hold what was written. OSError: from the file system.
+    """
+    head = chain.find_head(archive)
+    unsigned = None
+    if signer is None and head.next_signer != NONE:
+        try:
+            signer = signing.load(archive, head.next_signer, environ)
+        except RunbookError as error:
+            unsigned = error
+    aside = folder / BAG
+    target = _free(archive, work)
+    link = Link(
+        bag=str(target.relative_to(archive)),
+        sequence=head.sequence + 1,
+        previous=head.digest,
+        previous_signature=head.signature,
+        status=work.status,
+        expected=work.expected,
+        produced=work.produced,
+        signer=signer.fingerprint if signer else NONE,
+        next_signer=successor or (signer.fingerprint if signer else head.next_signer),
+    )
+    disk.write(aside / chain.LINK, link.text())
+    came, waiting = timestamps.to_list(archive)
+    if came or beside:
+        disk.write(aside / timestamps.BESIDE, timestamps.lines({**came, **(beside or {})}))
+    tags = _close(aside)
+    signature = b""
+    if signer is not None:
+        signature = signer.sign(tags)
+        disk.write(folder / SIGNATURE, signature)
+    _check(aside)
+    for inner in [aside, *(path for path in aside.rglob("*") if path.is_dir()), folder]:
+        disk.sync_folder(inner)
+    sealed = Sealed(
+        sequence=link.sequence,
+        digest=chain.sha256(tags),
+        signature=chain.sha256(signature) if signature else NONE,
+        next_signer=link.next_signer,
+        bag=link.bag,
+    )
+    timestamps.write_waiting(archive, [*(path.removesuffix(".tsr") for path in came), *waiting, link.bag])
+    if (aside / tombstones.PURGED).exists():
+        tombstones.announce(archive, link.bag)
+    chain.write_pointer(archive, head, Pending(sealed, str(folder.relative_to(archive))))
+    try:
+        _move(archive, folder, target)
+    except OSError:
+        if not target.exists():
+            chain.signature_of(target).unlink(missing_ok=True)
+        raise
+    interrupted.sealed(folder)
+    _act(archive, target)
+    chain.write_pointer(archive, sealed)
+    timestamps.write_waiting(archive, [*waiting, link.bag])
+    return Place(target, unsigned)
+
+
+def recover(archive: Path) -> None:
+    """Finish what a writer that was killed had begun. The caller holds the archive's lock."""
+    head, pending = chain.read_pointer(archive)
+    if head is None or pending is None:
+        return
+    sealed, folder, target = pending.sealed, archive / pending.staging, archive / pending.sealed.bag
+    if _digest(folder / BAG) == sealed.digest and not target.exists():
+        _move(archive, folder, target)
+    if _digest(target) == sealed.digest:
+        _act(archive, target)
+        head = sealed
+    else:
+        chain.signature_of(target).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    chain.write_pointer(archive, head)
+
+
+def _act(archive: Path, entry: Path) -> None:
+    """Do what a sealed bag says that is done: a tombstone's bags go, a new authority's roots come into `certs`."""
+    tombstones.remove(archive)
+    if (entry / tombstones.PURGED).exists():
+        index.renew(archive)
+    roots = entry / "data" / timestamp_authority.ROOTS
+    if f"{signing.CERTS}/{timestamp_authority.ROOTS}" in timestamps.read_list(entry) and roots.exists():
+        disk.replace(archive / signing.CERTS / timestamp_authority.ROOTS, roots.read_bytes())
+
+
+def write_guides(archive: Path) -> None:
+    """Put verify.sh, VERIFY.md and the JSON Schema of run.json of this version into the archive."""
+    for name in GUIDES:
+        content = (_TEMPLATES / name).read_bytes()
+        try:
+            same = disk.read(archive / name) == content
+        except OSError:
+            same = False
+        if not same:
+            disk.replace(archive / name, content)
+
+
+def _free(archive: Path, work: Work) -> Path:
+    """Where the bag will lie. A second run of the same job in the same second gets `-2` appended, and so on.
+
+    Nor does it lie where a purged bag lay: a run that was killed long ago is sealed at the time at which it started.
+    """
+    day = archive / f"{work.at:%Y}" / f"{work.at:%m}" / f"{work.at:%d}"
+    # a purge is of an earlier day than its tombstone: only newer days can have one, and mostly there is none
+    newer = takewhile(lambda bag: bag.parent > day, chain.bags(archive))
+    purged = {archive / place for bag in newer for place in tombstones.places(bag)}
+    name, count = f"{work.at:%Y%m%dT%H%M%SZ}-{work.job}", 1
+    while True:
+        target = day / (name if count == 1 else f"{name}-{count}")
+        if target not in purged and not target.exists() and not chain.signature_of(target).exists():
+            return target
+        count += 1
+
+
+def _close(bag: Path) -> bytes:
+    """Write the tag manifest: nothing is written into the bag after this."""
+    tags = sorted(path for path in bag.iterdir() if path.is_file())
+    lines = "".join(f"{chain.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
+    disk.write(bag / chain.TAGS, lines)
+    return lines
+
+
+def _check(bag: Path) -> None:
+    try:
+        bagit.Bag(str(bag)).validate()
+    except bagit.BagError as error:
+        raise RunbookError(Reason.ARCHIVE_FAILED, f"The bag does not hold what was written: {error}.") from error
+
+
+def _move(archive: Path, folder: Path, target: Path) -> None:
+    """Signature first: who sees the bag sees its signature too."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (folder / SIGNATURE).exists():
+        (folder / SIGNATURE).rename(chain.signature_of(target))
+    # a rename onto a folder that is not empty fails (POSIX): nothing in the archive is ever overwritten
+    (folder / BAG).rename(target)
+    for above in (target.parent, target.parent.parent, target.parent.parent.parent, archive):
+        disk.sync_folder(above)
+    index.add(archive, target)
+
+
+def _digest(bag: Path) -> str:
+    try:
+        return chain.sha256(disk.read(bag / chain.TAGS))
+    except OSError:
+        return ""

@@ -1,0 +1,154 @@
+"""What lies in an archive and in its bags, looked at before it is read: names, types, depth, number, size."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from runbook_lib import disk
+from runbook_lib.archive.chain import PLACE
+from runbook_lib.visible import visible
+
+TOP = {"certs", "index.html", "run.schema.json", "VERIFY.md", "verify.sh"}
+DEEPEST = 8
+"""Folders below a bag. A run's own tables lie two deep, those of a batch's accounts four."""
+
+MOST = 200_000
+"""Entries of one folder."""
+
+SMALL = 256 << 10
+"""Bytes of a chain.json, a signature, a certificate or a token: each has a few thousand."""
+
+UNDOUBTED = 64 << 20
+LARGEST = 4 << 30
+"""Bytes of a payload file: so many whatever else is wrong, and so many at most."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_DAY = re.compile(r"[0-9]{4}(/[0-9]{2}(/[0-9]{2})?)?")
+_BESIDE = re.compile(rf"{PLACE}\.(p7s|tsr)")
+_OXUM = re.compile(rb"^Payload-Oxum: ([0-9]{1,15})\.[0-9]+\r?$", re.MULTILINE)
+
+
+def places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]:
+    """The bags' places, and the names of signatures and time stamps. Whatever else lies there is a finding.
+
+    Raises OSError where a folder cannot be listed.
+    """
+    bags: list[str] = []
+    loose: set[str] = set()
+    for name, entry in _entries(archive, "", findings):
+        if not (entry.is_dir(follow_symlinks=False) and _DAY.fullmatch(name)):
+            if name not in TOP:
+                findings.append(f"{name}: not part of an archive")
+            continue
+        for month in _below(archive, name, findings):
+            for day in _below(archive, month, findings):
+                for path, inner in _entries(archive, day, findings):
+                    if re.fullmatch(PLACE, path) and inner.is_dir(follow_symlinks=False):
+                        bags.append(path)
+                    elif _BESIDE.fullmatch(path) and inner.is_file(follow_symlinks=False):
+                        if inner.stat(follow_symlinks=False).st_size <= SMALL:
+                            loose.add(path)
+                        else:
+                            findings.append(f"{path}: larger than {SMALL:,} bytes: not read")
+                    else:
+                        findings.append(f"{path}: not part of an archive")
+    return sorted(bags), loose
+
+
+def _below(archive: Path, folder: str, findings: list[str]) -> Iterator[str]:
+    for path, entry in _entries(archive, folder, findings):
+        if _DAY.fullmatch(path) and entry.is_dir(follow_symlinks=False):
+            yield path
+        else:
+            findings.append(f"{path}: not part of an archive")
+
+
+def _entries(root: Path, below: str, findings: list[str], place: str = "") -> list[tuple[str, os.DirEntry[str]]]:
+    """What a folder holds, by name. At the top, names that begin with a dot are the writers' own."""
+    with os.scandir(root / below) as entries:
+        found = list(islice(entries, MOST + 1))
+    where = "/".join(filter(None, (place, below)))
+    if len(found) > MOST:
+        findings.append(f"{where or 'this folder'}: more than {MOST:,} entries: the others were not looked at")
+    named = []
+    for entry in sorted(found, key=lambda one: one.name):
+        if not place and not below and entry.name.startswith("."):
+            continue
+        path = f"{below}/{entry.name}" if below else entry.name
+        if _NAME.fullmatch(entry.name):
+            named.append((path, entry))
+        else:
+            findings.append(f"{visible(f'{place}/{path}' if place else path)}: a name that no bag holds")
+    return named
+
+
+def files(bag: Path, place: str, findings: list[str]) -> dict[str, int]:
+    """Every file of a bag and its size. What is neither file nor folder is a finding, and so is an empty folder."""
+    found: dict[str, int] = {}
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        if below.count("/") >= DEEPEST:
+            findings.append(f"{place}/{below}: nested deeper than any bag: not read")
+            continue
+        inside = _entries(bag, below, findings, place)
+        for path, entry in inside:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.is_file(follow_symlinks=False):
+                found[path] = entry.stat(follow_symlinks=False).st_size
+            else:
+                findings.append(f"{place}/{path}: neither a file nor a folder")
+        if not inside and below not in ("", "data"):
+            findings.append(f"{place}/{below}: an empty folder was added")
+    return found
+
+
+def lines(content: bytes) -> Iterator[str]:
+    """The lines of a list, one at a time: a list of nothing but line ends must not fill the memory."""
+    if not content:
+        yield ""
+    for line in io.BytesIO(content):
+        yield line.removesuffix(b"\n").decode("ascii", "replace")
+
+
+def compare(bag: Path, place: str, expected: Mapping[str, str], found: Mapping[str, int], findings: list[str]) -> None:
+    """Hold a bag's files against what its manifests list. Only what is listed is read, and only up to what the bag says
+    that its whole payload has."""
+    limit = _payload(bag, expected)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            findings.append(f"{place}/{name}: missing")
+        elif name not in expected:
+            findings.append(f"{place}/{name}: was added")
+        elif found[name] > (limit if name.startswith("data/") else disk.LARGEST):
+            findings.append(f"{place}/{name}: was changed: {found[name]:,} bytes are more than the bag has: not read")
+        elif (is_now := digest(bag / name)) != expected[name]:
+            findings.append(f"{place}/{name}: was changed" + ("" if is_now else ": it cannot be read"))
+
+
+def _payload(bag: Path, expected: Mapping[str, str]) -> int:
+    """The largest size that a file of the payload may have."""
+    try:
+        info = disk.read(bag / "bag-info.txt", SMALL)
+    except OSError:
+        return UNDOUBTED
+    told = _OXUM.search(info)
+    if told is None or hashlib.sha256(info).hexdigest() != expected.get("bag-info.txt"):
+        return UNDOUBTED
+    return min(int(told[1]), LARGEST)
+
+
+def digest(path: Path, limit: int = LARGEST, *, follow: bool = False) -> str:
+    """SHA-256 of an ordinary file; empty where it cannot be read."""
+    try:
+        with disk.opened(path, limit, follow=follow) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
