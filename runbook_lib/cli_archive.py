@@ -198,8 +198,8 @@ def diff(before: str, after: str, archive: Path, csv: Path | None, html: Path | 
     from rich.table import Table
 
     from runbook_lib.archive import bag
-    from runbook_lib.reports.diff import compare, named
-    from runbook_lib.reports.diff_page import page
+    from runbook_lib.audit.inventory_diff import compare, named
+    from runbook_lib.audit.inventory_diff_page import page
 
     comparison = compare(named(archive, before), named(archive, after))
     table = comparison.table()

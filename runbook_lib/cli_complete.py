@@ -40,8 +40,8 @@ def expect(file: Path, archive: Path) -> None:
 )
 def gaps(archive: Path, since: date | None, until: date | None) -> Exit:
     """Exit 0 if everything that was declared is there, else 30 and a line for each thing that is not."""
+    from runbook_lib.audit.completeness import completeness, spans
     from runbook_lib.clock import SystemClock, iso
-    from runbook_lib.reports.completeness import completeness, spans
 
     if since and until and since > until:
         raise RunbookError(Reason.BAD_PARAMETER, "--from is after --to.")

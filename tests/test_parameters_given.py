@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.audit.inventory_diff import named
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli_run import read_parameters
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.diff import named
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from runbook_lib.archive import reader
 from runbook_lib.archive.reader import Entry, ToldRun
+from runbook_lib.audit.attendance import ACCOUNTS
 from runbook_lib.clock import iso
-from runbook_lib.reports.attendance import ACCOUNTS
 
 COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run")
 

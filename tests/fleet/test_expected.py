@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from runbook_lib.archive.expectation import declare
+from runbook_lib.audit.completeness import Kind, completeness
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.completeness import Kind, completeness
 from tests.fleet.conftest import Fleet
 from tests.reports.reading import record
 

@@ -64,7 +64,7 @@ NOT_HERE: dict[Reason, str] = {
 
 NOTEBOOK = (
     """import os, signal, sys, time
-from runbook_lib.audit.archive import Audit
+from runbook_lib.audit.procedure import Audit
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.procedures.issue import Issue

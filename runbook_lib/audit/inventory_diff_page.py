@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from runbook_lib.audit.inventory_diff import Change, Comparison
 from runbook_lib.clock import iso
-from runbook_lib.reports.diff import Change, Comparison
 from runbook_lib.visible import visible
 
 _TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn", Change.APPEARED: "good"}

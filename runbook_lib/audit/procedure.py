@@ -16,13 +16,12 @@ from runbook_lib import given
 from runbook_lib.archive import reader
 from runbook_lib.archive.reader import Entry
 from runbook_lib.archive.verify import verify
-from runbook_lib.audit import changes
+from runbook_lib.audit import changes, inventory_diff
+from runbook_lib.audit.completeness import completeness
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.reports import diff
-from runbook_lib.reports.completeness import completeness
 from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
 
 SHOWN = 500
@@ -230,7 +229,7 @@ class Audit(Procedure[ArchiveParameters]):
                 verdict=Verdict.NOTHING_TO_DO,
                 headline="There are no two inventories of the same account in the period to compare.",
             )
-        comparison = diff.compare(*both)
+        comparison = inventory_diff.compare(*both)
         table = comparison.table()
         return Result(
             verdict=Verdict.OK if comparison.complete else Verdict.ATTENTION,
@@ -245,13 +244,13 @@ class Audit(Procedure[ArchiveParameters]):
 
     def _two_inventories(self) -> tuple[Entry, Entry] | None:
         first, last = self.parameters.compare_from, self.parameters.compare_to
-        known = [one for one in self._entries if diff.holds_inventory(one)]
-        old = diff.named(self.archive, first) if first else known[0] if known else None
-        new = diff.named(self.archive, last) if last else None
+        known = [one for one in self._entries if inventory_diff.holds_inventory(one)]
+        old = inventory_diff.named(self.archive, first) if first else known[0] if known else None
+        new = inventory_diff.named(self.archive, last) if last else None
         if old is None:
             return None
         if new is None:
-            new = next((one for one in reversed(known) if diff.alike(old, one)), None)
+            new = next((one for one in reversed(known) if inventory_diff.alike(old, one)), None)
         return (old, new) if new is not None and new.place != old.place else None
 
 

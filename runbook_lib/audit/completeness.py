@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbook_lib.archive.expectation import Declaration, Expected, declarations
+from runbook_lib.audit.attendance import Ran, runs
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.attendance import Ran, runs
 from runbook_lib.reports.outcome import Status
 
 CLOCK_SLACK = timedelta(minutes=15)

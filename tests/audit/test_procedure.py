@@ -12,7 +12,7 @@ import pytest
 
 from runbook_lib.archive import bag, chain, expectation, reader
 from runbook_lib.archive.verify import verify
-from runbook_lib.audit.archive import Audit
+from runbook_lib.audit.procedure import Audit
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock
 from runbook_lib.errors import RunbookError

@@ -16,9 +16,9 @@ from runbook_lib.archive.excerpt import export
 from runbook_lib.archive.expectation import declarations, declare, read
 from runbook_lib.archive.seal import Place
 from runbook_lib.archive.verify import verify
+from runbook_lib.audit.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import TableFile
 from runbook_lib.result import Seen, ServiceUser, Table, Target, Trust, Verdict

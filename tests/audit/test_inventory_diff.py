@@ -13,11 +13,11 @@ from bs4 import BeautifulSoup
 
 from runbook_lib import cli
 from runbook_lib.archive import reader
+from runbook_lib.audit import inventory_diff
+from runbook_lib.audit.inventory_diff import Change, Comparison, compare, named
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.procedures import inventory
-from runbook_lib.reports import diff
-from runbook_lib.reports.diff import Change, Comparison, compare, named
 from tests.archive import many
 from tests.archive.many import FIRST, Told, row
 
@@ -166,7 +166,7 @@ def test_the_older_one_comes_first(archive: Path):
         compare(after, before)
 
 
-@pytest.mark.parametrize("name", ["data/run.json", f"data/{diff.FILE}"])
+@pytest.mark.parametrize("name", ["data/run.json", f"data/{inventory_diff.FILE}"])
 def test_a_file_that_was_changed_since_it_was_sealed_is_not_compared(archive: Path, name: str):
     before, after = archived(archive, [row("A", id="1")], [row("A", id="1")])
     changed = before.folder / name
@@ -213,5 +213,5 @@ def test_nothing_that_changed_is_told_so(archive: Path, capsys: pytest.CaptureFi
 
 
 def test_it_reads_the_inventory_s_own_columns():
-    assert set(diff._READ) <= set(inventory.COLUMNS)
+    assert set(inventory_diff._READ) <= set(inventory.COLUMNS)
     assert inventory.COLUMNS[: len(many.COLUMNS)] == many.COLUMNS
