@@ -109,7 +109,7 @@ def run_one(
     gc.disable()  # while all that is made stays
     # while it imports what the notebook needs, we do what the run needs
     with Kernels(preload=imported_by(path)) if sys.platform == "linux" else nullcontext() as kernels:
-        from runbook_lib.reports.runner import run_notebook
+        from runbook_lib.runner import run_notebook
 
         if kernels is not None:
             import runbook_lib.engine.run_process  # noqa: F401

@@ -13,7 +13,7 @@ from runbook_lib.archive.interrupted import WITHHELD
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.looks import PATTERNS
-from runbook_lib.reports import beside, html
+from runbook_lib.reports import html, sidecar_tables
 from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Found, RunRecord, Scan, Started, TableFile, Who
 from runbook_lib.reports.scan import Finding, Scanner
@@ -41,7 +41,7 @@ def make(
         The record as it was archived, and the files' contents by name.
     """
     tables, contents = _tables(steps)
-    left = beside.collect(steps, folder)
+    left = sidecar_tables.collect(steps, folder)
     tables, contents = (*tables, *left.entries), contents | left.contents
     if left.problem is not None:
         record = _failed(record, left.problem)

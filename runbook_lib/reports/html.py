@@ -29,7 +29,7 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from runbook_lib.clock import iso
-from runbook_lib.reports import bare, room
+from runbook_lib.reports import bare, page_limits
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.reports.tone import tone
@@ -111,7 +111,7 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
     page = NotebookNode(nb)
     page.metadata = NotebookNode({name: value for name, value in nb.metadata.items() if name != "widgets"})
     page.cells = [_shown(cell) for cell in nb.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
-    room.share(page.cells, _tell)
+    page_limits.share(page.cells, _tell)
     title = _take_title(page) or Path(record.notebook.name).stem
     html, _ = exporter().from_notebook_node(
         page, resources={"run": record, "title": title, "cells": _count(record.cells)}
@@ -123,11 +123,11 @@ def _shown(cell: NotebookNode) -> NotebookNode:
     """A cell with the outputs that the page shows, and of each what it can show."""
     shown = NotebookNode(cell)
     if cell.cell_type == "code":
-        begins, left_out, ends = room.cut(cell.source)
+        begins, left_out, ends = page_limits.cut(cell.source)
         shown.source = begins
         if left_out:
-            _tell("code", room.megabytes(left_out))
-            shown.source += f"\n… not drawn: {room.megabytes(left_out)} …\n{ends}"
+            _tell("code", page_limits.megabytes(left_out))
+            shown.source += f"\n… not drawn: {page_limits.megabytes(left_out)} …\n{ends}"
         outputs = cell.outputs
         if any(MIME in output.get("data", {}) for output in outputs):
             # the step's own panel tells this error better
@@ -136,8 +136,8 @@ def _shown(cell: NotebookNode) -> NotebookNode:
         for output in shown.outputs:
             if "data" in output:
                 known = {mime: data for mime, data in output.data.items() if mime in _SHOWN}
-                output.data = NotebookNode(known or {room.NOTE: ""})
-        shown.outputs = list(room.fit(shown.outputs, _tell))
+                output.data = NotebookNode(known or {page_limits.NOTE: ""})
+        shown.outputs = list(page_limits.fit(shown.outputs, _tell))
     return shown
 
 
@@ -182,9 +182,9 @@ class _Exporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
         """What it raises for, as an attachment that is not there, is shown as it is written; so is what is too long."""
-        begins, left_out, ends = room.cut(source, room.MARKUP["text/markdown"])
+        begins, left_out, ends = page_limits.cut(source, page_limits.MARKUP["text/markdown"])
         if left_out:
-            why = f"{room.megabytes(len(source))} of Markdown; run.ipynb has all of it."
+            why = f"{page_limits.megabytes(len(source))} of Markdown; run.ipynb has all of it."
             return str(_not_drawn("Markdown", why, f"{begins}\n…\n{ends}"))
         try:
             return str(super().markdown2html(context, source))

@@ -21,7 +21,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
 from runbook_lib.looks import MIN_LENGTH
-from runbook_lib.reports import annotate, artefacts, bare, lenient, scan
+from runbook_lib.reports import annotate, artefacts, bare, notebook_reader, scan
 from runbook_lib.reports.execute import Plan
 from runbook_lib.reports.job import Begun, Job, Produced, Source
 from runbook_lib.reports.outcome import Judgement, Status, judge, refused
@@ -135,7 +135,7 @@ def _open(job: Job) -> _Opened:
     """Read the notebook and the parameters, and look up what must not be archived."""
     problem, mended = None, tuple[str, ...]()
     try:
-        nb, mended = lenient.read(job.source.content)
+        nb, mended = notebook_reader.read(job.source.content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, nbformat.ValidationError) as error:
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         problem = RunbookError(
@@ -189,7 +189,7 @@ def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folde
     else:
         output = folder / "out.ipynb"
         # as papermill left it, or as it was where papermill never came to save one
-        nb = lenient.read(output.read_bytes(), executed=True)[0] if output.exists() else nb
+        nb = notebook_reader.read(output.read_bytes(), executed=True)[0] if output.exists() else nb
         annotate.drop_papermill_markers(nb)
         judgement = judge(nb, end, cell_timeout=job.cell_timeout, deadline=job.deadline)
         log = _useful_log(judgement, end)

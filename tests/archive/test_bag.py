@@ -75,7 +75,7 @@ def test_two_runs_in_one_second_are_two_bags(tmp_path: Path) -> None:
 _SMALL_DISK = """
 import json, sys; from pathlib import Path
 from runbook_lib.clock import SystemClock; from runbook_lib.errors import RunbookError
-from runbook_lib.reports.runner import run_notebook
+from runbook_lib.runner import run_notebook
 archive, what, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 try:
     if what == "run":

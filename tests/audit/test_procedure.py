@@ -18,8 +18,8 @@ from runbook_lib.clock import FixedClock, SystemClock
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import find_notebook
 from runbook_lib.procedures.parameters import intake
-from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
 from runbook_lib.result import StepRecord, Verdict
+from runbook_lib.runner import RunOutcome, Status, run_notebook
 from tests.archive import bags, many
 from tests.archive.bags import AT
 from tests.archive.many import FIRST, Told, inventory, row

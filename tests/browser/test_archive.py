@@ -18,7 +18,7 @@ from runbook_lib.archive import retention
 from runbook_lib.archive.index import write_index
 from runbook_lib.clock import SystemClock
 from runbook_lib.notebooks import find_notebook
-from runbook_lib.reports.runner import Status, run_notebook
+from runbook_lib.runner import Status, run_notebook
 from tests.archive import bags, many
 from tests.soak import SOAK
 

@@ -12,8 +12,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.runner import RunOutcome, run_notebook
 from runbook_lib.reports.runrecord import Engine
+from runbook_lib.runner import RunOutcome, run_notebook
 from tests.archive.bags import bare_path
 
 RECORDS = """

@@ -14,7 +14,7 @@ import pytest
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
+from runbook_lib.runner import RunOutcome, Status, run_notebook
 from tests.reports import reading
 from tests.reports.hidden import CHILD, PLACES, PREPARE, SECRET, VARIABLE
 

@@ -12,7 +12,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from runbook_lib.reports.html import inert_html, lines, markdown_html, terminal, text
-from runbook_lib.reports.runner import RunOutcome
+from runbook_lib.runner import RunOutcome
 from tests.reports import reading
 from tests.reports.conftest import RECORDS
 

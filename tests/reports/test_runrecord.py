@@ -21,8 +21,8 @@ from jsonschema import ValidationError
 from runbook_lib.archive import interrupted
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.runner import run_notebook
 from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, schema
+from runbook_lib.runner import run_notebook
 from tests.archive.bags import AT, put, started
 from tests.conftest import Sandbox
 from tests.reports import reading

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
 from runbook_lib.reports.scan import Scanner, default_parameters, plain_secrets, references_in
+from runbook_lib.runner import RunOutcome, Status, run_notebook
 from tests.reports import reading
 
 Run = Callable[..., RunOutcome]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.runner import run_notebook
 from runbook_lib.reports.runrecord import Commit, RunRecord
 from runbook_lib.reports.work_tree import commit_of
+from runbook_lib.runner import run_notebook
 
 
 def git(folder: Path, *words: str) -> str:

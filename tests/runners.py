@@ -1,4 +1,4 @@
-"""Many runners of one archive, as a program: `-m tests.reports.runners NOTEBOOK ARCHIVE MARKS RUNS kill|let SEED`.
+"""Many runners of one archive, as a program: `-m tests.runners NOTEBOOK ARCHIVE MARKS RUNS kill|let SEED`.
 
 Each run is a process of its own, forked from this one, which has imported everything; eight are at it at any moment.
 With `kill` each gets a SIGKILL at some moment of its life, or just after it.
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.runner import run_notebook
+from runbook_lib.runner import run_notebook
 
 KINDS = ("done", "failed", "killed", "timed out", "nothing to do")
 AT_ONCE = 8

@@ -16,9 +16,9 @@ import pytest
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock, parse_utc
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.runner import RunOutcome, Status, run_notebook
 from runbook_lib.reports.runrecord import Engine
 from runbook_lib.result import Verdict
+from runbook_lib.runner import RunOutcome, Status, run_notebook
 from tests.archive.killing import KILLS_PAPERMILL
 from tests.reports import reading
 from tests.reports.conftest import RECORDS
@@ -201,7 +201,7 @@ PROGRAM = """
 import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 import sys; from pathlib import Path; from runbook_lib.clock import SystemClock
 from runbook_lib.reports.runrecord import Engine
-from runbook_lib.reports.runner import run_notebook
+from runbook_lib.runner import run_notebook
 o = run_notebook(Path(sys.argv[1]), {}, job='demo', archive=Path(sys.argv[2]), clock=SystemClock())
 print(o.status.value, int(o.exit), o.bag, sep='\\n')
 """

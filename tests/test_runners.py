@@ -15,7 +15,7 @@ import pytest
 from runbook_lib.archive.verify import verify
 from runbook_lib.reports.supervise import RUN_MARK, still_running
 from tests.archive.bags import bare_path, environ_with_passphrase, places, sign, verify_sh
-from tests.reports.runners import KINDS, NOTEBOOK
+from tests.runners import KINDS, NOTEBOOK
 from tests.soak import SOAK
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def test_mixed_runs_at_once_and_as_many_killed_are_all_accounted_for(
 
     def runners(runs: int, *words: str) -> Counter[str]:
         files = map(str, (notebook, archive, marks))
-        command = [sys.executable, "-m", "tests.reports.runners", *files, str(runs), *words]
+        command = [sys.executable, "-m", "tests.runners", *files, str(runs), *words]
         done = subprocess.run(
             command, cwd=ROOT, env=environ_with_passphrase(), stdout=subprocess.PIPE, text=True, check=True
         )

@@ -12,10 +12,10 @@ import duckdb
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason
-from runbook_lib.reports.beside import Beside, collect
 from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.reports.runner import run_notebook
+from runbook_lib.reports.sidecar_tables import Beside, collect
 from runbook_lib.result import FileBeside, Kind, Result, StepRecord, TableBeside, Verdict
+from runbook_lib.runner import run_notebook
 from runbook_lib.tables import LongTable
 from tests.conftest import Sandbox
 from tests.reports import reading
