@@ -48,7 +48,7 @@ HOOKS = {
 }
 CALLS_HOOKS = f"""
 import json, os, subprocess, sys
-from runbook_lib.procedures.hook import run_hook
+from runbook_lib.lifecycle.hook import run_hook
 os.chdir(folder)
 open("daemon.py", "w").write({DAEMON!r})
 told = {{}}
@@ -127,7 +127,7 @@ def test_by_click_in_a_kernel_that_is_then_shut_down(folder: Path) -> None:
 
 def test_a_hook_that_runs_when_its_kernel_dies_is_ended(run: Run, folder: Path) -> None:
     outcome = run(
-        "import os, threading\nfrom runbook_lib.procedures.hook import run_hook\n"
+        "import os, threading\nfrom runbook_lib.lifecycle.hook import run_hook\n"
         "threading.Timer(3, os.kill, (os.getpid(), 9)).start()\n"
         f"command = 'sh -c \"echo $$ > {folder}/hook; sleep 300\"'\n"
         "run_hook(command, environ=os.environ, seconds=100, secrets=[], withheld=[])"

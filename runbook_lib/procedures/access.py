@@ -10,10 +10,10 @@ from runbook_lib.credentials.pkcs12 import Identity
 from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.journal import Journal, State
+from runbook_lib.lifecycle.journal import Journal, State
+from runbook_lib.lifecycle.proof import TRIES, certificate_facts, check_environment, diagnose, knock
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.proof import TRIES, certificate_facts, check_environment, diagnose, knock
 from runbook_lib.result import Result, Table, Verdict
 
 

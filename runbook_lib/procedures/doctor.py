@@ -9,9 +9,9 @@ from runbook_lib.clock import iso
 from runbook_lib.digicert.client import ME
 from runbook_lib.digicert.environments import FROM_VARIABLES, base_url
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.proof import refuse_wrong_clock
 from runbook_lib.procedures.parameters import DoctorParameters
 from runbook_lib.procedures.procedure import Method, Procedure, check
-from runbook_lib.procedures.proof import refuse_wrong_clock
 from runbook_lib.result import Result, Verdict
 from runbook_lib.secrets import SecretRef
 

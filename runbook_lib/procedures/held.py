@@ -14,8 +14,8 @@ from runbook_lib.credentials.generation import Meta
 from runbook_lib.credentials.store import Credential, Generation, Store, read_public
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import RunbookError
-from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
-from runbook_lib.procedures.rotation import Rotation, command, part_of, replay
+from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State
+from runbook_lib.lifecycle.rotation import Rotation, command, part_of, replay
 
 
 @dataclass(frozen=True)

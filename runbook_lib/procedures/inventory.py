@@ -18,6 +18,8 @@ from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.proof import refuse_wrong_clock
+from runbook_lib.lifecycle.rotation import command
 from runbook_lib.procedures.accounts import (
     ACCOUNT_COLUMNS,
     ANSWERED,
@@ -35,8 +37,6 @@ from runbook_lib.procedures.health import Health, Limits
 from runbook_lib.procedures.held import Local, Shelf, Unfinished, read_store
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.procedures.proof import refuse_wrong_clock
-from runbook_lib.procedures.rotation import command
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
 from runbook_lib.tables import SHOWN, folder
 

@@ -14,13 +14,13 @@ from runbook_lib.credentials.store import IDENTITY, Generation
 from runbook_lib.digicert.client import Outcome
 from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.issuance import Issuance
+from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State, has_reached
+from runbook_lib.lifecycle.proof import certificate_facts, check_environment, diagnose, knock, run_controls, shown
+from runbook_lib.lifecycle.request import Wanted, certificate_name
 from runbook_lib.procedures.handover import snippets
-from runbook_lib.procedures.issuance import Issuance
-from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State, has_reached
 from runbook_lib.procedures.parameters import IssueParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, knock, run_controls, shown
-from runbook_lib.procedures.wanted import Wanted, certificate_name
 from runbook_lib.result import Result, Table, Verdict
 from runbook_lib.secrets import SecretRef
 

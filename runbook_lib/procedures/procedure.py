@@ -21,8 +21,8 @@ from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.tls import ClientIdentity
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.provenance import seen, target
 from runbook_lib.procedures.parameters import ChangeParameters, CredentialParameters, Parameters
-from runbook_lib.procedures.provenance import seen, target
 from runbook_lib.result import (
     FinishRecord,
     Kind,

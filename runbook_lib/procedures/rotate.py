@@ -14,12 +14,12 @@ from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.store import IDENTITY, Generation
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.hook import run_hook
-from runbook_lib.procedures.journal import State
+from runbook_lib.lifecycle.hook import run_hook
+from runbook_lib.lifecycle.journal import State
+from runbook_lib.lifecycle.proof import run_controls
+from runbook_lib.lifecycle.rotation import Rotation, Stage
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import change, check
-from runbook_lib.procedures.proof import run_controls
-from runbook_lib.procedures.rotation import Rotation, Stage
 from runbook_lib.procedures.rotation_at_hand import RotationAtHand
 from runbook_lib.result import Result, Timeline, Verdict
 

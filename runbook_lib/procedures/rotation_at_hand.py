@@ -15,13 +15,13 @@ from runbook_lib.digicert.client import Outcome
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.issuance import LOOKS, Issuance
-from runbook_lib.procedures.journal import Journal, State
+from runbook_lib.lifecycle.issuance import LOOKS, Issuance
+from runbook_lib.lifecycle.journal import Journal, State
+from runbook_lib.lifecycle.proof import certificate_facts, check_environment, diagnose, find, knock
+from runbook_lib.lifecycle.request import Wanted, certificate_name, ends_of
+from runbook_lib.lifecycle.rotation import WORDS, Rotation, Stage, replay
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import Procedure
-from runbook_lib.procedures.proof import certificate_facts, check_environment, diagnose, find, knock
-from runbook_lib.procedures.rotation import WORDS, Rotation, Stage, replay
-from runbook_lib.procedures.wanted import Wanted, certificate_name, ends_of
 from runbook_lib.result import Bar, Table
 
 CLOCK_SLACK = timedelta(minutes=5)

@@ -12,9 +12,9 @@ from runbook_lib.credentials.pkcs12 import Identity, open_p12
 from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import Application, User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.proof import check_environment, diagnose, knock, run_controls, shown
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.procedures.proof import check_environment, diagnose, knock, run_controls, shown
 from runbook_lib.result import Result, Table, Verdict
 
 DEMANDS_MTLS = {

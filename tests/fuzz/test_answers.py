@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from runbook_lib.clock import iso
 from runbook_lib.digicert.failures import answer_problem
 from runbook_lib.digicert.models import ClientAuthCertificate, User, read_errors
-from runbook_lib.procedures.wanted import ends_of
+from runbook_lib.lifecycle.request import ends_of
 from tests.fuzz.doors import door, fuzz, mutated, text, values
 
 USER = {

@@ -17,7 +17,7 @@ from runbook_lib.archive import expectation, reader, retention
 from runbook_lib.cli import find
 from runbook_lib.clock import FixedClock
 from runbook_lib.fleet.ledger import Ledger
-from runbook_lib.procedures.journal import Journal, State
+from runbook_lib.lifecycle.journal import Journal, State
 from tests.archive import bags
 from tests.fuzz.doors import door, fuzz, mutated
 

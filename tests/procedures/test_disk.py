@@ -14,7 +14,7 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.credentials.store import IDENTITY, SEALED_KEY
-from runbook_lib.procedures.issuance import CSR, RESPONSE
+from runbook_lib.lifecycle.issuance import CSR, RESPONSE
 from runbook_lib.procedures.issue import Issue
 from tests.conftest import Sandbox
 from tests.soak import SOAK

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from runbook_lib.clock import iso
+from runbook_lib.lifecycle.rotation import Stage, replay
 from runbook_lib.procedures.rotate import Rotate
-from runbook_lib.procedures.rotation import Stage, replay
 from tests.conftest import Sandbox
 from tests.procedures.conftest import issue, prepare, run
 from tests.soak import SOAK

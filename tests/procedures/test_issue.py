@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.procedures.issue import Issue
-from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.parameters import intake
 from runbook_lib.procedures.verify import Verify
 from runbook_lib.result import Verdict

@@ -17,8 +17,8 @@ import pytest
 from runbook_lib.credentials.store import IDENTITY, SEALED_KEY
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.models import CertificateRequest
+from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.procedures.issue import Issue
-from runbook_lib.procedures.journal import Journal, State
 from runbook_lib.procedures.rotate import Rotate
 from tests.conftest import Sandbox
 from tests.soak import SOAK

@@ -32,12 +32,12 @@ from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.store import IDENTITY, SEALED_KEY, Generation
 from runbook_lib.digicert.client import Client, Outcome
+from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State
+from runbook_lib.lifecycle.proof import for_tls
+from runbook_lib.lifecycle.rotation import Stage, replay
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.issue import Issue
-from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State
-from runbook_lib.procedures.proof import for_tls
 from runbook_lib.procedures.rotate import Rotate
-from runbook_lib.procedures.rotation import Stage, replay
 from runbook_lib.procedures.verify import Verify
 from runbook_lib.sandbox import start, stop
 from tests.conftest import Sandbox, read_env

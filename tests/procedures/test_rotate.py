@@ -12,11 +12,11 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc
+from runbook_lib.lifecycle.journal import State
+from runbook_lib.lifecycle.rotation import Stage, replay
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.inventory import Inventory
-from runbook_lib.procedures.journal import State
 from runbook_lib.procedures.rotate import Rotate
-from runbook_lib.procedures.rotation import Stage, replay
 from runbook_lib.procedures.verify import Verify
 from runbook_lib.result import Verdict
 from tests.conftest import Sandbox

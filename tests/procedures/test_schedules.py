@@ -180,7 +180,7 @@ def test_without_looking_for_the_lost_certificate_an_orphan_would_be_left(
         return True
 
     with monkeypatch.context() as patch:
-        patch.setattr("runbook_lib.procedures.issuance.Issuance._reconcile", careless)
+        patch.setattr("runbook_lib.lifecycle.issuance.Issuance._reconcile", careless)
         assert issue_and_rotate("Careless", owner.environ) is None
     owner.sandbox.admin("DELETE", "/faults")
     assert "“Careless” is enabled and nobody has its key" in audit(owner, "Careless")

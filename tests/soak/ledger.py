@@ -11,9 +11,9 @@ from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.store import Credential, Generation
 from runbook_lib.digicert.client import Outcome
 from runbook_lib.errors import RunbookError
+from runbook_lib.lifecycle.journal import Journal, State
+from runbook_lib.lifecycle.proof import for_tls
 from runbook_lib.procedures.issue import Issue
-from runbook_lib.procedures.journal import Journal, State
-from runbook_lib.procedures.proof import for_tls
 from runbook_lib.secrets import Secret
 from tests.conftest import Sandbox
 from tests.soak.stories import prepare

@@ -8,11 +8,11 @@ from typing import Any
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import RunbookError
+from runbook_lib.lifecycle.rotation import replay
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.parameters import intake
 from runbook_lib.procedures.procedure import Procedure
 from runbook_lib.procedures.rotate import Rotate
-from runbook_lib.procedures.rotation import replay
 
 LONGEST_PAUSE = 0.02
 """Seconds: procedures wait for a server that lags; the sandbox lags by requests, not by seconds."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from runbook_lib.procedures.journal import Entry, State
+from runbook_lib.lifecycle.journal import Entry, State
 
 
 class Stage(StrEnum):

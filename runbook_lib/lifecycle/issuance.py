@@ -27,10 +27,10 @@ from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.failures import NOTHING_ISSUED
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.bundle import certificates_of, write_generation
-from runbook_lib.procedures.journal import ISSUANCE, Entry, Journal, State, has_reached
+from runbook_lib.lifecycle.bundle import certificates_of, write_generation
+from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State, has_reached
+from runbook_lib.lifecycle.request import Wanted, certificate_name, latest_end
 from runbook_lib.procedures.procedure import Procedure
-from runbook_lib.procedures.wanted import Wanted, certificate_name, latest_end
 
 CSR, RESPONSE = "request.csr", "response.json"
 

@@ -14,8 +14,8 @@ from runbook_lib.credentials.files import read
 from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Meta
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.request import Wanted
 from runbook_lib.procedures.procedure import Procedure
-from runbook_lib.procedures.wanted import Wanted
 
 TOOL_VERSION = version("digicert-one-runbooks")
 """Read when the program starts: between a certificate and its P12 is no place to find a file unreadable."""
