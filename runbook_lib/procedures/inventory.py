@@ -18,9 +18,7 @@ from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.lifecycle.proof import refuse_wrong_clock
-from runbook_lib.lifecycle.rotation import command
-from runbook_lib.procedures.accounts import (
+from runbook_lib.inventories.accounts import (
     ACCOUNT_COLUMNS,
     ANSWERED,
     Account,
@@ -30,11 +28,13 @@ from runbook_lib.procedures.accounts import (
     connections_of,
     each_once,
 )
-from runbook_lib.procedures.beside import Rows, Told, by_month, counted, nearness, tell
-from runbook_lib.procedures.folder_rows import Summary
-from runbook_lib.procedures.folders import read, result_of
-from runbook_lib.procedures.health import Health, Limits
-from runbook_lib.procedures.held import Local, Shelf, Unfinished, read_store
+from runbook_lib.inventories.folder_worker import Summary
+from runbook_lib.inventories.folders import read, result_of
+from runbook_lib.inventories.health import Health, Limits
+from runbook_lib.inventories.local_store import Local, Shelf, Unfinished, read_store
+from runbook_lib.inventories.long_tables import Rows, Told, by_month, counted, nearness, tell
+from runbook_lib.lifecycle.proof import refuse_wrong_clock
+from runbook_lib.lifecycle.rotation import command
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict

@@ -38,9 +38,9 @@ from runbook_lib.credentials.fields import describe_key
 from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.digicert.client import CERTIFICATES, ME
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.procedures.accounts import Account, ask_all
-from runbook_lib.procedures.folders import read
-from runbook_lib.procedures.health import Limits
+from runbook_lib.inventories.accounts import Account, ask_all
+from runbook_lib.inventories.folders import read
+from runbook_lib.inventories.health import Limits
 from runbook_lib.sandbox import start, stop
 from runbook_lib.secrets import Secret
 from tests.bench.ratio import Curve, Ratio

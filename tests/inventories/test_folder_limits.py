@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.procedures import folder_process, folder_rows
-from runbook_lib.procedures.folder_process import Helper, _Ended
-from runbook_lib.procedures.folder_rows import Answer
-from runbook_lib.procedures.folder_walk import Entry
-from tests.procedures.test_folders import pem, read
+from runbook_lib.inventories import folder_process, folder_worker
+from runbook_lib.inventories.folder_process import Helper, _Ended
+from runbook_lib.inventories.folder_walk import Entry
+from runbook_lib.inventories.folder_worker import Answer
+from tests.inventories.test_folders import pem, read
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_file_that_needs_too_much_memory_is_given_up_and_the_rest_is_read(
 ) -> None:
     (place / "m.pem").write_bytes(b"\xff\xfe" + "x".encode("utf-16-le") * (6 * 2**20))
     assert states(tmp_path / "out", place)["m.pem"] == ("unreadable", "unreadable_file")
-    monkeypatch.setattr(folder_rows, "MAX_MEMORY", 30 * 2**20)
+    monkeypatch.setattr(folder_worker, "MAX_MEMORY", 30 * 2**20)
     found = states(tmp_path / "out", place)
     assert found["m.pem"] == ("unchecked", "file_given_up")
     assert found["z.pem"] == ("healthy", "")

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
 from runbook_lib.catalogue import CATALOGUE, Reason
 from tests.conftest import Sandbox
 from tests.credentials.test_p12_files import with_rounds
-from tests.procedures.test_folders import KEY, pem
+from tests.inventories.test_folders import KEY, pem
 from tests.soak import SOAK
 
 RUNBOOK = Path(sys.executable).parent / "runbook"

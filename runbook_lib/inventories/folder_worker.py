@@ -1,6 +1,6 @@
 """Files of certificates as rows of an inventory: what one process makes of the files it is given.
 
-`python -m runbook_lib.procedures.folder_rows N` is such a process. It reads a line of JSON with the limits and the
+`python -m runbook_lib.inventories.folder_worker N` is such a process. It reads a line of JSON with the limits and the
 password (a pipe shows it to nobody), then for each piece of work a line with entries. It answers in parts, so that
 little is lost and little is in memory at once: the length of some JSON in eight bytes, the JSON, and as many bytes of
 CSV as that says. Into the file that is open as N it writes which entry it has begun: whoever waits for the answer ends
@@ -34,8 +34,8 @@ from runbook_lib.credentials.armour import Found
 from runbook_lib.credentials.fields import read_fields, tolerant
 from runbook_lib.credentials.folder import look_into
 from runbook_lib.errors import Reason
-from runbook_lib.procedures.folder_walk import Entry
-from runbook_lib.procedures.health import Health, Limits
+from runbook_lib.inventories.folder_walk import Entry
+from runbook_lib.inventories.health import Health, Limits
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import SHOWN, csv_cell, csv_lines
 

@@ -20,8 +20,8 @@ from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.digicert.tls import TlsFacts
 from runbook_lib.digicert.wire import one_large_answer
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.inventories.health import Health
 from runbook_lib.lifecycle.provenance import connection
-from runbook_lib.procedures.health import Health
 from runbook_lib.result import Connection
 from runbook_lib.secrets import Prompt, resolve
 

@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.credentials.pkcs12 import Profile, write
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures import folders
-from runbook_lib.procedures.folder_process import Helper
-from runbook_lib.procedures.folder_rows import COLUMNS, ENOUGH, Summary
-from runbook_lib.procedures.folder_walk import Entry, walk
-from runbook_lib.procedures.folders import read_folders
-from runbook_lib.procedures.health import Limits
+from runbook_lib.inventories import folders
+from runbook_lib.inventories.folder_process import Helper
+from runbook_lib.inventories.folder_walk import Entry, walk
+from runbook_lib.inventories.folder_worker import COLUMNS, ENOUGH, Summary
+from runbook_lib.inventories.folders import read_folders
+from runbook_lib.inventories.health import Limits
 from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.result import Result, Verdict
 from runbook_lib.tables import SHOWN, LongTable
@@ -255,8 +255,8 @@ def test_ctrl_c_is_for_whoever_reads_the_answers(tmp_path: Path, capfd: pytest.C
 def test_the_processes_end_with_whoever_started_them(tmp_path: Path, many: Path) -> None:
     script = (
         "import os, sys, time\n"
-        "from runbook_lib.procedures.folder_process import Helper\n"
-        "from runbook_lib.procedures.health import Limits\n"
+        "from runbook_lib.inventories.folder_process import Helper\n"
+        "from runbook_lib.inventories.health import Limits\n"
         "from datetime import datetime, UTC\n"
         "helper = Helper(Limits.days(datetime.now(UTC), due=1, urgent=1), None)\n"
         "print(helper._process.pid, flush=True)\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import Reason, RunbookError, no_room
-from runbook_lib.procedures.health import Health
+from runbook_lib.inventories.health import Health
 from runbook_lib.result import Histogram, Table, TableBeside
 from runbook_lib.tables import SHOWN, LongTable
 

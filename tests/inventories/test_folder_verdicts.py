@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.credentials.pkcs12 import Profile, write
-from runbook_lib.procedures.folder_rows import _HEALTH, COLUMNS, UNCHECKED
-from runbook_lib.procedures.folders import read, result_of
-from runbook_lib.procedures.health import Health
+from runbook_lib.inventories.folder_worker import _HEALTH, COLUMNS, UNCHECKED
+from runbook_lib.inventories.folders import read, result_of
+from runbook_lib.inventories.health import Health
 from runbook_lib.result import Result, Verdict
 from tests.conftest import Sandbox
 from tests.credentials.pki import OTHER_PASSWORD, PASSWORD, ROOT, identity, name, sign
-from tests.procedures.test_folders import DAY, KEY, LIMITS, pem
+from tests.inventories.test_folders import DAY, KEY, LIMITS, pem
 from tests.soak import SOAK
 from tests.test_cli import runbook
 
@@ -71,7 +71,7 @@ def exit_of(result: Result, *, fail_on_due: bool) -> int:
 def test_the_table_has_every_reason_that_is_not_calm() -> None:
     assert set(TOLD) == {one for one, health in _HEALTH.items() if health in (Health.UNCHECKED, Health.EXPOSED)}
     assert set(UNCHECKED) < set(TOLD)
-    assert set(MAKERS) == set(TOLD) - {Reason.FILE_GIVEN_UP}  # whose row tests/procedures/test_folder_limits.py makes
+    assert set(MAKERS) == set(TOLD) - {Reason.FILE_GIVEN_UP}  # whose row tests/inventories/test_folder_limits.py makes
 
 
 @pytest.mark.parametrize("reason", MAKERS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.procedures.folder_walk import Entry, pieces
+from runbook_lib.inventories.folder_walk import Entry, pieces
 
 CERTIFICATE = b"content does not matter here"
 

@@ -14,11 +14,11 @@ from threading import Condition
 from runbook_lib.catalogue import CATALOGUE
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason
-from runbook_lib.procedures.beside import by_month, counted, excerpt, written
-from runbook_lib.procedures.folder_process import Helper
-from runbook_lib.procedures.folder_rows import COLUMNS, FLAWS, MOMENTS, NUMBERS, UNCHECKED, Answer, Row, Summary
-from runbook_lib.procedures.folder_walk import Piece, pieces
-from runbook_lib.procedures.health import Health, Limits
+from runbook_lib.inventories.folder_process import Helper
+from runbook_lib.inventories.folder_walk import Piece, pieces
+from runbook_lib.inventories.folder_worker import COLUMNS, FLAWS, MOMENTS, NUMBERS, UNCHECKED, Answer, Row, Summary
+from runbook_lib.inventories.health import Health, Limits
+from runbook_lib.inventories.long_tables import by_month, counted, excerpt, written
 from runbook_lib.result import Result, Table, TableBeside, Verdict
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import LongTable

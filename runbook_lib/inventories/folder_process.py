@@ -16,9 +16,9 @@ import psutil
 
 from runbook_lib import programs
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.folder_rows import FILE_SECONDS, LENGTH, Answer, Reader, Summary, order
-from runbook_lib.procedures.folder_walk import Entry
-from runbook_lib.procedures.health import Limits
+from runbook_lib.inventories.folder_walk import Entry
+from runbook_lib.inventories.folder_worker import FILE_SECONDS, LENGTH, Answer, Reader, Summary, order
+from runbook_lib.inventories.health import Limits
 from runbook_lib.secrets import Secret
 
 START_SECONDS = 120.0
@@ -109,7 +109,7 @@ class Helper:
 
     def _begin(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "runbook_lib.procedures.folder_rows", str(self._progress.fileno())],
+            [sys.executable, "-P", "-m", "runbook_lib.inventories.folder_worker", str(self._progress.fileno())],
             env=programs.for_python(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

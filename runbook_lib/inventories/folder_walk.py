@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runbook_lib.errors import Reason
-from runbook_lib.procedures.health import Health
+from runbook_lib.inventories.health import Health
 
 PIECE_BYTES = 2**20
 """Of the files that a process is given at a time: large ones are shared out too."""

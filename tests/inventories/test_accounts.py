@@ -13,8 +13,8 @@ import pytest
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.errors import Reason
-from runbook_lib.procedures.accounts import ACCOUNT_COLUMNS, Account, Answered, ask_all
-from runbook_lib.procedures.beside import LONG
+from runbook_lib.inventories.accounts import ACCOUNT_COLUMNS, Account, Answered, ask_all
+from runbook_lib.inventories.long_tables import LONG
 from runbook_lib.procedures.inventory import COLUMNS, Inventory
 from runbook_lib.result import Result, Verdict
 from runbook_lib.tables import SHOWN
