@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from runbook_lib import tables
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import iso
 from runbook_lib.command import ARCHIVE, DIR, argument, command, path
@@ -205,7 +206,7 @@ def diff(before: str, after: str, archive: Path, csv: Path | None, html: Path | 
     table = comparison.table()
     if csv is not None:
         with bag.archive_errors(csv):
-            csv.write_bytes(bag.csv_bytes(table))
+            csv.write_bytes(tables.csv_of(table))
     if html is not None:
         with bag.archive_errors(html):
             html.write_text(page(comparison), encoding="utf-8")

@@ -22,7 +22,8 @@ from runbook_lib.fleet.run import Order, run_batch
 from runbook_lib.looks import withheld
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.reports.job import Source
-from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.outcome import RunOutcome
+from runbook_lib.result import Status
 from runbook_lib.visible import visible
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import getpass
+import hashlib
 import io
 import json
 import logging
@@ -29,6 +30,11 @@ _POLL_SECONDS = 0.1
 
 
 # --- written ----------------------------------------------------------------------------------------------------------
+
+
+def sha256(content: bytes) -> str:
+    """The digest in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def write(path: Path, content: bytes, *, mode: int = 0o666) -> None:

@@ -23,6 +23,18 @@ class Kind(StrEnum):
     CHANGE = "change"
 
 
+class Status(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    KILLED = "killed"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"  # nothing was executed
+    WITHHELD = "withheld"  # a secret was found in what would have been archived
+
+
 class Verdict(StrEnum):
     """How a step ended, from best to worst."""
 

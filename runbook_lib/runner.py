@@ -20,10 +20,11 @@ from runbook_lib.engine.kernels import Kernels
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bare
 from runbook_lib.reports.job import Job, Produced, Source
-from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.runrecord import Engine
 from runbook_lib.reports.scan import references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
+from runbook_lib.result import Status
 
 __all__ = ["RunOutcome", "Status", "run_notebook"]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.visible import visible
 
 if TYPE_CHECKING:
-    from runbook_lib.result import TableBeside
+    from runbook_lib.result import Table, TableBeside
 
 FOLDER = "tables"
 FOLDER_VARIABLE = "RUNBOOK_TABLES"
@@ -58,6 +58,11 @@ def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     rely on these names. README.md says how a spreadsheet is told the encoding. Our own readers take both.
     """
     return csv_lines(",".join(map(csv_cell, row)) or '""' for row in rows)
+
+
+def csv_of(table: Table) -> bytes:
+    """A table as CSV, header first. Its exact values are in run.ipynb."""
+    return csv_bytes([table.columns, *table.rows])
 
 
 def csv_lines(lines: Iterable[str]) -> bytes:

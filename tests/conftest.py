@@ -16,6 +16,8 @@ import pytest
 from runbook_lib import looks
 from runbook_lib.sandbox import start, stop
 
+pytest_plugins = ["tests.notebook_runs"]
+
 _SKIPPED: list[str] = []
 
 

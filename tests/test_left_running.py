@@ -17,7 +17,8 @@ import pytest
 from runbook_lib.clock import SystemClock
 from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.outcome import RunOutcome
+from runbook_lib.result import Status
 from tests.reports import reading
 
 Run = Callable[..., RunOutcome]

@@ -20,8 +20,8 @@ from runbook_lib.reports.runrecord import Engine
 from runbook_lib.result import Verdict
 from runbook_lib.runner import RunOutcome, Status, run_notebook
 from tests.archive.killing import KILLS_PAPERMILL
+from tests.notebook_runs import RECORDS
 from tests.reports import reading
-from tests.reports.conftest import RECORDS
 
 Run = Callable[..., RunOutcome]
 

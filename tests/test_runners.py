@@ -18,7 +18,7 @@ from tests.archive.bags import bare_path, environ_with_passphrase, places, sign,
 from tests.runners import KINDS, NOTEBOOK
 from tests.soak import SOAK
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 RUNS = 200 if SOAK else 5
 
 

@@ -18,18 +18,17 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from runbook_lib import disk, tables
+from runbook_lib import disk
 from runbook_lib.archive import bound, chain, interrupted, signing, timestamps
-from runbook_lib.archive.chain import STAGING, sha256
+from runbook_lib.archive.chain import STAGING
 from runbook_lib.archive.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Started
 from runbook_lib.reports.scan import Scanner
-from runbook_lib.result import Table
+from runbook_lib.result import Status
 
-__all__ = ["Place", "Started", "Work", "archive_errors", "csv_bytes", "fill", "put", "sha256", "staging"]
+__all__ = ["Place", "Started", "Work", "archive_errors", "fill", "put", "staging"]
 
 AGENT = "digicert-one-runbooks"
 
@@ -42,11 +41,6 @@ _UNSEALED = "unsealed"
 """In a staging folder that stays when its process ends: another writer had the archive in hand for too long."""
 
 PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-
-
-def csv_bytes(table: Table) -> bytes:
-    """A table as CSV, header first; `tables.csv_bytes` says how. The exact values are in run.ipynb."""
-    return tables.csv_bytes([table.columns, *table.rows])
 
 
 @contextmanager

@@ -96,9 +96,9 @@ def check(archive: Path, place: str, name: str, listed: Sequence[Absent]) -> Bou
         try:
             tags = _tags(disk.read(kept / TAGS), one.digest)
             content = disk.read(kept / LINK, SMALL)
-            if chain.sha256(content) != tags.get(LINK) or Link.read(content) != one.link:
+            if disk.sha256(content) != tags.get(LINK) or Link.read(content) != one.link:
                 raise ValueError("chain.json is another")
-            if one.signature != NONE and chain.sha256(disk.read(kept / SIGNATURE, SMALL)) != one.signature:
+            if one.signature != NONE and disk.sha256(disk.read(kept / SIGNATURE, SMALL)) != one.signature:
                 raise ValueError("its signature is another")
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
@@ -113,7 +113,7 @@ def check(archive: Path, place: str, name: str, listed: Sequence[Absent]) -> Bou
 
 
 def _tags(content: bytes, digest: str) -> dict[str, str]:
-    if chain.sha256(content) != digest:
+    if disk.sha256(content) != digest:
         raise ValueError("the tag manifest is another")
     lines = [_TAG.fullmatch(line) for line in content.decode("ascii", "replace").removesuffix("\n").split("\n")]
     named = [line[2] for line in lines if line is not None]
@@ -125,7 +125,7 @@ def _tags(content: bytes, digest: str) -> dict[str, str]:
 def _inherited(file: Path, digest: str) -> Iterator[str]:
     try:
         content = disk.read(file)
-        if chain.sha256(content) == digest:
+        if disk.sha256(content) == digest:
             yield from (one.line() for one in tombstones.read(content))
     except (OSError, ValueError):
         return

@@ -6,7 +6,6 @@ against the bags before it is believed, and no evidence.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -27,8 +26,13 @@ PLACE = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{8}T[0-9]{6}Z-[a-z0-9-]+"
 """A bag's folder below the archive. POSIX regular expressions and Python read these alike: verify.sh has them too."""
 
 
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT = "signer", "authority", "hold", "release", "purge", "export"
+EXPECTATION = "expectation"
+ENTRY_KINDS = (SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT, EXPECTATION)
+"""Of the entries that an archive makes itself: `data/<kind>.json` of such a bag says what was done. Where the archive
+has a signer, the verifiers want it signed."""
+
+_KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION})(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def look_at(archive: Path, bag: Path) -> Sealed | None:
     """A bag as it lies there; None where it is in no chain."""
     try:
         link = Link.read(disk.read(bag / LINK))
-        digest, signature = sha256(disk.read(bag / TAGS)), signature_digest(bag)
+        digest, signature = disk.sha256(disk.read(bag / TAGS)), signature_digest(bag)
     except (OSError, ValueError):
         return None
     return Sealed(link.sequence, digest, signature, link.next_signer, str(bag.relative_to(archive)))
@@ -209,7 +213,7 @@ def signature_of(bag: Path) -> Path:
 
 def signature_digest(bag: Path) -> str:
     try:
-        return sha256(disk.read(signature_of(bag)))
+        return disk.sha256(disk.read(signature_of(bag)))
     except FileNotFoundError:
         return NONE
 
@@ -230,3 +234,13 @@ def _folders(above: Iterator[Path] | list[Path], name: str) -> Iterator[Path]:
 def _newest(archive: Path) -> Sealed | None:
     bag = next(bags(archive), None)
     return look_at(archive, bag) if bag is not None else None
+
+
+def is_kept(place: str) -> bool:
+    """Whether a bag is an entry of the archive's own that stays whatever its age. A run of that name stays too."""
+    return _KEPT.fullmatch(place) is not None
+
+
+def is_expectation(place: str) -> bool:
+    """Whether a bag declares what the archive should hold, going by its name."""
+    return re.fullmatch(rf".*Z-{EXPECTATION}(?:-[0-9]+)?", place) is not None

@@ -15,19 +15,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from runbook_lib import disk
 from runbook_lib.archive import chain, signing, timestamp_authority, timestamps
 from runbook_lib.archive.bag import Started, archive_errors, fill, staging
-from runbook_lib.archive.chain import sha256
-from runbook_lib.archive.own import AUTHORITY, SIGNER
+from runbook_lib.archive.chain import AUTHORITY, SIGNER
 from runbook_lib.archive.seal import BAG, Place, Work, into_chain, recover, write_guides
 from runbook_lib.archive.signing import Signer
 from runbook_lib.archive.timestamp_authority import Authority
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import who
 from runbook_lib.reports.scan import Scanner
+from runbook_lib.result import Status
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def begin_stamping(archive: Path, source: Authority, *, at: datetime, environ: M
         RunbookError: SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     with begun(archive, AUTHORITY, at=at, environ=environ) as entry:
-        beside = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": sha256(source.roots)}
+        beside = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": disk.sha256(source.roots)}
         place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, beside=beside)
         timestamp_authority.remember(archive, source)
     return stamped(archive, place)

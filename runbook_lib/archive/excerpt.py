@@ -16,9 +16,8 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import bound, chain, entries, timestamp_authority, tombstones
 from runbook_lib.archive.bag import archive_errors
-from runbook_lib.archive.chain import sha256, signature_of
+from runbook_lib.archive.chain import EXPORT, is_expectation, signature_of
 from runbook_lib.archive.index import write_index
-from runbook_lib.archive.own import EXPORT, is_expectation
 from runbook_lib.archive.retention import day_of, must_be_whole
 from runbook_lib.archive.seal import GUIDES
 from runbook_lib.archive.signing import CERTS
@@ -101,7 +100,7 @@ def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:
     roots = f"{CERTS}/{timestamp_authority.ROOTS}"
     if (archive / roots).exists():
         there.append(roots)
-    return {path: sha256(disk.read(archive / path)) for path in there}
+    return {path: disk.sha256(disk.read(archive / path)) for path in there}
 
 
 def _copy(archive: Path, places: list[str], folder: Path) -> None:

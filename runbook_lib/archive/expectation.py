@@ -17,9 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from runbook_lib import disk, yaml_as_written
 from runbook_lib.archive import bag, chain
-from runbook_lib.archive.chain import Link
+from runbook_lib.archive.chain import EXPECTATION, Link
 from runbook_lib.archive.entries import begun, stamped
-from runbook_lib.archive.own import EXPECTATION
 from runbook_lib.archive.seal import Place
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc, within

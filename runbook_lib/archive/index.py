@@ -23,14 +23,15 @@ from runbook_lib.archive import chain, reader, tombstones
 from runbook_lib.archive.reader import Entry
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED
 from runbook_lib.clock import iso
-from runbook_lib.reports.tone import tone
+from runbook_lib.reports import TEMPLATES
+from runbook_lib.tone import tone
 from runbook_lib.visible import visible
 
 INDEX = "index.html"
 _TEMPLATES = Path(__file__).with_name("templates")
 _ROWS = "<!-- rows -->\n"
 _SEEN = 240  # characters
-_WORST = ("good", "calm", "warn", "bad")
+_WORST = ("good", "info", "calm", "warn", "bad")
 
 
 def write_index(archive: Path) -> Path:
@@ -81,11 +82,11 @@ def _write(archive: Path) -> Path:
 def _frame() -> tuple[bytes, bytes]:
     """What stands before and behind the rows. The tail names the page's version: another's page is not added to."""
     templates = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader([_TEMPLATES, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    script = (_TEMPLATES / "archive" / "index.js").read_text(encoding="utf-8")
+    script = (_TEMPLATES / "index.js").read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = templates.get_template("archive/index.html.j2").render(script=Markup(script), script_sha256=allowed)  # noqa: S704  (our own)
+    page = templates.get_template("index.html.j2").render(script=Markup(script), script_sha256=allowed)  # noqa: S704  (our own)
     head, _, tail = page.partition(_ROWS)
     version = hashlib.sha256(page.encode()).hexdigest()
     return head.encode(), tail.replace("VERSION", version).encode()

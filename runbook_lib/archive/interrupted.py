@@ -19,14 +19,12 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports import bare
-from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import RunRecord, Started, Who
+from runbook_lib.reports.runrecord import WITHHELD, RunRecord, Started, Who
 from runbook_lib.reports.scan import Scanner
 from runbook_lib.reports.supervise import still_running
+from runbook_lib.result import Status
 
 STARTED, ALIVE = "started.json", "alive"
-WITHHELD = "withheld"
-"""Stands for a name that holds a secret."""
 
 
 @contextmanager

@@ -20,8 +20,7 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import bound, chain, entries, timestamps, tombstones
 from runbook_lib.archive.bag import GROUP
-from runbook_lib.archive.chain import Link
-from runbook_lib.archive.own import HOLD, PURGE, RELEASE, is_kept
+from runbook_lib.archive.chain import HOLD, PURGE, RELEASE, Link, is_kept
 from runbook_lib.archive.seal import Place
 from runbook_lib.archive.tombstones import PURGED, Absent
 from runbook_lib.archive.verify import verify

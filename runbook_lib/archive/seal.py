@@ -26,12 +26,14 @@ from runbook_lib.archive.chain import NONE, Link, Pending, Sealed
 from runbook_lib.archive.signing import Signer
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports.runrecord import SCHEMA
 
 BAG, SIGNATURE = "bag", "bag.p7s"
 """In a staging folder: the bag that is being made, and its signature."""
 
-GUIDES = ("verify.sh", "VERIFY.md", "run.schema.json")
-_TEMPLATES = Path(__file__).with_name("templates") / "archive"
+_TEMPLATES = Path(__file__).with_name("templates")
+GUIDES = {"verify.sh": _TEMPLATES, "VERIFY.md": _TEMPLATES, SCHEMA.name: SCHEMA.parent}
+"""What an archive holds for whoever verifies it, and where it is in this version."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ def into_chain(
         disk.sync_folder(inner)
     sealed = Sealed(
         sequence=link.sequence,
-        digest=chain.sha256(tags),
-        signature=chain.sha256(signature) if signature else NONE,
+        digest=disk.sha256(tags),
+        signature=disk.sha256(signature) if signature else NONE,
         next_signer=link.next_signer,
         bag=link.bag,
     )
@@ -167,8 +169,8 @@ def _act(archive: Path, entry: Path) -> None:
 
 def write_guides(archive: Path) -> None:
     """Put verify.sh, VERIFY.md and the JSON Schema of run.json of this version into the archive."""
-    for name in GUIDES:
-        content = (_TEMPLATES / name).read_bytes()
+    for name, folder in GUIDES.items():
+        content = (folder / name).read_bytes()
         try:
             same = disk.read(archive / name) == content
         except OSError:
@@ -197,7 +199,7 @@ def _free(archive: Path, work: Work) -> Path:
 def _close(bag: Path) -> bytes:
     """Write the tag manifest: nothing is written into the bag after this."""
     tags = sorted(path for path in bag.iterdir() if path.is_file())
-    lines = "".join(f"{chain.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
+    lines = "".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
     disk.write(bag / chain.TAGS, lines)
     return lines
 
@@ -223,6 +225,6 @@ def _move(archive: Path, folder: Path, target: Path) -> None:
 
 def _digest(bag: Path) -> str:
     try:
-        return chain.sha256(disk.read(bag / chain.TAGS))
+        return disk.sha256(disk.read(bag / chain.TAGS))
     except OSError:
         return ""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runbook_lib import disk
 from runbook_lib.archive import chain, timestamp_authority
-from runbook_lib.archive.chain import sha256, signature_of
+from runbook_lib.archive.chain import signature_of
 from runbook_lib.archive.signing import CERTS
 from runbook_lib.archive.timestamp_authority import Authority
 from runbook_lib.catalogue import Reason
@@ -108,7 +108,7 @@ def to_list(archive: Path) -> tuple[dict[str, str], list[str]]:
     waiting: list[str] = []
     for place in _waiting(archive):
         try:
-            came[f"{place}.tsr"] = sha256(disk.read(stamp_of(archive / place)))
+            came[f"{place}.tsr"] = disk.sha256(disk.read(stamp_of(archive / place)))
         except FileNotFoundError:
             waiting.append(place)
     return came, waiting

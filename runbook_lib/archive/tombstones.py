@@ -54,7 +54,7 @@ class Absent:
 def of(bag: Path) -> Absent:
     """A bag as it lies there. Raises OSError, or ValueError where it is in no chain."""
     link = Link.read(disk.read(bag / chain.LINK))
-    return Absent(link, chain.sha256(disk.read(bag / chain.TAGS)), chain.signature_digest(bag))
+    return Absent(link, disk.sha256(disk.read(bag / chain.TAGS)), chain.signature_digest(bag))
 
 
 def text(bags: Iterable[Absent]) -> bytes:

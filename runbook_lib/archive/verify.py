@@ -13,8 +13,7 @@ from pathlib import Path
 
 from runbook_lib import disk
 from runbook_lib.archive import bound, chain, tombstones, verify_seals, walk
-from runbook_lib.archive.chain import DIGEST, NONE, PLACE, TAGS, Link
-from runbook_lib.archive.own import EXPORT, OWN, PURGE, is_kept
+from runbook_lib.archive.chain import DIGEST, ENTRY_KINDS, EXPORT, NONE, PLACE, PURGE, TAGS, Link, is_kept
 from runbook_lib.archive.signing import CERTS
 from runbook_lib.archive.timestamp_authority import ROOTS
 from runbook_lib.archive.timestamps import BESIDE, stamp_of
@@ -29,7 +28,7 @@ _LINES = {
 }
 _BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(ROOTS)})")
 _ROOTS = f"{CERTS}/{ROOTS}"
-_ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in OWN)}
+_ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in ENTRY_KINDS)}
 """By these an entry of the archive's own is known. A run may be unsigned, for its evidence comes first; what says that
 something may be missing, or who is to be trusted, may not: the next run's signature would cover it."""
 

@@ -14,12 +14,10 @@ from pydantic import ValidationError
 
 from runbook_lib import disk
 from runbook_lib.archive import chain, reader, tombstones
-from runbook_lib.archive.chain import Link
-from runbook_lib.archive.own import EXPORT, PURGE
+from runbook_lib.archive.chain import EXPORT, PURGE, Link
 from runbook_lib.archive.reader import Entry, ToldRun, entry
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED
-from runbook_lib.reports.outcome import Status
-from runbook_lib.result import Verdict
+from runbook_lib.result import Status, Verdict
 from runbook_lib.tables import disarmed
 
 ACCOUNTS = "tables/accounts.csv"

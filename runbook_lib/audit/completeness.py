@@ -17,7 +17,7 @@ from runbook_lib.audit.attendance import Ran, runs
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.outcome import Status
+from runbook_lib.result import Status
 
 CLOCK_SLACK = timedelta(minutes=15)
 """Sealing takes time, and machines that share an archive may differ a little."""

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from runbook_lib import disk
 from runbook_lib.archive import reader
-from runbook_lib.archive.chain import sha256
 from runbook_lib.archive.reader import Entry, ToldRun
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, within
@@ -277,7 +276,7 @@ def _sealed(bag: Path, name: str) -> bytes:
         raise RunbookError(
             Reason.UNREADABLE_FILE, f"{bag.name}/{name} cannot be read: {type(error).__name__}."
         ) from None
-    if f"{sha256(content)}  {name}" not in manifest:
+    if f"{disk.sha256(content)}  {name}" not in manifest:
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"{bag.name}/{name} is not as it was sealed.",

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbook_lib.audit.inventory_diff import Change, Comparison
 from runbook_lib.clock import iso
+from runbook_lib.reports import TEMPLATES
 from runbook_lib.visible import visible
 
 _TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn", Change.APPEARED: "good"}
@@ -16,11 +17,11 @@ _TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn",
 def page(comparison: Comparison) -> str:
     """The whole document. Every value is data, whoever sent it."""
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader([Path(__file__).with_name("templates"), TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
     templates.filters.update(utc=iso, visible=lambda value: visible(str(value)))
-    template = templates.get_template("archive/diff.html.j2")
+    template = templates.get_template("inventory_diff.html.j2")
     return template.render(comparison=comparison, table=comparison.table(), tones=_TONES)

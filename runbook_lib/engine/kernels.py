@@ -84,7 +84,7 @@ class Kernels:
         self.folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", f"runbook_lib.reports.engine.{name}", *words],
+                [sys.executable, "-m", f"runbook_lib.engine.{name}", *words],
                 cwd="/",
                 env={**environ, **_LIBRARIES, "IPYTHONDIR": str(self.folder / "ipython")},
                 stdin=subprocess.DEVNULL,

@@ -18,10 +18,9 @@ from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.fleet.pace import Host
 from runbook_lib.fleet.work import Work, perform
 from runbook_lib.reports.job import Produced
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.reports.supervise import Interruptions
-from runbook_lib.result import SEVERITY, Verdict
+from runbook_lib.result import SEVERITY, Status, Verdict
 from runbook_lib.visible import visible
 
 GRACE_SECONDS, CUT_SECONDS = 20.0, 15.0

@@ -25,8 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.outcome import Status
-from runbook_lib.result import Verdict
+from runbook_lib.result import Status, Verdict
 
 BATCHES = ".batches"
 LEDGER, KEPT, LOCK = "ledger.jsonl", "kept", "lock"

@@ -13,17 +13,16 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from runbook_lib.archive import bag
+from runbook_lib import disk, tables
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet.ledger import Kept, Ledger
-from runbook_lib.reports import bare
-from runbook_lib.reports.outcome import Status
+from runbook_lib.reports import TEMPLATES, bare
 from runbook_lib.reports.runrecord import RunRecord, TableFile
 from runbook_lib.reports.scan import Scanner
-from runbook_lib.reports.tone import tone
-from runbook_lib.result import Table, Verdict, worst
+from runbook_lib.result import Status, Table, Verdict, worst
+from runbook_lib.tone import tone
 from runbook_lib.visible import visible
 
 MISSING = "missing"
@@ -164,8 +163,8 @@ def table(told: Sequence[Row]) -> tuple[TableFile, bytes]:
         )
         for row in told
     )
-    content = bag.csv_bytes(Table(name="accounts", title="Accounts", columns=_COLUMNS, rows=cells))
-    return TableFile(file=TABLE, title="Accounts", rows=len(cells), sha256=bag.sha256(content)), content
+    content = tables.csv_of(Table(name="accounts", title="Accounts", columns=_COLUMNS, rows=cells))
+    return TableFile(file=TABLE, title="Accounts", rows=len(cells), sha256=disk.sha256(content)), content
 
 
 def drawn(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> tuple[RunRecord, str]:
@@ -183,7 +182,7 @@ def page(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> st
 
     It loads nothing. Its one script searches and sorts the table that is there without it.
     """
-    from runbook_lib.reports.html import TEMPLATES, lines, utc  # nbconvert is slow to import
+    from runbook_lib.reports.html import lines, utc  # nbconvert is slow to import
 
     script = (_OWN / "batch.js").read_text(encoding="utf-8")
     templates = Environment(

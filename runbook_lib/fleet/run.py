@@ -26,10 +26,11 @@ from runbook_lib.fleet.ledger import Begun, Ledger
 from runbook_lib.fleet.work import Work
 from runbook_lib.reports import artefacts
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.runrecord import RunRecord, lock_sha256, who
 from runbook_lib.reports.scan import Finding, Scanner, references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
+from runbook_lib.result import Status
 
 RESUME = timedelta(hours=12)
 """A batch that was cut short is gone on with for so long. Later, reports of different days would count as one."""

@@ -1,5 +1,6 @@
 """Runs a notebook headlessly and turns it into an archived, truthful bag. Knows notebooks, not DigiCert."""
 
-from runbook_lib.reports.quick import defer_grammar
+from pathlib import Path
 
-defer_grammar()
+TEMPLATES = Path(__file__).with_name("templates")
+"""Of reports; the pages of the archive take their style from them."""

@@ -8,7 +8,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from runbook_lib.reports.outcome import CellState, Judgement, Status, code_cells
+from runbook_lib.reports.outcome import CellState, Judgement, code_cells
+from runbook_lib.result import Status
 from runbook_lib.visible import visible
 
 BANNER_TAG = "runbook-banner"

@@ -8,16 +8,14 @@ import nbformat
 from nbformat import NotebookNode
 from pydantic import ValidationError
 
-from runbook_lib.archive import bag
-from runbook_lib.archive.interrupted import WITHHELD
+from runbook_lib import disk, tables
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.looks import PATTERNS
 from runbook_lib.reports import html, sidecar_tables
-from runbook_lib.reports.outcome import Status
-from runbook_lib.reports.runrecord import Found, RunRecord, Scan, Started, TableFile, Who
+from runbook_lib.reports.runrecord import WITHHELD, Found, RunRecord, Scan, Started, TableFile, Who
 from runbook_lib.reports.scan import Finding, Scanner
-from runbook_lib.result import StepRecord, Table, Verdict
+from runbook_lib.result import Status, StepRecord, Table, Verdict
 
 NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermill.log"
 
@@ -167,8 +165,8 @@ def _tables(steps: tuple[StepRecord, ...]) -> tuple[tuple[TableFile, ...], dict[
             while name in contents:
                 count += 1
                 name = f"tables/{table.name}-{count}.csv"
-            contents[name] = bag.csv_bytes(table)
-            digest = bag.sha256(contents[name])
+            contents[name] = tables.csv_of(table)
+            digest = disk.sha256(contents[name])
             entries.append(
                 TableFile(
                     file=name, title=table.title, rows=len(table.rows), sha256=digest, unchecked=_unchecked(table)

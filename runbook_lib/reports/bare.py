@@ -15,8 +15,8 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError, frames_of, unexpected
 from runbook_lib.looks import withheld
 from runbook_lib.reports.job import Job, Produced
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import Engine, RunRecord
+from runbook_lib.result import Status
 from runbook_lib.visible import visible
 
 LOG = "unexpected.log"

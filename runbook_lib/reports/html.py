@@ -29,14 +29,12 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from runbook_lib.clock import iso
-from runbook_lib.reports import bare, page_limits
+from runbook_lib.reports import TEMPLATES, bare, page_limits
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.runrecord import Cells, RunRecord
-from runbook_lib.reports.tone import tone
 from runbook_lib.result import MIME
+from runbook_lib.tone import tone
 from runbook_lib.visible import visible
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 # The last word is always plain text; scripts and widgets are not in the list, so their plain text is shown.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain", "text/latex"]

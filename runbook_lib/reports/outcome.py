@@ -21,24 +21,12 @@ from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.execute import REPLY, NotSaved
 from runbook_lib.reports.supervise import End
-from runbook_lib.result import MIME, FinishRecord, ParametersRecord, StepRecord, Verdict, read_record
+from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Status, StepRecord, Verdict, read_record
 
 if TYPE_CHECKING:  # slow to import, and the caller of a run looks into no notebook
     from nbformat import NotebookNode
 
 AnyRecord = ParametersRecord | StepRecord | FinishRecord
-
-
-class Status(StrEnum):
-    """How a run ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    TIMED_OUT = "timed out"
-    KILLED = "killed"
-    INTERRUPTED = "interrupted"
-    REFUSED = "refused"  # nothing was executed
-    WITHHELD = "withheld"  # a secret was found in what would have been archived
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from runbook_lib.looks import MIN_LENGTH
 from runbook_lib.reports import annotate, artefacts, bare, notebook_reader, scan
 from runbook_lib.reports.execute import Plan
 from runbook_lib.reports.job import Begun, Job, Produced, Source
-from runbook_lib.reports.outcome import Judgement, Status, judge, refused
+from runbook_lib.reports.outcome import Judgement, judge, refused
 from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, SecretSource, Step, told
 from runbook_lib.reports.supervise import End, Interruptions, supervise
+from runbook_lib.result import Status
 
 __all__ = ["Job", "Produced", "Source", "produce"]
 

@@ -24,18 +24,20 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from runbook_lib import result
 from runbook_lib.catalogue import Exit
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.outcome import CellState, Judgement, Status
-from runbook_lib.result import Kind, ParametersRecord, Seen, StepRecord, Target, Verdict
+from runbook_lib.reports.outcome import CellState, Judgement
+from runbook_lib.result import Kind, ParametersRecord, Seen, Status, StepRecord, Target, Verdict
 from runbook_lib.secrets import SecretRef, is_reference
 
 SCHEMA_VERSION = 1
+WITHHELD = "withheld"
+"""Stands for what is not told, since it holds a secret."""
 
 Engine = Literal["papermill", "runbook"]
 """What executed the cells: a kernel started by stock papermill, or the fork engine, `papermill --engine runbook`."""
 """Fields are only ever added, and who reads must do without the added ones: so every run.json of a version fits the
 newest schema of that version. A field that is to mean something else, or to go, needs a new version."""
 
-SCHEMA = Path(__file__).with_name("templates") / "archive" / "run.schema.json"
+SCHEMA = Path(__file__).with_name("templates") / "run.schema.json"
 """The published schema; `python -m runbook_lib.reports.runrecord` prints what it has to hold."""
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runbook_lib.archive.chain import sha256
+from runbook_lib import disk
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import TableFile
@@ -43,7 +43,7 @@ def collect(steps: Iterable[StepRecord], folder: Path) -> Beside:
         for one in table.files:
             path = folder / one.file
             content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-            text = _text(path, content) if sha256(content) == one.sha256 else None
+            text = _text(path, content) if disk.sha256(content) == one.sha256 else None
             if text is None:
                 missing.append(one.file)
                 continue

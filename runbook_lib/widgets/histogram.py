@@ -7,8 +7,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from runbook_lib.result import Histogram
+from runbook_lib.tone import tone
 from runbook_lib.widgets.plots import COLOURS, INK, as_svg
-from runbook_lib.widgets.words import tone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,9 +24,9 @@ from runbook_lib.result import (
     Timeline,
     Verdict,
 )
+from runbook_lib.tone import mark, tone
 from runbook_lib.visible import visible
 from runbook_lib.widgets import histogram, plots
-from runbook_lib.widgets.words import mark, tone
 
 NOTEBOOKS = (
     "00_start_here",

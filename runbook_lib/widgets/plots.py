@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 
 from runbook_lib.result import Bar, Timeline
+from runbook_lib.tone import tone
 from runbook_lib.visible import visible
-from runbook_lib.widgets.words import tone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

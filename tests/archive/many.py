@@ -17,8 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.archive import bag, chain
-from runbook_lib.archive.chain import NONE, Link, Sealed, sha256
+from runbook_lib import disk, tables
+from runbook_lib.archive import chain
+from runbook_lib.archive.chain import NONE, Link, Sealed
 from runbook_lib.clock import iso
 from runbook_lib.result import Table
 
@@ -92,7 +93,7 @@ def _bag(archive: Path, run: Told, head: Sealed) -> Sealed:
         number += 1
         place = f"{name}-{number}"
     folder = archive / place
-    files = {f"data/tables/{table.name}.csv": bag.csv_bytes(table) for table in run.tables}
+    files = {f"data/tables/{table.name}.csv": tables.csv_of(table) for table in run.tables}
     files["data/run.json"] = (json.dumps(run.record(), indent=2) + "\n").encode()
     files["data/report.html"] = (
         f'<!DOCTYPE html><html lang="en"><title>{run.job}</title><h1>{run.job}: {run.status}</h1><p>{run.headline}'
@@ -113,9 +114,9 @@ def _bag(archive: Path, run: Told, head: Sealed) -> Sealed:
         "bag-info.txt": f"Bagging-Date: {run.at:%Y-%m-%d}\nPayload-Oxum: {size}.{len(files)}\n",
         "bagit.txt": "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
         chain.LINK: link.text().decode(),
-        "manifest-sha256.txt": "".join(f"{sha256(content)}  {name}\n" for name, content in sorted(files.items())),
+        "manifest-sha256.txt": "".join(f"{disk.sha256(content)}  {name}\n" for name, content in sorted(files.items())),
     }
-    manifest = "".join(f"{sha256(text.encode())}  {name}\n" for name, text in sorted(tags.items()))
+    manifest = "".join(f"{disk.sha256(text.encode())}  {name}\n" for name, text in sorted(tags.items()))
     (folder / "data").mkdir(parents=True)
     if run.tables:
         (folder / "data" / "tables").mkdir()
@@ -123,7 +124,7 @@ def _bag(archive: Path, run: Told, head: Sealed) -> Sealed:
         (folder / name).write_bytes(content)
     for name, text in (tags | {chain.TAGS: manifest}).items():
         (folder / name).write_text(text, encoding="utf-8")
-    return Sealed(link.sequence, sha256(manifest.encode()), NONE, NONE, place)
+    return Sealed(link.sequence, disk.sha256(manifest.encode()), NONE, NONE, place)
 
 
 def inventory(*rows: tuple[str, ...]) -> Table:

@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from runbook_lib.archive import bag as bag_room
 from runbook_lib.archive import chain, tombstones
-from runbook_lib.archive.chain import sha256, signature_of
+from runbook_lib.archive.chain import signature_of
 from runbook_lib.archive.seal import BAG, into_chain
 from runbook_lib.archive.signing import Signer
 from runbook_lib.archive.timestamps import read_list, stamp_of
 from runbook_lib.archive.tombstones import ELSEWHERE, HEADER, PURGED
+from runbook_lib.disk import sha256
 from tests.archive.bags import AT, places, put, started
 
 Mutation = Callable[[Path, random.Random, Signer], None]
@@ -247,7 +248,10 @@ def tombstone_forged(archive: Path, chance: random.Random, forger: Signer) -> No
     victim = chance.choice(others[1:])
     link = [line.split('": ')[1].strip(',"') for line in (victim / "chain.json").read_text().splitlines()[1:-1]]
     bag, sequence, previous, before, status, expected, produced, signer, turn = link
-    digests = (sha256((victim / "tagmanifest-sha256.txt").read_bytes()), sha256(signature_of(victim).read_bytes()))
+    digests = (
+        sha256((victim / "tagmanifest-sha256.txt").read_bytes()),
+        sha256(signature_of(victim).read_bytes()),
+    )
     line = " ".join([sequence, bag, *digests, previous, before, signer, turn, expected, produced, status])
     tombstone = chance.choice([one for one in others if _number(one) > _number(victim)] + [last])
     old = (tombstone / PURGED).read_text() if (tombstone / PURGED).exists() else f"{HEADER}\n"

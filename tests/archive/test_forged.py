@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from runbook_lib.archive import chain, entries, signing
+from runbook_lib import disk
+from runbook_lib.archive import entries, signing
 from runbook_lib.archive.chain import TAGS, signature_of
 from runbook_lib.archive.timestamps import stamp_of
 from runbook_lib.archive.verify import verify
@@ -46,7 +47,7 @@ def write_anew(bag: Path, signer: signing.Signer) -> None:
     (bag / "data/run.json").write_bytes(b'{"forged": true}\n')
     for name in ("manifest-sha256.txt", TAGS):
         paths = [line[66:] for line in (bag / name).read_text().splitlines()]
-        (bag / name).write_text("".join(f"{chain.sha256((bag / path).read_bytes())}  {path}\n" for path in paths))
+        (bag / name).write_text("".join(f"{disk.sha256((bag / path).read_bytes())}  {path}\n" for path in paths))
     signature_of(bag).write_bytes(signer.sign((bag / TAGS).read_bytes()))
 
 

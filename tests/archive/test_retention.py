@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.archive import chain, excerpt, expectation, retention, timestamps, tombstones
-from runbook_lib.archive.own import is_kept
+from runbook_lib.archive.chain import is_kept
 from runbook_lib.archive.retention import Hold
 from runbook_lib.archive.verify import verify
 from runbook_lib.catalogue import Reason

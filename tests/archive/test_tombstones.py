@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib import disk
 from runbook_lib.archive import bag as bag_room
 from runbook_lib.archive import bound, chain, retention, seal, signing, tombstones
 from runbook_lib.archive.bound import FORMAT
-from runbook_lib.archive.chain import LINK, NONE, TAGS, Link, sha256, signature_of
+from runbook_lib.archive.chain import LINK, NONE, TAGS, Link, signature_of
 from runbook_lib.archive.retention import Hold
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, Absent
 from runbook_lib.archive.verify import verify
@@ -69,11 +70,11 @@ class Forgery:
 def close(bag: Path) -> str:
     """Both manifests anew; the digest of the tag manifest."""
     paths = sorted(one for one in (bag / "data").rglob("*") if one.is_file())
-    manifest = "".join(f"{sha256(one.read_bytes())}  {one.relative_to(bag)}\n" for one in paths)
+    manifest = "".join(f"{disk.sha256(one.read_bytes())}  {one.relative_to(bag)}\n" for one in paths)
     (bag / "manifest-sha256.txt").write_text(manifest)
     tags = sorted(one for one in bag.iterdir() if one.is_file() and one.name != TAGS)
-    (bag / TAGS).write_text("".join(f"{sha256(one.read_bytes())}  {one.name}\n" for one in tags))
-    return sha256((bag / TAGS).read_bytes())
+    (bag / TAGS).write_text("".join(f"{disk.sha256(one.read_bytes())}  {one.name}\n" for one in tags))
+    return disk.sha256((bag / TAGS).read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +117,13 @@ def the_link_is_edited(made: Forgery) -> None:
 def the_tag_manifest_is_edited_too(made: Forgery) -> None:
     the_link_is_edited(made)
     tags = made.kept[f"2/{TAGS}"].decode().splitlines()
-    tags = [f"{sha256(made.kept[f'2/{LINK}'])}  {LINK}" if line.endswith(f"  {LINK}") else line for line in tags]
+    tags = [f"{disk.sha256(made.kept[f'2/{LINK}'])}  {LINK}" if line.endswith(f"  {LINK}") else line for line in tags]
     made.kept[f"2/{TAGS}"] = "".join(f"{line}\n" for line in tags).encode()
 
 
 def the_digest_is_edited_too(made: Forgery) -> None:
     the_tag_manifest_is_edited_too(made)
-    made.lines = [replace(made.line, digest=sha256(made.kept[f"2/{TAGS}"]))]
+    made.lines = [replace(made.line, digest=disk.sha256(made.kept[f"2/{TAGS}"]))]
 
 
 def only_the_tag_manifest_is_kept(made: Forgery) -> None:
@@ -135,7 +136,7 @@ def only_the_link_is_kept(made: Forgery) -> None:
 
 def _line_added(made: Forgery, line: str) -> None:
     the_link_is_edited(made)
-    made.kept[f"2/{TAGS}"] += f"{sha256(made.line.link.text())}  {line}".encode()
+    made.kept[f"2/{TAGS}"] += f"{disk.sha256(made.line.link.text())}  {line}".encode()
 
 
 def the_link_is_listed_twice(made: Forgery) -> None:
@@ -325,9 +326,9 @@ def test_a_forger_with_a_key_of_their_own_does_not_pass_for_the_first_signer(arc
     invented = Link(
         "2026/11/22/20261122T000000Z-demo", 1, NONE, NONE, "done", 1, 1, true.fingerprint, forger.fingerprint
     )
-    tags = f"{sha256(invented.text())}  {LINK}\n".encode()
+    tags = f"{disk.sha256(invented.text())}  {LINK}\n".encode()
     signature = forger.sign(tags)
-    line = Absent(invented, sha256(tags), sha256(signature))
+    line = Absent(invented, disk.sha256(tags), disk.sha256(signature))
     place = "2027/12/28/20271228T000000Z-purge"
     link = Link(place, 2, line.digest, line.signature, "done", 1, 1, forger.fingerprint, forger.fingerprint)
     kept = {f"absent/1/{name}": one for name, one in ((LINK, invented.text()), (TAGS, tags), ("bag.p7s", signature))}

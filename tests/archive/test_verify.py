@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.archive import bag, chain, entries, signing, walk
+from runbook_lib import disk
+from runbook_lib.archive import chain, entries, signing, walk
 from runbook_lib.archive.chain import Link, signature_of
 from runbook_lib.archive.verify import verify
 from runbook_lib.errors import Reason, RunbookError
@@ -85,7 +86,7 @@ def test_an_unsigned_archive_says_so_and_only_a_kept_head_finds_a_forger(tmp_pat
     last = places(archive)[-1]
     (last / "chain.json").write_text((last / "chain.json").read_text().replace('"done"', '"failed"'))
     tags = sorted(path for path in last.iterdir() if path.is_file() and path.name != chain.TAGS)
-    (last / chain.TAGS).write_text("".join(f"{bag.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
+    (last / chain.TAGS).write_text("".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
     (archive / ".head").unlink()
     assert verify(archive).findings == ()
     assert verify_sh(archive, tools).returncode == 0
@@ -110,7 +111,7 @@ def test_a_new_signer_is_an_entry_that_the_old_one_signs(tmp_path: Path, archive
     text = link.text().replace(new.encode(), stranger.fingerprint.encode())
     (after / "chain.json").write_bytes(text)
     tags = sorted(path for path in after.iterdir() if path.is_file() and path.name != chain.TAGS)
-    (after / chain.TAGS).write_text("".join(f"{bag.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
+    (after / chain.TAGS).write_text("".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
     signature_of(after).write_bytes(stranger.sign((after / chain.TAGS).read_bytes()))
     (archive / ".head").unlink()
     assert any("whose turn it was" in one for one in verify(archive).findings)

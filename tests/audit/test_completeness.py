@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.archive import bag, bound, entries, interrupted, own, tombstones
+from runbook_lib import tables
+from runbook_lib.archive import bound, chain, entries, interrupted, tombstones
 from runbook_lib.archive.excerpt import export
 from runbook_lib.archive.expectation import declarations, declare, read
 from runbook_lib.archive.seal import Place
@@ -19,9 +20,8 @@ from runbook_lib.archive.verify import verify
 from runbook_lib.audit.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import TableFile
-from runbook_lib.result import Seen, ServiceUser, Table, Target, Trust, Verdict
+from runbook_lib.result import Seen, ServiceUser, Status, Table, Target, Trust, Verdict
 from tests.archive.bags import AT, ENVIRON, places, put, sign, started
 
 DAY = timedelta(days=1)
@@ -77,7 +77,7 @@ def run(
             for number, one in enumerate(batch)
         )
         table_of = Table(name="accounts", title="Accounts", columns=columns, rows=rows)
-        files = {"tables/accounts.csv": bag.csv_bytes(table_of)}
+        files = {"tables/accounts.csv": tables.csv_of(table_of)}
         files["run.json"] = record.model_copy(update={"tables": (), "target": None}).model_dump_json().encode()
         files |= {f"accounts/a_{number}/run.json": record.model_dump_json().encode() for number in range(len(batch))}
         files["tables/accounts.csv"] = files["tables/accounts.csv"].replace(b"a%20", b"a_")
@@ -219,7 +219,7 @@ def test_a_batch_is_asked_account_by_account(archive: Path) -> None:
 def test_a_table_of_accounts_makes_no_batch_of_a_run(archive: Path) -> None:
     expect(archive, nightly(accounts=["u-1"]))
     table = Table(name="accounts", title="Service users", columns=("name", "state"), rows=(("u-1", "answered"),))
-    run(archive, FIRST, users=["u-1"], more_files={"tables/accounts.csv": bag.csv_bytes(table)})
+    run(archive, FIRST, users=["u-1"], more_files={"tables/accounts.csv": tables.csv_of(table)})
     assert look(archive, days=1).complete
 
 
@@ -230,7 +230,7 @@ def test_further_service_users_of_a_run_are_accounts_too_each_for_itself(archive
         ("Second", "answered", "", "u-2", ""),
         ("Third", "unchecked", "Nobody.", "", "unreachable"),
     )
-    table = bag.csv_bytes(Table(name="service-users", title="Further", columns=columns, rows=rows))
+    table = tables.csv_of(Table(name="service-users", title="Further", columns=columns, rows=rows))
     files = {"tables/service-users.csv": table}
     run(archive, FIRST, users=["u-1"], status=Status.FAILED, verdict=Verdict.UNCHECKED, more_files=files)
     found = look(archive, days=1)
@@ -465,7 +465,7 @@ def test_a_folder_whose_name_is_no_moment_is_no_obstacle(archive: Path) -> None:
 
 
 def purge(archive: Path, *bags: Path) -> None:
-    with entries.begun(archive, own.PURGE, at=AT, environ=ENVIRON) as entry:
+    with entries.begun(archive, chain.PURGE, at=AT, environ=ENVIRON) as entry:
         kept = {name: content for bag in bags for name, content in bound.keep(bag).items()}
         entry.seal({}, kept=kept, tags={tombstones.PURGED: tombstones.text([tombstones.of(bag) for bag in bags])})
 
@@ -492,8 +492,8 @@ def test_a_purge_that_was_cut_off_counts_no_run_twice_and_an_expectation_is_neve
     shutil.copytree(archive.parent / "left", left.folder)  # as if the tombstone stood, and it were still to be removed
     assert look(archive, days=1).purged == 0
     assert told(look(archive, days=1)) == [("unchecked", 1, "")]
-    assert own.is_kept(str(declared.folder.relative_to(archive)))
-    assert not own.is_kept(str(left.folder.relative_to(archive)))
+    assert chain.is_kept(str(declared.folder.relative_to(archive)))
+    assert not chain.is_kept(str(left.folder.relative_to(archive)))
 
 
 def test_an_excerpt_brings_along_what_was_expected_and_is_held_against_it(archive: Path, tmp_path: Path) -> None:

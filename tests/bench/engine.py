@@ -19,8 +19,8 @@ from runbook_lib.archive import bag
 from runbook_lib.clock import SystemClock
 from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import who
+from runbook_lib.result import Status
 from runbook_lib.sandbox import start, stop
 from tests.bench.ratio import Curve, Ratio
 from tests.conftest import read_env
@@ -126,7 +126,7 @@ def _batch(archive: Path, environ: dict[str, str], count: int, memory: list[floa
 def _processes() -> Iterator[psutil.Process]:
     """What the engine started for this process."""
     for one in psutil.Process().children():
-        if any("runbook_lib.reports.engine" in word for word in one.cmdline()):
+        if any("runbook_lib.engine" in word for word in one.cmdline()):
             yield from (one, *one.children())
 
 

@@ -13,9 +13,8 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import FixedClock
 from runbook_lib.fleet import rollup
 from runbook_lib.fleet.ledger import Kept
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import NotebookFile, RunRecord, Who
-from runbook_lib.result import Verdict
+from runbook_lib.result import Status, Verdict
 
 pytestmark = pytest.mark.browser
 

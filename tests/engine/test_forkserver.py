@@ -23,7 +23,8 @@ from runbook_lib.engine import forkserver
 from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.job import Job, Produced, Source
-from runbook_lib.reports.outcome import CellState, Status
+from runbook_lib.reports.outcome import CellState
+from runbook_lib.result import Status
 from tests.archive.killing import KILLS_PAPERMILL
 
 Write = Callable[..., Path]
@@ -165,7 +166,7 @@ CALLER = """
 import sys
 from pathlib import Path
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.engine import forkserver
+from runbook_lib.engine import forkserver
 from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.reports.job import Job, Source
 

@@ -17,8 +17,8 @@ from runbook_lib.clock import parse_utc
 from runbook_lib.fleet import rollup
 from runbook_lib.fleet.ledger import Ledger
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord
+from runbook_lib.result import Status
 from tests.fleet.conftest import Bag, Fleet
 
 Night = Callable[..., Fleet]

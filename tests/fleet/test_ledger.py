@@ -21,8 +21,8 @@ from runbook_lib.fleet.engines import Engine
 from runbook_lib.fleet.file import Account, Fleet, Shard
 from runbook_lib.fleet.ledger import Begun, Kept, Ledger
 from runbook_lib.reports.job import Source
-from runbook_lib.reports.outcome import RunOutcome, Status
-from runbook_lib.result import Verdict
+from runbook_lib.reports.outcome import RunOutcome
+from runbook_lib.result import Status, Verdict
 from tests.fleet.conftest import Bag
 
 AT = datetime(2026, 11, 23, 6, 17, tzinfo=UTC)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.archive import bag, expectation
+from runbook_lib import tables
+from runbook_lib.archive import expectation
 from runbook_lib.sandbox import start, stop
 from tests.archive import bags
 from tests.archive.many import Told, inventory, row
@@ -57,7 +58,7 @@ def archived(archive: Path) -> Path:
     for hour, days in ((1, 91), (2, 89)):
         told = Told("inventory", bags.AT + timedelta(hours=hour), tables=(inventory(row("A", days=days, id="1")),))
         (table,) = told.tables
-        files = {"run.json": json.dumps(told.record()).encode(), "tables/inventory.csv": bag.csv_bytes(table)}
+        files = {"run.json": json.dumps(told.record()).encode(), "tables/inventory.csv": tables.csv_of(table)}
         bags.put(archive, files, job="inventory", at=told.at)
     return archive
 

@@ -21,8 +21,7 @@ import pytest
 
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import iso, parse_utc
-from runbook_lib.reports.outcome import Status
-from runbook_lib.result import MIME
+from runbook_lib.result import MIME, Status
 from tests.conftest import Sandbox
 from tests.soak import SOAK
 

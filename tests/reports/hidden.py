@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.reports.conftest import RECORDS
+from tests.notebook_runs import RECORDS
 
 SECRET = 'Zk4"pq7&<mX/9w,2+Tr8vB'
 """With what CSV, HTML, JSON and URLs each write in their own way."""

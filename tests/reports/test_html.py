@@ -13,8 +13,8 @@ from bs4 import BeautifulSoup
 
 from runbook_lib.reports.html import inert_html, lines, markdown_html, terminal, text
 from runbook_lib.runner import RunOutcome
+from tests.notebook_runs import RECORDS
 from tests.reports import reading
-from tests.reports.conftest import RECORDS
 
 HOSTILE = '<script>document.title="pwned"</script>|a\n\u202eevil" onload="x'
 

@@ -19,7 +19,7 @@ from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import judge
 from runbook_lib.reports.produce import produce
 from runbook_lib.reports.supervise import End
-from tests.reports.conftest import RECORDS
+from tests.notebook_runs import RECORDS
 from tests.soak import SOAK
 
 OWN_HANDLER = """

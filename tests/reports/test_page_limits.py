@@ -13,8 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from runbook_lib.clock import parse_utc
 from runbook_lib.reports import html
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.runrecord import RunRecord
+from runbook_lib.result import Status
 
 Page = Callable[..., tuple[str, dict[str, str]]]
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.outcome import Status
 from runbook_lib.reports.produce import Job, Produced, Source, produce
+from runbook_lib.result import Status
 
 
 def test_what_a_run_leaves_can_be_sent_to_another_process(write_notebook: Callable[..., Path], tmp_path: Path) -> None:

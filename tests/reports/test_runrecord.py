@@ -20,13 +20,14 @@ from jsonschema import ValidationError
 
 from runbook_lib.archive import interrupted
 from runbook_lib.clock import SystemClock
-from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, schema
+from runbook_lib.result import Status
 from runbook_lib.runner import run_notebook
 from tests.archive.bags import AT, put, started
 from tests.conftest import Sandbox
+from tests.notebook_runs import RECORDS
 from tests.reports import reading
-from tests.reports.conftest import RECORDS
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., RunOutcome]
@@ -36,7 +37,7 @@ SINCE = ("defaults", "secrets", "target", "seen", "lock_sha256")
 
 def test_the_published_schema_is_that_of_the_code() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == schema(), (
-        "Run: .venv/bin/python -m runbook_lib.reports.runrecord > runbook_lib/reports/templates/archive/run.schema.json"
+        "Run: .venv/bin/python -m runbook_lib.reports.runrecord > runbook_lib/reports/templates/run.schema.json"
     )
 
 

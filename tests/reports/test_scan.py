@@ -220,7 +220,7 @@ def test_the_same_run_without_the_leak_is_archived_whole(run: Run, archive: Path
 
 
 def test_a_secret_in_an_error_and_in_a_table_is_withheld_everywhere(run: Run, archive: Path, canary: str) -> None:
-    from tests.reports.conftest import RECORDS
+    from tests.notebook_runs import RECORDS
 
     outcome = run(
         RECORDS,
@@ -297,7 +297,7 @@ def test_a_known_secret_in_a_reference_s_name_is_not_sealed(run: Run, archive: P
 
 
 def test_a_secret_in_a_table_s_title_is_sealed_nowhere(run: Run, archive: Path, canary: str) -> None:
-    from tests.reports.conftest import RECORDS
+    from tests.notebook_runs import RECORDS
 
     outcome = run(
         RECORDS,

@@ -12,14 +12,14 @@ import duckdb
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason
-from runbook_lib.reports.outcome import RunOutcome, Status
+from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.sidecar_tables import Beside, collect
-from runbook_lib.result import FileBeside, Kind, Result, StepRecord, TableBeside, Verdict
+from runbook_lib.result import FileBeside, Kind, Result, Status, StepRecord, TableBeside, Verdict
 from runbook_lib.runner import run_notebook
 from runbook_lib.tables import LongTable
 from tests.conftest import Sandbox
+from tests.notebook_runs import RECORDS
 from tests.reports import reading
-from tests.reports.conftest import RECORDS
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
