@@ -258,7 +258,7 @@ class _RunProcess:
 
 def _started(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> subprocess.Popen[bytes]:
     descriptors = caller.fileno(), keeper.socket.fileno()
-    return kernels.program("run", *map(str, descriptors), keep=descriptors)
+    return kernels.program("run_process", *map(str, descriptors), keep=descriptors)
 
 
 def _forked(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> Forked:
