@@ -44,9 +44,9 @@ class Audit(Procedure[ArchiveParameters]):
     @cached_property
     def archive(self) -> Path:
         """The archive's folder. Raises RunbookError (UNREADABLE_FILE)."""
-        named = self.parameters.archive or self.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
+        named = self.parameters.archive or self.session.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
         try:
-            folder = given.path(named, self.environ).absolute()
+            folder = given.path(named, self.session.environ).absolute()
         except ValueError as error:
             raise RunbookError(Reason.BAD_PARAMETER, f"archive: {error}.") from None
         if not folder.is_dir():
@@ -155,7 +155,7 @@ class Audit(Procedure[ArchiveParameters]):
         """The first moment, and the first one after it."""
         first, last = self.parameters.period_from, self.parameters.period_to
         since = _midnight(first) if first else datetime.min.replace(tzinfo=UTC)
-        until = _midnight(last) + timedelta(days=1) if last else self.clock.now()
+        until = _midnight(last) + timedelta(days=1) if last else self.session.clock.now()
         if since >= until:
             raise RunbookError(Reason.BAD_PARAMETER, "`period_from` is later than `period_to`, or than now.")
         return since, until
@@ -187,7 +187,7 @@ class Audit(Procedure[ArchiveParameters]):
     def what_is_missing(self) -> Result:
         since, until = self._period()
         first = since if self.parameters.period_from else None
-        found = completeness(self.archive, now=self.clock.now(), since=first, until=until)
+        found = completeness(self.archive, now=self.session.clock.now(), since=first, until=until)
         gaps = tuple(
             (iso(gap.start), gap.kind.value, gap.job, gap.account, gap.what, ", ".join(map(_name, gap.bags)))
             for gap in found.gaps

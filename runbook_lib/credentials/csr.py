@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
-from runbook_lib.credentials.keys import PrivateKey
+from runbook_lib.identity import PrivateKey
 
 
 def _printable(text: str) -> str:

@@ -12,8 +12,9 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials.certificates import CertificateFacts, load_certificate, load_certificates, read_facts
 from runbook_lib.credentials.files import read, read_private, refuse_exposed
 from runbook_lib.credentials.keys import KeyKind
-from runbook_lib.credentials.pkcs12 import Identity, Profile, open_p12
+from runbook_lib.credentials.pkcs12 import Profile, open_p12
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 
 IDENTITY, CERTIFICATE, CHAIN, META = "identity.p12", "cert.pem", "chain.pem", "meta.json"

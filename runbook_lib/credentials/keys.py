@@ -22,9 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import PrivateKey
 from runbook_lib.secrets import Secret
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 PASSWORD_BITS = 128
 """What a P12's password must hold: pyca leaves the MAC at 2,048 rounds, so the strength is the password's alone."""

@@ -7,10 +7,8 @@ the chain, so it is always in the file.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NoReturn
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from cryptography.hazmat.primitives.serialization import pkcs12 as pyca
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from runbook_lib.credentials.certificates import serial_number
-from runbook_lib.credentials.keys import KeyKind, PrivateKey, check_password, generate, spki
+from runbook_lib.credentials.keys import KeyKind, check_password, generate, spki
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 
 KDF_ROUNDS = 20_000
@@ -38,22 +36,6 @@ class Profile(StrEnum):
 
     MODERN = "modern"
     COMPAT = "compat"
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Identity:
-    """What a client proves itself with. `chain` holds the CAs above the certificate, nearest first."""
-
-    key: PrivateKey
-    certificate: x509.Certificate
-    chain: tuple[x509.Certificate, ...] = ()
-
-    def __repr__(self) -> str:
-        subject = self.certificate.subject.rfc4514_string()
-        return f"Identity({subject!r}, serial {serial_number(self.certificate):X})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a private key is not pickled")
 
 
 def write(identity: Identity, password: Secret, *, profile: Profile, friendly_name: str) -> bytes:

@@ -67,6 +67,16 @@ class Credential:
             key=lambda generation: generation.number,
         )
 
+    def generation(self, number: int | None) -> Generation:
+        """The committed generation of that number. Raises RunbookError (STATE_CONTRADICTION) where there is none."""
+        for generation in self.generations():
+            if generation.number == number:
+                return generation
+        raise RunbookError(
+            Reason.STATE_CONTRADICTION,
+            f"The journal speaks of generation {number or 0:04d}, and it is not in the store.",
+        )
+
     def current(self) -> Generation | None:
         """The generation in use; None where there is none yet.
 

@@ -29,9 +29,10 @@ from runbook_lib.digicert.failures import answer_problem, said_by_server, transp
 from runbook_lib.digicert.listing import Listing, Page, read_all, wrong_fields
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, EnableRequest, User
 from runbook_lib.digicert.proxies import proxies_for
-from runbook_lib.digicert.tls import ClientIdentity, ContextAdapter, TlsFacts, make_context, tls_facts
+from runbook_lib.digicert.tls import ContextAdapter, TlsFacts, make_context, tls_facts
 from runbook_lib.digicert.wire import ANSWER_SECONDS, LimitReached, answer_within, body_of
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 
 ROOT = "/account/api/v1"
@@ -112,7 +113,7 @@ class Client:
         environment: Environment,
         *,
         api_key: Secret | None = None,
-        identity: ClientIdentity | None = None,
+        identity: Identity | None = None,
         clientauth: bool = False,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from requests import PreparedRequest
@@ -26,24 +25,10 @@ from urllib3.util.retry import Retry
 
 from runbook_lib.digicert.wire import POOLS, watch
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 
 
-@dataclass(frozen=True, repr=False)
-class ClientIdentity:
-    """What a client proves itself with. `chain` holds the CAs above the certificate, nearest first."""
-
-    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-    chain: tuple[x509.Certificate, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"ClientIdentity(serial {self.certificate.serial_number:X}, {len(self.chain)} CA)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a private key is not pickled")
-
-
-def make_context(ca_file: Path | None, identity: ClientIdentity | None = None) -> ssl.SSLContext:
+def make_context(ca_file: Path | None, identity: Identity | None = None) -> ssl.SSLContext:
     """A client context that verifies the server against `ca_file`, or the system's CAs where it is None.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,8 +13,9 @@ from runbook_lib.credentials.files import read
 from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Meta
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.request import Wanted
-from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.lifecycle.session import Session
 
 TOOL_VERSION = version("digicert-one-runbooks")
 """Read when the program starts: between a certificate and its P12 is no place to find a file unreadable."""
@@ -27,7 +27,7 @@ def certificates_of(issued: ClientAuthCertificate) -> tuple[x509.Certificate, li
 
 
 def write_generation(
-    procedure: Procedure[Any], credential: Credential, number: int, wanted: Wanted, issued: ClientAuthCertificate
+    session: Session, credential: Credential, number: int, wanted: Wanted, issued: ClientAuthCertificate
 ) -> None:
     """Write P12, certificate, chain and meta.json into the staging folder, and open the P12 again.
 
@@ -36,11 +36,11 @@ def write_generation(
             what was put into it; DISK_FULL or STORE_NOT_WRITABLE.
     """
     staging = credential.staging(number)
-    password = procedure.secret("p12_password")
-    environment = procedure.environment
+    password = session.secret("p12_password")
+    environment = session.environment
     certificate, chain = certificates_of(issued)
     seen = facts(certificate)
-    identity = pkcs12.Identity(keys.unseal(read(staging / SEALED_KEY), password), certificate, tuple(chain))
+    identity = Identity(keys.unseal(read(staging / SEALED_KEY), password), certificate, tuple(chain))
     meta = Meta(
         name=issued.name,
         id=issued.id,
@@ -54,7 +54,7 @@ def write_generation(
         spki_sha256=seen.spki_sha256,
         key_kind=wanted.key_kind,
         p12_profile=wanted.profile,
-        created=procedure.clock.now(),
+        created=session.clock.now(),
         tool_version=TOOL_VERSION,
     )
     bundle = pkcs12.write(identity, password, profile=wanted.profile, friendly_name=wanted.name)

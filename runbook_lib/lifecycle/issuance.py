@@ -7,11 +7,7 @@ DigiCert ONE, keeps even a list that lags from making two. A certificate nobody 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
 
 from cryptography import x509
 from pydantic import ValidationError
@@ -22,7 +18,7 @@ from runbook_lib.credentials.csr import build_csr
 from runbook_lib.credentials.csr import pem as csr_pem
 from runbook_lib.credentials.files import read
 from runbook_lib.credentials.lint import Finding, lint
-from runbook_lib.credentials.store import SEALED_KEY, Credential, Generation
+from runbook_lib.credentials.store import SEALED_KEY, Generation
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.failures import NOTHING_ISSUED
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
@@ -30,14 +26,12 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.bundle import certificates_of, write_generation
 from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State, has_reached
 from runbook_lib.lifecycle.request import Wanted, certificate_name, latest_end
-from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.lifecycle.session import LOOKS, Session
 
 CSR, RESPONSE = "request.csr", "response.json"
 
 ATTEMPTS = 6
 """How often one run asks for a certificate whose request ended in doubt, before it leaves the rest to the next run."""
-LOOKS = 3
-"""How often a list is read before a certificate counts as absent: a list may lag behind the request."""
 _KEY_MARK = "-----BEGIN PRIVATE KEY-----"
 """What is kept of a text that holds a private key, whoever sent it; `check` refuses it by this."""
 
@@ -46,19 +40,14 @@ class Issuance:
     """The issuance under way for one credential. The caller holds its lock.
 
     Args:
-        procedure: on whose behalf: environment, store, clock, secrets.
         wanted: what to ask for.
-        pause: waits so many seconds.
     """
 
-    def __init__(
-        self, procedure: Procedure[Any], wanted: Wanted, *, pause: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._procedure = procedure
+    def __init__(self, session: Session, wanted: Wanted) -> None:
+        self._session = session
         self._wanted = wanted
-        self._pause = pause
-        self.credential: Credential = procedure.store.credential(procedure.environment.name, wanted.name)
-        self.journal = Journal(self.credential.journal_path, procedure.clock)
+        self.credential = session.credential(wanted.name)
+        self.journal = Journal(self.credential.journal_path, session.clock)
 
     # --- where it stands ------------------------------------------------------------------------------------------
 
@@ -83,10 +72,6 @@ class Issuance:
         if last is not None and last.generation == current.number and has_reached(last, State.VERIFIED):
             self.journal.append(State.CURRENT, current.number)
 
-    def generation(self, number: int) -> Generation:
-        """The committed generation of that number."""
-        return next(one for one in self.credential.generations() if one.number == number)
-
     def response(self, number: int) -> ClientAuthCertificate:
         """What DigiCert ONE said when it issued; without the certificate itself once that is in the P12."""
         if not self._committed(number):
@@ -95,7 +80,7 @@ class Issuance:
                 return ClientAuthCertificate.model_validate_json(read(path))
             except ValidationError:
                 raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is not what this software writes.") from None
-        meta = self.generation(number).meta
+        meta = self.credential.generation(number).meta
         return ClientAuthCertificate(
             id=meta.id,
             user_id=meta.user_id,
@@ -117,7 +102,7 @@ class Issuance:
             "name": self._wanted.name,
             "subject": self._wanted.subject.model_dump_json(),
             "key": self._wanted.key_kind.value,
-            "api_url": self._procedure.environment.api_url,
+            "api_url": self._session.environment.api_url,
             "end_date": self._wanted.end_date,
         }
 
@@ -163,7 +148,7 @@ class Issuance:
     def seal_key(self) -> x509.CertificateSigningRequest:
         """Plan the next generation, and have its key, sealed, and its CSR on disk."""
         number = self._next_number()
-        password = self._procedure.secret("p12_password")
+        password = self._session.secret("p12_password")
         self.journal.append(State.PLANNED, number, **self.asked())
         key = keys.generate(self._wanted.key_kind)
         request = build_csr(key, self._wanted.subject)
@@ -212,7 +197,7 @@ class Issuance:
                 self.journal.append(State.AMBIGUOUS, last.generation, what=error.what)
                 doubt = error
                 asked = error.retry_after
-                self._pause(min(0.5 * 2**attempt, 8) if asked is None else asked)
+                self._session.pause(min(0.5 * 2**attempt, 8) if asked is None else asked)
         last = self.reached(State.KEY_SEALED)
         if has_reached(last, State.RECEIVED):
             return self.response(last.generation)
@@ -242,13 +227,8 @@ class Issuance:
         and seen to be, and the next generation begins under the next name. Nothing found: False.
         """
         name = certificate_name(self._wanted.name, number)
-        for look in range(LOOKS):
-            if look:
-                self._pause(0.5 * 2**look)
-            named = api.certificates().named(name, else_=Reason.OUTCOME_UNKNOWN)
-            if named:
-                break
-        else:
+        named = self._session.poll(lambda: api.certificates().named(name, else_=Reason.OUTCOME_UNKNOWN))
+        if not named:
             self.journal.append(State.RECONCILED, number, found=f"nothing by that name, {LOOKS} times")
             return False
         ours = self.request_of(number).public_key()
@@ -284,17 +264,14 @@ class Issuance:
     def withdraw(self, api: Client, certificate_id: str, name: str) -> None:
         """Disable a certificate nobody can use, and see that it is. Raises RunbookError (OUTCOME_UNKNOWN)."""
         api.set_enabled(certificate_id, False)
-        for look in range(LOOKS):
-            if look:
-                self._pause(0.5 * 2**look)
-            listed = next((one for one in api.certificates() if one.id == certificate_id), None)
-            if listed is not None and not listed.enabled:
-                return
-        raise RunbookError(
-            Reason.OUTCOME_UNKNOWN,
-            f"“{name}” was disabled, and is not listed as disabled.",
-            remedy="Run again in a minute; it looks once more before anything else.",
-        )
+        if not self._session.poll(
+            lambda: any(one.id == certificate_id and not one.enabled for one in api.certificates())
+        ):
+            raise RunbookError(
+                Reason.OUTCOME_UNKNOWN,
+                f"“{name}” was disabled, and is not listed as disabled.",
+                remedy="Run again in a minute; it looks once more before anything else.",
+            )
 
     def give_up(self, api: Client, *, because: str) -> None:
         """End the issuance under way; what was issued is disabled, and seen to be.
@@ -318,7 +295,7 @@ class Issuance:
 
     # --- check ----------------------------------------------------------------------------------------------------
 
-    def check(self, api_of: Callable[[], AbstractContextManager[Client]]) -> tuple[x509.Certificate, list[Finding]]:
+    def check(self) -> tuple[x509.Certificate, list[Finding]]:
         """Lint what was issued; one that breaks a rule is disabled and given up.
 
         Returns:
@@ -330,7 +307,7 @@ class Issuance:
         last = self.reached(State.RECEIVED)
         number = last.generation
         if has_reached(last, State.BUNDLED) or self._committed(number):
-            return self.generation(number).certificate(), []
+            return self.credential.generation(number).certificate(), []
         posted = next(one for one in reversed(self.journal.entries()) if one.state is State.POSTED)
         # read before judging: a file that cannot be read is no reason to give up what was issued
         issued, csr = self.response(number), self.request_of(number)
@@ -340,7 +317,7 @@ class Issuance:
                 certificate,
                 chain,
                 csr=csr,
-                now=self._procedure.clock.now(),
+                now=self._session.clock.now(),
                 end_date=parse_utc(posted.data["end_date"]),
             )
             broken = [one for one in findings if not one.ok]
@@ -352,7 +329,7 @@ class Issuance:
             if issued.name != posted.data["name"]:
                 raise RunbookError(Reason.LINT_FAILED, f"name: the answer calls it {issued.name[:100]!a}")
         except RunbookError as error:
-            with api_of() as api:
+            with self._session.api() as api:
                 self.withdraw(api, issued.id or "", posted.data["name"])
             self.journal.append(State.ABANDONED, number, because=error.reason.value, disabled=issued.id or "")
             raise RunbookError(
@@ -372,11 +349,11 @@ class Issuance:
         last = self.reached(State.LINTED)
         number = last.generation
         if has_reached(last, State.BUNDLED):
-            return self.generation(number)
+            return self.credential.generation(number)
         finished = self._finish_commit(number)
         if finished is not None:
             return finished
-        write_generation(self._procedure, self.credential, number, self._wanted, self.response(number))
+        write_generation(self._session, self.credential, number, self._wanted, self.response(number))
         generation = self.credential.commit(number)
         self.journal.append(State.BUNDLED, number)
         return generation
@@ -391,8 +368,8 @@ class Issuance:
                 return None
             self.credential.commit(number)
         self.journal.append(State.BUNDLED, number)
-        return self.generation(number)
+        return self.credential.generation(number)
 
     def end_date(self, user: User | None = None) -> datetime:
         """The end date to ask for. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
-        return latest_end(self._wanted.end_date, self._procedure.clock.now(), user)
+        return latest_end(self._wanted.end_date, self._session.clock.now(), user)

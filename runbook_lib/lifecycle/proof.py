@@ -7,15 +7,15 @@ from datetime import timedelta
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts
-from runbook_lib.credentials.pkcs12 import Identity, unrelated_identity
+from runbook_lib.credentials.pkcs12 import unrelated_identity
 from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Client, Outcome, Probe
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate
-from runbook_lib.digicert.tls import ClientIdentity
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.procedure import P, Procedure
+from runbook_lib.identity import Identity
+from runbook_lib.lifecycle.session import Session
 from runbook_lib.result import Verdict
 
 CLOCK_SLACK = timedelta(minutes=5)
@@ -23,11 +23,6 @@ TRIES = 5
 PAUSE_SECONDS = 1.0
 
 Detail = tuple[Verdict, str, str]
-
-
-def for_tls(identity: Identity) -> ClientIdentity:
-    """An opened P12 as a client's identity."""
-    return ClientIdentity(identity.key, identity.certificate, tuple(identity.chain))
 
 
 def check_environment(generation: Generation, environment: Environment) -> None:
@@ -40,7 +35,7 @@ def check_environment(generation: Generation, environment: Environment) -> None:
         )
 
 
-def knock(procedure: Procedure[P], identity: Identity | None, *, until: Outcome | None = None) -> Probe:
+def knock(session: Session, identity: Identity | None, *, until: Outcome | None = None) -> Probe:
     """GET user/me over mTLS, as a verdict. Where an outcome is waited for, ask up to `TRIES` times.
 
     A change may take some moments to bite: a certificate just issued, disabled or enabled.
@@ -50,18 +45,18 @@ def knock(procedure: Procedure[P], identity: Identity | None, *, until: Outcome 
     """
     for number in range(TRIES if until else 1):
         if number:
-            procedure.pause(PAUSE_SECONDS)
-        probe = _ask(procedure, identity)
+            session.pause(PAUSE_SECONDS)
+        probe = _ask(session, identity)
         if probe.outcome is until:
             break
     return probe
 
 
-def _ask(procedure: Procedure[P], identity: Identity | None) -> Probe:
-    with procedure.mtls(for_tls(identity) if identity else None) as client:
+def _ask(session: Session, identity: Identity | None) -> Probe:
+    with session.mtls(identity) as client:
         probe = client.probe()
     if identity and probe.error is not None and probe.error.reason is Reason.UNREACHABLE:
-        with procedure.mtls(None) as client:
+        with session.mtls(None) as client:
             bare = client.probe()
         if bare.status is not None:
             seen = "The host ends the connection when this certificate is shown, and answers without it."
@@ -69,16 +64,16 @@ def _ask(procedure: Procedure[P], identity: Identity | None) -> Probe:
     return probe
 
 
-def refuse_wrong_clock(procedure: Procedure[P], answered: Client | Probe) -> None:
+def refuse_wrong_clock(session: Session, answered: Client | Probe) -> None:
     """Raise RunbookError (CLOCK_WRONG) where the last answer was dated more than five minutes from now."""
-    here, there = procedure.clock.now(), answered.server_clock
+    here, there = session.clock.now(), answered.server_clock
     if there is not None and abs(here - there) > CLOCK_SLACK:
         raise RunbookError(
-            Reason.CLOCK_WRONG, f"It is {iso(here)} here ({procedure.clock.source}), and {iso(there)} at DigiCert ONE."
+            Reason.CLOCK_WRONG, f"It is {iso(here)} here ({session.clock.source}), and {iso(there)} at DigiCert ONE."
         )
 
 
-def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chain: int) -> RunbookError:
+def diagnose(session: Session, probe: Probe, seen: CertificateFacts, chain: int) -> RunbookError:
     """Why mTLS with this certificate is refused.
 
     The status says nothing: disabled, expired and absent certificates all answer 403. So the clocks, its dates, the
@@ -87,10 +82,10 @@ def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chai
     if probe.error is not None and probe.outcome is Outcome.NO_VERDICT:
         return probe.error
     try:
-        refuse_wrong_clock(procedure, probe)
+        refuse_wrong_clock(session, probe)
     except RunbookError as error:
         return error
-    now = procedure.clock.now()
+    now = session.clock.now()
     if seen.not_after < now:
         return RunbookError(Reason.CERTIFICATE_EXPIRED, f"{probe.seen} It ended on {iso(seen.not_after)}.")
     if seen.not_before > now:
@@ -99,7 +94,7 @@ def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chai
             f"{probe.seen} It begins on {iso(seen.not_before)}; it is {iso(now)} here.",
         )
     try:
-        with procedure.api() as api:
+        with session.api() as api:
             listed = find(api.certificates(), seen)
     except RunbookError as error:
         return RunbookError(
@@ -110,7 +105,7 @@ def diagnose(procedure: Procedure[P], probe: Probe, seen: CertificateFacts, chai
     if listed is None:
         return RunbookError(
             Reason.CERTIFICATE_UNKNOWN,
-            f"{probe.seen} {procedure.environment.api_url} lists no certificate {seen.serial_hex}.",
+            f"{probe.seen} {session.environment.api_url} lists no certificate {seen.serial_hex}.",
         )
     if not listed.enabled:
         return RunbookError(
@@ -144,12 +139,12 @@ class Controls:
                 raise RunbookError(Reason.CONTROL_FAILED, f"{name}: {seen}")
 
 
-def run_controls(procedure: Procedure[P]) -> Controls:
+def run_controls(session: Session) -> Controls:
     """The same request on the same host without a certificate, and with one of nobody's: both must be refused."""
     tried = (("Without a certificate", None), ("With an unrelated certificate", unrelated_identity()))
     details: list[Detail] = []
     for name, identity in tried:
-        probe = knock(procedure, identity)
+        probe = knock(session, identity)
         match probe.outcome:
             case Outcome.REFUSED:
                 details.append((Verdict.OK, name, f"refused, as it must be: {probe.seen}"))

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts
-from runbook_lib.credentials.pkcs12 import Identity
 from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.proof import TRIES, certificate_facts, check_environment, diagnose, knock
 from runbook_lib.procedures.parameters import AccessParameters
@@ -57,7 +57,7 @@ class Access(Procedure[AccessParameters]):
         self._worked = probe.outcome is Outcome.ACCEPTED
         if self._target.enabled and not self._worked:
             assert self._facts is not None  # noqa: S101  (set together with the identity)
-            raise diagnose(self, probe, self._facts, len(self._identity.chain))
+            raise diagnose(self.session, probe, self._facts, len(self._identity.chain))
         if not self._target.enabled and self._worked:
             raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, and is let in.")
         self._refuse_contradiction()
@@ -70,14 +70,14 @@ class Access(Procedure[AccessParameters]):
         return Result(
             verdict=Verdict.ATTENTION if resumed else Verdict.OK,
             headline=headline,
-            facts={"Host": self.environment.clientauth_url, "Seen": probe.seen},
+            facts={"Host": self.session.environment.clientauth_url, "Seen": probe.seen},
             tables=(table,),
         )
 
     def _look_up(self) -> None:
         name = self.parameters.name
         generation = self.credential.current()
-        with self.api() as api:
+        with self.session.api() as api:
             me = api.me()
             listed = api.certificates()
         if generation is None:
@@ -85,14 +85,14 @@ class Access(Procedure[AccessParameters]):
             if len(named) > 1:
                 raise RunbookError(
                     Reason.STATE_CONTRADICTION,
-                    f"{self.environment.api_url} lists {len(named)} certificates “{name}”, and the key of none is in "
-                    "this store: which one is meant cannot be told.",
+                    f"{self.session.environment.api_url} lists {len(named)} certificates “{name}”, and the key of none "
+                    "is in this store: which one is meant cannot be told.",
                     remedy="Look at them with notebook 04, and change the right one in DigiCert ONE.",
                 )
             target = next(iter(named), None)
         else:
-            check_environment(generation, self.environment)
-            self._identity = generation.open(self.secret("p12_password"))
+            check_environment(generation, self.session.environment)
+            self._identity = generation.open(self.session.secret("p12_password"))
             self._facts = certificate_facts(generation)
             past = [
                 one for one in self._journal.entries() if one.state in (State.ACCESS_TAKEN, State.ACCESS_GIVEN_BACK)
@@ -103,7 +103,8 @@ class Access(Procedure[AccessParameters]):
             target = target or listed.first(lambda one: one.id == certificate_id)
         if target is None or target.id is None:
             raise RunbookError(
-                Reason.CERTIFICATE_UNKNOWN, f"{self.environment.api_url} lists no certificate “{name}” with an id."
+                Reason.CERTIFICATE_UNKNOWN,
+                f"{self.session.environment.api_url} lists no certificate “{name}” with an id.",
             )
         self._target = target
         self._others = [one for one in listed if one.id != target.id and one.user_id in (None, me.id)]
@@ -118,7 +119,7 @@ class Access(Procedure[AccessParameters]):
 
     def _call(self, until: Outcome | None = None) -> Probe:
         assert self._identity is not None  # noqa: S101  (callers ask first)
-        return knock(self, self._identity, until=until)
+        return knock(self.session, self._identity, until=until)
 
     # --- disable --------------------------------------------------------------------------------------------------
 
@@ -127,7 +128,7 @@ class Access(Procedure[AccessParameters]):
         tutorial="Step 6",
         deed="Disable {}",
         only=lambda self: self.parameters.action != "enable",
-        plan=lambda self: f"set enabled = false for “{self.parameters.name}” on {self.environment.api_url}",
+        plan=lambda self: f"set enabled = false for “{self.parameters.name}” on {self.session.environment.api_url}",
         asks=lambda self: self._refuse_outage(),
     )
     def disable(self) -> Result:
@@ -160,7 +161,7 @@ class Access(Procedure[AccessParameters]):
         allowed = self.parameters.allow_outage_of == self.parameters.name
         if not self._target.enabled or allowed:
             return
-        now = self.clock.now()
+        now = self.session.clock.now()
         if not any(one.enabled and one.end_date > now for one in self._others):
             raise RunbookError(
                 Reason.LAST_WORKING_CERTIFICATE, f"“{self._target.name}” is the only enabled certificate in date."
@@ -173,7 +174,7 @@ class Access(Procedure[AccessParameters]):
     def _set(self, enabled: bool) -> Result:
         word = "enabled" if enabled else "disabled"
         assert self._target.id is not None  # noqa: S101  (looked up so)
-        with self.api() as api:
+        with self.session.api() as api:
             api.set_enabled(self._target.id, enabled)
             listed = api.certificates().first(lambda one: one.id == self._target.id)
         if listed is None or listed.enabled is not enabled:
@@ -184,7 +185,7 @@ class Access(Procedure[AccessParameters]):
         return Result(
             verdict=Verdict.OK,
             headline=f"“{listed.name}” is {word}; the answer and the list both say so.",
-            facts={"Certificate id": listed.id or "", "At": iso(self.clock.now())},
+            facts={"Certificate id": listed.id or "", "At": iso(self.session.clock.now())},
         )
 
     @check(
@@ -199,7 +200,7 @@ class Access(Procedure[AccessParameters]):
                 headline="Listed as disabled. Whether a call is refused cannot be proven here, without its key.",
             )
         probe = self._call(Outcome.REFUSED)
-        facts = {"Host": self.environment.clientauth_url, "Seen": probe.seen}
+        facts = {"Host": self.session.environment.clientauth_url, "Seen": probe.seen}
         if probe.outcome is Outcome.REFUSED:
             return Result(
                 verdict=Verdict.OK if self._worked else Verdict.ATTENTION,
@@ -222,7 +223,7 @@ class Access(Procedure[AccessParameters]):
 
     @property
     def _journal(self) -> Journal:
-        return Journal(self.credential.journal_path, self.clock)
+        return Journal(self.credential.journal_path, self.session.clock)
 
     @property
     def _number(self) -> int:
@@ -238,7 +239,7 @@ class Access(Procedure[AccessParameters]):
         tutorial="Step 6, “Re-enable the certificate”",
         deed="Enable {}",
         only=lambda self: self.parameters.action != "disable",
-        plan=lambda self: f"set enabled = true for “{self.parameters.name}” on {self.environment.api_url}",
+        plan=lambda self: f"set enabled = true for “{self.parameters.name}” on {self.session.environment.api_url}",
     )
     def enable(self) -> Result:
         if self._target.enabled:
@@ -256,9 +257,9 @@ class Access(Procedure[AccessParameters]):
             )
         probe = self._call(Outcome.ACCEPTED)
         if probe.outcome is not Outcome.ACCEPTED:
-            raise diagnose(self, probe, self._facts, len(self._identity.chain))
+            raise diagnose(self.session, probe, self._facts, len(self._identity.chain))
         return Result(
             verdict=Verdict.OK,
             headline="Let in again, HTTP 200, on the same host.",
-            facts={"Host": self.environment.clientauth_url, "Seen": probe.seen},
+            facts={"Host": self.session.environment.clientauth_url, "Seen": probe.seen},
         )

@@ -51,18 +51,18 @@ class Doctor(Procedure[DoctorParameters]):
     def connection(self) -> Result:
         details = []
         for clientauth, name in ((False, "API host"), (True, "mTLS host")):
-            with self.client(clientauth=clientauth) as client:
+            with self.session.client(clientauth=clientauth) as client:
                 answer = client.call("GET", ME)
                 tls = f", {answer.tls.protocol}, {answer.tls.server}" if answer.tls else ", through a proxy"
                 details.append((Verdict.OK, name, f"{client.base_url} answers{tls}"))
-        trust = str(self.environment.ca_file or "the CAs of this machine")
+        trust = str(self.session.environment.ca_file or "the CAs of this machine")
         details.append((Verdict.OK, "Trusted", trust))
         differs = self._elsewhere()
         if differs:
             details.append((Verdict.ATTENTION, "DIGICERT_ONE_URL", differs))
         return Result(
             verdict=Verdict.ATTENTION if differs else Verdict.OK,
-            headline=f"{self.environment.name} can be reached.",
+            headline=f"{self.session.environment.name} can be reached.",
             details=tuple(details),
         )
 
@@ -71,7 +71,7 @@ class Doctor(Procedure[DoctorParameters]):
 
     def _elsewhere(self) -> str:
         """What to say of a DIGICERT_ONE_URL that is not what `environment` names; empty where there is nothing."""
-        given = self.environ.get("DIGICERT_ONE_URL", "").strip()
+        given = self.session.environ.get("DIGICERT_ONE_URL", "").strip()
         if not given or self.parameters.environment in FROM_VARIABLES:
             return ""
         try:
@@ -80,7 +80,7 @@ class Doctor(Procedure[DoctorParameters]):
             return error.what
         return (
             ""
-            if other == self.environment.api_url
+            if other == self.session.environment.api_url
             else f"names {other}, and `environment` another host: is that meant?"
         )
 
@@ -89,17 +89,17 @@ class Doctor(Procedure[DoctorParameters]):
     def clock_agrees(self) -> Result:
         if self.too_slow:
             return self._not_asked()
-        with self.client() as client:
+        with self.session.client() as client:
             client.call("GET", ME)
-        refuse_wrong_clock(self, client)
+        refuse_wrong_clock(self.session, client)
         server = client.server_clock
         if server is None:
             raise RunbookError(Reason.UNEXPECTED_ANSWER, "The server's answer is not dated.")
-        apart = abs((self.clock.now() - server).total_seconds())
+        apart = abs((self.session.clock.now() - server).total_seconds())
         return Result(
             verdict=Verdict.OK,
             headline=f"They agree within {max(1, round(apart))} s.",
-            facts={"Here": f"{iso(self.clock.now())} ({self.clock.source})", "Server": iso(server)},
+            facts={"Here": f"{iso(self.session.clock.now())} ({self.session.clock.source})", "Server": iso(server)},
         )
 
     @check("Credentials: each secret is where its reference points")
@@ -109,7 +109,7 @@ class Doctor(Procedure[DoctorParameters]):
         for parameter, what in (("api_key", "API key"), ("p12_password", "P12 password")):
             source = str(SecretRef.parse(getattr(self.parameters, parameter)))
             try:
-                secret = self.secret(parameter)
+                secret = self.session.secret(parameter)
             except RunbookError as error:
                 details.append((Verdict.FAILED, what, f"{error.what} {error.remedy}"))
             else:
@@ -127,7 +127,7 @@ class Doctor(Procedure[DoctorParameters]):
     def service_user(self) -> Result:
         if self.too_slow:
             return self._not_asked()
-        with self.api() as api:
+        with self.session.api() as api:
             user = api.me()
             listed = api.certificates()
         active = user.status.upper() == "ACTIVE"
@@ -146,11 +146,12 @@ class Doctor(Procedure[DoctorParameters]):
     @check("Store: it can be written, and only by us")
     @_told
     def store_is_private(self) -> Result:
-        self.store.check()
-        held = [one for one in self.store.credentials(self.environment.name) if one.current() is not None]
+        store = self.session.store
+        store.check()
+        in_use = [one for one in store.credentials(self.session.environment.name) if one.current() is not None]
         return Result(
             verdict=Verdict.OK,
-            headline=f"{self.store.root} is ready.",
-            facts={"Credentials for this environment": ", ".join(one.name for one in held) or "none yet"},
-            next=("01_issue: make the first certificate.",) if not held else ("02_verify: prove that mTLS works.",),
+            headline=f"{store.root} is ready.",
+            facts={"Credentials for this environment": ", ".join(one.name for one in in_use) or "none yet"},
+            next=("01_issue: make the first certificate.",) if not in_use else ("02_verify: prove that mTLS works.",),
         )

@@ -85,10 +85,11 @@ class Inventory(Procedure[InventoryParameters]):
     _by_serial: dict[int | None, ClientAuthCertificate]
 
     def _as_of_now(self) -> Limits:
-        return Limits.days(self.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
+        return Limits.days(self.session.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
 
     def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> Told:
-        return tell(folder(self.environ), name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
+        beside = folder(self.session.environ)
+        return tell(beside, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
 
@@ -98,18 +99,19 @@ class Inventory(Procedure[InventoryParameters]):
         self._others = self._ask_others()
         users = (self._user, *(one.user for one in self._others))
         self._owners = {user.id: user for user in users if user is not None}
-        self._local, self._unfinished = read_store(self.store, self.environment.name, self.clock)
+        store, environment = self.session.store, self.session.environment
+        self._local, self._unfinished = read_store(store, environment.name, self.session.clock)
         silent = [one.problem for one in self._others if one.problem is not None]
         unreadable = [one for one in self._local if one.seen is None]
         sources = [
             (
                 "Account Manager API",
-                self.environment.api_url,
+                environment.api_url,
                 f"DID NOT ANSWER: {problem.reason}: {problem.what}" if problem else _gave(self._listed or Listing()),
             ),
             (
                 "Store",
-                str(self.store.root / self.environment.name),
+                str(store.root / environment.name),
                 f"{len(self._local)} certificates, {len(unreadable)} of them unreadable",
             ),
         ]
@@ -122,7 +124,7 @@ class Inventory(Procedure[InventoryParameters]):
         if self._others:
             count = f"{len(self._others) - len(silent):,} of {len(self._others):,}"
             headline += f" {count} further service users were answered."
-            sources.insert(1, ("Further service users", self.environment.api_url, f"{count} were answered"))
+            sources.insert(1, ("Further service users", environment.api_url, f"{count} were answered"))
             rows = [account_row(one) for one in self._others]
             worst_first = sorted(rows, key=lambda row: row[1] == ANSWERED)
             told = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
@@ -141,9 +143,9 @@ class Inventory(Procedure[InventoryParameters]):
 
     def _ask(self) -> tuple[User | None, Listing | None, RunbookError | None]:
         try:
-            with self.api() as api:
+            with self.session.api() as api:
                 user, listed = api.me(), api.certificates()
-                refuse_wrong_clock(self, api)  # days left would be counted from a wrong day
+                refuse_wrong_clock(self.session, api)  # days left would be counted from a wrong day
                 return user, listed, None
         except RunbookError as error:
             return None, None, error
@@ -152,15 +154,15 @@ class Inventory(Procedure[InventoryParameters]):
         if not self.parameters.api_keys:
             return []
         answers = ask_all(
-            [Account(reference, self.environment, reference) for reference in self.parameters.api_keys],
+            [Account(reference, self.session.environment, reference) for reference in self.parameters.api_keys],
             already=len(self._listed or ()),
             per_second=self.parameters.requests_per_second,
             connections=self.parameters.connections,
-            environ=self.environ,
-            prompt=self.prompt,
+            environ=self.session.environ,
+            prompt=self.session.prompt,
         )
         # a thousand service users are a table, not part of whom the step talked to
-        self._seen.append(Seen(connections=connections_of(self.environment.api_url, answers)))
+        self.session.seen.append(Seen(connections=connections_of(self.session.environment.api_url, answers)))
         return answers
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
@@ -174,7 +176,7 @@ class Inventory(Procedure[InventoryParameters]):
         rows += [self._row(None, local) for local in shelf.left]
         rows += list(self._unread())
         if self._listed is None:
-            rows.insert(0, self._silent(f"{self.environment.api_url} did not answer"))
+            rows.insert(0, self._silent(f"{self.session.environment.api_url} did not answer"))
         elif self._listed.doubt:
             rows.insert(0, self._silent(f"its list may not be whole: {self._listed.doubt}"))
         now = self._limits.now
@@ -197,7 +199,7 @@ class Inventory(Procedure[InventoryParameters]):
             if rows
             else "There is no certificate, neither in DigiCert ONE nor in the store.",
             facts={
-                "As of": f"{iso(now)} ({self.clock.source})",
+                "As of": f"{iso(now)} ({self.session.clock.source})",
                 "Due": f"fewer than {self.parameters.due_days} days left, or less than a third of the lifetime",
                 "Urgent": f"fewer than {self.parameters.urgent_days} days left, or less than a ninth of the lifetime",
             },
@@ -300,10 +302,10 @@ class Inventory(Procedure[InventoryParameters]):
         if not self.parameters.folders:
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="No folder of certificates is named in `folders`.")
         limits = self._as_of_now()
-        password = self.secret("folders_password") if self.parameters.folders_password else None
+        password = self.session.secret("folders_password") if self.parameters.folders_password else None
         self._files, beside = read(
             [str(given.path(one)) for one in self.parameters.folders],
-            folder(self.environ),
+            folder(self.session.environ),
             limits,
             password=password,
         )

@@ -68,7 +68,7 @@ class Issue(Procedure[IssueParameters]):
 
     def _ask(self) -> None:
         """What refuses the whole before anything is made: parameters, secrets, and an issuance that is under way."""
-        password, _ = self.secret("p12_password"), self.secret("api_key")
+        password, _ = self.session.secret("p12_password"), self.session.secret("api_key")
         if self._current_in_date() is not None:
             return
         keys.check_password(password)
@@ -79,7 +79,7 @@ class Issue(Procedure[IssueParameters]):
         """Asked before a key is made: a date past the service user's own end would be refused later anyway."""
         if not self.parameters.expiration_date:
             return None
-        with self.api() as api:
+        with self.session.api() as api:
             return api.me()
 
     def _resumed(self, plan: Entry) -> Result:
@@ -94,13 +94,13 @@ class Issue(Procedure[IssueParameters]):
         "Request the client authentication certificate",
         deed="Request {}",
         tutorial="Step 2",
-        plan=lambda self: f"send a request named “{self.parameters.name}” to {self.environment.api_url}",
+        plan=lambda self: f"send a request named “{self.parameters.name}” to {self.session.environment.api_url}",
     )
     def request_certificate(self) -> Result:
         done = self._in_use()
         if done is not None:
             return done
-        with self.credential.lock(), self.api() as api:
+        with self.credential.lock(), self.session.api() as api:
             issued = self._issuance.request(api)
         columns = ("name", "id", "serial", "starts", "ends", "enabled")
         row = (
@@ -133,7 +133,7 @@ class Issue(Procedure[IssueParameters]):
         if done is not None:
             return done
         with self.credential.lock():
-            certificate, findings = self._issuance.check(self.api)
+            certificate, findings = self._issuance.check()
         return Result(
             verdict=Verdict.OK,
             headline="The certificate is what was asked for." if findings else "Checked in an earlier run.",
@@ -171,7 +171,9 @@ class Issue(Procedure[IssueParameters]):
         "Prove it and put it into use",
         deed="Prove {} and put it into use",
         tutorial="Step 5",
-        plan=lambda self: f"call {self.environment.clientauth_url} with the new certificate and point `current` at it",
+        plan=lambda self: (
+            f"call {self.session.environment.clientauth_url} with the new certificate and point `current` at it"
+        ),
     )
     def put_into_use(self) -> Result:
         done = self._in_use()
@@ -181,9 +183,9 @@ class Issue(Procedure[IssueParameters]):
             return done.model_copy(update={"headline": f"{done.headline} mTLS works."})
         with self.credential.lock():
             last = self._issuance.reached(State.BUNDLED)
-            generation = self._issuance.generation(last.generation)
+            generation = self.credential.generation(last.generation)
             user = self._prove(generation)
-            controls = run_controls(self)
+            controls = run_controls(self.session)
             controls.require()
             if not has_reached(last, State.VERIFIED):
                 self._issuance.journal.append(State.VERIFIED, generation.number)
@@ -204,7 +206,8 @@ class Issue(Procedure[IssueParameters]):
         generation = self.credential.current()
         if generation is None:
             raise RunbookError(Reason.NO_CREDENTIAL, f"“{self.parameters.name}” is not in use.")
-        entries = Journal(self.credential.journal_path, self.clock).entries()
+        entries = Journal(self.credential.journal_path, self.session.clock).entries()
+        password = SecretRef.parse(self.parameters.p12_password)
         issuing = [one for one in entries if one.state in ISSUANCE]  # the rest is of rotations, or of 03_access
         return Result(
             verdict=Verdict.OK,
@@ -218,7 +221,7 @@ class Issue(Procedure[IssueParameters]):
                     rows=tuple((iso(one.at), one.state.value, f"{one.generation:04d}", _told(one)) for one in issuing),
                 ),
             ),
-            snippets=snippets(self.environment, self._current_p12(), SecretRef.parse(self.parameters.p12_password)),
+            snippets=snippets(self.session.environment, self._current_p12(), password),
             next=(
                 "02_verify: prove at any time that mTLS works, and what the service user may do.",
                 f"Prepare the next certificate before {iso(generation.meta.not_after - timedelta(days=30))}; "
@@ -228,11 +231,11 @@ class Issue(Procedure[IssueParameters]):
 
     def _prove(self, generation: Generation) -> User:
         """Who the API says we are with this certificate. Raises RunbookError where it does not let us in."""
-        check_environment(generation, self.environment)
-        identity = generation.open(self.secret("p12_password"))
-        probe = knock(self, identity, until=Outcome.ACCEPTED)
+        check_environment(generation, self.session.environment)
+        identity = generation.open(self.session.secret("p12_password"))
+        probe = knock(self.session, identity, until=Outcome.ACCEPTED)
         if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
-            raise diagnose(self, probe, certificate_facts(generation), len(identity.chain))
+            raise diagnose(self.session, probe, certificate_facts(generation), len(identity.chain))
         if generation.meta.user_id and probe.user.id != generation.meta.user_id:
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER,
@@ -259,8 +262,8 @@ class Issue(Procedure[IssueParameters]):
         current = self.credential.current()
         if current is None:
             return None
-        check_environment(current, self.environment)
-        if current.meta.not_after <= self.clock.now():
+        check_environment(current, self.session.environment)
+        if current.meta.not_after <= self.session.clock.now():
             raise RunbookError(
                 Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” ended on {iso(current.meta.not_after)}."
             )
@@ -275,7 +278,7 @@ class Issue(Procedure[IssueParameters]):
             profile=self.parameters.p12_profile,
             end_date=self.parameters.expiration_date,
         )
-        return Issuance(self, wanted, pause=self.pause)
+        return Issuance(self.session, wanted)
 
     def _current_p12(self) -> Path:
         return self.credential.folder / "current" / IDENTITY

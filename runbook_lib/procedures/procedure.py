@@ -7,21 +7,15 @@ where `confirm` repeats the certificate's name; with `dry_run` it says what it w
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from runbook_lib import given
 from runbook_lib.clock import Clock
-from runbook_lib.credentials.store import Credential, Store
-from runbook_lib.digicert.client import Client
-from runbook_lib.digicert.environments import Environment
-from runbook_lib.digicert.tls import ClientIdentity
+from runbook_lib.credentials.store import Credential
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.lifecycle.provenance import seen, target
+from runbook_lib.lifecycle.provenance import target
+from runbook_lib.lifecycle.session import Session
 from runbook_lib.procedures.parameters import ChangeParameters, CredentialParameters, Parameters
 from runbook_lib.result import (
     FinishRecord,
@@ -34,7 +28,7 @@ from runbook_lib.result import (
     Verdict,
     worst,
 )
-from runbook_lib.secrets import Prompt, Secret, resolve
+from runbook_lib.secrets import Prompt
 
 P = TypeVar("P", bound=Parameters)
 Method = Callable[[Any], Result]
@@ -106,9 +100,6 @@ class Procedure(Generic[P]):
         clock: in place of the one the parameters ask for.
     """
 
-    pause: Callable[[float], None] = staticmethod(time.sleep)
-    """Waits so many seconds. Tests need not."""
-
     progress: Literal["", "nothing due", "progressed", "waiting", "finished"] = ""
 
     slug: ClassVar[str]
@@ -124,58 +115,16 @@ class Procedure(Generic[P]):
         clock: Clock | None = None,
     ) -> None:
         self.parameters = parameters
-        self.environ: Mapping[str, str] = os.environ if environ is None else environ
-        self.prompt = prompt
-        self.clock = clock or parameters.make_clock()
+        self.session = Session(
+            parameters, os.environ if environ is None else environ, clock or parameters.make_clock(), prompt
+        )
         self.records: list[StepRecord] = []
-        self._secrets: dict[str, Secret] = {}
-        self._seen: list[Seen] = []
-
-    # --- what steps use -------------------------------------------------------------------------------------------
-
-    def secret(self, parameter: str) -> Secret:
-        """The secret that a parameter names, fetched once."""
-        if parameter not in self._secrets:
-            self._secrets[parameter] = resolve(
-                getattr(self.parameters, parameter), environ=self.environ, prompt=self.prompt
-            )
-        return self._secrets[parameter]
-
-    @cached_property
-    def environment(self) -> Environment:
-        """The DigiCert ONE the parameters name."""
-        return self.parameters.make_environment(self.environ)
-
-    @cached_property
-    def store(self) -> Store:
-        """The store the parameters name."""
-        named = self.parameters.store
-        return Store(given.path(named)) if named else Store.default(self.environ)
 
     @property
     def credential(self) -> Credential:
         """The credential the parameters name."""
         assert isinstance(self.parameters, CredentialParameters)  # noqa: S101  (a programming error, not a user's)
-        return self.store.credential(self.environment.name, self.parameters.name)
-
-    @contextmanager
-    def client(
-        self, *, api_key: Secret | None = None, identity: ClientIdentity | None = None, clientauth: bool = False
-    ) -> Iterator[Client]:
-        """A client of the environment, as `Client` makes it; what its calls met goes into the step's record."""
-        with Client(self.environment, api_key=api_key, identity=identity, clientauth=clientauth) as client:
-            try:
-                yield client
-            finally:
-                self._seen.append(seen(client, self.clock))
-
-    def api(self) -> AbstractContextManager[Client]:
-        """A client that authenticates with the API key."""
-        return self.client(api_key=self.secret("api_key"))
-
-    def mtls(self, identity: ClientIdentity | None) -> AbstractContextManager[Client]:
-        """A client of the clientauth host that authenticates with a certificate, or, for a control, with nothing."""
-        return self.client(identity=identity, clientauth=True)
+        return self.session.credential(self.parameters.name)
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -206,10 +155,10 @@ class Procedure(Generic[P]):
     def begin(self, rows: tuple[ParameterRow, ...]) -> ParametersRecord:
         """The first word: the parameters, row by row, and the DigiCert ONE they name."""
         try:
-            named = target(self.environment)
+            named = target(self.session.environment)
         except RunbookError:  # the first step that needs it fails, and tells why
             named = None
-        return ParametersRecord(procedure=self.slug, at=self.clock.now(), rows=rows, target=named)
+        return ParametersRecord(procedure=self.slug, at=self.session.clock.now(), rows=rows, target=named)
 
     def perform(self, slug: str) -> StepRecord:
         """Run one step and record how it ended. What a person can act on is in the record's `error`, not raised.
@@ -219,8 +168,8 @@ class Procedure(Generic[P]):
         step = self.step(slug)
         order = [one.slug for one in self.steps()]
         self.records = [record for record in self.records if order.index(record.step) < order.index(slug)]
-        started = self.clock.now()
-        self._seen = []
+        started = self.session.clock.now()
+        self.session.seen.clear()
         result, error = None, None
         try:
             result = self._run(step)
@@ -233,10 +182,10 @@ class Procedure(Generic[P]):
             kind=step.kind,
             tutorial=step.tutorial,
             started=started,
-            finished=self.clock.now(),
+            finished=self.session.clock.now(),
             result=result,
             error=error,
-            seen=Seen.together(self._seen),
+            seen=Seen.together(self.session.seen),
         )
         self.records.append(record)
         return record
@@ -277,7 +226,7 @@ class Procedure(Generic[P]):
         results = [record.result for record in self.records if record.result is not None]
         return FinishRecord(
             procedure=self.slug,
-            at=self.clock.now(),
+            at=self.session.clock.now(),
             verdict=self._overall({slug: verdict for slug, _, verdict in steps}),
             steps=steps,
             needs_action=sum(result.needs_action for result in results),

@@ -45,7 +45,7 @@ class Rotate(RotationAtHand):
             self._refuse_wrong_clock()
             current = self._current()
             rotation = self._rotation
-            with self.api() as api:
+            with self.session.api() as api:
                 self._user, self._listed = api.me(), api.certificates()
             if self._advancing:
                 self._refuse_contradictions(current, rotation)
@@ -54,7 +54,7 @@ class Rotate(RotationAtHand):
         self._due_from = self._due_since(current)
         rolled_back = rotation is not None and rotation.stage is Stage.ROLLED_BACK
         under_way = rotation is not None and not rotation.finished
-        due = self.clock.now() >= self._due_from
+        due = self.session.clock.now() >= self._due_from
         self._due = under_way or self.parameters.rotate_now or (due and not rolled_back)
         headline = f"In use is {current.folder.name}, which ends on {iso(end)}; it is due from {iso(self._due_from)}."
         if under_way and rotation is not None:
@@ -66,7 +66,7 @@ class Rotate(RotationAtHand):
             headline=headline,
             facts={
                 "Effective end": f"{iso(end)}, by {ends_by}",
-                "As of": f"{iso(self.clock.now())} ({self.clock.source})",
+                "As of": f"{iso(self.session.clock.now())} ({self.session.clock.source})",
             },
             tables=(self._path(rotation, "The way, as this run found it"), self._others()),
         )
@@ -78,13 +78,15 @@ class Rotate(RotationAtHand):
         deed="Issue the successor of {}",
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 1",
-        plan=lambda self: f"ask {self.environment.api_url} for the successor of “{self.parameters.name}”, if it is due",
+        plan=lambda self: (
+            f"ask {self.session.environment.api_url} for the successor of “{self.parameters.name}”, if it is due"
+        ),
         asks=lambda self: self._ask_to_issue(),
     )
     def issue_beside(self) -> Result:
         if not self._due:
             return _nothing(f"Not due before {iso(self._due_from)}.")
-        with self.credential.lock(), self.api() as api:
+        with self.credential.lock(), self.session.api() as api:
             rotation = self._rotation
             if rotation is None or rotation.finished:
                 if rotation != self._before:
@@ -97,7 +99,7 @@ class Rotate(RotationAtHand):
             if self._issuance.resume() is None:
                 self._issuance.seal_key()
             issued = self._issuance.request(api)
-            self._issuance.check(self.api)
+            self._issuance.check()
             generation = self._issuance.bundle()
         return Result(
             verdict=Verdict.OK,
@@ -109,7 +111,7 @@ class Rotate(RotationAtHand):
         """What refuses a new certificate before the rotation is begun."""
         if not self._due:
             return
-        keys.check_password(self.secret("p12_password"))
+        keys.check_password(self.session.secret("p12_password"))
         rotation = self._rotation
         if rotation is None or rotation.finished:
             if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
@@ -132,9 +134,9 @@ class Rotate(RotationAtHand):
                 return _nothing("There is no new certificate.")
             if rotation.reached(Stage.TESTED):
                 return _nothing(f"Tested on {iso(rotation.at[Stage.TESTED])}.")
-            generation = self._generation(rotation.new)
+            generation = self.credential.generation(rotation.new)
             self._let_in(generation)
-            controls = run_controls(self)
+            controls = run_controls(self.session)
             controls.require()
             self._journal.append(State.VERIFIED, generation.number)
         return Result(
@@ -162,7 +164,7 @@ class Rotate(RotationAtHand):
                 return _nothing("There is no new certificate that was tested.")
             if rotation.reached(Stage.HOOKED):
                 return _nothing(f"Done on {iso(rotation.at[Stage.HOOKED])}.")
-            generation = self._generation(rotation.new)
+            generation = self.credential.generation(rotation.new)
             if self._current() != generation:
                 self.credential.make_current(generation)
             if not rotation.reached(Stage.DEPLOYED):
@@ -182,13 +184,13 @@ class Rotate(RotationAtHand):
         outcome = run_hook(
             self.parameters.hook,
             environ={
-                **self.environ,
+                **self.session.environ,
                 "RUNBOOK_NAME": self.parameters.name,
                 "RUNBOOK_GENERATION": generation.folder.name,
                 "RUNBOOK_P12": str(self.credential.folder / "current" / IDENTITY),
             },
             seconds=self.parameters.hook_seconds,
-            secrets=[self.secret("api_key"), self.secret("p12_password")],
+            secrets=[self.session.secret("api_key"), self.session.secret("p12_password")],
             withheld=[one.removeprefix("env:") for one in references if one.startswith("env:")],
         )
         if not outcome.ok:
@@ -221,14 +223,14 @@ class Rotate(RotationAtHand):
         ),
     )
     def disable_old(self) -> Result:
-        with self.credential.lock(), self.api() as api:
+        with self.credential.lock(), self.session.api() as api:
             rotation = self._on_path()
             start = rotation.disable_from(self.parameters.overlap_days) if rotation else None
             if rotation is None or start is None:
                 return _nothing("The new certificate is not in service yet.")
             if rotation.reached(Stage.OLD_DISABLED):
                 return _nothing(f"Disabled on {iso(rotation.at[Stage.OLD_DISABLED])}.")
-            if self.clock.now() < start:
+            if self.session.clock.now() < start:
                 return _nothing(f"Waits: both stay enabled until {iso(start)}.")
             self._let_in(self._current())  # never take the old one away from under a new one that does not work
             old = self._entry(rotation.old)
@@ -255,8 +257,8 @@ class Rotate(RotationAtHand):
                 return _nothing("The old certificate still works, and so it should.")
             if rotation.reached(Stage.OLD_REFUSED):
                 return _nothing(f"Proven on {iso(rotation.at[Stage.OLD_REFUSED])}.")
-            seen = self._refused(self._generation(rotation.old))
-            until = self.clock.now() + timedelta(days=self.parameters.grace_days)
+            seen = self._refused(self.credential.generation(rotation.old))
+            until = self.session.clock.now() + timedelta(days=self.parameters.grace_days)
             self._journal.append(State.OLD_REFUSED, rotation.new or 0, grace_until=iso(until))
         return Result(verdict=Verdict.OK, headline="The old certificate is refused.", facts={"Seen": seen})
 
@@ -270,7 +272,7 @@ class Rotate(RotationAtHand):
             if self.credential.is_retired(rotation.old):
                 return _nothing("The old key is gone already.")
             self._let_in(self._current())
-            seen = self._refused(self._generation(rotation.old))
+            seen = self._refused(self.credential.generation(rotation.old))
         return Result(
             verdict=Verdict.OK,
             headline=f"The new one is let in, the old one refused; a roll-back is possible until {iso(until)}.",
@@ -295,7 +297,7 @@ class Rotate(RotationAtHand):
                 return _nothing("There is no old certificate in its grace period.")
             if rotation.finished:
                 return _nothing(f"Deleted on {iso(rotation.at[Stage.RETIRED])}.")
-            if self.clock.now() < start and not self.credential.is_retired(rotation.old):
+            if self.session.clock.now() < start and not self.credential.is_retired(rotation.old):
                 return _nothing(f"Waits: the old key is kept until {iso(start)}.")
             self._let_in(self._current())
             self.credential.retire(Generation(self.credential.folder / f"{rotation.old:04d}"))
@@ -312,10 +314,10 @@ class Rotate(RotationAtHand):
         asks=lambda self: self._under_way(),
     )
     def roll_back(self) -> Result:
-        with self.credential.lock(), self.api() as api:
+        with self.credential.lock(), self.session.api() as api:
             rotation = self._under_way()
             number = rotation.new or rotation.old
-            old = self._generation(rotation.old)
+            old = self.credential.generation(rotation.old)
             if rotation.stage is not Stage.ROLLING_BACK:
                 self._journal.append(State.ROLLING_BACK, number, came_from=rotation.stage.value)
             entry = self._entry(rotation.old)
@@ -356,7 +358,7 @@ class Rotate(RotationAtHand):
             return {"Hook": f"FAILED: {error.what}"}
 
     def _give_up_new(self, rotation: Rotation) -> None:
-        with self.api() as api:
+        with self.session.api() as api:
             if self._issuance.unfinished() is not None:
                 self._issuance.give_up(api, because="rolled back")
             elif rotation.new in {one.number for one in self.credential.generations()}:
@@ -379,6 +381,6 @@ class Rotate(RotationAtHand):
             verdict=Verdict.OK,
             headline=f"{self.progress.capitalize()}. Next: {when[0]}, {when[1]}.",
             tables=(self._path(rotation, "The way from here"),),
-            timeline=Timeline(title="Validity", bars=self._bars(rotation), now=self.clock.now()),
+            timeline=Timeline(title="Validity", bars=self._bars(rotation), now=self.session.clock.now()),
             next=(f"{when[1][0].upper()}{when[1][1:]}: {when[0]} (run 05_rotate again).",),
         )

@@ -15,7 +15,7 @@ from runbook_lib.digicert.client import Outcome
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.lifecycle.issuance import LOOKS, Issuance
+from runbook_lib.lifecycle.issuance import Issuance
 from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.proof import certificate_facts, check_environment, diagnose, find, knock
 from runbook_lib.lifecycle.request import Wanted, certificate_name, ends_of
@@ -40,10 +40,10 @@ class RotationAtHand(Procedure[RotateParameters]):
 
     def _refuse_wrong_clock(self) -> None:
         last = self._journal.last()
-        if last is not None and self.clock.now() < last.at - CLOCK_SLACK:
+        if last is not None and self.session.clock.now() < last.at - CLOCK_SLACK:
             raise RunbookError(
                 Reason.CLOCK_WENT_BACK,
-                f"It is {iso(self.clock.now())}, and the journal's last entry is of {iso(last.at)}.",
+                f"It is {iso(self.session.clock.now())}, and the journal's last entry is of {iso(last.at)}.",
             )
 
     def _refuse_contradictions(self, current: Generation, rotation: Rotation | None) -> None:
@@ -101,7 +101,7 @@ class RotationAtHand(Procedure[RotateParameters]):
 
     @property
     def _journal(self) -> Journal:
-        return Journal(self.credential.journal_path, self.clock)
+        return Journal(self.credential.journal_path, self.session.clock)
 
     @property
     def _rotation(self) -> Rotation | None:
@@ -132,37 +132,26 @@ class RotationAtHand(Procedure[RotateParameters]):
             profile=meta.p12_profile,
             end_date=self.parameters.expiration_date,
         )
-        return Issuance(self, wanted, pause=self.pause)
+        return Issuance(self.session, wanted)
 
     def _current(self) -> Generation:
         current = self.credential.current()
         if current is None:
-            raise RunbookError(Reason.NO_CREDENTIAL, f"“{self.parameters.name}” is not in use in {self.store.root}.")
-        check_environment(current, self.environment)
+            raise RunbookError(
+                Reason.NO_CREDENTIAL, f"“{self.parameters.name}” is not in use in {self.session.store.root}."
+            )
+        check_environment(current, self.session.environment)
         return current
-
-    def _generation(self, number: int | None) -> Generation:
-        for one in self.credential.generations():
-            if one.number == number:
-                return one
-        raise RunbookError(
-            Reason.STATE_CONTRADICTION,
-            f"The journal speaks of generation {number or 0:04d}, and it is not in the store.",
-        )
 
     def _entry(self, number: int) -> ClientAuthCertificate:
         """A generation as DigiCert ONE lists it now; looked for as often as a list may lag."""
-        generation = self._generation(number)
-        with self.api() as api:
-            for look in range(LOOKS):
-                if look:
-                    self.pause(0.5 * 2**look)
-                listed = find(api.certificates(), certificate_facts(generation))
-                if listed is not None:
-                    break
+        generation = self.credential.generation(number)
+        with self.session.api() as api:
+            listed = self.session.poll(lambda: find(api.certificates(), certificate_facts(generation)))
         if listed is None or listed.id is None:
             raise RunbookError(
-                Reason.STATE_CONTRADICTION, f"{self.environment.api_url} no longer lists “{generation.meta.name}”."
+                Reason.STATE_CONTRADICTION,
+                f"{self.session.environment.api_url} no longer lists “{generation.meta.name}”.",
             )
         return listed
 
@@ -179,10 +168,10 @@ class RotationAtHand(Procedure[RotateParameters]):
 
     def _let_in(self, generation: Generation) -> None:
         """Raise, with the reason, unless mTLS works with this generation as its owner."""
-        identity = generation.open(self.secret("p12_password"))
-        probe = knock(self, identity, until=Outcome.ACCEPTED)
+        identity = generation.open(self.session.secret("p12_password"))
+        probe = knock(self.session, identity, until=Outcome.ACCEPTED)
         if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
-            raise diagnose(self, probe, certificate_facts(generation), len(identity.chain))
+            raise diagnose(self.session, probe, certificate_facts(generation), len(identity.chain))
         if generation.meta.user_id not in (None, probe.user.id):
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER, f"Issued to {generation.meta.user_id}, and mTLS says we are {probe.user.id}."
@@ -190,7 +179,7 @@ class RotationAtHand(Procedure[RotateParameters]):
 
     def _refused(self, generation: Generation) -> str:
         """What was seen when this generation was refused. Raises where it was not."""
-        probe = knock(self, generation.open(self.secret("p12_password")), until=Outcome.REFUSED)
+        probe = knock(self.session, generation.open(self.session.secret("p12_password")), until=Outcome.REFUSED)
         if probe.outcome is Outcome.ACCEPTED:
             raise RunbookError(Reason.STILL_ACCEPTED, f"“{generation.meta.name}” is disabled, and is let in.")
         if probe.outcome is not Outcome.REFUSED:
@@ -201,8 +190,8 @@ class RotationAtHand(Procedure[RotateParameters]):
 
     def _others(self) -> Table:
         rows = []
-        for credential in self.store.credentials(self.environment.name):
-            rotation = replay(Journal(credential.journal_path, self.clock).entries())
+        for credential in self.session.store.credentials(self.session.environment.name):
+            rotation = replay(Journal(credential.journal_path, self.session.clock).entries())
             rows.append(
                 (
                     credential.name,
@@ -242,7 +231,7 @@ class RotationAtHand(Procedure[RotateParameters]):
         if stage is Stage.RETIRED and in_service is None:
             return _after(grace)
         if stage is Stage.RETIRED and in_service is not None:
-            return f"not before {iso(max(in_service, self.clock.now()) + timedelta(days=grace))}"
+            return f"not before {iso(max(in_service, self.session.clock.now()) + timedelta(days=grace))}"
         return ""
 
     def _next_step(self, rotation: Rotation | None) -> tuple[str, str]:

@@ -8,10 +8,11 @@ from runbook_lib import given
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import CertificateFacts, facts
 from runbook_lib.credentials.files import read
-from runbook_lib.credentials.pkcs12 import Identity, open_p12
+from runbook_lib.credentials.pkcs12 import open_p12
 from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import Application, User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.proof import check_environment, diagnose, knock, run_controls, shown
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
@@ -42,7 +43,7 @@ class Verify(Procedure[VerifyParameters]):
     def open_credential(self) -> Result:
         where = self._open()
         seen = self._facts = facts(self._identity.certificate)
-        now = self.clock.now()
+        now = self.session.clock.now()
         in_date = seen.not_before <= now <= seen.not_after
         chain = len(self._identity.chain)
         details = [
@@ -66,7 +67,7 @@ class Verify(Procedure[VerifyParameters]):
         )
 
     def _open(self) -> str:
-        password = self.secret("p12_password")
+        password = self.session.secret("p12_password")
         if self.parameters.p12_file:
             path = given.path(self.parameters.p12_file)
             self._identity = open_p12(read(path), password, label=str(path))
@@ -77,21 +78,21 @@ class Verify(Procedure[VerifyParameters]):
                 Reason.NO_CREDENTIAL,
                 f"No certificate “{self.parameters.name}” is in use in {self.credential.folder.parent}.",
             )
-        check_environment(generation, self.environment)
+        check_environment(generation, self.session.environment)
         self._identity = generation.open(password)
         return str(generation.folder)
 
     @check("Call the API over mTLS", tutorial="Step 5")
     def call_over_mtls(self) -> Result:
-        probe = knock(self, self._identity)
+        probe = knock(self.session, self._identity)
         if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
-            raise diagnose(self, probe, self._facts, len(self._identity.chain))
+            raise diagnose(self.session, probe, self._facts, len(self._identity.chain))
         self._user = user = probe.user
         return Result(
             verdict=Verdict.OK if user.status.upper() == "ACTIVE" else Verdict.ATTENTION,
             headline=f"Let in, HTTP 200: the API says we are {user.friendly_name or user.email or user.id}.",
             facts={
-                "Host": self.environment.clientauth_url,
+                "Host": self.session.environment.clientauth_url,
                 "Factors": "client certificate alone; no API key was sent",
                 "User id": user.id,
                 "Status": user.status,
@@ -125,7 +126,7 @@ class Verify(Procedure[VerifyParameters]):
 
     @check("Controls: the same request must fail without the certificate")
     def controls(self) -> Result:
-        controls = run_controls(self)
+        controls = run_controls(self.session)
         controls.require()
         sure = controls.verdict is Verdict.OK
         return Result(

@@ -148,7 +148,7 @@ class Buttons:
 
     def _broken(self, procedure: Procedure[Any], step: Step, problem: RunbookError) -> StepRecord:
         """The record of a step that ended in a way the procedure does not know."""
-        now = procedure.clock.now()
+        now = procedure.session.clock.now()
         record = StepRecord(
             procedure=procedure.slug,
             step=step.slug,
@@ -336,7 +336,7 @@ def _on(procedure: Procedure[Any], *, longest: int) -> str:
 def _environment(procedure: Procedure[Any]) -> str:
     """The short name of the DigiCert ONE that is meant, or its host; as it was given where it cannot be told."""
     try:
-        return procedure.environment.name
+        return procedure.session.environment.name
     except RunbookError:  # the first step that needs it fails, and tells why
         return str(procedure.parameters.environment)
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runbook_lib.credentials.csr import Subject, build_csr
-from runbook_lib.credentials.keys import KeyKind, PrivateKey, generate
-from runbook_lib.credentials.pkcs12 import Identity
+from runbook_lib.credentials.keys import KeyKind, generate
+from runbook_lib.identity import Identity, PrivateKey
 from runbook_lib.secrets import Secret
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)

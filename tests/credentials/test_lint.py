@@ -16,8 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runbook_lib.credentials.certificates import load_certificate
 from runbook_lib.credentials.csr import build_csr, pem
-from runbook_lib.credentials.keys import KeyKind, PrivateKey, generate, seal
+from runbook_lib.credentials.keys import KeyKind, generate, seal
 from runbook_lib.credentials.lint import Finding, lint
+from runbook_lib.identity import PrivateKey
 from tests.credentials.pki import (
     CHAIN,
     END,

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.keys import KeyKind, generate, seal, spki_sha256
-from runbook_lib.credentials.pkcs12 import Identity, Profile, open_p12, unrelated_identity, write
+from runbook_lib.credentials.pkcs12 import Profile, open_p12, unrelated_identity, write
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 from tests.credentials.pki import CHAIN, OTHER_PASSWORD, PASSWORD, identity
 

@@ -13,8 +13,8 @@ from runbook_lib.clock import parse_utc
 from runbook_lib.digicert.client import Client, Outcome
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.models import CertificateRequest
-from runbook_lib.digicert.tls import ClientIdentity
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 from tests.conftest import Sandbox
 from tests.digicert.conftest import API_KEY, Scripted, drop, self_signed
@@ -273,18 +273,16 @@ def test_the_key_reaches_tls_without_a_file_and_without_a_certificate_nobody_get
     procedure = issue(sandbox, "Client over mTLS")
     generation = procedure.credential.current()
     assert generation is not None
-    opened = generation.open(procedure.secret("p12_password"))
-    identity = ClientIdentity(opened.key, opened.certificate, tuple(opened.chain))
+    identity = generation.open(procedure.session.secret("p12_password"))
     assert "PRIVATE" not in repr(identity)
-    with Client(procedure.environment, identity=identity, clientauth=True) as client:
+    with Client(procedure.session.environment, identity=identity, clientauth=True) as client:
         probe = client.probe()
         assert probe.outcome is Outcome.ACCEPTED
         assert probe.tls is not None and probe.tls.protocol == "TLSv1.3"
-    with Client(procedure.environment, clientauth=True) as client:
+    with Client(procedure.session.environment, clientauth=True) as client:
         refused = client.probe()
     assert (refused.outcome, refused.status) == (Outcome.REFUSED, 403)
-    with Client(
-        procedure.environment, identity=ClientIdentity(opened.key, opened.certificate), clientauth=True
-    ) as client:
+    bare = Identity(identity.key, identity.certificate)
+    with Client(procedure.session.environment, identity=bare, clientauth=True) as client:
         assert client.probe().outcome is Outcome.ACCEPTED  # this sandbox knows its intermediate
     assert parse_utc("2026-01-01T00:00:00Z") < generation.meta.not_after

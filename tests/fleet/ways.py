@@ -344,7 +344,7 @@ class Ways:
 
     def _switch_off(self, name: str) -> None:
         procedure = prepare(Rotate, self.sandbox, name=name)
-        with procedure.api() as api:
+        with procedure.session.api() as api:
             one = next(one for one in api.certificates() if one.name == name)
             api.set_enabled(one.id or "", False)
 

@@ -117,7 +117,7 @@ def test_the_variables_of_other_tools_are_what_they_expect(issued: Issue, sandbo
 
 @pytest.mark.parametrize("reference", ["file:/run/secrets/p12 password", "keyring:digicert one/p12", "prompt:"])
 def test_a_password_kept_elsewhere_is_loaded_first(issued: Issue, reference: str, tmp_path: Path) -> None:
-    made = snippets(issued.environment, Path("/store/it's here/identity.p12"), SecretRef.parse(reference))
+    made = snippets(issued.session.environment, Path("/store/it's here/identity.p12"), SecretRef.parse(reference))
     shell = [one for one in made if one.language == "sh"]
     assert all("DIGICERT_ONE_P12_PASSWORD" in one.code for one in made)
     for one in shell:
@@ -143,7 +143,7 @@ def at(folder: Path, issued: Issue, title: str, password: str) -> Snippet:
     current = issued.credential.current()
     assert current is not None
     shutil.copy(current.folder / "identity.p12", folder / "identity.p12")
-    made = snippets(issued.environment, folder / "identity.p12", SecretRef.parse(password))
+    made = snippets(issued.session.environment, folder / "identity.p12", SecretRef.parse(password))
     return next(one for one in made if one.title.startswith(title))
 
 
@@ -174,7 +174,7 @@ def test_so_do_the_programs_and_a_password_in_a_file_of_an_odd_name(
 
 @pytest.mark.parametrize("reference", ["keyring:a/CORP\\user", "file:/a\nb", "env:MY-VARIABLE"])
 def test_what_a_shell_reads_is_no_part_of_the_programs(issued: Issue, reference: str) -> None:
-    for one in snippets(issued.environment, Path("relative.p12"), SecretRef.parse(reference)):
+    for one in snippets(issued.session.environment, Path("relative.p12"), SecretRef.parse(reference)):
         assert str(Path("relative.p12").absolute()) in one.code
         assert "$MY-VARIABLE" not in one.code
         if one.language != "sh":

@@ -77,7 +77,7 @@ for step in procedure.steps():
     procedure = prepare(Issue, sandbox, name="Traced")
     current = procedure.credential.current()
     assert current is not None
-    key = current.open(procedure.secret("p12_password")).key
+    key = current.open(procedure.session.secret("p12_password")).key
     assert isinstance(key, rsa.RSAPrivateKey)
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in written  # the trace sees what is written
     assert [one for one in fragments(key) if one in written] == []

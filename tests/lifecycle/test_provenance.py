@@ -87,7 +87,7 @@ def test_a_server_whose_clock_is_ahead_is_recorded_as_such(fresh_sandbox: Callab
     sandbox = fresh_sandbox()
     sandbox.admin("PUT", "/clock", {"now": "2027-01-01T12:00:00Z"})
     procedure = prepare(Inventory, sandbox)
-    procedure.clock = FixedClock(parse_utc("2027-01-01T11:00:00Z"))
+    procedure.session.clock = FixedClock(parse_utc("2027-01-01T11:00:00Z"))
     ahead = _first(procedure).seen.clock_ahead
     assert ahead is not None
     assert 3590 < ahead < 3620

@@ -65,7 +65,7 @@ def in_use_is_whole(owner: Owner, name: str) -> bool:
     """Whether nothing is in use yet, or a P12 that opens and holds its key."""
     procedure = prepare(Issue, name, owner.environ)
     current = procedure.credential.current()
-    return current is None or current in held(procedure.credential, procedure.secret("p12_password")).values()
+    return current is None or current in held(procedure.credential, procedure.session.secret("p12_password")).values()
 
 
 def fail(worker: Worker, grounds: Grounds, point: Point) -> tuple[str, list[str]]:

@@ -124,7 +124,7 @@ def test_the_program_sees_a_certificate_taken_away_and_a_broken_current(sandbox:
         assert program.wait(5).failed == 0
         current = procedure.credential.current()
         assert current is not None
-        with procedure.api() as api:
+        with procedure.session.api() as api:
             api.set_enabled(current.meta.id or "", False)
             told = program.wait(5)
             assert (told.failed > 0, told.first) == (True, "HTTP 403")

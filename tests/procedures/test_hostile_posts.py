@@ -55,7 +55,7 @@ def test_what_was_not_asked_for_is_not_put_into_use(sandbox: Sandbox, tmp_path: 
     with between(sandbox, tmp_path / "tls", on_the_way) as environ:
         environ |= {"DIGICERT_ONE_API_KEY": user["api_key"], "DIGICERT_ONE_STORE": str(tmp_path / "store")}
         procedure = prepare(Issue, sandbox, environ, name="Wrong", confirm="Wrong", key_kind="p-256")
-        procedure.pause = lambda seconds: None
+        procedure.session.pause = lambda seconds: None
         error = run(procedure).error
         assert error is not None
         assert error["reason"] == reason, error

@@ -39,7 +39,7 @@ def posts(sandbox: Sandbox, name: str) -> list[int]:
 
 
 def states(procedure: Issue) -> list[State]:
-    return [one.state for one in Journal(procedure.credential.journal_path, procedure.clock).entries()]
+    return [one.state for one in Journal(procedure.credential.journal_path, procedure.session.clock).entries()]
 
 
 # --- the story --------------------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_a_certificate_is_issued_put_into_use_and_the_second_run_has_nothing_to_
     ]
     again = issue(sandbox, "Issued once")
     assert again.finish().verdict is Verdict.NOTHING_TO_DO
-    with again.api() as api:
+    with again.session.api() as api:
         (mine,) = [one for one in api.certificates() if one.name == "Issued once"]
         assert mine.id is not None
         api.set_enabled(mine.id, False)
@@ -263,11 +263,11 @@ def test_a_request_that_never_arrived_is_sent_again_once_that_is_proven(sandbox:
     name = "Never arrived"
     first = begin(sandbox, name)
     first.perform("generate-key-and-csr")
-    Journal(first.credential.journal_path, first.clock).append(
+    Journal(first.credential.journal_path, first.session.clock).append(
         State.POSTED, 1, name=name, end_date="2027-01-01T00:00:00Z"
     )
     second = begin(sandbox, name)
-    second.pause = lambda _: None
+    second.session.pause = lambda _: None
     assert run(second).error is None
     assert State.RECONCILED in states(second)
     assert posts(sandbox, name) == [201]

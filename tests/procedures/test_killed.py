@@ -74,7 +74,7 @@ def kill(worker: Worker, grounds: Grounds, point: Point) -> tuple[bool, State | 
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={k}"]
     ended, _ = worker.trace(inject, "issue_and_rotate", name, owner.environ)
     procedure = prepare(Issue, name, owner.environ)
-    last = Journal(owner.credential(name).journal_path, procedure.clock).last()
+    last = Journal(owner.credential(name).journal_path, procedure.session.clock).last()
     stood = last.state if last else None
     runs = 0
     while not ended.done:
@@ -190,7 +190,7 @@ def test_the_audit_sees_an_orphan_and_a_request_that_no_journal_announced(ground
     assert procedure.perform("generate-key-and-csr").error is None
     request = (procedure.credential.staging(1) / "request.csr").read_text()
     end = owner.certificates()[-1]["end_date"]
-    with Client(procedure.environment, api_key=procedure.secret("api_key")) as api:
+    with Client(procedure.session.environment, api_key=procedure.session.secret("api_key")) as api:
         api.request_certificate(CertificateRequest(csr=request, name="Behind its back", expiration_date=end))
     assert audit(owner, "Orphan") == [
         "“Behind its back” is enabled and nobody has its key",

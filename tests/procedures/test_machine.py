@@ -33,7 +33,6 @@ from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.store import IDENTITY, SEALED_KEY, Generation
 from runbook_lib.digicert.client import Client, Outcome
 from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State
-from runbook_lib.lifecycle.proof import for_tls
 from runbook_lib.lifecycle.rotation import Stage, replay
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.issue import Issue
@@ -177,7 +176,7 @@ class Life(RuleBasedStateMachine):
 
     def _set_enabled(self, certificate_id: str, enabled: bool) -> None:
         procedure = prepare(Issue, NAME, self.owner.environ)
-        with Client(procedure.environment, api_key=procedure.secret("api_key")) as api:
+        with Client(procedure.session.environment, api_key=procedure.session.secret("api_key")) as api:
             api.set_enabled(certificate_id, enabled)
         (self.taken.discard if enabled else self.taken.add)(certificate_id)
         (self.asked_for.add if enabled else self.asked_for.discard)(certificate_id)
@@ -225,7 +224,7 @@ class Life(RuleBasedStateMachine):
     @property
     def _entries(self) -> list[Entry]:
         return Journal(
-            self.owner.credential(NAME).journal_path, prepare(Issue, NAME, self.owner.environ).clock
+            self.owner.credential(NAME).journal_path, prepare(Issue, NAME, self.owner.environ).session.clock
         ).entries()
 
     @invariant()
@@ -234,7 +233,7 @@ class Life(RuleBasedStateMachine):
         procedure = prepare(Issue, NAME, self.owner.environ)
         held = set()
         for generation in procedure.credential.generations():
-            identity = generation.open(procedure.secret("p12_password"))
+            identity = generation.open(procedure.session.secret("p12_password"))
             assert identity.key.public_key() == identity.certificate.public_key()
             held.add(facts(identity.certificate).serial)
         pending = self._pending_name()
@@ -262,7 +261,7 @@ class Life(RuleBasedStateMachine):
             return
         self._set_clock()
         procedure = prepare(Issue, NAME, self.owner.environ)
-        with procedure.mtls(for_tls(current.open(procedure.secret("p12_password")))) as client:
+        with procedure.session.mtls(current.open(procedure.session.secret("p12_password"))) as client:
             probe = client.probe()
         assert probe.outcome is Outcome.ACCEPTED, f"{current} in use: {probe.seen}"
 
@@ -314,17 +313,17 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def no_secret_is_outside_the_p12(self) -> None:
         procedure = prepare(Issue, NAME, self.owner.environ)
-        secret = procedure.secret("p12_password")
+        secret = procedure.session.secret("p12_password")
         patterns = [
             secret.reveal().encode(),
-            procedure.secret("api_key").reveal().encode(),
+            procedure.session.secret("api_key").reveal().encode(),
             b"BEGIN PRIVATE",
             b"BEGIN EC",
         ]
         for generation in procedure.credential.generations():
             value = generation.open(secret).key.private_numbers().private_value
             patterns += [value.to_bytes(32, "big"), f"{value:064x}".encode(), f"{value:064X}".encode()]
-        for path in procedure.store.root.rglob("*"):
+        for path in procedure.session.store.root.rglob("*"):
             if path.is_file() and not path.is_symlink() and path.name != IDENTITY:
                 content = path.read_bytes()
                 assert not [one for one in patterns if one in content], path
@@ -426,7 +425,7 @@ def test_current_moved_behind_the_journals_back_is_seen(life: Life) -> None:
 
 
 def test_a_password_written_beside_the_p12_is_seen(life: Life) -> None:
-    password = prepare(Issue, NAME, life.owner.environ).secret("p12_password").reveal()
+    password = prepare(Issue, NAME, life.owner.environ).session.secret("p12_password").reveal()
     (life.owner.credential(NAME).folder / "note.txt").write_text(f"it is {password}")
     fails(life, "note.txt")
 

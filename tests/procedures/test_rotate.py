@@ -48,7 +48,7 @@ class Days:
 
     def rotate(self, **given: Any) -> Rotate:
         procedure = prepare(Rotate, self.sandbox, name=self.name, confirm=self.name, clock=iso(self.now), **given)
-        procedure.pause = lambda _: None
+        procedure.session.pause = lambda _: None
         run(procedure)
         return procedure
 
@@ -224,7 +224,7 @@ def test_a_hook_gets_the_path_and_no_secret_and_what_it_leaks_is_not_kept(days: 
 
 def toggle(days: Days, name: str, enabled: bool) -> None:
     procedure = prepare(Access, days.sandbox, name=days.name)
-    with procedure.api() as api:
+    with procedure.session.api() as api:
         one = next(one for one in api.certificates() if one.name == name)
         api.set_enabled(one.id or "", enabled)
 

@@ -64,7 +64,7 @@ def refusal(kind: type[Procedure[Any]], sandbox: Sandbox, **given: Any) -> tuple
     except RunbookError as error:
         return error.reason.value, error.what
     procedure = kind(parameters, environ={**sandbox.env, "WEAK": "abc"})
-    procedure.pause = lambda _: None
+    procedure.session.pause = lambda _: None
     problem = run(procedure).error
     return None if problem is None else (problem["reason"], problem["what"])
 

@@ -118,7 +118,7 @@ def _heed(owner: Owner, refusal: dict[str, Any]) -> None:
         name = refusal["what"].split("“")[1].split("”")[0]
         procedure = prepare(Issue, name, owner.environ)
         owner.sandbox.admin("DELETE", "/faults")
-        with procedure.api() as api:
+        with procedure.session.api() as api:
             for one in api.certificates():
                 if one.name == name:
                     api.set_enabled(one.id or "", False)

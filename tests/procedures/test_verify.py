@@ -32,7 +32,7 @@ def p12_of(sandbox: Sandbox, name: str) -> tuple[Path, bytes]:
     procedure = prepare(Verify, sandbox, name=name)
     current = procedure.credential.current()
     assert current is not None
-    return current.folder / "identity.p12", procedure.secret("p12_password").reveal().encode()
+    return current.folder / "identity.p12", procedure.session.secret("p12_password").reveal().encode()
 
 
 def test_mtls_is_proven_by_a_success_and_two_failures(sandbox: Sandbox) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from runbook_lib.credentials.generation import Generation
 from runbook_lib.digicert.client import ME
-from runbook_lib.digicert.tls import ClientIdentity, make_context
+from runbook_lib.digicert.tls import make_context
 from runbook_lib.errors import RunbookError
 from runbook_lib.secrets import resolve
 
@@ -25,7 +25,7 @@ SECONDS = 20
 def context_for(folder: Path, ca_file: Path) -> ssl.SSLContext:
     """What a connection with this generation needs."""
     identity = Generation(folder).open(resolve("env:DIGICERT_ONE_P12_PASSWORD"))
-    return make_context(ca_file, ClientIdentity(identity.key, identity.certificate, tuple(identity.chain)))
+    return make_context(ca_file, identity)
 
 
 def call(address: str, context: ssl.SSLContext) -> str:

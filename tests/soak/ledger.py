@@ -12,7 +12,6 @@ from runbook_lib.credentials.store import Credential, Generation
 from runbook_lib.digicert.client import Outcome
 from runbook_lib.errors import RunbookError
 from runbook_lib.lifecycle.journal import Journal, State
-from runbook_lib.lifecycle.proof import for_tls
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.secrets import Secret
 from tests.conftest import Sandbox
@@ -93,7 +92,7 @@ def audit(owner: Owner, name: str, *, kills: int = 0) -> list[str]:
     """
     wrong = []
     procedure = prepare(Issue, name, owner.environ)
-    credential, password = procedure.credential, procedure.secret("p12_password")
+    credential, password = procedure.credential, procedure.session.secret("p12_password")
     opened = held(credential, password)
     for generation in credential.generations():
         if generation not in opened.values():
@@ -108,7 +107,7 @@ def audit(owner: Owner, name: str, *, kills: int = 0) -> list[str]:
         return [*wrong, "the key of what is in use is lost"]
     if len(enabled) != 1:
         wrong.append(f"{len(enabled)} certificates are enabled: {', '.join(enabled.values())}")
-    with procedure.mtls(for_tls(current.open(password))) as client:
+    with procedure.session.mtls(current.open(password)) as client:
         probe = client.probe()
     if probe.outcome is not Outcome.ACCEPTED:
         wrong.append(f"what is in use is not let in: {probe.seen}")
@@ -120,7 +119,7 @@ def audit(owner: Owner, name: str, *, kills: int = 0) -> list[str]:
 
 def unexplained(owner: Owner, credential: Credential, kills: int) -> list[str]:
     """POSTs that the journal did not announce, and announcements that no kill explains."""
-    entries = Journal(credential.journal_path, prepare(Issue, credential.name, owner.environ).clock).entries()
+    entries = Journal(credential.journal_path, prepare(Issue, credential.name, owner.environ).session.clock).entries()
     announced = Counter(one.data["name"] for one in entries if one.state is State.POSTED)
     sent = owner.posts()
     cut_off = sent.pop("", 0)

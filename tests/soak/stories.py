@@ -25,7 +25,7 @@ def prepare(kind: type[Any], name: str, environ: Mapping[str, str], **given: Any
     """A procedure for a headless run, with pauses that do not count."""
     parameters, _ = intake(kind.model, {"mode": "headless", "name": name, "confirm": name, **given})
     procedure = kind(parameters, environ=environ)
-    procedure.pause = _short
+    procedure.session.pause = _short
     return procedure
 
 

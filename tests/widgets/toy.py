@@ -29,11 +29,11 @@ class Toy(Procedure[IssueParameters]):
             raise RuntimeError("the <floor> gave way")
         if self.parameters.name == "Interrupted":
             raise KeyboardInterrupt
-        secret = self.secret("p12_password")
+        secret = self.session.secret("p12_password")
         return Result(
             verdict=Verdict.OK,
             headline="All is there.",
-            facts={"Password": f"from {secret.source}", "Host": self.environment.api_url},
+            facts={"Password": f"from {secret.source}", "Host": self.session.environment.api_url},
         )
 
     @change("Paint it", plan=lambda self: f"paint “{self.parameters.name}” green")

@@ -1,0 +1,105 @@
+"""What all work on certificates rests on: one DigiCert ONE, one store, the secrets, the time, and clients on record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+from runbook_lib import given
+from runbook_lib.clock import Clock
+from runbook_lib.credentials.store import Credential, Store
+from runbook_lib.digicert.client import Client
+from runbook_lib.digicert.environments import Environment
+from runbook_lib.identity import Identity
+from runbook_lib.lifecycle.provenance import seen
+from runbook_lib.result import Seen
+from runbook_lib.secrets import Prompt, Secret, resolve
+
+LOOKS = 3
+"""How often a list is read before a certificate counts as absent: a list may lag behind the request."""
+
+T = TypeVar("T")
+
+
+class SessionParameters(Protocol):
+    """The parameters that a session reads, besides those that name its secrets."""
+
+    @property
+    def store(self) -> str: ...
+
+    def make_environment(self, environ: Mapping[str, str]) -> Environment: ...
+
+
+@dataclass(eq=False, repr=False)
+class Session:
+    """What work on certificates rests on. Nothing is opened, resolved or called before it is asked for.
+
+    Args:
+        parameters: name the environment, the store and the secrets.
+        environ: the environment variables.
+        prompt: asks the person at the notebook for a secret; None where nobody is there.
+        pause: waits so many seconds. Tests need not.
+        seen: what each client met, in order.
+    """
+
+    parameters: SessionParameters
+    environ: Mapping[str, str]
+    clock: Clock
+    prompt: Prompt | None = None
+    pause: Callable[[float], None] = time.sleep
+    seen: list[Seen] = field(default_factory=list)
+    _secrets: dict[str, Secret] = field(default_factory=dict, init=False)
+
+    def secret(self, parameter: str) -> Secret:
+        """The secret that a parameter names, fetched once."""
+        if parameter not in self._secrets:
+            reference = getattr(self.parameters, parameter)
+            self._secrets[parameter] = resolve(reference, environ=self.environ, prompt=self.prompt)
+        return self._secrets[parameter]
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The DigiCert ONE the parameters name."""
+        return self.parameters.make_environment(self.environ)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store the parameters name."""
+        named = self.parameters.store
+        return Store(given.path(named)) if named else Store.default(self.environ)
+
+    def credential(self, name: str) -> Credential:
+        """The credential of that name in the store, on disk or not yet."""
+        return self.store.credential(self.environment.name, name)
+
+    @contextmanager
+    def client(
+        self, *, api_key: Secret | None = None, identity: Identity | None = None, clientauth: bool = False
+    ) -> Iterator[Client]:
+        """A client of the environment, as `Client` makes it; what its calls met is recorded in `seen`."""
+        with Client(self.environment, api_key=api_key, identity=identity, clientauth=clientauth) as client:
+            try:
+                yield client
+            finally:
+                self.seen.append(seen(client, self.clock))
+
+    def api(self) -> AbstractContextManager[Client]:
+        """A client that authenticates with the API key."""
+        return self.client(api_key=self.secret("api_key"))
+
+    def mtls(self, identity: Identity | None) -> AbstractContextManager[Client]:
+        """A client of the clientauth host that authenticates with a certificate, or, for a control, with nothing."""
+        return self.client(identity=identity, clientauth=True)
+
+    def poll(self, look: Callable[[], T | None]) -> T | None:
+        """What `look` finds in a list that may lag, looking up to `LOOKS` times; None where it finds nothing."""
+        for number in range(LOOKS):
+            if number:
+                self.pause(0.5 * 2**number)
+            if found := look():
+                return found
+        return None
