@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 FIRST_YEAR, LAST_YEAR = 1970, 8999
 """Of what a person gives. What a server or certificate says may be any year."""
+
+SLACK = timedelta(minutes=5)
+"""How far two clocks may differ before one of them counts as wrong."""
 
 
 class Clock(Protocol):

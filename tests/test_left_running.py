@@ -54,7 +54,7 @@ os.chdir(folder)
 open("daemon.py", "w").write({DAEMON!r})
 told = {{}}
 for name, (command, *_) in {HOOKS!r}.items():
-    outcome = run_hook(command, environ=os.environ, seconds=4, secrets=[], withheld=[])
+    outcome = run_hook(command, environ=os.environ, seconds=4, secrets=[])
     told[name] = [outcome.ok, outcome.how, outcome.said]
 open("told.json", "w").write(json.dumps(told))
 cell = subprocess.Popen(["sleep", "300"], start_new_session=True)
@@ -131,7 +131,7 @@ def test_a_hook_that_runs_when_its_kernel_dies_is_ended(run: Run, folder: Path) 
         "import os, threading\nfrom runbook_lib.lifecycle.hook import run_hook\n"
         "threading.Timer(3, os.kill, (os.getpid(), 9)).start()\n"
         f"command = 'sh -c \"echo $$ > {folder}/hook; sleep 300\"'\n"
-        "run_hook(command, environ=os.environ, seconds=100, secrets=[], withheld=[])"
+        "run_hook(command, environ=os.environ, seconds=100, secrets=[])"
     )
     assert outcome.status is Status.KILLED
     until = time.monotonic() + 10

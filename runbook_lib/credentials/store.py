@@ -60,6 +60,11 @@ class Credential:
     def journal_path(self) -> Path:
         return self.folder / "journal.jsonl"
 
+    @property
+    def p12(self) -> Path:
+        """The path that programs use: the P12 of the generation in use, whichever that is."""
+        return self.folder / "current" / IDENTITY
+
     def generations(self) -> list[Generation]:
         """The committed generations, oldest first."""
         return sorted(

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from runbook_lib import left_running, programs
+from runbook_lib.credentials.store import Credential, Generation
+from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.lifecycle.journal import Journal, State
+from runbook_lib.lifecycle.session import Session
 from runbook_lib.secrets import Secret
 from runbook_lib.visible import visible
 
 LONGEST_OUTPUT = 2000
-_TOLD = ("RUNBOOK_NAME", "RUNBOOK_GENERATION", "RUNBOOK_P12")
+VARIABLES = ("RUNBOOK_NAME", "RUNBOOK_GENERATION", "RUNBOOK_P12")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _TOKEN = re.compile(r"[0-9a-f]{26}_[0-9a-f]{40,80}")
 
@@ -29,21 +33,46 @@ class HookOutcome:
     said: str
 
 
-def run_hook(
-    command: str, *, environ: Mapping[str, str], seconds: int, secrets: Iterable[Secret], withheld: Iterable[str]
-) -> HookOutcome:
+def call_hook(
+    session: Session, credential: Credential, generation: Generation, command: str, *, seconds: int
+) -> dict[str, str]:
+    """Run the hook after a switch to `generation`, if there is one, and write into the journal how it ended.
+
+    Returns:
+        what to tell a reader.
+
+    Raises:
+        RunbookError: HOOK_FAILED.
+    """
+    journal = Journal(credential.journal_path, session.clock)
+    if not command:
+        journal.append(State.HOOKED, generation.number, how="no hook was given")
+        return {}
+    values = (credential.name, generation.folder.name, str(credential.p12))
+    outcome = run_hook(
+        command,
+        environ={**session.environ, **dict(zip(VARIABLES, values, strict=True))},
+        seconds=seconds,
+        secrets=[session.secret("api_key"), session.secret("p12_password")],
+    )
+    if not outcome.ok:
+        journal.append(State.HOOK_FAILED, generation.number, how=outcome.how)
+        raise RunbookError(Reason.HOOK_FAILED, f"The hook {outcome.how}. It said: {outcome.said or 'nothing'}")
+    journal.append(State.HOOKED, generation.number, how=outcome.how)
+    return {"Hook": outcome.how, "It said": outcome.said or "nothing"}
+
+
+def run_hook(command: str, *, environ: Mapping[str, str], seconds: int, secrets: Sequence[Secret]) -> HookOutcome:
     """Run a command line and wait for the end of its own process; past `seconds` it is ended.
 
     Args:
         command: split as a shell would, but no shell runs it.
         environ: whose HOME, PATH and the like it gets, and what of RUNBOOK_ it is told.
-        secrets: taken out of what it says.
-        withheld: names of variables that it does not get.
+        secrets: taken out of what it says; it does not get the variables they are in.
     """
-    own = {name: value for name, value in environ.items() if name in _TOLD}
-    clean = {**programs.for_hook(environ), **own}
-    for name in withheld:
-        clean.pop(name, None)
+    withheld = {secret.source.removeprefix("env:") for secret in secrets}
+    own = {name: value for name, value in environ.items() if name in VARIABLES}
+    clean = {name: value for name, value in (programs.for_hook(environ) | own).items() if name not in withheld}
     try:
         words = shlex.split(command)
     except ValueError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_lib import disk
-from runbook_lib.clock import Clock
+from runbook_lib.clock import SLACK, Clock, iso
 from runbook_lib.credentials.files import oserror
 from runbook_lib.digicert.models import Timestamp
 from runbook_lib.errors import Reason, RunbookError
@@ -95,6 +95,14 @@ class Journal:
         """The newest entry, or None."""
         entries = self.entries()
         return entries[-1] if entries else None
+
+    def check_clock(self) -> None:
+        """Refuse a clock that is behind the newest entry. Raises RunbookError (CLOCK_WENT_BACK)."""
+        last, now = self.last(), self._clock.now()
+        if last is not None and now < last.at - SLACK:
+            raise RunbookError(
+                Reason.CLOCK_WENT_BACK, f"It is {iso(now)}, and the journal's last entry is of {iso(last.at)}."
+            )
 
     def append(self, state: State, generation: int, **data: str) -> None:
         """Add an entry and have it on disk before returning. Raises RunbookError where the disk does not take it."""

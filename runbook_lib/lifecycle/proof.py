@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from runbook_lib.clock import iso
-from runbook_lib.credentials.certificates import CertificateFacts
+from runbook_lib.clock import SLACK, iso
+from runbook_lib.credentials.certificates import CertificateFacts, facts
 from runbook_lib.credentials.pkcs12 import unrelated_identity
 from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Client, Outcome, Probe
-from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.listing import Listing
-from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.session import Session
 from runbook_lib.result import Verdict
 
-CLOCK_SLACK = timedelta(minutes=5)
 TRIES = 5
 PAUSE_SECONDS = 1.0
 
 Detail = tuple[Verdict, str, str]
 
 
-def check_environment(generation: Generation, environment: Environment) -> None:
-    """Refuse a credential on another host than it was issued on. Raises RunbookError (WRONG_ENVIRONMENT)."""
-    meta = generation.meta
-    if meta.api_url != environment.api_url:
+def prove(session: Session, generation: Generation) -> User:
+    """Who the API says we are with this generation. Raises RunbookError, with the reason, where we are not let in."""
+    session.check_environment(generation)
+    identity = generation.open(session.secret("p12_password"))
+    user = let_in(session, probe(session, identity, until=Outcome.ACCEPTED), identity)
+    if generation.meta.user_id and user.id != generation.meta.user_id:
         raise RunbookError(
-            Reason.WRONG_ENVIRONMENT,
-            f"“{meta.name}” was issued on {meta.api_url}; the environment chosen is {environment.api_url}.",
+            Reason.UNEXPECTED_ANSWER, f"Issued to user {generation.meta.user_id}, and mTLS says we are {user.id}."
         )
+    return user
 
 
-def knock(session: Session, identity: Identity | None, *, until: Outcome | None = None) -> Probe:
+def prove_refused(session: Session, generation: Generation) -> str:
+    """What was seen when this generation was refused. Raises RunbookError (STILL_ACCEPTED) where it was not."""
+    answer = probe(session, generation.open(session.secret("p12_password")), until=Outcome.REFUSED)
+    if answer.outcome is Outcome.ACCEPTED:
+        raise RunbookError(Reason.STILL_ACCEPTED, f"“{generation.meta.name}” is disabled, and is let in.")
+    if answer.outcome is not Outcome.REFUSED:
+        raise answer.error or RunbookError(Reason.UNREACHABLE, answer.seen)
+    return answer.seen
+
+
+def let_in(session: Session, answer: Probe, identity: Identity) -> User:
+    """Who was let in. Raises RunbookError, as `diagnose` makes it, where nobody was."""
+    if answer.user is None:
+        raise diagnose(session, answer, identity)
+    return answer.user
+
+
+def probe(session: Session, identity: Identity | None, *, until: Outcome | None = None) -> Probe:
     """GET user/me over mTLS, as a verdict. Where an outcome is waited for, ask up to `TRIES` times.
 
     A change may take some moments to bite: a certificate just issued, disabled or enabled.
@@ -46,80 +62,91 @@ def knock(session: Session, identity: Identity | None, *, until: Outcome | None 
     for number in range(TRIES if until else 1):
         if number:
             session.pause(PAUSE_SECONDS)
-        probe = _ask(session, identity)
-        if probe.outcome is until:
+        answer = _ask(session, identity)
+        if answer.outcome is until:
             break
-    return probe
+    return answer
 
 
 def _ask(session: Session, identity: Identity | None) -> Probe:
     with session.mtls(identity) as client:
-        probe = client.probe()
-    if identity and probe.error is not None and probe.error.reason is Reason.UNREACHABLE:
+        answer = client.probe()
+    if identity and answer.error is not None and answer.error.reason is Reason.UNREACHABLE:
         with session.mtls(None) as client:
             bare = client.probe()
         if bare.status is not None:
             seen = "The host ends the connection when this certificate is shown, and answers without it."
             return Probe(Outcome.REFUSED, seen, error=RunbookError(Reason.CERTIFICATE_REFUSED, seen))
-    return probe
+    return answer
 
 
 def refuse_wrong_clock(session: Session, answered: Client | Probe) -> None:
     """Raise RunbookError (CLOCK_WRONG) where the last answer was dated more than five minutes from now."""
     here, there = session.clock.now(), answered.server_clock
-    if there is not None and abs(here - there) > CLOCK_SLACK:
+    if there is not None and abs(here - there) > SLACK:
         raise RunbookError(
             Reason.CLOCK_WRONG, f"It is {iso(here)} here ({session.clock.source}), and {iso(there)} at DigiCert ONE."
         )
 
 
-def diagnose(session: Session, probe: Probe, seen: CertificateFacts, chain: int) -> RunbookError:
-    """Why mTLS with this certificate is refused.
+def diagnose(session: Session, answer: Probe, identity: Identity) -> RunbookError:
+    """Why mTLS with this identity is refused.
 
     The status says nothing: disabled, expired and absent certificates all answer 403. So the clocks, its dates, the
     list seen by the API key, and its chain are asked, in this order.
     """
-    if probe.error is not None and probe.outcome is Outcome.NO_VERDICT:
-        return probe.error
+    if answer.error is not None and answer.outcome is Outcome.NO_VERDICT:
+        return answer.error
     try:
-        refuse_wrong_clock(session, probe)
+        refuse_wrong_clock(session, answer)
     except RunbookError as error:
         return error
-    now = session.clock.now()
-    if seen.not_after < now:
-        return RunbookError(Reason.CERTIFICATE_EXPIRED, f"{probe.seen} It ended on {iso(seen.not_after)}.")
-    if seen.not_before > now:
+    now, certificate = session.clock.now(), facts(identity.certificate)
+    if certificate.not_after < now:
+        return RunbookError(Reason.CERTIFICATE_EXPIRED, f"{answer.seen} It ended on {iso(certificate.not_after)}.")
+    if certificate.not_before > now:
         return RunbookError(
             Reason.CERTIFICATE_NOT_YET_VALID,
-            f"{probe.seen} It begins on {iso(seen.not_before)}; it is {iso(now)} here.",
+            f"{answer.seen} It begins on {iso(certificate.not_before)}; it is {iso(now)} here.",
         )
     try:
         with session.api() as api:
-            listed = find(api.certificates(), seen)
+            listed = find(api.certificates(), certificate)
     except RunbookError as error:
         return RunbookError(
             Reason.CERTIFICATE_REFUSED,
-            f"{probe.seen} Whether it is disabled could not be looked up: {error.what}",
+            f"{answer.seen} Whether it is disabled could not be looked up: {error.what}",
             remedy=f"First: {error.remedy}",
         )
     if listed is None:
         return RunbookError(
             Reason.CERTIFICATE_UNKNOWN,
-            f"{probe.seen} {session.environment.api_url} lists no certificate {seen.serial_hex}.",
+            f"{answer.seen} {session.environment.api_url} lists no certificate {certificate.serial_hex}.",
         )
     if not listed.enabled:
         return RunbookError(
-            Reason.CERTIFICATE_DISABLED, f"{probe.seen} “{listed.name}” is listed with enabled = false."
+            Reason.CERTIFICATE_DISABLED, f"{answer.seen} “{listed.name}” is listed with enabled = false."
         )
-    if not chain:
-        return RunbookError(Reason.CHAIN_MISSING, f"{probe.seen} The P12 holds no CA certificate.")
-    return RunbookError(Reason.CERTIFICATE_REFUSED, f"{probe.seen} “{listed.name}” is listed, enabled and in date.")
+    if not identity.chain:
+        return RunbookError(Reason.CHAIN_MISSING, f"{answer.seen} The P12 holds no CA certificate.")
+    return RunbookError(Reason.CERTIFICATE_REFUSED, f"{answer.seen} “{listed.name}” is listed, enabled and in date.")
 
 
-def find(listed: Listing, seen: CertificateFacts) -> ClientAuthCertificate | None:
+def find(listed: Listing, certificate: CertificateFacts) -> ClientAuthCertificate | None:
     """The listed certificate with this serial number, compared as an integer. Raises LIST_NOT_WHOLE where it may be
     among what the list does not hold."""
-    return listed.first(lambda one: one.serial == seen.serial)
+    return listed.first(lambda entry: entry.serial == certificate.serial)
+
+
+def listed_as(session: Session, generation: Generation) -> ClientAuthCertificate:
+    """A generation as DigiCert ONE lists it now. Raises RunbookError (STATE_CONTRADICTION) where it does not."""
+    certificate = generation.facts()
+    with session.api() as api:
+        listed = session.poll(lambda: find(api.certificates(), certificate))
+    if listed is None or listed.id is None:
+        url = session.environment.api_url
+        raise RunbookError(Reason.STATE_CONTRADICTION, f"{url} no longer lists “{generation.meta.name}”.")
+    return listed
 
 
 @dataclass(frozen=True)
@@ -144,23 +171,18 @@ def run_controls(session: Session) -> Controls:
     tried = (("Without a certificate", None), ("With an unrelated certificate", unrelated_identity()))
     details: list[Detail] = []
     for name, identity in tried:
-        probe = knock(session, identity)
-        match probe.outcome:
+        answer = probe(session, identity)
+        match answer.outcome:
             case Outcome.REFUSED:
-                details.append((Verdict.OK, name, f"refused, as it must be: {probe.seen}"))
+                details.append((Verdict.OK, name, f"refused, as it must be: {answer.seen}"))
             case Outcome.ACCEPTED:
                 details.append((Verdict.FAILED, name, "was let in, and must not be"))
             case _:
-                details.append((Verdict.UNCHECKED, name, f"no verdict: {probe.seen}"))
+                details.append((Verdict.UNCHECKED, name, f"no verdict: {answer.seen}"))
     return Controls(tuple(details))
 
 
-def certificate_facts(generation: Generation) -> CertificateFacts:
-    """What a generation's certificate says."""
-    return generation.facts()
-
-
-def shown(seen: CertificateFacts) -> dict[str, str]:
+def certificate_rows(seen: CertificateFacts) -> dict[str, str]:
     """A certificate's facts as a reader wants them."""
     return {
         "Subject": seen.subject,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials.csr import Subject
 from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Profile
+from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.models import MAX_LIFETIME_DAYS, NAME_MAX_LENGTH, User
 from runbook_lib.errors import Reason, RunbookError
 
@@ -22,6 +25,20 @@ class Wanted:
     key_kind: KeyKind
     profile: Profile
     end_date: str = ""
+
+    @classmethod
+    def successor(cls, current: Generation, end_date: str) -> Wanted:
+        """Another like the one in use. Raises RunbookError (BAD_PARAMETER) where its subject cannot be asked for."""
+        try:
+            subject = Subject.of(current.certificate().subject)
+        except ValidationError as error:
+            fields = ", ".join(str(item["loc"][0]) for item in error.errors())
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"The subject of {current.folder.name} cannot be asked for again: {fields}.",
+                remedy="Issue a certificate under another name with notebook 01.",
+            ) from None
+        return cls(current.folder.parent.name, subject, current.meta.key_kind, current.meta.p12_profile, end_date)
 
 
 def certificate_name(name: str, number: int) -> str:

@@ -11,9 +11,10 @@ from typing import Protocol, TypeVar
 
 from runbook_lib import given
 from runbook_lib.clock import Clock
-from runbook_lib.credentials.store import Credential, Store
+from runbook_lib.credentials.store import Credential, Generation, Store
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
+from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.provenance import seen
 from runbook_lib.result import Seen
@@ -75,6 +76,23 @@ class Session:
     def credential(self, name: str) -> Credential:
         """The credential of that name in the store, on disk or not yet."""
         return self.store.credential(self.environment.name, name)
+
+    def in_use(self, name: str) -> Generation:
+        """The generation of a credential that is in use. Raises RunbookError (NO_CREDENTIAL, WRONG_ENVIRONMENT)."""
+        generation = self.credential(name).current()
+        if generation is None:
+            raise RunbookError(Reason.NO_CREDENTIAL, f"“{name}” is not in use in {self.store.root}.")
+        self.check_environment(generation)
+        return generation
+
+    def check_environment(self, generation: Generation) -> None:
+        """Refuse a generation on another host than it was issued on. Raises RunbookError (WRONG_ENVIRONMENT)."""
+        meta, url = generation.meta, self.environment.api_url
+        if meta.api_url != url:
+            raise RunbookError(
+                Reason.WRONG_ENVIRONMENT,
+                f"“{meta.name}” was issued on {meta.api_url}; the environment chosen is {url}.",
+            )
 
     @contextmanager
     def client(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from runbook_lib.clock import iso
-from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.journal import Journal, State
-from runbook_lib.lifecycle.proof import TRIES, certificate_facts, check_environment, diagnose, knock
+from runbook_lib.lifecycle.proof import TRIES, diagnose, let_in, probe
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
 from runbook_lib.result import Result, Table, Verdict
@@ -25,7 +24,6 @@ class Access(Procedure[AccessParameters]):
     model = AccessParameters
 
     _identity: Identity | None = None
-    _facts: CertificateFacts | None = None
     _target: ClientAuthCertificate
     _others: list[ClientAuthCertificate]
     _worked: bool = False
@@ -53,11 +51,10 @@ class Access(Procedure[AccessParameters]):
                 headline="Its key is not in this store, so only the list can tell what a change does.",
                 tables=(table,),
             )
-        probe = self._call()
-        self._worked = probe.outcome is Outcome.ACCEPTED
+        answer = self._call()
+        self._worked = answer.outcome is Outcome.ACCEPTED
         if self._target.enabled and not self._worked:
-            assert self._facts is not None  # noqa: S101  (set together with the identity)
-            raise diagnose(self.session, probe, self._facts, len(self._identity.chain))
+            raise diagnose(self.session, answer, self._identity)
         if not self._target.enabled and self._worked:
             raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, and is let in.")
         self._refuse_contradiction()
@@ -70,7 +67,7 @@ class Access(Procedure[AccessParameters]):
         return Result(
             verdict=Verdict.ATTENTION if resumed else Verdict.OK,
             headline=headline,
-            facts={"Host": self.session.environment.clientauth_url, "Seen": probe.seen},
+            facts={"Host": self.session.environment.clientauth_url, "Seen": answer.seen},
             tables=(table,),
         )
 
@@ -91,14 +88,13 @@ class Access(Procedure[AccessParameters]):
                 )
             target = next(iter(named), None)
         else:
-            check_environment(generation, self.session.environment)
+            self.session.check_environment(generation)
             self._identity = generation.open(self.session.secret("p12_password"))
-            self._facts = certificate_facts(generation)
             past = [
                 one for one in self._journal.entries() if one.state in (State.ACCESS_TAKEN, State.ACCESS_GIVEN_BACK)
             ]
             self._cut_off = iso(past[-1].at) if past and past[-1].state is State.ACCESS_TAKEN else ""
-            serial, certificate_id = self._facts.serial, generation.meta.id
+            serial, certificate_id = generation.facts().serial, generation.meta.id
             target = next((one for one in listed if one.serial == serial), None)
             target = target or listed.first(lambda one: one.id == certificate_id)
         if target is None or target.id is None:
@@ -119,7 +115,7 @@ class Access(Procedure[AccessParameters]):
 
     def _call(self, until: Outcome | None = None) -> Probe:
         assert self._identity is not None  # noqa: S101  (callers ask first)
-        return knock(self.session, self._identity, until=until)
+        return probe(self.session, self._identity, until=until)
 
     # --- disable --------------------------------------------------------------------------------------------------
 
@@ -199,9 +195,9 @@ class Access(Procedure[AccessParameters]):
                 verdict=Verdict.ATTENTION,
                 headline="Listed as disabled. Whether a call is refused cannot be proven here, without its key.",
             )
-        probe = self._call(Outcome.REFUSED)
-        facts = {"Host": self.session.environment.clientauth_url, "Seen": probe.seen}
-        if probe.outcome is Outcome.REFUSED:
+        answer = self._call(Outcome.REFUSED)
+        facts = {"Host": self.session.environment.clientauth_url, "Seen": answer.seen}
+        if answer.outcome is Outcome.REFUSED:
             return Result(
                 verdict=Verdict.OK if self._worked else Verdict.ATTENTION,
                 headline="Refused: the same call on the same host that worked before the change."
@@ -211,8 +207,8 @@ class Access(Procedure[AccessParameters]):
                 next=() if self._again else ("03_access with the action “enable” gives access back.",),
             )
         problem = RunbookError(
-            Reason.STILL_ACCEPTED if probe.outcome is Outcome.ACCEPTED else Reason.UNREACHABLE,
-            f"After {TRIES} calls: {probe.seen}",
+            Reason.STILL_ACCEPTED if answer.outcome is Outcome.ACCEPTED else Reason.UNREACHABLE,
+            f"After {TRIES} calls: {answer.seen}",
         )
         if not self._again:
             raise problem
@@ -250,16 +246,15 @@ class Access(Procedure[AccessParameters]):
 
     @check("Prove that access is back", only=lambda self: self.parameters.action != "disable")
     def prove_restored(self) -> Result:
-        if self._identity is None or self._facts is None:
+        if self._identity is None:
             return Result(
                 verdict=Verdict.ATTENTION,
                 headline="Listed as enabled. Whether a call is let in cannot be proven here, without its key.",
             )
-        probe = self._call(Outcome.ACCEPTED)
-        if probe.outcome is not Outcome.ACCEPTED:
-            raise diagnose(self.session, probe, self._facts, len(self._identity.chain))
+        answer = self._call(Outcome.ACCEPTED)
+        let_in(self.session, answer, self._identity)
         return Result(
             verdict=Verdict.OK,
             headline="Let in again, HTTP 200, on the same host.",
-            facts={"Host": self.session.environment.clientauth_url, "Seen": probe.seen},
+            facts={"Host": self.session.environment.clientauth_url, "Seen": answer.seen},
         )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.store import IDENTITY, Generation
-from runbook_lib.digicert.client import Outcome
 from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.issuance import Issuance
 from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State, has_reached
-from runbook_lib.lifecycle.proof import certificate_facts, check_environment, diagnose, knock, run_controls, shown
+from runbook_lib.lifecycle.proof import certificate_rows, prove, run_controls
 from runbook_lib.lifecycle.request import Wanted, certificate_name
 from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.parameters import IssueParameters
@@ -137,7 +135,7 @@ class Issue(Procedure[IssueParameters]):
         return Result(
             verdict=Verdict.OK,
             headline="The certificate is what was asked for." if findings else "Checked in an earlier run.",
-            facts=shown(facts(certificate)),
+            facts=certificate_rows(facts(certificate)),
             details=tuple((Verdict.OK, one.rule, one.detail) for one in findings),
         )
 
@@ -179,12 +177,12 @@ class Issue(Procedure[IssueParameters]):
         done = self._in_use()
         current = self.credential.current()
         if done is not None and current is not None:
-            self._prove(current)  # it may have been disabled since
+            prove(self.session, current)  # it may have been disabled since
             return done.model_copy(update={"headline": f"{done.headline} mTLS works."})
         with self.credential.lock():
             last = self._issuance.reached(State.BUNDLED)
             generation = self.credential.generation(last.generation)
-            user = self._prove(generation)
+            user = prove(self.session, generation)
             controls = run_controls(self.session)
             controls.require()
             if not has_reached(last, State.VERIFIED):
@@ -196,7 +194,7 @@ class Issue(Procedure[IssueParameters]):
             headline=f"mTLS works, and “{self.parameters.name}” is in use.",
             facts={
                 "The API says we are": user.friendly_name or user.id,
-                "Path for programs": str(self._current_p12()),
+                "Path for programs": str(self.credential.p12),
             },
             details=((Verdict.OK, "With the certificate", "let in, HTTP 200"), *controls.details),
         )
@@ -212,7 +210,7 @@ class Issue(Procedure[IssueParameters]):
         return Result(
             verdict=Verdict.OK,
             headline=f"Ready to paste. The certificate ends on {iso(generation.meta.not_after)}.",
-            facts={"P12": str(self._current_p12()), "Password": f"from {self.parameters.p12_password}"},
+            facts={"P12": str(self.credential.p12), "Password": f"from {self.parameters.p12_password}"},
             tables=(
                 Table(
                     name="journal",
@@ -221,27 +219,13 @@ class Issue(Procedure[IssueParameters]):
                     rows=tuple((iso(one.at), one.state.value, f"{one.generation:04d}", _told(one)) for one in issuing),
                 ),
             ),
-            snippets=snippets(self.session.environment, self._current_p12(), password),
+            snippets=snippets(self.session.environment, self.credential.p12, password),
             next=(
                 "02_verify: prove at any time that mTLS works, and what the service user may do.",
                 f"Prepare the next certificate before {iso(generation.meta.not_after - timedelta(days=30))}; "
                 "04_inventory tells when it is due.",
             ),
         )
-
-    def _prove(self, generation: Generation) -> User:
-        """Who the API says we are with this certificate. Raises RunbookError where it does not let us in."""
-        check_environment(generation, self.session.environment)
-        identity = generation.open(self.session.secret("p12_password"))
-        probe = knock(self.session, identity, until=Outcome.ACCEPTED)
-        if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
-            raise diagnose(self.session, probe, certificate_facts(generation), len(identity.chain))
-        if generation.meta.user_id and probe.user.id != generation.meta.user_id:
-            raise RunbookError(
-                Reason.UNEXPECTED_ANSWER,
-                f"Issued to user {generation.meta.user_id}, and mTLS says we are {probe.user.id}.",
-            )
-        return probe.user
 
     # --- where it stands ------------------------------------------------------------------------------------------
 
@@ -262,7 +246,7 @@ class Issue(Procedure[IssueParameters]):
         current = self.credential.current()
         if current is None:
             return None
-        check_environment(current, self.session.environment)
+        self.session.check_environment(current)
         if current.meta.not_after <= self.session.clock.now():
             raise RunbookError(
                 Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” ended on {iso(current.meta.not_after)}."
@@ -279,9 +263,6 @@ class Issue(Procedure[IssueParameters]):
             end_date=self.parameters.expiration_date,
         )
         return Issuance(self.session, wanted)
-
-    def _current_p12(self) -> Path:
-        return self.credential.folder / "current" / IDENTITY
 
 
 def _told(entry: Entry) -> str:

@@ -7,20 +7,26 @@ until then a roll-back is one action.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
-from runbook_lib.credentials.store import IDENTITY, Generation
+from runbook_lib.credentials.store import Generation
+from runbook_lib.digicert.client import Client
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.lifecycle.hook import run_hook
-from runbook_lib.lifecycle.journal import State
-from runbook_lib.lifecycle.proof import run_controls
-from runbook_lib.lifecycle.rotation import Rotation, Stage
+from runbook_lib.lifecycle.hook import call_hook
+from runbook_lib.lifecycle.issuance import Issuance
+from runbook_lib.lifecycle.journal import Journal, State
+from runbook_lib.lifecycle.proof import listed_as, prove, prove_refused, run_controls
+from runbook_lib.lifecycle.request import Wanted
+from runbook_lib.lifecycle.rotation import Rotation, Stage, replay
+from runbook_lib.lifecycle.rotation_state import RotationState, due_since, effective_end, find_state
 from runbook_lib.procedures.parameters import RotateParameters
-from runbook_lib.procedures.procedure import change, check
-from runbook_lib.procedures.rotation_at_hand import RotationAtHand
+from runbook_lib.procedures.procedure import Procedure, change, check
+from runbook_lib.procedures.rotation_tables import bars, next_step, rotations, way
 from runbook_lib.result import Result, Timeline, Verdict
 
 
@@ -28,47 +34,72 @@ def _nothing(why: str) -> Result:
     return Result(verdict=Verdict.NOTHING_TO_DO, headline=why)
 
 
-class Rotate(RotationAtHand):
+class Rotate(Procedure[RotateParameters]):
     """Notebook 05."""
 
     slug: ClassVar[str] = "rotate"
     notebook: ClassVar[str] = "05_rotate"
     model = RotateParameters
 
-    _before: Rotation | None
+    _state: RotationState | None = None
+
+    @property
+    def state(self) -> RotationState:
+        """What the first step found. Raises RunbookError (STEP_OUT_OF_ORDER) before it was taken."""
+        if self._state is None:
+            raise RunbookError(Reason.STEP_OUT_OF_ORDER, "Where the rotation stands has not been looked at.")
+        return self._state
+
+    @property
+    def _advancing(self) -> bool:
+        return self.parameters.action == "advance"
+
+    @property
+    def _journal(self) -> Journal:
+        return Journal(self.credential.journal_path, self.session.clock)
+
+    @property
+    def _rotation(self) -> Rotation | None:
+        """The rotation as the journal has it now: steps before this one, or another run, may have taken it further."""
+        return replay(self._journal.entries())
+
+    def _on_path(self) -> Rotation | None:
+        """The rotation that this run may take further; None where it rolls back, or there is none."""
+        rotation = self._rotation
+        return rotation if self._advancing and rotation is not None and self.state.due else None
+
+    @property
+    def _current(self) -> Generation:
+        return self.session.in_use(self.parameters.name)
+
+    @cached_property
+    def _issuance(self) -> Issuance:
+        return Issuance(self.session, Wanted.successor(self._current, self.parameters.expiration_date))
 
     # --- plan -----------------------------------------------------------------------------------------------------
 
     @check("Where the rotation stands", tutorial="Rotation workflow")
     def where_it_stands(self) -> Result:
+        given, now = self.parameters, self.session.clock.now()
         with self.credential.lock():
-            self._refuse_wrong_clock()
-            current = self._current()
-            rotation = self._rotation
-            with self.session.api() as api:
-                self._user, self._listed = api.me(), api.certificates()
+            state = find_state(self.session, given.name, before=given.rotate_before_days, at_once=given.rotate_now)
             if self._advancing:
-                self._refuse_contradictions(current, rotation)
-        self._before = rotation
-        end, ends_by = self._effective_end(current)
-        self._due_from = self._due_since(current)
-        rolled_back = rotation is not None and rotation.stage is Stage.ROLLED_BACK
-        under_way = rotation is not None and not rotation.finished
-        due = self.session.clock.now() >= self._due_from
-        self._due = under_way or self.parameters.rotate_now or (due and not rolled_back)
-        headline = f"In use is {current.folder.name}, which ends on {iso(end)}; it is due from {iso(self._due_from)}."
-        if under_way and rotation is not None:
+                state.refuse_contradictions(self.session, self.credential)
+        self._state, rotation = state, state.rotation
+        end, ends_by = effective_end(state.current, state.user)
+        headline = (
+            f"In use is {state.current.folder.name}, which ends on {iso(end)}; it is due from {iso(state.due_from)}."
+        )
+        needs_a_word = rotation is not None and rotation.stage is Stage.ROLLED_BACK and now >= state.due_from
+        if rotation is not None and not rotation.finished:
             headline = f"Under way since {iso(rotation.at[Stage.BEGUN])}; reached: {rotation.stage}."
-        elif rolled_back and due:
+        elif needs_a_word:
             headline = f"Due, and rolled back before: it begins again only with `rotate_now`. {headline}"
         return Result(
-            verdict=Verdict.ATTENTION if rolled_back and due else Verdict.OK if self._due else Verdict.NOTHING_TO_DO,
+            verdict=Verdict.ATTENTION if needs_a_word else Verdict.OK if state.due else Verdict.NOTHING_TO_DO,
             headline=headline,
-            facts={
-                "Effective end": f"{iso(end)}, by {ends_by}",
-                "As of": f"{iso(self.session.clock.now())} ({self.session.clock.source})",
-            },
-            tables=(self._path(rotation, "The way, as this run found it"), self._others()),
+            facts={"Effective end": f"{iso(end)}, by {ends_by}", "As of": f"{iso(now)} ({self.session.clock.source})"},
+            tables=(way(state, given, now, title="The way, as this run found it"), rotations(self.session)),
         )
 
     # --- issue and test -------------------------------------------------------------------------------------------
@@ -84,16 +115,16 @@ class Rotate(RotationAtHand):
         asks=lambda self: self._ask_to_issue(),
     )
     def issue_beside(self) -> Result:
-        if not self._due:
-            return _nothing(f"Not due before {iso(self._due_from)}.")
+        if not self.state.due:
+            return _nothing(f"Not due before {iso(self.state.due_from)}.")
         with self.credential.lock(), self.session.api() as api:
             rotation = self._rotation
             if rotation is None or rotation.finished:
-                if rotation != self._before:
+                if rotation != self.state.rotation:
                     return _nothing("Another run has finished a rotation since this one looked.")
-                current = self._current()
+                current = self._current
                 self._issuance.write_down_the_switch(current)  # else the old issuance would pass for the new one
-                self._journal.append(State.ROTATION_BEGUN, current.number, due_from=iso(self._due_from))
+                self._journal.append(State.ROTATION_BEGUN, current.number, due_from=iso(self.state.due_from))
             elif rotation.reached(Stage.ISSUED):
                 return _nothing(f"Issued on {iso(rotation.at[Stage.ISSUED])}.")
             if self._issuance.resume() is None:
@@ -109,14 +140,18 @@ class Rotate(RotationAtHand):
 
     def _ask_to_issue(self) -> None:
         """What refuses a new certificate before the rotation is begun."""
-        if not self._due:
+        if not self.state.due:
             return
         keys.check_password(self.session.secret("p12_password"))
         rotation = self._rotation
         if rotation is None or rotation.finished:
-            if not self.parameters.rotate_now:  # who says “now” may want another key, not another end date
-                self._refuse_pointless(self._current())
-            self._issuance.end_date(self._user)
+            new_end = self._issuance.end_date(self.state.user)
+            end, _ = effective_end(self._current, self.state.user)
+            # who says “now” may want another key, not another end date
+            if new_end <= end + timedelta(days=1) and not self.parameters.rotate_now:
+                raise RunbookError(
+                    Reason.ROTATION_POINTLESS, f"A new certificate would end on {iso(new_end)}, this one on {iso(end)}."
+                )
         elif rotation.stage is Stage.ROLLING_BACK:
             raise RunbookError(
                 Reason.STEP_OUT_OF_ORDER,
@@ -135,7 +170,7 @@ class Rotate(RotationAtHand):
             if rotation.reached(Stage.TESTED):
                 return _nothing(f"Tested on {iso(rotation.at[Stage.TESTED])}.")
             generation = self.credential.generation(rotation.new)
-            self._let_in(generation)
+            prove(self.session, generation)
             controls = run_controls(self.session)
             controls.require()
             self._journal.append(State.VERIFIED, generation.number)
@@ -165,7 +200,7 @@ class Rotate(RotationAtHand):
             if rotation.reached(Stage.HOOKED):
                 return _nothing(f"Done on {iso(rotation.at[Stage.HOOKED])}.")
             generation = self.credential.generation(rotation.new)
-            if self._current() != generation:
+            if self._current != generation:
                 self.credential.make_current(generation)
             if not rotation.reached(Stage.DEPLOYED):
                 self._journal.append(State.CURRENT, generation.number)
@@ -173,31 +208,12 @@ class Rotate(RotationAtHand):
         return Result(
             verdict=Verdict.OK,
             headline="`current` is the new certificate" + ("." if not said else ", and the hook has run."),
-            facts={"Path for programs": str(self.credential.folder / "current" / IDENTITY)} | said,
+            facts={"Path for programs": str(self.credential.p12)} | said,
         )
 
     def _call_hook(self, generation: Generation) -> dict[str, str]:
-        if not self.parameters.hook:
-            self._journal.append(State.HOOKED, generation.number, how="no hook was given")
-            return {}
-        references = [self.parameters.api_key, self.parameters.p12_password]
-        outcome = run_hook(
-            self.parameters.hook,
-            environ={
-                **self.session.environ,
-                "RUNBOOK_NAME": self.parameters.name,
-                "RUNBOOK_GENERATION": generation.folder.name,
-                "RUNBOOK_P12": str(self.credential.folder / "current" / IDENTITY),
-            },
-            seconds=self.parameters.hook_seconds,
-            secrets=[self.session.secret("api_key"), self.session.secret("p12_password")],
-            withheld=[one.removeprefix("env:") for one in references if one.startswith("env:")],
-        )
-        if not outcome.ok:
-            self._journal.append(State.HOOK_FAILED, generation.number, how=outcome.how)
-            raise RunbookError(Reason.HOOK_FAILED, f"The hook {outcome.how}. It said: {outcome.said or 'nothing'}")
-        self._journal.append(State.HOOKED, generation.number, how=outcome.how)
-        return {"Hook": outcome.how, "It said": outcome.said or "nothing"}
+        command, seconds = self.parameters.hook, self.parameters.hook_seconds
+        return call_hook(self.session, self.credential, generation, command, seconds=seconds)
 
     @check("Verify it as the programs would", tutorial="Rotation workflow 5")
     def verify_in_service(self) -> Result:
@@ -205,10 +221,10 @@ class Rotate(RotationAtHand):
             rotation = self._on_path()
             if rotation is None or not rotation.reached(Stage.HOOKED):
                 return _nothing("The new certificate is not in use yet.")
-            self._let_in(self._current())
+            prove(self.session, self._current)
             if rotation.reached(Stage.IN_SERVICE):
                 return Result(verdict=Verdict.OK, headline="What `current` holds is let in.")
-            self._journal.append(State.IN_SERVICE, self._current().number)
+            self._journal.append(State.IN_SERVICE, self._current.number)
         return Result(verdict=Verdict.OK, headline="What `current` holds, opened anew, is let in.")
 
     # --- the old one ----------------------------------------------------------------------------------------------
@@ -232,16 +248,12 @@ class Rotate(RotationAtHand):
                 return _nothing(f"Disabled on {iso(rotation.at[Stage.OLD_DISABLED])}.")
             if self.session.clock.now() < start:
                 return _nothing(f"Waits: both stay enabled until {iso(start)}.")
-            self._let_in(self._current())  # never take the old one away from under a new one that does not work
-            old = self._entry(rotation.old)
+            prove(self.session, self._current)  # never take the old one away from under a new one that does not work
+            old = listed_as(self.session, self.credential.generation(rotation.old))
             if old.enabled:
                 self._issuance.withdraw(api, old.id or "", old.name)
-            self._journal.append(
-                State.OLD_DISABLED,
-                rotation.new or 0,
-                id=old.id or "",
-                by="this run" if old.enabled else "somebody else",
-            )
+            by = "this run" if old.enabled else "somebody else"
+            self._journal.append(State.OLD_DISABLED, rotation.new or 0, id=old.id or "", by=by)
         return Result(
             verdict=Verdict.OK if old.enabled else Verdict.ATTENTION,
             headline=f"“{old.name}” is disabled; the list says so."
@@ -257,9 +269,9 @@ class Rotate(RotationAtHand):
                 return _nothing("The old certificate still works, and so it should.")
             if rotation.reached(Stage.OLD_REFUSED):
                 return _nothing(f"Proven on {iso(rotation.at[Stage.OLD_REFUSED])}.")
-            seen = self._refused(self.credential.generation(rotation.old))
-            until = self.session.clock.now() + timedelta(days=self.parameters.grace_days)
-            self._journal.append(State.OLD_REFUSED, rotation.new or 0, grace_until=iso(until))
+            seen = prove_refused(self.session, self.credential.generation(rotation.old))
+            until = iso(self.session.clock.now() + timedelta(days=self.parameters.grace_days))
+            self._journal.append(State.OLD_REFUSED, rotation.new or 0, grace_until=until)
         return Result(verdict=Verdict.OK, headline="The old certificate is refused.", facts={"Seen": seen})
 
     @check("Watch during the grace period", tutorial="Rotation workflow 7")
@@ -271,8 +283,8 @@ class Rotate(RotationAtHand):
                 return _nothing("There is no old certificate in its grace period.")
             if self.credential.is_retired(rotation.old):
                 return _nothing("The old key is gone already.")
-            self._let_in(self._current())
-            seen = self._refused(self.credential.generation(rotation.old))
+            prove(self.session, self._current)
+            seen = prove_refused(self.session, self.credential.generation(rotation.old))
         return Result(
             verdict=Verdict.OK,
             headline=f"The new one is let in, the old one refused; a roll-back is possible until {iso(until)}.",
@@ -299,7 +311,7 @@ class Rotate(RotationAtHand):
                 return _nothing(f"Deleted on {iso(rotation.at[Stage.RETIRED])}.")
             if self.session.clock.now() < start and not self.credential.is_retired(rotation.old):
                 return _nothing(f"Waits: the old key is kept until {iso(start)}.")
-            self._let_in(self._current())
+            prove(self.session, self._current)
             self.credential.retire(Generation(self.credential.folder / f"{rotation.old:04d}"))
             self._journal.append(State.RETIRED, rotation.new or 0)
         return Result(verdict=Verdict.OK, headline=f"The key of {rotation.old:04d} is gone; its certificate is kept.")
@@ -320,17 +332,16 @@ class Rotate(RotationAtHand):
             old = self.credential.generation(rotation.old)
             if rotation.stage is not Stage.ROLLING_BACK:
                 self._journal.append(State.ROLLING_BACK, number, came_from=rotation.stage.value)
-            entry = self._entry(rotation.old)
-            if not entry.enabled:
-                api.set_enabled(entry.id or "", True)
-            self._let_in(old)
-            if self._current() != old:
+            listed = listed_as(self.session, old)
+            if not listed.enabled:
+                api.set_enabled(listed.id or "", True)
+            prove(self.session, old)
+            said: dict[str, str] = {}
+            if self._current != old:
                 self.credential.make_current(old)
                 said = self._call_hook_back(old)
-            else:
-                said = {}
-            self._let_in(self._current())
-            self._give_up_new(rotation)
+            prove(self.session, self._current)
+            self._give_up_new(api, rotation)
             self._journal.append(State.ROLLED_BACK, number)
         return Result(
             verdict=Verdict.OK,
@@ -357,30 +368,32 @@ class Rotate(RotationAtHand):
         except RunbookError as error:
             return {"Hook": f"FAILED: {error.what}"}
 
-    def _give_up_new(self, rotation: Rotation) -> None:
-        with self.session.api() as api:
-            if self._issuance.unfinished() is not None:
-                self._issuance.give_up(api, because="rolled back")
-            elif rotation.new in {one.number for one in self.credential.generations()}:
-                new = self._entry(rotation.new or 0)
-                self._issuance.withdraw(api, new.id or "", new.name)
+    def _give_up_new(self, api: Client, rotation: Rotation) -> None:
+        if self._issuance.unfinished() is not None:
+            self._issuance.give_up(api, because="rolled back")
+        elif rotation.new in {generation.number for generation in self.credential.generations()}:
+            new = listed_as(self.session, self.credential.generation(rotation.new))
+            self._issuance.withdraw(api, new.id or "", new.name)
 
     # --- what next ------------------------------------------------------------------------------------------------
 
     @check("What comes next, and when")
     def what_comes_next(self) -> Result:
         rotation = self._rotation
-        moved = rotation != self._before
-        if rotation is not None and not rotation.finished:
-            self.progress = "progressed" if moved else "waiting"
-        else:
+        moved = rotation != self.state.rotation
+        if rotation is None or rotation.finished:
             self.progress = "finished" if moved else "nothing due"
-        self._due_from = self._due_since(self._current())  # another one may be in use now
-        when = self._next_step(rotation)
+        else:
+            self.progress = "progressed" if moved else "waiting"
+        current = self._current  # another one may be in use now
+        due_from = due_since(current, self.state.user, self.parameters.rotate_before_days)
+        state = replace(self.state, current=current, rotation=rotation, due_from=due_from)
+        now = self.session.clock.now()
+        words, when = next_step(state, self.parameters)
         return Result(
             verdict=Verdict.OK,
-            headline=f"{self.progress.capitalize()}. Next: {when[0]}, {when[1]}.",
-            tables=(self._path(rotation, "The way from here"),),
-            timeline=Timeline(title="Validity", bars=self._bars(rotation), now=self.session.clock.now()),
-            next=(f"{when[1][0].upper()}{when[1][1:]}: {when[0]} (run 05_rotate again).",),
+            headline=f"{self.progress.capitalize()}. Next: {words}, {when}.",
+            tables=(way(state, self.parameters, now, title="The way from here"),),
+            timeline=Timeline(title="Validity", bars=bars(self.credential, rotation), now=now),
+            next=(f"{when[0].upper()}{when[1:]}: {words} (run 05_rotate again).",),
         )

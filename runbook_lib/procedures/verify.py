@@ -6,14 +6,13 @@ from typing import ClassVar
 
 from runbook_lib import given
 from runbook_lib.clock import iso
-from runbook_lib.credentials.certificates import CertificateFacts, facts
+from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.files import read
 from runbook_lib.credentials.pkcs12 import open_p12
-from runbook_lib.digicert.client import Outcome, Probe
 from runbook_lib.digicert.models import Application, User
-from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.digicert.tls import TlsFacts
 from runbook_lib.identity import Identity
-from runbook_lib.lifecycle.proof import check_environment, diagnose, knock, run_controls, shown
+from runbook_lib.lifecycle.proof import certificate_rows, let_in, probe, run_controls
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Result, Table, Verdict
@@ -36,13 +35,12 @@ class Verify(Procedure[VerifyParameters]):
     model = VerifyParameters
 
     _identity: Identity
-    _facts: CertificateFacts
     _user: User
 
     @check("Open the credential")
     def open_credential(self) -> Result:
         where = self._open()
-        seen = self._facts = facts(self._identity.certificate)
+        seen = facts(self._identity.certificate)
         now = self.session.clock.now()
         in_date = seen.not_before <= now <= seen.not_after
         chain = len(self._identity.chain)
@@ -62,7 +60,7 @@ class Verify(Procedure[VerifyParameters]):
         return Result(
             verdict=max((verdict for verdict, _, _ in details), key=list(Verdict).index),
             headline="The P12 opens with its password.",
-            facts={"File": where, "Password": f"from {self.parameters.p12_password}"} | shown(seen),
+            facts={"File": where, "Password": f"from {self.parameters.p12_password}"} | certificate_rows(seen),
             details=tuple(details),
         )
 
@@ -72,22 +70,14 @@ class Verify(Procedure[VerifyParameters]):
             path = given.path(self.parameters.p12_file)
             self._identity = open_p12(read(path), password, label=str(path))
             return str(path)
-        generation = self.credential.current()
-        if generation is None:
-            raise RunbookError(
-                Reason.NO_CREDENTIAL,
-                f"No certificate “{self.parameters.name}” is in use in {self.credential.folder.parent}.",
-            )
-        check_environment(generation, self.session.environment)
+        generation = self.session.in_use(self.parameters.name)
         self._identity = generation.open(password)
         return str(generation.folder)
 
     @check("Call the API over mTLS", tutorial="Step 5")
     def call_over_mtls(self) -> Result:
-        probe = knock(self.session, self._identity)
-        if probe.outcome is not Outcome.ACCEPTED or probe.user is None:
-            raise diagnose(self.session, probe, self._facts, len(self._identity.chain))
-        self._user = user = probe.user
+        answer = probe(self.session, self._identity)
+        self._user = user = let_in(self.session, answer, self._identity)
         return Result(
             verdict=Verdict.OK if user.status.upper() == "ACTIVE" else Verdict.ATTENTION,
             headline=f"Let in, HTTP 200: the API says we are {user.friendly_name or user.email or user.id}.",
@@ -99,7 +89,7 @@ class Verify(Procedure[VerifyParameters]):
                 "User type": user.user_type,
                 "Accounts": ", ".join(account.name for account in user.accounts),
             }
-            | _tls(probe),
+            | _tls(answer.tls),
         )
 
     @check("What the service user may do, and where mTLS is demanded")
@@ -149,10 +139,10 @@ def _demand(application: Application) -> str:
     )
 
 
-def _tls(probe: Probe) -> dict[str, str]:
-    if probe.tls is None:
+def _tls(tls: TlsFacts | None) -> dict[str, str]:
+    if tls is None:
         return {"TLS": "not visible through the proxy"}
     return {
-        "TLS": f"{probe.tls.protocol}, {probe.tls.cipher}",
-        "Server's certificate": f"{probe.tls.server}, issued by {probe.tls.issuer}, valid to {probe.tls.not_after}",
+        "TLS": f"{tls.protocol}, {tls.cipher}",
+        "Server's certificate": f"{tls.server}, issued by {tls.issuer}, valid to {tls.not_after}",
     }
