@@ -198,9 +198,9 @@ def _acquire(path: Path, busy: str, wait: float, mode: int) -> int:
     if descriptor is not None:
         return descriptor
     began = time.monotonic()
-    if wait > 0:
-        _LOG.warning("%s %s. Waiting for at most %g seconds.", busy, _holder(path), wait)
     with Interruptions().collected() as interruptions:
+        if wait > 0:  # said where a signal ends the wait already, for whoever reads it may send one
+            _LOG.warning("%s %s. Waiting for at most %g seconds.", busy, _holder(path), wait)
         while time.monotonic() - began < wait and not interruptions.signals:
             time.sleep(_POLL_SECONDS)
             descriptor = _attempt(path, mode)
