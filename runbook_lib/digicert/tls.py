@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets as entropy
 import ssl
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -61,10 +62,10 @@ def make_context(ca_file: Path | None, identity: Identity | None = None) -> ssl.
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
     try:
-        if hasattr(os, "memfd_create"):
+        if sys.platform == "linux":
             fd = os.memfd_create("identity", os.MFD_CLOEXEC)
             name = f"/proc/self/fd/{fd}"
-        else:  # macOS, Windows: a private file, encrypted, gone at once
+        else:  # macOS: a private file, encrypted, gone at once
             fd, name = tempfile.mkstemp()
     except OSError as error:
         raise _not_handed_over(error) from None

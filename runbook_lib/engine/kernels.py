@@ -183,5 +183,7 @@ def wait_for_end(held: int, seconds: float) -> bool:
 
 def send(handle: int, number: signal.Signals) -> None:
     """Send a signal to a process by its pidfd, unless it has ended."""
+    if sys.platform != "linux":
+        raise NotImplementedError("Only Linux has pidfds.")
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(handle, number)

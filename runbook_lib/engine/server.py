@@ -92,6 +92,8 @@ def keep(caller: socket.socket, held: list[int], prepared: kernel.ForkedKernelAp
         held: descriptors that stay open until nothing of all this is left.
         prepared: the kernels' application.
     """
+    if sys.platform != "linux":
+        raise NotImplementedError("Only Linux has pidfds.")
     adopt_orphans()
     while True:
         request, descriptors, _, _ = socket.recv_fds(caller, 1, 1)

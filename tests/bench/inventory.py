@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -47,7 +48,10 @@ from tests.bench.ratio import Curve, Ratio
 from tests.conftest import Sandbox, read_env
 from tests.credentials.pki import CHAIN, INTERMEDIATE, NOW, Authority, name
 
-CORES = len(os.sched_getaffinity(0))
+if sys.platform == "linux":
+    CORES = len(os.sched_getaffinity(0))
+else:
+    CORES = os.cpu_count() or 1
 PASSWORD = Secret("Zq7mT2xW9vKc4RbY8nHd3L", "bench")
 LATENCY_SECONDS = 0.05
 PER_SECOND, CONNECTIONS = 600, 40
