@@ -42,6 +42,7 @@ test: check tools
 # The proofs that nothing is lost, in full (`make test` runs them bounded): hours. Their figures are in docs/measured.md.
 soak: $(READY) tools
 	RUNBOOK_SOAK=1 $(BIN)/pytest -s --timeout=0 --show-capture=no $(PROOFS)
+	RUNBOOK_SOAK=1 $(BIN)/pytest -m soak
 
 # Ratios measured side by side; the table is kept in docs/bench. TOPIC=engine for one of them.
 bench: $(READY) tools

@@ -1,9 +1,8 @@
-"""What every room's tests share: a running sandbox, and the rule that CI skips nothing."""
+"""What every room's tests share: a running sandbox, and what `make soak` alone runs."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,10 +14,9 @@ import pytest
 
 from runbook_lib import looks
 from runbook_lib.sandbox import start, stop
+from tests.soak import SOAK
 
-pytest_plugins = ["tests.notebook_runs"]
-
-_SKIPPED: list[str] = []
+pytest_plugins = ["tests.notebook_runs", "tests.skipping"]
 
 
 @pytest.fixture(autouse=True)
@@ -101,29 +99,7 @@ def fresh_sandbox(tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
         stop(state)
 
 
-# In CI a skipped test is a failure: what could not be run has not been shown.
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.skipped and not hasattr(report, "wasxfail"):
-        _SKIPPED.append(report.nodeid)
-
-
-def pytest_collectreport(report: pytest.CollectReport) -> None:
-    if report.skipped:
-        _SKIPPED.append(report.nodeid)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if _skipping_fails() and exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _skipping_fails():
-        terminalreporter.write_line(f"In CI nothing may be skipped, and these were: {', '.join(_SKIPPED)}", red=True)
-
-
-def _skipping_fails() -> bool:
-    return os.environ.get("CI") == "true" and bool(_SKIPPED)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not SOAK:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]

@@ -63,9 +63,9 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bare_path(tmp_path_factory.mktemp("tools") / "bin")
 
 
-@pytest.fixture(params=["papermill", "runbook"])
+@pytest.fixture(params=[pytest.param("papermill", marks=pytest.mark.soak), "runbook"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """What executes `run`'s notebooks. Every test that takes `run` is held for both."""
+    """What executes `run`'s notebooks: `make soak` holds every test that takes `run` for both engines."""
     found: Engine = request.param
     return found
 

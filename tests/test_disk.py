@@ -130,7 +130,7 @@ if os.geteuid() == 0:  # only root can be somebody else
         lock = tmp_path / "lock"
         lock.touch(mode=0o644)
         lock.chmod(0o644)
-        command = ["sh", "-c", "exec 9<lock && flock 9 && echo held && sleep 60"]
+        command = ["sh", "-c", "exec 9<lock && flock 9 && echo held && exec sleep 60"]
         reader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, user=65534, cwd=tmp_path)
         try:
             assert reader.stdout is not None

@@ -103,6 +103,7 @@ def test_05_a_whole_rotation_is_clicked_through_with_a_lost_answer_on_the_way(de
     assert records(saved)[-1]["progress"] == "finished"
 
 
+@pytest.mark.soak
 def test_05_a_rotation_is_rolled_back_after_the_old_certificate_was_disabled(desk: Open, lab_sandbox: Sandbox):
     days = Days(lab_sandbox, desk("05_rotate"), "Regretted")
     days.later()
@@ -120,6 +121,7 @@ def test_05_a_rotation_is_rolled_back_after_the_old_certificate_was_disabled(des
     assert_kept(days.desk.save(), lab_sandbox, "Back on 0001", "Begin again")
 
 
+@pytest.mark.soak
 def test_01_a_kernel_killed_in_the_middle_of_the_request_is_resumed_and_told(desk: Open, lab_sandbox: Sandbox):
     name = "Interrupted"
     lab_sandbox.admin("PUT", "/clock", {"offset_seconds": 0})

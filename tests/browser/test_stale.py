@@ -111,6 +111,7 @@ def test_1_another_name_in_the_parameters_cell_retires_the_old_buttons(access: D
     expect(access.step(DISABLE, "Change")).to_have_text("Disable “Signer B” on sandbox")
 
 
+@pytest.mark.soak
 def test_2_and_5_a_second_page_and_a_reloaded_one_tell_and_act_as_the_first(
     access: Desk, desk: Open, lab_sandbox: Sandbox
 ):
@@ -135,6 +136,7 @@ def test_2_and_5_a_second_page_and_a_reloaded_one_tell_and_act_as_the_first(
     expect(second.page.get_by_label(f"Result: {DISABLE}", exact=True)).to_contain_text("“Signer B” is disabled")
 
 
+@pytest.mark.soak
 def test_3_cells_run_in_any_order_leave_one_button_a_step(access: Desk, lab_sandbox: Sandbox):
     begin(access)
     run_cell(access, FORM)  # the form anew, its cells below not
@@ -148,6 +150,7 @@ def test_3_cells_run_in_any_order_leave_one_button_a_step(access: Desk, lab_sand
     assert not disabled(lab_sandbox)
 
 
+@pytest.mark.soak
 def test_4_after_a_restart_the_page_says_what_to_do(access: Desk):
     begin(access)
     access.save()
@@ -178,6 +181,7 @@ def test_4_after_a_restart_the_page_says_what_to_do(access: Desk):
     access.picture("stale-reopened")
 
 
+@pytest.mark.soak
 def test_6_a_copy_beside_has_a_form_of_its_own(
     access: Desk, desk: Open, lab: Lab, request: pytest.FixtureRequest, lab_sandbox: Sandbox
 ):
@@ -220,6 +224,7 @@ def test_8_a_value_changed_after_start_is_set_back(access: Desk, lab_sandbox: Sa
     assert not disabled(lab_sandbox)
 
 
+@pytest.mark.soak
 def test_9_an_earlier_step_that_is_done_again_sets_the_later_ones_back(access: Desk, lab_sandbox: Sandbox):
     begin(access)
     access.do(DISABLE, "Change")

@@ -186,6 +186,7 @@ def test_06_an_auditor_reads_the_archive(desk: Open, lab_sandbox: Sandbox, tmp_p
     assert_kept(one.save(), lab_sandbox, "Unchanged since it was sealed.", "Request it", verdict="attention")
 
 
+@pytest.mark.soak
 def test_07_an_error_is_looked_up(desk: Open, lab_sandbox: Sandbox):
     one = desk("07_troubleshoot")
     one.run_all()

@@ -7,7 +7,6 @@ RUNBOOK_SOAK about every one.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections import Counter
@@ -25,10 +24,11 @@ from runbook_lib.credentials.armour import Found
 from runbook_lib.credentials.fields import Fields, read_fields, tolerant
 from runbook_lib.credentials.folder import look_into
 from runbook_lib.errors import Reason
+from tests.soak import SOAK
 
 CORPUS = Path(cryptography_vectors.__file__).parent
 FILES = sorted(file for file in CORPUS.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc"))
-EVERY = 1 if os.environ.get("RUNBOOK_SOAK") else 16
+EVERY = 1 if SOAK else 16
 
 _NAME = (
     "openssl refuses the whole certificate for a name in it; its dates and serial number are there, and pyca reads them"

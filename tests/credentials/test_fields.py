@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runbook_lib.credentials.armour import read_certificate
@@ -17,6 +17,7 @@ from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.fields import UNDECODABLE, describe_key, read_fields, tolerant
 from runbook_lib.credentials.keys import KeyKind, generate
 from tests.credentials.pki import CHAIN, ROOT, identity, name, sign
+from tests.soak import SOAK
 
 PYCA: dict[str, Callable[[x509.Certificate], object]] = {
     "subject": lambda one: one.subject.rfc4514_string(),
@@ -162,7 +163,7 @@ def certificates(draw: st.DrawFn) -> bytes:
 
 
 @given(certificates())
-@settings(max_examples=800)
+@settings(max_examples=800 if SOAK else 200, suppress_health_check=[HealthCheck.too_slow])
 def test_the_fields_of_any_certificate_are_what_pyca_says(der: bytes):
     agrees(der)
 
@@ -179,7 +180,7 @@ def test_every_kind_of_key_is_called_what_pyca_calls_it(number: int):
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=400 if SOAK else 100)
 def test_a_certificate_with_a_changed_byte_is_told_as_pyca_tells_it(data: st.DataObject):
     der = bytearray(data.draw(st.sampled_from(WHOLE)))
     for _ in range(data.draw(st.integers(1, 3))):

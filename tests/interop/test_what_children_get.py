@@ -49,7 +49,7 @@ def secrets(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("engine", ["runbook", "papermill"])
+@pytest.mark.parametrize("engine", ["runbook", pytest.param("papermill", marks=pytest.mark.soak)])
 def test_a_rotation_with_its_hook_and_signed_archive(
     sandbox: Sandbox, secrets: dict[str, str], tmp_path: Path, engine: str
 ) -> None:

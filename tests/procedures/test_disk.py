@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 ERRORS = ("ENOSPC", "EROFS", "EACCES")
 CALLS = "write,fsync,ftruncate,openat,rename,symlink,unlink,mkdir,chmod,fchmod"
-SAMPLE, SEED = 20, 6
+SAMPLE, SEED = 12, 6
 
 Point = tuple[str, int, str]
 

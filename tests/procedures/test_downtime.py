@@ -25,7 +25,7 @@ from tests.soak import SOAK
 pytestmark = pytest.mark.slow
 
 NAME = "In use"
-CALLS = 2000 if SOAK else 100
+CALLS = 2000 if SOAK else 50
 """At each of six stands of the rotation, besides those during its steps."""
 
 

@@ -147,6 +147,7 @@ def never(asked: Asked) -> None:
 Inventory = Callable[..., tuple[int, Bag]]
 
 
+@pytest.mark.soak
 def test_fifty_thousand_hostile_rows_are_rows(inventory: Inventory) -> None:
     code, bag = inventory(says(hostile_rows(50_000)))
     assert code == Exit.DONE
@@ -204,6 +205,7 @@ def test_the_doctor_says_what_is_wrong(command: Command, name: str) -> None:
     assert "Traceback" not in ended.out
 
 
+@pytest.mark.soak
 def test_many_service_users_with_large_lists_take_no_more_than_one(inventory: Inventory, tmp_path: Path) -> None:
     """Each list alone is within the limits; all of them together are not, and those left out are told."""
     pages = [hostile_rows(30_000, first=30_000 * number) for number in range(4)]

@@ -35,7 +35,7 @@ CALLS = (
 READS = "read,recvfrom"
 """A kill there is after a request was sent and before its answer was read."""
 
-SAMPLE, SEED = 25, 3
+SAMPLE, SEED = 12, 3
 RERUNS = 3
 
 Point = tuple[str, int]

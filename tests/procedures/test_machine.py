@@ -48,7 +48,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "Machine"
 GRACE = timedelta(days=7)
-STEPS, EXAMPLES = (40, 100) if SOAK else (20, 8)
+STEPS, EXAMPLES = (40, 100) if SOAK else (20, 4)
 
 
 class Crash(BaseException):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,8 +20,9 @@ from runbook_lib.procedures.rotate import Rotate
 from runbook_lib.widgets.form import check
 from tests.conftest import Sandbox
 from tests.procedures.conftest import issue, run
+from tests.soak import SOAK
 
-EXAMPLES = 300 if os.environ.get("RUNBOOK_SOAK") else 15
+EXAMPLES = 300 if SOAK else 15
 
 
 def day(ahead: int) -> str:

@@ -26,7 +26,7 @@ from tests.soak.stories import Ending, issue, issue_and_rotate, perform, prepare
 
 pytestmark = pytest.mark.slow
 
-SCHEDULES = range(1000) if SOAK else range(25)
+SCHEDULES = range(1000) if SOAK else range(10)
 RERUNS = 10
 """How often an operator runs it again while the faults go on; then they end, and it has to go well."""
 READ_SECONDS = 0.4

@@ -20,10 +20,11 @@ PASSES = "import pytest\ndef test_runs(): pass\n@pytest.mark.xfail\ndef test_kno
 def pytest_run(folder: Path, program: str, ci: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(program)
     (folder / "test_other.py").write_text("def test_runs(): pass\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", os.devnull]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.skipping", "-p", "no:cacheprovider", "-c", os.devnull]
+    environ = os.environ | {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
         [*command, f"--rootdir={folder}", str(folder)],
-        cwd=ROOT, env=os.environ | {"CI": ci}, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
