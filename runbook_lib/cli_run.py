@@ -112,7 +112,7 @@ def run_one(
         from runbook_lib.runner import run_notebook
 
         if kernels is not None:
-            import runbook_lib.engine.run_process  # noqa: F401
+            import runbook_lib.job_process  # noqa: F401
         gc.freeze()
         gc.enable()
         outcome = run_notebook(

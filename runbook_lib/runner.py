@@ -15,9 +15,9 @@ from typing import Any
 from runbook_lib.archive import bag, signing
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import Clock
-from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.engine.kernels import Kernels
 from runbook_lib.errors import RunbookError
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports import bare
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import RunOutcome
@@ -118,7 +118,7 @@ def run_notebook(
 
 def _produced(job: Job, folder: Path, clock: Clock, interruptions: Interruptions, kernels: Kernels | None) -> Produced:
     if sys.platform == "linux" and job.engine != "papermill":
-        with ForkServer(folder, kernels=kernels) as server:
+        with JobServer(folder, kernels=kernels) as server:
             return server.run(job, clock=clock, interruptions=interruptions, folder=folder)
     from runbook_lib.reports.produce import produce  # what the server imports at its own cost
 

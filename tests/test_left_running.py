@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.engine.forkserver import ForkServer
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.result import Status
@@ -102,7 +102,7 @@ def test_under_run(run: Run, folder: Path) -> None:
 
 def test_after_the_server_of_a_batch_has_ended(write_notebook: Callable[..., Path], folder: Path) -> None:
     source = Source.read(write_notebook(CALLS_HOOKS))
-    with ForkServer() as server:
+    with JobServer() as server:
         produced = server.run(Job(source, "demo", {"folder": str(folder)}), clock=SystemClock())
         assert produced.record.status is Status.DONE
         _held(folder)

@@ -1,57 +1,82 @@
-"""The caller's side: `ForkServer` runs jobs, the cells of each in a fork."""
+"""The caller's side: `ForkServer` has tasks performed, the cells of each in a fork."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import pkgutil
 import select
-import shutil
+import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Self
 
-from runbook_lib.clock import Clock
 from runbook_lib.engine import protocol
 from runbook_lib.engine.kernels import Keeper, Kernels, wait_for_end
-from runbook_lib.engine.processes import Forked
-from runbook_lib.reports import bare
-from runbook_lib.reports.job import Begun, Job, Order, Produced
-from runbook_lib.reports.supervise import GRACE_SECONDS, POLL_SECONDS, End, Interruptions
+from runbook_lib.engine.processes import ForkedProcess
+from runbook_lib.errors import RunbookError
 
 _START_SECONDS = 60.0
-"""How long a new process may take until it reads its first order."""
+"""How long a new process may take until it reads its first task."""
+
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 10.0
+"""How long an interrupted task may take to stop its kernel and save what it has."""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """How a run process ended that gave no answer.
+
+    Args:
+        returncode: as subprocess has it: negative for a signal.
+        deadline: it was killed because its time was over.
+        interrupted: the first signal that the caller had collected.
+    """
+
+    returncode: int
+    deadline: bool
+    interrupted: signal.Signals | None
 
 
 class ForkServer:
-    """A server that has everything imported, from which the kernel of each job is forked. Linux only.
+    """A server that has everything imported, and run processes whose kernels are forked from it. Linux only.
 
-    Starting it costs the imports, each job a few milliseconds more than its cells. `run` may be called from many
-    threads at once; each call has its processes. A job whose processes are killed costs no other one anything, and its
-    record is made all the same. Leaving the block ends whatever still runs.
+    Starting it costs the imports, each task a few milliseconds more than its cells. `perform` may be called from many
+    threads at once; each call has its processes. A task whose processes are killed costs no other one anything. Leaving
+    the block ends whatever still runs.
 
-        with ForkServer(preload=["runbook_lib.widgets"]) as server:
-            produced = server.run(job, clock=SystemClock())
+        with ForkServer(preload=["pandas"]) as server:
+            server.perform(NotebookCall({"input_path": source, "output_path": output}))
 
     Args:
-        folder: private; each run gets a folder in it while it lasts. Without one it makes its own, which the server
-            removes when it ends, also when the caller was killed: what lies there was not searched for secrets.
+        folder: private, for what the processes write. Without one it makes its own, which the server removes when it
+            ends, also when the caller was killed.
         preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
-        kernels: in place of `preload`, a server that runs already. The process that runs papermill is then not started
-            but forked from this one, which must have a single thread: for one run, all is imported once, half of it
-            here and half of it there.
+        function: `MODULE:FUNCTION`, what a run process does with a task and its `TaskContext`; task and answer
+            are pickled.
+        kernels: in place of `preload`, a server that runs already. The run process is then not started but forked from
+            this one, which must have a single thread: for one task, all is imported once, half of it here and half of
+            it there.
     """
 
     def __init__(
-        self, folder: Path | None = None, *, preload: Sequence[str] = (), kernels: Kernels | None = None
+        self,
+        folder: Path | None = None,
+        *,
+        preload: Sequence[str] = (),
+        function: str = "runbook_lib.engine.notebook_call:execute_notebook",
+        kernels: Kernels | None = None,
     ) -> None:
+        self._function = function
         self._open = ExitStack()
         self._forks = kernels is not None
         self._kernels = kernels or Kernels(folder, preload=preload)
@@ -60,10 +85,10 @@ class ForkServer:
         self._busy: set[_RunProcess] = set()
         self._left = False
 
-    def __enter__(self) -> ForkServer:
+    def __enter__(self) -> Self:
         if not self._forks:
             self._open.enter_context(self._kernels)
-        self._idle.append(_RunProcess(self._kernels, self._forks))
+        self._idle.append(self._run_process())
         return self
 
     def __exit__(
@@ -71,70 +96,58 @@ class ForkServer:
     ) -> None:
         with self._lock:
             self._left = True
-            for busy in self._busy:
-                busy.kill()
+            for process in self._busy:
+                process.kill()
             idle, self._idle = self._idle, []
         self._open.close()
-        for one in idle:
-            one.end()
+        for process in idle:
+            process.end()
 
     @property
     def process(self) -> int | None:
         """The server's process id, None while there is none."""
         return self._kernels.process
 
-    def run(
-        self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None, folder: Path | None = None
-    ) -> Produced:
-        """Execute a notebook and make the files that tell of it.
+    @property
+    def folder(self) -> Path:
+        """The private folder."""
+        return self._kernels.folder
+
+    def perform(self, task: object, *, seconds: float = 3600, signals: Sequence[signal.Signals] = ()) -> Any:
+        """Have a run process perform a task; gives what its function returned, or `Killed` where the process was.
 
         Args:
-            clock: dates the run; it is sent to the process that runs it.
-            interruptions: signals that the caller collects. At the first one papermill is interrupted, so that it
-                saves the notebook; after GRACE_SECONDS, or at a second one, everything of the run is killed.
-            folder: private, for what the run writes, in place of the server's.
-
-        Returns:
-            The record and the files, for every run: also a failed, killed, interrupted or refused one.
+            seconds: after these, and ten more, everything of the task is killed, unless it has been executed.
+            signals: a list that the caller appends to. The first one is passed on, so that the notebook is saved as it
+                is; ten seconds later, or at a second one, everything of the task is killed.
 
         Raises:
-            RunbookError: ENGINE_FAILED where no process can be forked.
-            OSError: the private folder cannot be written.
+            RunbookError: ENGINE_FAILED where no process can be forked; else what the function raised.
+            OSError: what the function raised, or the private folder cannot be written.
+            PapermillExecutionError: likewise.
         """
-        if job.environ is None:
-            job = replace(job, environ=dict(os.environ))
-        # absolute: the processes work in another folder
-        folder = Path(tempfile.mkdtemp(dir=folder.absolute() if folder else self._kernels.folder))
-        try:
-            order = Order(job, folder, Path.cwd(), clock, Begun.now(clock))
-            answer = self._ask(order, interruptions or Interruptions())
-            if isinstance(answer, End):  # it was killed; what it left is told of by another process
-                answer = self._ask(replace(order, end=answer), Interruptions())
-            if isinstance(answer, End):  # telling it kills whoever does: it is not executed again for that
-                problem = self._kernels.failed(f"The process of the run ended twice: {answer.returncode}.")
-                now = clock.now()
-                return bare.told(job, problem, started=order.begun.at, finished=now, clock=clock.source, executed=True)
-            return answer
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _ask(self, order: Order, interruptions: Interruptions) -> Produced | End:
-        """Raises RunbookError: ENGINE_FAILED."""
         for _ in range(2):
             process = self._taken()
             try:
-                answer = process.perform(order, interruptions)
+                return process.perform(task, seconds, signals)
+            except _NotBegun:
+                continue
             finally:
                 self._give_back(process)
-            if answer is not None:
-                return answer
         raise self._kernels.failed("The processes of a run do not stay alive.")
+
+    def failed(self, what: str) -> RunbookError:
+        """The error to raise where the engine failed, with the last words of its processes."""
+        return self._kernels.failed(what)
+
+    def _run_process(self) -> _RunProcess:
+        return _RunProcess(self._function, self._kernels, self._forks)
 
     def _taken(self) -> _RunProcess:
         with self._lock:
             process = self._idle.pop() if self._idle else None
             if process is None:
-                process = _RunProcess(self._kernels, self._forks)
+                process = self._run_process()
             self._busy.add(process)
             return process
 
@@ -148,17 +161,22 @@ class ForkServer:
             process.end()
 
 
+class _NotBegun(Exception):
+    """The process ended before the task began, or found no kernel for it."""
+
+
 class _RunProcess:
-    """A process that runs one job after the other, and its keeper of kernels.
+    """A process that performs one task after the other, and its keeper of kernels.
 
     Args:
+        function: what it does with each.
         fork: from this process, which has a single thread; else one is started.
 
     Raises:
         RunbookError: ENGINE_FAILED.
     """
 
-    def __init__(self, kernels: Kernels, fork: bool) -> None:
+    def __init__(self, function: str, kernels: Kernels, fork: bool) -> None:
         self._gone, held = os.pipe()
         try:
             keeper = kernels.keeper(held)
@@ -169,82 +187,75 @@ class _RunProcess:
         finally:
             os.close(held)
         self._socket, theirs = socket.socketpair()
-        self._process = (_forked if fork else _started)(kernels, theirs, keeper)
+        self._process = (_forked if fork else _started)(function, kernels, theirs, keeper)
         theirs.close()
         keeper.close()
         self._interrupted = False
 
     @property
     def usable(self) -> bool:
-        """Whether it can take a further job. One that got a signal cannot: that might come late, and hit the next.
+        """Whether it can take a further task. One that got a signal cannot: that might come late, and hit the next.
 
         Nor one without its keeper, or whose keeper has lost the server: it would clean up what a keeper leaves.
         """
         alone = self._kernels.process != self._server or wait_for_end(self._gone, 0)
         return not alone and not self._interrupted and self._process.poll() is None
 
-    def perform(self, order: Order, interruptions: Interruptions) -> Produced | End | None:
-        """Have a run done; None where it never began.
-
-        Raises:
-            RunbookError: what the process raised.
-            OSError: likewise.
-        """
-        with suppress(BrokenPipeError):
-            self._socket.sendall(protocol.whole(pickle.dumps(order)))
-        return self._answer(order.job.deadline, interruptions)
-
-    def _answer(self, deadline: int, interruptions: Interruptions) -> Produced | End | None:
-        """Wait for what a run answers, and for its end if it does not.
+    def perform(self, task: object, seconds: float, signals: Sequence[signal.Signals]) -> Any:
+        """Give it a task, and wait for the answer, or for its end: then a `Killed`.
 
         Args:
-            deadline: seconds that its execution may take. It keeps to that itself, unless it is stopped.
+            seconds: what the task may take. It keeps to that itself, unless it is stopped.
+
+        Raises:
+            _NotBegun, and what the function raised.
         """
+        with suppress(BrokenPipeError):
+            self._socket.sendall(protocol.whole(pickle.dumps(task)))
+        return self._answer(seconds, signals)
+
+    def _answer(self, seconds: float, signals: Sequence[signal.Signals]) -> Any:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        kill_at, told, killed = time.monotonic() + _START_SECONDS, 0, False
+        kill_at, seen, killed = time.monotonic() + _START_SECONDS, 0, False
         found, accepted, executed = bytearray(), False, False
         while True:
-            if poll.poll(1000 * POLL_SECONDS):
+            if poll.poll(1000 * _POLL_SECONDS):
                 more = _received(self._socket)
                 if not more:
                     break
                 found += more
                 if not accepted:
-                    accepted, kill_at = True, time.monotonic() + deadline + GRACE_SECONDS
+                    accepted, kill_at = True, time.monotonic() + seconds + _GRACE_SECONDS
                     del found[0]
                 if not executed and found.startswith(protocol.EXECUTED):
                     executed = True
                     del found[0]
-                if found == protocol.NO_KERNEL or protocol.content_in(found, 1) is not None:
-                    return self._end_of(found)
+                if found == protocol.NO_KERNEL:
+                    raise _NotBegun
+                content = protocol.content_in(found, 1)
+                if content is not None:
+                    answer = pickle.loads(content)  # noqa: S301 - our own process's
+                    if found.startswith(protocol.ERROR):
+                        raise answer
+                    return answer
             if executed or killed:
                 continue
-            if accepted and len(interruptions.signals) > told:
-                if told == 0:
+            if accepted and len(signals) > seen:
+                if seen == 0:
                     self._interrupted = True
-                    self._process.send_signal(interruptions.signals[0])
-                    kill_at = min(kill_at, time.monotonic() + GRACE_SECONDS)
-                told = len(interruptions.signals)
-            if told > 1 or time.monotonic() > kill_at:
+                    self._process.send_signal(signals[0])
+                    kill_at = min(kill_at, time.monotonic() + _GRACE_SECONDS)
+                seen = len(signals)
+            if seen > 1 or time.monotonic() > kill_at:
                 self.kill()
                 killed = True
         self.kill()
-        wait_for_end(self._gone, GRACE_SECONDS)  # else something of it might still write while it is told of
+        wait_for_end(self._gone, _GRACE_SECONDS)  # else something of it might still write while it is told of
         if not accepted:
-            return None
-        first = interruptions.signals[0] if interruptions.signals else None
-        return End(None, self._process.wait(), killed and first is None, first, "")
-
-    def _end_of(self, found: bytearray) -> Produced | None:
-        content = protocol.content_in(found, 1)
-        if content is None:
-            return None
-        answer = pickle.loads(content)  # noqa: S301 - our own process's
-        if found.startswith(protocol.ERROR):
-            raise answer
-        produced: Produced = answer
-        return produced
+            raise _NotBegun
+        first = signals[0] if signals else None
+        return Killed(self._process.wait(), killed and first is None, first)
 
     def kill(self) -> None:
         self._process.kill()
@@ -256,21 +267,23 @@ class _RunProcess:
         os.close(self._gone)
 
 
-def _started(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> subprocess.Popen[bytes]:
+def _started(function: str, kernels: Kernels, caller: socket.socket, keeper: Keeper) -> subprocess.Popen[bytes]:
     descriptors = caller.fileno(), keeper.socket.fileno()
-    return kernels.program("run_process", *map(str, descriptors), keep=descriptors)
+    return kernels.program("run_process", function, *map(str, descriptors), keep=descriptors)
 
 
-def _forked(kernels: Kernels, caller: socket.socket, keeper: Keeper) -> Forked:
+def _forked(function: str, kernels: Kernels, caller: socket.socket, keeper: Keeper) -> ForkedProcess:
     from runbook_lib.engine import run_process  # what takes long to import
 
-    return Forked(
-        partial(run_process.work, caller, keeper), kernels.log, keep=(caller.fileno(), keeper.socket.fileno())
+    return ForkedProcess(
+        partial(run_process.work, pkgutil.resolve_name(function), caller, keeper),
+        kernels.log,
+        keep=(caller.fileno(), keeper.socket.fileno()),
     )
 
 
 def _received(source: socket.socket) -> bytes:
     try:
         return source.recv(1 << 20)
-    except ConnectionResetError:  # it was killed with an order unread
+    except ConnectionResetError:  # it was killed with a task unread
         return b""

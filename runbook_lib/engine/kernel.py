@@ -142,7 +142,7 @@ class _MainThread:
         self.parent_thread = threading.main_thread()
 
 
-class ForkedKernel(IPythonKernel):
+class ChannelKernel(IPythonKernel):
     """IPython's kernel, handed its messages one after the other."""
 
     shell_stream: Any = None
@@ -152,10 +152,10 @@ class ForkedKernel(IPythonKernel):
         """Nothing is queued: the next cell is sent when this one has answered."""
 
 
-class ForkedKernelApp(IPKernelApp):
+class ChannelKernelApp(IPKernelApp):
     """ipykernel's application without connection file, sockets, heartbeat and parent poller, and made in two parts."""
 
-    kernel_class: Any = ForkedKernel
+    kernel_class: Any = ChannelKernel
     name = "ipython-kernel"
 
     @catch_config_error
@@ -207,14 +207,14 @@ class ForkedKernelApp(IPKernelApp):
         self.kernel.shell.ipython_dir = self.ipython_dir
 
 
-def prepared() -> ForkedKernelApp:
+def prepared() -> ChannelKernelApp:
     """The application of the kernel that this process, or each that is forked of it, will be."""
-    app = ForkedKernelApp.instance()
+    app = ChannelKernelApp.instance()
     app.prepare()
     return app
 
 
-def serve(to: socket.socket, app: ForkedKernelApp | None) -> None:
+def serve(to: socket.socket, app: ChannelKernelApp | None) -> None:
     """Be the kernel at this end of a channel until the other end closes it; in a fresh fork, whose process it ends.
 
     Args:
@@ -281,7 +281,7 @@ def _searched(environ: dict[str, str]) -> list[str]:
     return list(filter(None, environ.get("PYTHONPATH", "").split(os.pathsep)))
 
 
-async def _answer(kernel: ForkedKernel, to: socket.socket, assembler: channel.Assembler) -> None:
+async def _answer(kernel: ChannelKernel, to: socket.socket, assembler: channel.Assembler) -> None:
     kernel.io_loop = IOLoop.current()
     handle = _async_in_context(partial(kernel.shell_main, None))
     tasks: set[asyncio.Task[None]] = set()

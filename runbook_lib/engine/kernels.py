@@ -16,9 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from runbook_lib import programs
-from runbook_lib.catalogue import Reason
 from runbook_lib.engine import channel, protocol
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import Reason, RunbookError
 
 _LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 """So that importing numpy starts no threads. A notebook's environment is its own."""

@@ -35,7 +35,7 @@ def beside(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-class Forked:
+class ForkedProcess:
     """A forked child, with what is used of `subprocess.Popen`. It has a session of its own and none of our descriptors.
 
     Args:

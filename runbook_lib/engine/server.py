@@ -36,7 +36,7 @@ class Server:
         prepared: the kernels' application.
     """
 
-    def __init__(self, control: socket.socket, prepared: kernel.ForkedKernelApp | None) -> None:
+    def __init__(self, control: socket.socket, prepared: kernel.ChannelKernelApp | None) -> None:
         self._control, self._prepared = control, prepared
         self._keepers: set[int] = set()
 
@@ -84,7 +84,7 @@ class Server:
                         end_children(spare=self._keepers)
 
 
-def keep(caller: socket.socket, held: list[int], prepared: kernel.ForkedKernelApp | None) -> None:
+def keep(caller: socket.socket, held: list[int], prepared: kernel.ChannelKernelApp | None) -> None:
     """Fork a kernel whenever asked, and end all that it leaves, before another is forked or the caller's end is closed.
 
     Args:

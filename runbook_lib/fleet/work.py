@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.engine.forkserver import ForkServer
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports.job import Job, Produced
 from runbook_lib.reports.supervise import Interruptions
 
@@ -26,7 +26,7 @@ class Work:
     Args:
         job: what is to run; its environment is the worker's.
         hide: variables of the environment that hold other accounts' secrets. A run cannot show what it does not have.
-        preload: modules that the notebook imports, for `ForkServer`.
+        preload: modules that the notebook imports, for `JobServer`.
     """
 
     job: Job
@@ -46,7 +46,7 @@ class _Here:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open = ExitStack()
-        self._server: ForkServer | None = None
+        self._server: JobServer | None = None
         self.interruptions = Interruptions()
 
     def run(self, job: Job, preload: tuple[str, ...]) -> Produced:
@@ -64,10 +64,10 @@ class _Here:
             self._server = None
             self.interruptions = Interruptions()
 
-    def _started(self, preload: tuple[str, ...]) -> ForkServer:
+    def _started(self, preload: tuple[str, ...]) -> JobServer:
         with self._lock:
             if self._server is None:
-                self._server = self._open.enter_context(ForkServer(preload=preload))
+                self._server = self._open.enter_context(JobServer(preload=preload))
             return self._server
 
 

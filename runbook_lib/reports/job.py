@@ -16,7 +16,6 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, lock_sha256, who
-from runbook_lib.reports.supervise import End
 from runbook_lib.reports.work_tree import commit_of
 
 
@@ -118,21 +117,3 @@ class Begun:
     @classmethod
     def now(cls, clock: Clock) -> Begun:
         return cls(clock.now(), time.monotonic())
-
-
-@dataclass(frozen=True)
-class Order:
-    """A job as it is sent to the process that is forked for it.
-
-    Args:
-        folder: private to the run.
-        cwd: where the kernel runs.
-        end: how an earlier process of this run ended: nothing is executed, and what it left is told of.
-    """
-
-    job: Job
-    folder: Path
-    cwd: Path
-    clock: Clock
-    begun: Begun
-    end: End | None = None

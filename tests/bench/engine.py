@@ -17,7 +17,7 @@ import psutil
 
 from runbook_lib.archive import bag
 from runbook_lib.clock import SystemClock
-from runbook_lib.engine.forkserver import ForkServer
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.runrecord import who
 from runbook_lib.result import Status
@@ -100,7 +100,7 @@ def _batch(archive: Path, environ: dict[str, str], count: int, memory: list[floa
     told = bag.Started(
         run="0" * 32, job="bench", at=datetime.now(UTC), notebook=source.name, sha256=source.sha256, who=who()
     )
-    with bag.staging(archive, told) as folder, ForkServer(folder, preload=PRELOAD) as server:
+    with bag.staging(archive, told) as folder, JobServer(folder, preload=PRELOAD) as server:
 
         def one(number: int) -> None:
             produced = server.run(Job(source, "inventory", GIVEN, environ=environ), clock=clock)

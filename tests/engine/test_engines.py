@@ -15,7 +15,7 @@ import papermill  # noqa: F401 - it loads the engine
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook_lib.engine.papermill_engine import engine_for
+from runbook_lib.engine.kernel_manager import forkable
 from tests.engine.public_notebooks import FEW, STORIES
 from tests.engine.sameness import difference, told
 from tests.soak import SOAK
@@ -135,16 +135,16 @@ def test_a_kernel_is_forked_only_for_what_this_python_would_run(
         (tmp_path / folder).mkdir(parents=True)
         spec = {"argv": KERNELS[kernel], "display_name": "mine", "language": "python"}
         (tmp_path / folder / "kernel.json").write_text(json.dumps(spec))
-    assert engine_for({"kernelspec": {"name": asked}}) == engine
+    assert forkable({"kernelspec": {"name": asked}}) == (engine == "runbook")
 
 
 def test_finding_a_kernel_does_not_import_ipython() -> None:
     program = (
-        "import sys; from runbook_lib.engine.run_process import engine_for; "
-        "found = engine_for({}); sys.exit(f'{found} {sorted(n for n in sys.modules if n == \"IPython\")}')"
+        "import sys; from runbook_lib.engine.kernel_manager import forkable; "
+        "found = forkable({}); sys.exit(f'{found} {sorted(n for n in sys.modules if n == \"IPython\")}')"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert said.stderr.strip() == "runbook []"
+    assert said.stderr.strip() == "True []"
     twin = program.replace("import sys;", "import sys, IPython;")
     said = subprocess.run([sys.executable, "-c", twin], capture_output=True, text=True, timeout=60)
-    assert said.stderr.strip() == "runbook ['IPython']"
+    assert said.stderr.strip() == "True ['IPython']"

@@ -20,8 +20,8 @@ import pytest
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.engine import forkserver
-from runbook_lib.engine.forkserver import ForkServer
 from runbook_lib.errors import RunbookError
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import CellState
 from runbook_lib.result import Status
@@ -31,8 +31,8 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("server"), preload=["numpy", "matplotlib.figure"]) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
+    with JobServer(tmp_path_factory.mktemp("server"), preload=["numpy", "matplotlib.figure"]) as server:
         yield server
 
 
@@ -63,7 +63,7 @@ def _gone(pid: int) -> bool:
     return True
 
 
-def test_many_runs_at_once_from_many_threads(server: ForkServer, job: Callable[..., Job]) -> None:
+def test_many_runs_at_once_from_many_threads(server: JobServer, job: Callable[..., Job]) -> None:
     jobs = [job(f"import time; time.sleep(0.5); print('run {n}')", name=f"{n}.ipynb") for n in range(8)]
     began = time.monotonic()
     with ThreadPoolExecutor(4) as threads:
@@ -87,7 +87,7 @@ KILLS_ITS_KEEPER = "import os, time; time.sleep(1); os.kill(os.getppid(), 9); ti
     ids=["run process", "keeper"],
 )
 def test_a_killed_run_costs_only_itself(
-    server: ForkServer, job: Callable[..., Job], kills: str, states: tuple[CellState, ...]
+    server: JobServer, job: Callable[..., Job], kills: str, states: tuple[CellState, ...]
 ) -> None:
     bad = job("import os; print('so far', flush=True)", kills, "print('after')", name="b")
     good = job("import time; time.sleep(3); print('well')", name="good.ipynb")
@@ -103,7 +103,7 @@ def test_a_killed_run_costs_only_itself(
 
 
 def test_a_notebook_that_kills_the_server_costs_no_other_run_anything(
-    server: ForkServer, job: Callable[..., Job]
+    server: JobServer, job: Callable[..., Job]
 ) -> None:
     bad = job("import os, psutil; psutil.Process(os.getppid()).parent().kill()", name="bad.ipynb")
     good = job("import time; time.sleep(3); print('well')", name="good.ipynb")
@@ -114,7 +114,7 @@ def test_a_notebook_that_kills_the_server_costs_no_other_run_anything(
 
 
 def test_what_a_notebook_started_ends_with_it_however_it_hides(
-    server: ForkServer, job: Callable[..., Job], tmp_path: Path
+    server: JobServer, job: Callable[..., Job], tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
     hides = (
@@ -137,7 +137,7 @@ def test_what_a_notebook_started_ends_with_it_however_it_hides(
         assert all(map(_gone, found)), ending
 
 
-def test_the_deadline_of_one_job_is_not_the_others(server: ForkServer, job: Callable[..., Job]) -> None:
+def test_the_deadline_of_one_job_is_not_the_others(server: JobServer, job: Callable[..., Job]) -> None:
     late = job(
         "import time; print('began', flush=True)\nwhile True:\n    try: time.sleep(9)\n    except BaseException: pass",
         deadline=2,
@@ -152,7 +152,7 @@ def test_leaving_the_block_ends_what_still_runs(job: Callable[..., Job], tmp_pat
     pid = tmp_path / "pid"
     waiting = job(f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(300)")
     (tmp_path / "server").mkdir()
-    with ForkServer(tmp_path / "server") as server:
+    with JobServer(tmp_path / "server") as server:
         thread = threading.Thread(target=_expect_an_error, args=(server, waiting))
         thread.start()
         while not (pid.exists() and pid.read_text()):
@@ -167,11 +167,11 @@ import sys
 from pathlib import Path
 from runbook_lib.clock import SystemClock
 from runbook_lib.engine import forkserver
-from runbook_lib.engine.forkserver import ForkServer
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports.job import Job, Source
 
 if __name__ == "__main__":
-    with ForkServer() as server:
+    with JobServer() as server:
         print(server.process, server._kernels.folder, flush=True)
         server.run(Job(Source.read(Path(sys.argv[1])), "demo", {}), clock=SystemClock())
 """
@@ -221,7 +221,7 @@ def test_a_run_that_is_killed_while_it_answers_is_told_of_all_the_same(
     whole = forkserver._RunProcess._answer
     monkeypatch.setattr(forkserver._RunProcess, "_answer", answer)
     mark = f"with open({str(tmp_path / 'ran')!r}, 'a') as file:\n    file.write('ran ')"
-    with ForkServer() as server:
+    with JobServer() as server:
         produced = server.run(job(mark, "print('x' * 3_000_000)"), clock=SystemClock())
     assert len(asked) == 2
     assert (tmp_path / "ran").read_text() == "ran "  # it is not executed again to be told of
@@ -231,11 +231,11 @@ def test_a_run_that_is_killed_while_it_answers_is_told_of_all_the_same(
 
 
 def test_a_server_that_cannot_start_says_why(job: Callable[..., Job]) -> None:
-    with ForkServer(preload=["no_such_module"]) as server, pytest.raises(RunbookError, match="No module named"):
+    with JobServer(preload=["no_such_module"]) as server, pytest.raises(RunbookError, match="No module named"):
         server.run(job("1"), clock=SystemClock())
 
 
-def _expect_an_error(server: ForkServer, job: Job) -> None:
+def _expect_an_error(server: JobServer, job: Job) -> None:
     with pytest.raises(RunbookError, match="ended"):
         server.run(job, clock=SystemClock())
 
@@ -243,7 +243,7 @@ def _expect_an_error(server: ForkServer, job: Job) -> None:
 # --- what one run may not do to another, nor to the server ------------------------------------------------------------
 
 
-def _after(server: ForkServer, job: Callable[..., Job], deed: str, look: str) -> tuple[str, str]:
+def _after(server: JobServer, job: Callable[..., Job], deed: str, look: str) -> tuple[str, str]:
     """What `look` prints in a run before `deed` was done in another, and after it."""
     found = []
     for source in (look, deed, look):
@@ -288,14 +288,14 @@ DEEDS = {
 
 @pytest.mark.parametrize(("deed", "look"), DEEDS.values(), ids=DEEDS)
 def test_what_one_run_does_to_itself_no_other_run_sees(
-    server: ForkServer, job: Callable[..., Job], deed: str, look: str
+    server: JobServer, job: Callable[..., Job], deed: str, look: str
 ) -> None:
     before, after = _after(server, job, deed, look)
     assert before == after
     assert before.strip()
 
 
-def test_every_run_has_randomness_of_its_own(server: ForkServer, job: Callable[..., Job]) -> None:
+def test_every_run_has_randomness_of_its_own(server: JobServer, job: Callable[..., Job]) -> None:
     draws = job(
         "import random, secrets, tempfile, uuid; import numpy as np\n"
         "print(random.random(), np.random.rand(), uuid.uuid4(), secrets.token_hex(4), tempfile.mktemp())"
@@ -307,7 +307,7 @@ def test_every_run_has_randomness_of_its_own(server: ForkServer, job: Callable[.
     assert len({_text(server.run(seeded, clock=SystemClock())) for _ in range(2)}) == 1
 
 
-def test_no_run_reaches_the_sockets_of_server_or_caller(server: ForkServer, job: Callable[..., Job]) -> None:
+def test_no_run_reaches_the_sockets_of_server_or_caller(server: JobServer, job: Callable[..., Job]) -> None:
     looks = job(
         "import os\nfor n in range(256):\n"
         "    try: print(os.readlink(f'/proc/self/fd/{n}'))\n    except FileNotFoundError: pass"
@@ -329,12 +329,12 @@ def _sockets(process: int) -> set[str]:
 
 
 def test_the_server_has_one_thread_no_secret_and_nothing_of_a_run(
-    server: ForkServer, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: JobServer, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secret = "canary-" + os.urandom(12).hex()
     monkeypatch.setenv("CANARY", secret)
     (tmp_path / "own").mkdir()
-    with ForkServer(tmp_path / "own") as own:
+    with JobServer(tmp_path / "own") as own:
         shown = own.run(job("import os; print(len(os.environ['CANARY']))"), clock=SystemClock())
         assert _text(shown).strip() == str(len(secret))
         assert own.process is not None

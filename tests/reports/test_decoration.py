@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import FixedClock, SystemClock, parse_utc
-from runbook_lib.engine.forkserver import ForkServer
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports import artefacts, html
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.produce import produce
@@ -101,7 +101,7 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def told(marks: Path) -> Iterator[dict[tuple[str, str], Future[Produced]]]:
     """What is made of each notebook, by engine and name."""
-    with ForkServer() as server, ThreadPoolExecutor(4) as pool:
+    with JobServer() as server, ThreadPoolExecutor(4) as pool:
         found: dict[tuple[str, str], Future[Produced]] = {}
         for engine, name in (*RUNS, *GIVEN_UP):
             source, prose = SHOWN[name][:2] if name in SHOWN else (SENT[name], [])

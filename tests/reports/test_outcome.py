@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from runbook_lib.clock import SystemClock
-from runbook_lib.engine.forkserver import ForkServer
+from runbook_lib.job_server import JobServer
 from runbook_lib.reports.execute import Ending
 from runbook_lib.reports.job import Job, Produced, Source
 from runbook_lib.reports.outcome import judge
@@ -168,7 +168,7 @@ def told() -> Iterator[dict[tuple[str, str], Future[Produced]]]:
         name: Job(Source("nb.ipynb", _notebook(case), None), "demo", {}, cell_timeout=case.timeout)
         for name, case in CASES.items()
     }
-    with ForkServer() as server, ThreadPoolExecutor(4) as pool:
+    with JobServer() as server, ThreadPoolExecutor(4) as pool:
         run = {"runbook": lambda job: server.run(job, clock=SystemClock()), "papermill": by_papermill}
         yield {(engine, name): pool.submit(run[engine], jobs[name]) for engine, name in RUNS}
 

@@ -1,0 +1,52 @@
+"""papermill's `execute_notebook` as a task of a `ForkServer`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from papermill.execute import execute_notebook as papermill_execute_notebook
+
+from runbook_lib.engine.papermill_engine import ForkEngine
+from runbook_lib.engine.task_context import TaskContext
+
+
+@dataclass(frozen=True)
+class NotebookCall:
+    """A call of `papermill.execute_notebook`.
+
+    Args:
+        arguments: its arguments by name; paths are absolute.
+        cwd: the kernel's working directory.
+        environ: its environment.
+        seconds: what the whole notebook may take.
+    """
+
+    arguments: Mapping[str, Any]
+    cwd: Path = field(default_factory=Path.cwd)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    seconds: float = 3600
+
+
+def execute_notebook(call: NotebookCall, context: TaskContext) -> None:
+    """Have papermill execute a notebook in a forked kernel, which reads no IPython configuration of a user.
+
+    Raises:
+        PapermillExecutionError: a cell failed.
+        InterruptedError: a signal came, or the time is up. The notebook is saved as it was then.
+    """
+    with TemporaryDirectory(prefix="runbook-") as private:
+        kernel = context.kernel(cwd=call.cwd, environ={**call.environ, "IPYTHONDIR": private})
+        try:
+            with context.interruptible(call.seconds):
+                papermill_execute_notebook(
+                    **{"progress_bar": False, **call.arguments}, engine_name=ForkEngine.name, kernel=kernel
+                )
+        except KeyboardInterrupt:
+            raise InterruptedError(f"{context.signals[0].name} came before the notebook was executed.") from None
+        finally:
+            kernel.shutdown_kernel()  # also where papermill did not come to it

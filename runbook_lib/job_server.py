@@ -1,0 +1,88 @@
+"""Jobs in the fork engine, from the caller's side. Light to import: what executes them, their processes import."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runbook_lib.clock import Clock
+from runbook_lib.engine.forkserver import ForkServer, Killed
+from runbook_lib.engine.kernels import Kernels
+from runbook_lib.interruptions import Interruptions
+from runbook_lib.reports import bare
+from runbook_lib.reports.job import Begun, Job, Produced
+from runbook_lib.reports.supervise import End
+
+
+@dataclass(frozen=True)
+class JobTask:
+    """A job as it is sent to a run process.
+
+    Args:
+        folder: private to the run.
+        cwd: where the kernel runs.
+        end: how an earlier process of this run ended: nothing is executed, and what it left is told of.
+    """
+
+    job: Job
+    folder: Path
+    cwd: Path
+    clock: Clock
+    begun: Begun
+    end: End | None = None
+
+
+class JobServer(ForkServer):
+    """A fork server for jobs. Each has its record, also where its processes were killed.
+
+        with JobServer(preload=["runbook_lib.widgets"]) as server:
+            produced = server.run(job, clock=SystemClock())
+
+    Args:
+        folder: private; each run gets a folder in it while it lasts. What lies there was not searched for secrets.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, *, preload: Sequence[str] = (), kernels: Kernels | None = None
+    ) -> None:
+        super().__init__(folder, preload=preload, kernels=kernels, function="runbook_lib.job_process:execute_job")
+
+    def run(
+        self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None, folder: Path | None = None
+    ) -> Produced:
+        """Execute a notebook and make the files that tell of it.
+
+        Args:
+            clock: dates the run; it is sent to the process that runs it.
+            interruptions: signals that the caller collects: at the first one the run is ended.
+            folder: private, for what the run writes, in place of the server's.
+
+        Returns:
+            The record and the files, for every run: also a failed, killed, interrupted or refused one.
+
+        Raises:
+            RunbookError: ENGINE_FAILED where no process can be forked.
+            OSError: the private folder cannot be written.
+        """
+        if job.environ is None:
+            job = replace(job, environ=dict(os.environ))
+        # absolute: the processes work in another folder
+        folder = Path(tempfile.mkdtemp(dir=folder.absolute() if folder else self.folder))
+        task = JobTask(job, folder, Path.cwd(), clock, Begun.now(clock))
+        signals = interruptions.signals if interruptions else ()
+        try:
+            answer: Produced | Killed = self.perform(task, seconds=job.deadline, signals=signals)
+            if isinstance(answer, Killed):  # what it left is told of by another process
+                end = End(None, answer.returncode, answer.deadline, answer.interrupted, "")
+                answer = self.perform(replace(task, end=end), seconds=job.deadline)
+            if isinstance(answer, Killed):  # telling it kills whoever does: it is not executed again for that
+                problem = self.failed(f"The process of the run ended twice: {answer.returncode}.")
+                now = clock.now()
+                return bare.told(job, problem, started=task.begun.at, finished=now, clock=clock.source, executed=True)
+            return answer
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
