@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,19 @@ def shown(value: Any) -> str:
     if len(text) > _SHOWN:
         return f"'{visible(text[:_SHOWN])}…' ({len(text):,} characters)"
     return f"'{visible(text)}'" if isinstance(value, str) else visible(text)
+
+
+def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
+    """The end of a refusal, which names what may have been meant: " Did you mean NAME?", or nothing.
+
+    Args:
+        show: writes a known word as it is told.
+    """
+    from difflib import get_close_matches
+
+    known = sorted(known)
+    close = [word] if word in known else get_close_matches(word, known)
+    return f" Did you mean {' or '.join(map(show, close))}?" if close else ""
 
 
 def number(text: str) -> int | float | None:

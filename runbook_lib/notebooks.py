@@ -8,11 +8,18 @@ from pathlib import Path
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
+from runbook_lib.given import did_you_mean
 
 _LONGEST = 63
 """Characters of a job's name: it becomes part of a folder's."""
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+_INSTALLED = Path(__file__).with_name("files")
+"""Where a wheel keeps what a checkout has at its top."""
+
+_TOP = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1]
+
+NOTEBOOK_FOLDER = _TOP / "notebooks"
+PARAMETER_FOLDER = _TOP / "parameters"
 
 NOTEBOOKS = {
     "doctor": "00_start_here",
@@ -30,13 +37,11 @@ NOTEBOOKS = {
 def find_notebook(text: str) -> tuple[Path, str]:
     """The file of a short name or a path, and the job's name. Raises RunbookError (UNKNOWN_NOTEBOOK)."""
     if text in NOTEBOOKS:
-        return FOLDER / f"{NOTEBOOKS[text]}.ipynb", text
+        return NOTEBOOK_FOLDER / f"{NOTEBOOKS[text]}.ipynb", text
     path = Path(text)
     if path.suffix != ".ipynb" or not path.is_file():
-        from difflib import get_close_matches
-
-        close = "".join(f" Did you mean {short}?" for short in get_close_matches(text, NOTEBOOKS, n=1))
-        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.{close}")
+        meant = did_you_mean(text, NOTEBOOKS)
+        raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.{meant}")
     known = {stem: short for short, stem in NOTEBOOKS.items()}
     job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
     if len(job) > _LONGEST:  # two of one beginning are two jobs

@@ -15,12 +15,14 @@ import nbformat
 import pytest
 from PIL import Image
 
-from runbook_lib import cli
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
+from runbook_lib.cli.commands import Command
 from runbook_lib.digicert.environments import HOSTS
 from runbook_lib.notebooks import NOTEBOOKS
 from runbook_lib.procedures.procedure import Procedure, Step
+from tests.cli.commands import commands, options
 
+COMMANDS = commands()
 ROOT = Path(__file__).parents[1]
 MAP = ROOT / "docs" / "tutorial-map.md"
 README = ROOT / "README.md"
@@ -221,8 +223,8 @@ def test_every_runbook_command_that_a_document_shows_is_one_the_program_takes(pa
     lines = [line for line in read(path).replace("\\\n", " ").splitlines() if re.search(r"\.venv/bin/runbook ", line)]
     for line in lines:
         words = shlex.split(line[line.index(".venv/bin/runbook ") :].split("`")[0], comments=True)[1:]
-        name = words[0] if words[0] in cli.COMMANDS else " ".join(words[:2])
-        assert {word for word in words if re.match(r"--?[a-z]", word)} <= cli.find(name).options, line
+        name = words[0] if isinstance(COMMANDS[words[0]], Command) else " ".join(words[:2])
+        assert {word for word in words if re.match(r"--?[a-z]", word)} <= options(COMMANDS[name]), line
 
 
 @each_document

@@ -83,7 +83,7 @@ def test_only_widgets_import_ipywidgets(path: Path):
 
 @each_module
 def test_nobody_but_the_command_line_imports_the_sandbox(path: Path):
-    assert room(path) in ("cli", "cli_demo", "cli_sandbox", "sandbox") or not names(imports(path), f"{TOP}.sandbox")
+    assert room(path) in ("cli", "sandbox") or not names(imports(path), f"{TOP}.sandbox")
 
 
 @each_module

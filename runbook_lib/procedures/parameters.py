@@ -13,7 +13,7 @@ from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Profile
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.given import shown
+from runbook_lib.given import did_you_mean, shown
 from runbook_lib.looks import withheld
 from runbook_lib.procedures.values import (
     AS_TEXT,
@@ -317,7 +317,8 @@ def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[Paramet
     unknown = sorted(set(given) - elsewhere)
     if unknown:
         listed = withheld(", ".join(shown(name).strip("'") for name in unknown))
-        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {listed}.")
+        meant = "".join(did_you_mean(name, elsewhere) for name in unknown[:9])
+        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {listed}.{meant}")
     own = {name: value for name, value in given.items() if name in model.model_fields}
     if model.checks_all:
         _check_elsewhere({name: value for name, value in given.items() if name not in own})

@@ -14,11 +14,11 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from runbook_lib.archive import expectation, reader, retention
-from runbook_lib.cli import find
 from runbook_lib.clock import FixedClock
 from runbook_lib.fleet.ledger import Ledger
 from runbook_lib.lifecycle.journal import Journal, State
 from tests.archive import bags
+from tests.cli.commands import call
 from tests.fuzz.doors import door, fuzz, mutated
 
 NOW = bags.AT + timedelta(days=1)
@@ -63,7 +63,7 @@ def test_an_archive_with_a_damaged_file_is_read_to_its_end(found: tuple[str, byt
     with copied(archive(), *found) as copy:
         for name in READ:
             with contextlib.redirect_stdout(io.StringIO()):
-                door(partial(find(name), name, [str(copy)]))
+                door(partial(call, [*name.split(), str(copy)]))
         door(lambda: retention.plan(copy, NOW.date(), at=NOW))
         door(lambda: retention.holds(copy))
         door(lambda: expectation.declarations(copy))

@@ -18,11 +18,11 @@ from runbook_lib.inventories.folder_worker import _HEALTH, COLUMNS, UNCHECKED
 from runbook_lib.inventories.folders import read, result_of
 from runbook_lib.inventories.health import Health
 from runbook_lib.result import Result, Verdict
+from tests.cli.test_cli import runbook
 from tests.conftest import Sandbox
 from tests.credentials.pki import OTHER_PASSWORD, PASSWORD, ROOT, identity, name, sign
 from tests.inventories.test_folders import DAY, KEY, LIMITS, pem
 from tests.soak import SOAK
-from tests.test_cli import runbook
 
 DOCUMENT = Path(__file__).parents[2] / "docs/inventory.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([a-z ]+) \| (\w+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
@@ -62,7 +62,7 @@ NEW = sign(
 
 
 def exit_of(result: Result, *, fail_on_due: bool) -> int:
-    """As `reports.outcome.judge` and `cli_run.say_outcome` decide it."""
+    """As `reports.outcome.judge` and `cli.outcome.report` decide it."""
     if result.verdict is Verdict.UNCHECKED:
         return CATALOGUE[Reason.NOT_PROVEN].exit
     return Exit.DUE if fail_on_due and result.needs_action else Exit.DONE

@@ -1,47 +1,32 @@
-"""`runbook archive expect` and `gaps`: what should be in the archive, and what of it is not."""
+"""`runbook archive gaps`: what was declared and is not there."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+import click
+
 from runbook_lib.catalogue import Exit, Reason
-from runbook_lib.command import ARCHIVE, DIR, argument, command, day, path
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import DAY, archive_argument
+from runbook_lib.cli.terminal import out
+from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
-from runbook_lib.terminal import out
 from runbook_lib.visible import visible
 
 
-@command(
-    argument("file", metavar="FILE", type=path, help="YAML; parameters/expected/nightly.yaml is a sample."), ARCHIVE
-)
-def expect(file: Path, archive: Path) -> None:
-    """Declare what the archive should hold: which jobs, how often, for which accounts. It holds from now on."""
-    from runbook_lib.archive import chain
-    from runbook_lib.archive.expectation import declare
-    from runbook_lib.clock import SystemClock
+@click.command(cls=Command)
+@archive_argument
+@click.option("--from", "since", metavar="DAY", type=DAY, help="First day (UTC). [default: the first there is]")
+@click.option("--to", "until", metavar="DAY", type=DAY, help="Last day (UTC). [default: today]")
+def command(archive: Path, since: date | None, until: date | None) -> Exit:
+    """Report which of the declared runs are missing.
 
-    place, expectation = declare(archive, file, at=SystemClock().now(), environ=os.environ)
-    out("Expected from now on:" if expectation.expected else "From now on nothing is expected.")
-    names = [bag.name.partition("-")[2] for bag in chain.bags(archive)]
-    for one in expectation.expected:
-        known = any(re.fullmatch(rf"{one.job}(-[0-9]+)?", name) for name in names)
-        out(visible(f"  {one}" + ("" if known else "; no run of that name is here yet")))
-    sys.stdout.write(f"{place.folder}\n")
-
-
-@command(
-    DIR,
-    argument("--from", dest="since", metavar="DAY", type=day, help="YYYY-MM-DD, UTC; else all of it."),
-    argument("--to", dest="until", metavar="DAY", type=day, help="The last day; else today."),
-)
-def gaps(archive: Path, since: date | None, until: date | None) -> Exit:
-    """Exit 0 if everything that was declared is there, else 30 and a line for each thing that is not."""
+    Exit 0 if none is missing, else 30 and a line for each.
+    """
     from runbook_lib.audit.completeness import completeness, spans
-    from runbook_lib.clock import SystemClock, iso
+    from runbook_lib.clock import SystemClock
 
     if since and until and since > until:
         raise RunbookError(Reason.BAD_PARAMETER, "--from is after --to.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from runbook_lib.catalogue import Exit
-from runbook_lib.cli_run import read_parameters
-from runbook_lib.command import FILES, PARAMETERS, command
-from runbook_lib.terminal import out
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import files_option, parameters_option
+from runbook_lib.cli.terminal import out
 from runbook_lib.visible import visible
 
 if TYPE_CHECKING:
@@ -17,15 +19,20 @@ if TYPE_CHECKING:
 MARK = {"ok": "✓", "nothing to do": "✓", "planned": "·", "attention": "!"}
 
 
-@command(FILES, PARAMETERS)
-def doctor(files: list[Path], parameters: list[str]) -> Exit:
-    """Check connection, clock, secrets, service user and store; each failure with its remedy."""
-    given = {"mode": "headless"} | read_parameters(files, parameters)
+@click.command(cls=Command)
+@files_option
+@parameters_option
+def command(files: tuple[Path, ...], parameters: tuple[tuple[str, str], ...]) -> Exit:
+    """Check connection, clock, secrets, service user and store.
 
+    Each failure names its remedy.
+    """
+    from runbook_lib.cli.parameters import read_parameters
     from runbook_lib.procedures.doctor import Doctor
     from runbook_lib.procedures.parameters import DoctorParameters, intake
     from runbook_lib.result import Verdict
 
+    given = {"mode": "headless"} | read_parameters(files, parameters)
     procedure = Doctor(intake(DoctorParameters, given)[0])
     for step in Doctor.steps():
         _print_step(procedure.perform(step.slug))

@@ -11,6 +11,10 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.looks import withheld
 from runbook_lib.visible import visible
 
+EVENTS = logging.getLogger("runbook")
+"""Takes what is said on standard error, where that is to be a log of JSON (`--log-format json`)."""
+EVENTS.disabled = True
+
 _ALARM = "\x1b[1;31m{}\x1b[0m"
 
 
@@ -19,32 +23,30 @@ def out(text: str, *, alarm: bool = False) -> None:
 
     Raises `streams.Unwritten`, and BrokenPipeError where whoever read it has read enough.
     """
-    _write(sys.stdout, text, alarm)
+    write(sys.stdout, text, alarm=alarm)
 
 
 def err(text: str, *, alarm: bool = False) -> None:
     """A line on standard error: what is said about it."""
-    _write(sys.stderr, text, alarm)
+    if EVENTS.disabled:
+        write(sys.stderr, text, alarm=alarm)
+    else:
+        EVENTS.log(logging.ERROR if alarm else logging.INFO, "%s", text)
 
 
-def _write(stream: TextIO | None, text: str, alarm: bool) -> None:
+def is_watched() -> bool:
+    """Whether a person sees standard error as it is written."""
+    return EVENTS.disabled and sys.stderr is not None and sys.stderr.isatty()
+
+
+def write(stream: TextIO | None, text: str, *, alarm: bool = False) -> None:
+    """A line on one of the two, without what is withheld."""
     if stream is None:  # it was closed by the caller (>&-), who wants to know nothing
         return
     if alarm and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         text = _ALARM.format(text)
     stream.write(f"{withheld(text)}\n")
     stream.flush()
-
-
-class _Withheld(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return withheld(super().format(record))
-
-
-def mask_logs() -> None:
-    """Have the warnings that libraries log pass as the commands' own lines do."""
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Withheld())
 
 
 def tell(error: RunbookError) -> None:

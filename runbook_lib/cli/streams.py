@@ -1,14 +1,11 @@
-"""The three standard streams of a command, such that none of them costs it its result. Light to import."""
+"""The three standard streams of a command, such that none of them costs it its result."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
 
 class Unwritten(Exception):

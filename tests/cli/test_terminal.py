@@ -7,7 +7,9 @@ import logging
 
 import pytest
 
-from runbook_lib import cli_batch, looks, secrets, terminal
+from runbook_lib import looks, secrets
+from runbook_lib.cli import logs, terminal
+from runbook_lib.cli.batch_progress import watching
 from runbook_lib.errors import Reason, RunbookError, frames_of, unexpected
 
 PASSWORD = 'Zk4"pq7&<mX/9w,2'
@@ -39,11 +41,9 @@ def test_a_traceback_a_log_and_a_batch_s_line_are_told_without_it(capsys: pytest
     except KeyError as error:
         terminal.err(frames_of(error))
         terminal.tell(unexpected(error))
-    terminal.mask_logs()
-    record = logging.LogRecord("urllib3", logging.WARNING, __file__, 1, "retrying %s", (PASSWORD,), None)
-    assert logging.lastResort is not None
-    logging.lastResort.emit(record)
-    with cli_batch._watch(cli_batch.console(), 1) as watch:
+    logs.begin(verbose=False, log_format=None)
+    logging.getLogger("urllib3").warning("retrying %s", PASSWORD)
+    with watching(1) as watch:
         watch.lost("a0", f"KeyError: {PASSWORD}")
     said = _said(capsys)
     assert said.count("[withheld]") == 2

@@ -13,6 +13,7 @@ import pytest
 
 from runbook_lib import cli
 from runbook_lib.catalogue import Exit
+from runbook_lib.cli.root import run
 
 RUNBOOK = f"{sys.executable} -m runbook_lib.cli"
 FULL = Path("/dev/full")
@@ -33,7 +34,7 @@ def notebook(tmp_path: Path) -> Path:
 
 def _shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = ["bash", "-c", f"set -o pipefail; {line}"]
-    environ = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120)
 
 
@@ -73,18 +74,18 @@ def test_an_archive_that_cannot_be_written_is_refused_before_anything_runs(noteb
 def test_an_error_that_nobody_expects_is_told_by_its_place(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from runbook_lib import cli_run
+    from runbook_lib.cli import outcome
 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("a secret value")
 
-    monkeypatch.setattr(cli_run, "run_one", fail)
-    assert cli.run(["run", "inventory"]) == Exit.UNEXPECTED
+    monkeypatch.setattr(outcome, "run_one", fail)
+    assert run(["run", "inventory"]) == Exit.UNEXPECTED
     told = capsys.readouterr().err
     assert "[unexpected]" in told
-    assert "KeyError at runbook_lib/cli_run.py:" in told
+    assert "KeyError at runbook_lib/cli/run.py:" in told
     assert "a secret value" not in told
-    assert cli.run(["-v", "run", "inventory"]) == Exit.UNEXPECTED
+    assert run(["-v", "run", "inventory"]) == Exit.UNEXPECTED
     told = capsys.readouterr().err
     assert "in fail" in told
     assert "a secret value" not in told
@@ -92,7 +93,7 @@ def test_an_error_that_nobody_expects_is_told_by_its_place(
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5, 1.0, 2.0])
 def test_ctrl_c_at_any_moment_is_no_traceback(notebook: Path, seconds: float) -> None:
-    environ = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     program = [sys.executable, "-m", "runbook_lib.cli", "run", "nb.ipynb", "--archive", "a"]
     with subprocess.Popen(program, cwd=notebook.parent, env=environ, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None

@@ -1,0 +1,19 @@
+"""`runbook archive`: who signs the archive, whether it is unchanged, what is in it."""
+
+from __future__ import annotations
+
+import click
+
+from runbook_lib.cli.commands import Commands
+
+
+@click.command(
+    cls=Commands,
+    package="runbook_lib.cli.archive",
+    commands=(
+        *("verify", "list", "show", "head", "index", "diff", "expect", "gaps"),
+        *("init", "authority", "stamp", "hold", "release", "purge", "export"),
+    ),
+)
+def command() -> None:
+    """Verify, read and manage the archive."""

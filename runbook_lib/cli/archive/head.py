@@ -1,0 +1,29 @@
+"""`runbook archive head`: number and digest of the last bag."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import archive_argument
+from runbook_lib.errors import RunbookError
+
+
+@click.command(cls=Command)
+@archive_argument
+def command(archive: Path) -> None:
+    """Print number and digest of the last bag.
+
+    Keep them in a ticket or a mail: later, `runbook archive verify --head DIGEST` finds a cut-off end.
+    """
+    from runbook_lib.archive import bag, chain
+
+    with bag.archive_errors(archive):
+        last = chain.find_head(archive)
+    if last == chain.GENESIS:
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} holds no bag.")
+    sys.stdout.write(f"{last.sequence} {last.digest}\n")

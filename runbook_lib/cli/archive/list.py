@@ -1,0 +1,32 @@
+"""`runbook archive list`: the runs of an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import POSITIVE, archive_argument
+from runbook_lib.cli.terminal import out
+from runbook_lib.clock import iso
+from runbook_lib.visible import visible
+
+
+@click.command(cls=Command)
+@archive_argument
+@click.option("--job", metavar="NAME", help="Only the bags of this job.")
+@click.option("--last", metavar="N", type=POSITIVE, default=20, show_default=True, help="How many bags.")
+def command(archive: Path, job: str | None, last: int) -> None:
+    """List the last bags, the newest at the end.
+
+    A line for each: when its run began (UTC), its status, how many certificates need action, its place.
+    """
+    from runbook_lib.archive import reader
+    from runbook_lib.archive.bag import archive_errors
+
+    with archive_errors(archive):
+        bags = [entry for entry in reader.entries(archive) if job in (None, entry.job)]
+    for entry in sorted(bags, key=lambda entry: (entry.at, entry.place))[-last:]:
+        needs = f"{entry.run.needs_action} need action" if entry.run and entry.run.needs_action else ""
+        out(visible(f"{iso(entry.at)}  {entry.status:<12} {needs:<16} {entry.place}"))

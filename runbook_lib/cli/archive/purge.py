@@ -1,0 +1,55 @@
+"""`runbook archive purge`: old runs, removed for good."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import DAY, archive_argument, why_option
+from runbook_lib.cli.terminal import out
+from runbook_lib.errors import RunbookError
+from runbook_lib.visible import visible
+
+
+@click.command(cls=Command)
+@archive_argument
+@click.option("--before", metavar="DAY", type=DAY, required=True, help="Runs that started before this day (UTC) go.")
+@why_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--confirm", metavar="NAME", default="", help="The name of the archive's folder.")
+def command(archive: Path, before: date, why: str, dry_run: bool, confirm: str) -> None:
+    """Remove old runs for good and leave a signed tombstone.
+
+    The chain still holds by the tombstone. Runs under a hold stay.
+    """
+    from runbook_lib.archive import bag, retention
+    from runbook_lib.clock import SystemClock
+
+    now = SystemClock().now()
+    with bag.archive_errors(archive):
+        plan = retention.plan(archive, before, at=now)
+    for gone in plan.goes:
+        out(f"  goes  {gone.link.bag} ({gone.link.status})")
+    for held, name in plan.held:
+        out(visible(f"  stays {held}: held by {name!r}"))
+    for place in plan.waits:
+        out(f"  stays {place}: a later bag of the same batch stays")
+    out(f"{len(plan.goes)} runs from before {plan.before} would go for good; holds keep {len(plan.held)}.")
+    if dry_run:
+        return
+    folder = archive.resolve().name
+    if confirm != folder:
+        raise RunbookError(
+            Reason.CONFIRMATION_MISSING,
+            f"--confirm {confirm!r} is not the name of the archive's folder." if confirm else "Nobody confirmed it.",
+            remedy=f"Look at the plan above, then add --confirm {folder!r}.",
+        )
+    tombstone = retention.purge(archive, plan, why=why, at=now, environ=os.environ)
+    out("They are gone. This is their tombstone; keep the new head: runbook archive head")
+    sys.stdout.write(f"{tombstone.folder}\n")

@@ -1,0 +1,28 @@
+"""`runbook archive release`: the end of a hold."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import archive_argument, why_option
+
+
+@click.command(cls=Command)
+@archive_argument
+@click.argument("name")
+@why_option
+def command(archive: Path, name: str, why: str) -> None:
+    """End a hold.
+
+    The release is an entry of the chain.
+    """
+    from runbook_lib.archive import retention
+    from runbook_lib.clock import SystemClock
+
+    place = retention.release(archive, name, why=why, at=SystemClock().now(), environ=os.environ)
+    sys.stdout.write(f"{place.folder}\n")

@@ -1,0 +1,71 @@
+"""`runbook archive show`: one bag, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import archive_option
+from runbook_lib.cli.terminal import out
+from runbook_lib.clock import iso
+from runbook_lib.errors import RunbookError
+from runbook_lib.visible import visible
+
+if TYPE_CHECKING:
+    from runbook_lib.archive.reader import Entry
+
+
+@click.command(cls=Command)
+@click.argument("bag")
+@archive_option
+def command(bag: str, archive: Path) -> None:
+    """Show what one bag holds: the run, its steps and its tables.
+
+    BAG is the path of a bag, or its name alone, which is looked for in the archive. Nothing is verified; that is
+    `runbook archive verify`.
+    """
+    entry = _find(archive, bag)
+    run = entry.run
+    facts = {"Bag": str(entry.folder), "Job": entry.job, "Status": entry.status, "Began": iso(entry.at)}
+    if run is None:
+        facts["Holds"] = entry.seen
+    else:
+        facts |= {"Took": f"{run.duration:.1f} s", "By": f"{run.who.user} on {run.who.host}"}
+        if run.target is not None:
+            facts["Environment"] = f"{run.target.environment} ({run.target.api_url})"
+        if run.seen is not None and run.seen.service_users:
+            facts["Service user"] = ", ".join(user.name or user.id for user in run.seen.service_users)
+        facts["Need action"] = str(run.needs_action)
+        if run.error is not None:
+            facts["Error"] = entry.seen
+    for name, value in facts.items():
+        out(visible(f"{name + ':':<14} {value}"))
+    if run is None:
+        return
+    for step in run.steps:
+        out(visible(f"  {step.verdict:<14} {step.title}: {step.headline}"))
+    for table in run.tables:
+        out(visible(f"  {table.rows} rows: {entry.folder / 'data' / table.file}"))
+    out(visible(f"{'Report:':<14} {entry.folder / 'data' / 'report.html'}"))
+
+
+def _find(archive: Path, bag: str) -> Entry:
+    from runbook_lib.archive import chain, reader
+    from runbook_lib.archive.bag import archive_errors
+
+    path = Path(bag).absolute()
+    if (path / "data").is_dir() and len(path.parents) > 3:
+        return reader.entry(path.parents[3], path)
+    with archive_errors(archive):
+        for folder in chain.bags(archive):
+            if folder.name == path.name:
+                return reader.entry(archive, folder)
+    raise RunbookError(
+        Reason.BAD_PARAMETER,
+        f"{archive} holds no bag {bag!r}.",
+        remedy=f"List what it holds: runbook archive list {archive}",
+    )

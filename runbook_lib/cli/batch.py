@@ -1,0 +1,40 @@
+"""`runbook batch`: one notebook for many accounts, archived in one bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import FILE, POSITIVE, OneOf, archive_option, fail_on_option
+
+
+@click.command(cls=Command)
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--jobs", metavar="N", type=POSITIVE, help="Runs at a time. [default: one a processor]")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    default="1/1",
+    show_default=True,
+    help="Only part I of N. An account is always in the same part.",
+)
+@click.option("--engine", type=OneOf(["local", "dask"]), default="local", show_default=True)
+@click.option("--scheduler", metavar="ADDR", default="", help="Of dask: tcp://HOST:8786 or tls://HOST:8786.")
+@archive_option
+@fail_on_option
+def command(file: Path, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path, fail_on: str) -> Exit:
+    """Run a notebook for many accounts and archive them in one bag.
+
+    FILE is the fleet: YAML, or CSV with a column `account`. The last line on standard output is the path of the bag.
+
+    Exit code 40: the outcome of a request is unknown; 1: accounts are missing; 30: some failed; 0: all are done. After
+    40 and 1 the same command does what is missing.
+    """
+    from runbook_lib.cli.batch_order import run
+    from runbook_lib.cli.outcome import report
+
+    outcome = run(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive)
+    return report(file.stem, outcome, fail_on=fail_on)

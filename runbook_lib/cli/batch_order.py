@@ -1,0 +1,95 @@
+"""The order that `runbook batch` gives, and the engine that carries it out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from runbook_lib.catalogue import Reason
+from runbook_lib.cli.batch_progress import watching
+from runbook_lib.cli.terminal import err
+from runbook_lib.clock import SystemClock
+from runbook_lib.errors import RunbookError
+from runbook_lib.fleet import engines, file
+from runbook_lib.fleet.file import Fleet, Shard
+from runbook_lib.fleet.run import Order, run_batch
+from runbook_lib.notebooks import NOTEBOOKS, find_notebook
+from runbook_lib.reports.job import Source
+from runbook_lib.reports.outcome import RunOutcome
+from runbook_lib.visible import visible
+
+CHANGING = ("issue", "access", "rotate")
+"""Notebooks that change something."""
+
+
+def run(
+    path: Path,
+    *,
+    jobs: int | None,
+    shard: str,
+    engine: str,
+    scheduler: str,
+    archive: Path,
+    environ: Mapping[str, str] | None = None,
+) -> RunOutcome:
+    """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
+    environ = os.environ if environ is None else environ
+    fleet = file.read(path)
+    order = _order(path, fleet, Shard.parse(shard), archive, environ)
+    if engine == "dask":
+        _store_is_shared(order)
+    total = len(order.accounts)
+    with _engine(engine, scheduler, jobs) as running, watching(total) as watch:
+        where = f"part {order.shard.number} of {order.shard.of}, " if order.shard.of > 1 else ""
+        said = f"{order.name}: {where}{total} accounts, {running.width()} at a time ({running.name})"
+        err(f"{said}, to be archived in {archive}")
+        return run_batch(order, running, clock=SystemClock(), watch=watch)
+
+
+def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mapping[str, str]) -> Order:
+    beside = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
+    notebook, job = find_notebook(beside)
+    preload: tuple[str, ...] = ()
+    if job in NOTEBOOKS:
+        preload = ("runbook_lib.widgets.preload",)
+        fleet = fleet.model_copy(update={"parameters": {"mode": "headless"} | fleet.parameters})
+    part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
+    return Order(
+        fleet=fleet,
+        file=path,
+        source=Source.read(notebook),
+        name=f"batch-{file.slug(path.stem)}"[: 63 - len(part)] + part,
+        job=job,
+        shard=shard,
+        archive=archive,
+        environ=environ,
+        preload=preload,
+    )
+
+
+def _store_is_shared(order: Order) -> None:
+    """A change that was cut off is taken up from its journal, so whichever worker repeats it has to find that."""
+    own = [account.account for account in order.accounts if not order.fleet.given(account).get("store")]
+    if order.job in CHANGING and own:
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{order.job} keeps its credentials and their journals in `store`, and {visible(own[0])} names none: on a "
+            "cluster each worker would have its own.",
+            remedy="Give the parameter `store`: a folder that all workers share.",
+        )
+
+
+@contextmanager
+def _engine(engine: str, scheduler: str, jobs: int | None) -> Iterator[engines.Engine]:
+    if engine == "local":
+        if scheduler:
+            raise RunbookError(Reason.BAD_PARAMETER, "--scheduler is for --engine dask.")
+        with engines.local(jobs or os.cpu_count() or 1) as running:
+            yield running
+    else:
+        if not scheduler:
+            raise RunbookError(Reason.BAD_PARAMETER, "--engine dask needs --scheduler, for example tcp://HOST:8786.")
+        with engines.dask(scheduler, jobs) as running:
+            yield running

@@ -1,0 +1,111 @@
+"""Arguments, options and types of values that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from runbook_lib import given
+from runbook_lib.clock import parse_day
+
+_T = TypeVar("_T")
+
+
+class _File(click.Path):
+    """A path as the shell gives it: whose `~` it is to resolve, it has resolved."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        text = str(value)
+        try:
+            return given.path(f"./{text}" if text.startswith("~") else text)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Checked(click.ParamType[_T]):
+    """A value that a function reads, which raises ValueError with what the value must be."""
+
+    def __init__(self, name: str, read: Callable[[str], _T]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> _T:
+        try:
+            return self._read(str(value))
+        except ValueError as error:
+            self.fail(f"{given.shown(value)}: {error}", param, ctx)
+
+
+class OneOf(click.Choice[str]):
+    """One of a few words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(f"{given.shown(value)}: must be {' or '.join(filter(None, self.choices))}", param, ctx)
+        return str(value)
+
+
+def whole(least: int, most: int) -> _Checked[int]:
+    """A whole number within bounds."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most:,}, for example {max(least, 1)}")
+        return int(text)
+
+    return _Checked("number", read)
+
+
+FILE = _File()
+
+DAY = _Checked("day", parse_day)
+"""A day of UTC, as it stands in the archive's folders."""
+
+POSITIVE = whole(1, 10**9)
+"""Seconds, runs: 10^9 seconds are 31 years."""
+
+PORT = whole(0, 65_535)
+
+archive_argument = click.argument("archive", metavar="DIR", type=FILE)
+
+archive_option = click.option(
+    "--archive",
+    metavar="DIR",
+    type=FILE,
+    default="archive",
+    envvar="DIGICERT_ONE_ARCHIVE",
+    show_default=True,
+    show_envvar=True,
+    help="The folder of the archive.",
+)
+
+files_option = click.option(
+    "-f",
+    "files",
+    metavar="FILE",
+    type=FILE,
+    multiple=True,
+    help="YAML file of parameters. May be given several times; later files win.",
+)
+
+parameters_option = click.option(
+    "-p",
+    "parameters",
+    metavar="NAME VALUE",
+    nargs=2,
+    multiple=True,
+    help="One parameter. May be given several times; wins over every file.",
+)
+
+fail_on_option = click.option(
+    "--fail-on",
+    metavar="due",
+    type=OneOf(["due", ""]),
+    default="",
+    help="due: exit 20 if a certificate needs action.",
+)
+
+why_option = click.option("--why", metavar="TEXT", required=True, help="The reason, for whoever reads it in years.")

@@ -1,0 +1,101 @@
+"""A run from the command line: what is run, how it ended, and where its bag is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.cli.streams import Unwritten, hang_up
+from runbook_lib.cli.terminal import err, tell
+from runbook_lib.errors import RunbookError
+from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
+
+if TYPE_CHECKING:
+    from runbook_lib.reports.outcome import RunOutcome
+
+PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
+"""What --exit-detail makes of a rotation's progress; "finished" is 0."""
+
+
+def run_one(
+    notebook: str,
+    given: Mapping[str, Any],
+    *,
+    archive: Path,
+    cell_timeout: int = 600,
+    deadline: int = 3600,
+    fail_on: str = "",
+    exit_detail: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Exit:
+    """Run a notebook, report how it ended, and print the path of its bag last.
+
+    Args:
+        notebook: a short name or a path.
+        given: its parameters.
+        environ: the environment of the run, in place of this process's.
+
+    Raises:
+        RunbookError: as `run_notebook`.
+    """
+    from runbook_lib.clock import SystemClock
+    from runbook_lib.engine.kernels import Kernels
+
+    path, job = find_notebook(notebook)
+    if path.stem in NOTEBOOKS.values():
+        given = {"mode": "headless", **given}
+    err(f"{job}: running {path.name}, to be archived in {archive}")
+    # the kernels' server imports what the notebook needs while this process imports what the run needs
+    with Kernels(preload=imported_by(path)) if sys.platform == "linux" else nullcontext() as kernels:
+        from runbook_lib.runner import run_notebook
+
+        if kernels is not None:
+            import runbook_lib.job_process  # noqa: F401 - the run process is forked from this one
+        outcome = run_notebook(
+            path,
+            given,
+            job=job,
+            archive=archive,
+            clock=SystemClock(),
+            cell_timeout=cell_timeout,
+            deadline=deadline,
+            environ=environ,
+            kernels=kernels,
+        )
+    return report(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
+
+
+def report(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = False) -> Exit:
+    """Report how a run ended, print the path of its bag, and return the exit code."""
+    for problem in (outcome.error, outcome.unsigned, outcome.unstamped):
+        if problem is not None:
+            tell(RunbookError.from_dict(problem))
+    code = outcome.exit
+    if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
+        code = Exit.DUE
+    if code is Exit.DONE and exit_detail:
+        code = PROGRESS.get(outcome.progress, code)
+    said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
+    if outcome.needs_action:
+        said += f", {outcome.needs_action} need action"
+    err(said)
+    _print_place(outcome.bag)
+    return code
+
+
+def _print_place(bag: Path) -> None:
+    """Nobody may want to read it (`| true`, `>&-`), or its disk be full: that does not change how the run ended."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{bag}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        hang_up()
+    except Unwritten as error:
+        hang_up()
+        err(f"Standard output cannot be written: {error}. The bag is {bag}")

@@ -1,0 +1,95 @@
+"""`runbook`: which commands there are, and what becomes of an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.cli import logs, streams
+from runbook_lib.cli.commands import Commands, refusal
+from runbook_lib.cli.terminal import err, tell
+from runbook_lib.errors import RunbookError, frames_of, unexpected
+from runbook_lib.looks import names_secret, remember
+
+
+@click.command(
+    cls=Commands,
+    package="runbook_lib.cli",
+    commands=("run", "batch", "doctor", "archive", "sandbox", "demo", "lab", "init"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog='Tab completion in bash: eval "$(_RUNBOOK_COMPLETE=bash_source runbook)"',
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log all that is done, and where an unexpected error comes from.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Log on standard error: a line of text for each event, or have each line there be one of JSON.",
+)
+@click.version_option(package_name="digicert-one-runbooks", message="%(prog)s %(version)s")
+def runbook(verbose: bool, log_format: str | None) -> None:
+    """Runbooks for the client certificate of a DigiCert ONE service user."""
+    logs.begin(verbose=verbose, log_format=log_format)
+
+
+def main() -> None:
+    """Run the command line and exit; every way out has an exit code of `Exit`."""
+    streams.settle()
+    code = int(Exit.UNEXPECTED)
+    try:
+        if os.environ.get("_RUNBOOK_COMPLETE"):
+            runbook.main(prog_name="runbook")  # click answers the shell, and exits
+        code = run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        err("Interrupted.")
+    except BrokenPipeError:  # whoever read it has read enough
+        streams.hang_up()
+        code = int(Exit.UNEXPECTED)
+    except streams.Unwritten as error:
+        streams.hang_up()
+        err(f"Standard output cannot be written: {error}.")
+        code = int(Exit.UNEXPECTED)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done
+    sys.exit(code)
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what the words of a command line say, tell what went wrong, and return the exit code.
+
+    Raises Unwritten or BrokenPipeError where standard output fails.
+    """
+    for variable, value in os.environ.items():  # what a file holds is refused before its references are resolved
+        if names_secret(variable, value):
+            remember(value)
+    verbose = False
+    try:
+        with runbook.make_context("runbook", list(words)) as context:
+            verbose = context.params["verbose"]
+            return int(runbook.invoke(context) or Exit.DONE)
+    except click.exceptions.Exit as end:  # --help and --version
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        err(error.format_message())
+        return int(Exit.USAGE)
+    except click.ClickException as error:
+        err(refusal(error))
+        return int(Exit.USAGE)
+    except RunbookError as error:
+        tell(error)
+        return int(error.exit)
+    except KeyboardInterrupt:
+        err("Interrupted.")
+        return int(Exit.UNEXPECTED)
+    except (BrokenPipeError, streams.Unwritten):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last net: never a bare traceback
+        tell(unexpected(error))
+        if verbose:
+            err(frames_of(error))
+        return int(Exit.UNEXPECTED)

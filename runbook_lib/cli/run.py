@@ -1,0 +1,67 @@
+"""`runbook run`: one notebook, headless and archived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from runbook_lib.catalogue import Exit
+from runbook_lib.cli.commands import Command
+from runbook_lib.cli.options import FILE, POSITIVE, archive_option, fail_on_option, files_option, parameters_option
+from runbook_lib.notebooks import NOTEBOOKS
+
+
+class _Notebook(click.ParamType[str]):
+    """A short name of one of our notebooks, or the path of an .ipynb file."""
+
+    name = "notebook"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        short = [CompletionItem(name) for name in NOTEBOOKS if name.startswith(incomplete)]
+        return short or FILE.shell_complete(ctx, param, incomplete)
+
+
+@click.command(cls=Command)
+@click.argument("notebook", type=_Notebook())
+@files_option
+@parameters_option
+@archive_option
+@click.option(
+    "--cell-timeout", metavar="SECONDS", type=POSITIVE, default=600, show_default=True, help="Limit for one cell."
+)
+@click.option(
+    "--deadline", metavar="SECONDS", type=POSITIVE, default=3600, show_default=True, help="Limit for the whole run."
+)
+@fail_on_option
+@click.option(
+    "--exit-detail", is_flag=True, help="For rotate: exit 10 if nothing is due, 11 if it progressed, 12 if it waits."
+)
+def command(
+    notebook: str,
+    files: tuple[Path, ...],
+    parameters: tuple[tuple[str, str], ...],
+    archive: Path,
+    cell_timeout: int,
+    deadline: int,
+    fail_on: str,
+    exit_detail: bool,
+) -> Exit:
+    """Run one notebook headlessly and archive it.
+
+    NOTEBOOK is a short name (doctor, issue, verify, access, inventory, rotate, archive, troubleshoot) or the path of an
+    .ipynb file. The last line on standard output is the path of the run's bag.
+    """
+    from runbook_lib.cli.outcome import run_one
+    from runbook_lib.cli.parameters import read_parameters
+
+    return run_one(
+        notebook,
+        read_parameters(files, parameters),
+        archive=archive,
+        cell_timeout=cell_timeout,
+        deadline=deadline,
+        fail_on=fail_on,
+        exit_detail=exit_detail,
+    )

@@ -1,0 +1,17 @@
+"""`runbook sandbox`: a local DigiCert ONE."""
+
+from __future__ import annotations
+
+import click
+
+from runbook_lib.cli.commands import Commands
+from runbook_lib.cli.options import FILE
+
+state_option = click.option(
+    "--state", metavar="DIR", type=FILE, required=True, help="The folder of the sandbox: it holds everything it knows."
+)
+
+
+@click.command(cls=Commands, package="runbook_lib.cli.sandbox", commands=("start", "stop"))
+def command() -> None:
+    """A local DigiCert ONE with real TLS and a CA of its own."""
