@@ -1,6 +1,6 @@
 """From the bytes of a file to the certificates in it: PEM in all its labels and forms, DER, PKCS#7.
 
-Nothing is skipped: one `Found` for each certificate, and one with a reason for everything that should have been one.
+Nothing is skipped: one `FileItem` for each certificate, and one with a reason for everything that should have been one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from runbook_lib.credentials.ber import Truncated
+from runbook_lib.credentials.ber import TruncatedBer
 from runbook_lib.credentials.fields import UNDECODABLE
 from runbook_lib.credentials.key_files import pem_key
 from runbook_lib.credentials.lenient import LenientCertificate, certificates_of_pkcs7, first_element
@@ -50,7 +50,7 @@ _UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"-\0-\0": "utf-16-le",
 """What Windows writes for `>`."""
 
 
-class Found(NamedTuple):
+class FileItem(NamedTuple):
     """One certificate of a file, or why there is none.
 
     Args:
@@ -70,14 +70,14 @@ class Found(NamedTuple):
     der: bytes = b""
 
 
-def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False) -> Found:
+def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False) -> FileItem:
     """What is in the encoding of one certificate.
 
     Args:
         extra: whether something belongs behind it.
     """
     try:
-        return Found(form, number, x509.load_der_x509_certificate(der), der=der)
+        return FileItem(form, number, x509.load_der_x509_certificate(der), der=der)
     except UNDECODABLE:
         pass
     try:
@@ -86,30 +86,30 @@ def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False)
         reason, why = (Reason.UNUSUAL_ENCODING, f"{len(behind):,} bytes behind it") if behind else (None, "")
         if len(alone) < len(der):
             try:
-                return Found(form, number, x509.load_der_x509_certificate(alone), reason, why, alone)
+                return FileItem(form, number, x509.load_der_x509_certificate(alone), reason, why, alone)
             except UNDECODABLE:
                 pass
         LenientCertificate(alone)
-        return Found(form, number, None, reason, why, alone)
-    except Truncated:
-        return Found(form, number, None, Reason.UNREADABLE_FILE, "truncated: its end is missing")
+        return FileItem(form, number, None, reason, why, alone)
+    except TruncatedBer:
+        return FileItem(form, number, None, Reason.UNREADABLE_FILE, "truncated: its end is missing")
     except UNDECODABLE:
-        return Found(form, number, None, Reason.UNREADABLE_FILE, "damaged: no X.509 certificate inside")
+        return FileItem(form, number, None, Reason.UNREADABLE_FILE, "damaged: no X.509 certificate inside")
 
 
 def known_certificate(
     form: str, number: int, certificate: x509.Certificate, reason: Reason | None = None, why: str = ""
-) -> Found:
+) -> FileItem:
     """A certificate that pyca has read."""
-    return Found(form, number, certificate, reason, why, certificate.public_bytes(Encoding.DER))
+    return FileItem(form, number, certificate, reason, why, certificate.public_bytes(Encoding.DER))
 
 
-def lone_pem(data: bytes) -> Found | None:
+def lone_pem(data: bytes) -> FileItem | None:
     """The certificate in a file that is nothing else but one in PEM, as most are; None for every other file."""
     if data.startswith(_BEFORE) and data.endswith(_BEHIND):
         try:
             der = binascii.a2b_base64(data[len(_BEFORE) : -len(_BEHIND)].replace(b"\n", b""), strict_mode=True)
-            return Found("PEM", 1, x509.load_der_x509_certificate(der), der=der)
+            return FileItem("PEM", 1, x509.load_der_x509_certificate(der), der=der)
         except UNDECODABLE:
             pass
     return None
@@ -143,8 +143,8 @@ def is_pem(data: bytes) -> bool:
     return data[:1] != b"\x30" or b"-----BEGIN " in (data if data[1:2] < b"\x80" else data[:64])
 
 
-def look_at_pem(data: bytes) -> Iterator[Found]:
-    """What a text with blocks of PEM holds, in its order; at least one `Found`."""
+def look_at_pem(data: bytes) -> Iterator[FileItem]:
+    """What a text with blocks of PEM holds, in its order; at least one `FileItem`."""
     number, told, form = 0, False, ""
     others: dict[bytes, None] = {}
     # one at a time: a file may hold nothing but millions of beginnings
@@ -158,28 +158,28 @@ def look_at_pem(data: bytes) -> Iterator[Found]:
             if end - start > MAX_BLOCK:
                 told = True
                 why = f"a part of {end - start:,} bytes, and {MAX_BLOCK:,} are read at most"
-                yield Found("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
+                yield FileItem("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 continue
             for found in _in_block(label, data[start:end], number + 1):
                 number, told = max(number, found.number), told or not found.number
                 yield found
         elif key := pem_key(label, data[start : min(end, start + 200)]):
             told = True
-            yield Found(key.form, 0, None, key.reason, key.why)
+            yield FileItem(key.form, 0, None, key.reason, key.why)
         else:
             others[label[:60]] = None
             if len(others) > _LABELS:
                 why = f"holds more than {_LABELS} kinds of PEM, and the rest was not read"
-                yield Found("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
+                yield FileItem("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 return
     if not number and not told:
         labels = ", ".join(one.decode().lower() for one in others)
-        yield Found(
+        yield FileItem(
             form, 0, None, Reason.NO_CERTIFICATE, f"holds {labels}" if labels else "neither PEM, DER nor PKCS#12"
         )
 
 
-def _in_block(label: bytes, body: bytes, number: int) -> Iterable[Found]:
+def _in_block(label: bytes, body: bytes, number: int) -> Iterable[FileItem]:
     text, end, _ = body.partition(_END)
     der = _decoded(text)
     if label in _PKCS7 or _CONTENT in der[:20]:  # certutil calls whatever it encodes a certificate
@@ -212,15 +212,15 @@ def is_pkcs7(data: bytes) -> bool:
     return _CONTENT in data[:20]
 
 
-def look_at_der(data: bytes) -> Found:
+def look_at_der(data: bytes) -> FileItem:
     """The certificate in a file of DER; something may have been put behind it."""
     found = read_certificate("DER", 1, data)
     if found.der or data.find(_VERSION, 0, 16) > 4:  # within a second SEQUENCE
         return found
-    return Found("", 0, None, Reason.NO_CERTIFICATE, "DER or the like, and no certificate that can be decoded")
+    return FileItem("", 0, None, Reason.NO_CERTIFICATE, "DER or the like, and no certificate that can be decoded")
 
 
-def look_at_pkcs7(der: bytes, number: int) -> Iterator[Found]:
+def look_at_pkcs7(der: bytes, number: int) -> Iterator[FileItem]:
     """The certificates of a PKCS#7, the first of which is `number`."""
     from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -230,9 +230,9 @@ def look_at_pkcs7(der: bytes, number: int) -> Iterator[Found]:
         try:
             found = [read_certificate("P7B", 0, one) for one in certificates_of_pkcs7(der)]
         except UNDECODABLE:
-            yield Found("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: no PKCS#7 with certificates")
+            yield FileItem("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: no PKCS#7 with certificates")
             return
     if not found:
-        yield Found("P7B", 0, None, Reason.NO_CERTIFICATE, "a PKCS#7 without a certificate")
+        yield FileItem("P7B", 0, None, Reason.NO_CERTIFICATE, "a PKCS#7 without a certificate")
     for count, one in enumerate(found, number):
         yield one._replace(number=count)

@@ -8,7 +8,7 @@ from pyasn1.codec.ber import decoder
 from pyasn1.error import PyAsn1Error, SubstrateUnderrunError
 
 
-class Truncated(ValueError):
+class TruncatedBer(ValueError):
     """The data ends before its first element does."""
 
 
@@ -22,7 +22,7 @@ def decode(encoded: bytes, kind: Any) -> tuple[Any, bytes]:
     try:
         value, rest = decoder.decode(encoded, asn1Spec=kind)
     except (SubstrateUnderrunError, OverflowError) as error:  # OverflowError: a length of more than 2**63 bytes
-        raise Truncated(str(error)) from None
+        raise TruncatedBer(str(error)) from None
     except (PyAsn1Error, IndexError) as error:  # IndexError: a BIT STRING of no bytes
         raise ValueError(str(error)) from None
     return value, rest

@@ -102,6 +102,6 @@ def build_csr(key: PrivateKey, subject: Subject) -> x509.CertificateSigningReque
     )
 
 
-def pem(csr: x509.CertificateSigningRequest) -> str:
+def csr_pem(csr: x509.CertificateSigningRequest) -> str:
     """The request in PEM (RFC 7468, section 7), as the API's field `csr` takes it."""
     return csr.public_bytes(Encoding.PEM).decode()

@@ -94,10 +94,10 @@ def read_private(path: Path) -> bytes:
         RunbookError: STORE_EXPOSED if others may read it too; UNREADABLE_FILE if it is not there or cannot be read.
     """
     refuse_exposed(path)
-    return read(path)
+    return read_bytes(path)
 
 
-def read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises RunbookError (UNREADABLE_FILE)."""
     try:
         return path.read_bytes()

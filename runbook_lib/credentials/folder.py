@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from runbook_lib.credentials import armour
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.credentials.containers import container
 from runbook_lib.credentials.fields import UNDECODABLE
 from runbook_lib.credentials.key_files import binary_key, text_key
@@ -48,26 +48,26 @@ _KEYS_NAMED = (".key", ".pk8", ".ppk", ".pvk")
 """The same of private keys."""
 
 
-def look_into(path: str, password: Secret | None) -> Iterable[Found]:
+def look_into(path: str, password: Secret | None) -> Iterable[FileItem]:
     """What a file holds, in its order, within `fields.tolerant()`. Links are not followed.
 
     Args:
         password: of P12 files and Java key stores; None opens only what opens without one, and says so.
 
     Returns:
-        at least one `Found`. Never raises for what the file is or holds.
+        at least one `FileItem`. Never raises for what the file is or holds.
     """
     try:
         data = _read(path)
     except RunbookError as error:
-        return (Found("", 0, None, error.reason, error.what),)
+        return (FileItem("", 0, None, error.reason, error.what),)
     except OSError as error:
-        return (Found("", 0, None, Reason.FILE_NOT_READ, f"{error.strerror or type(error).__name__}"),)
-    found = look_at(data, password)
+        return (FileItem("", 0, None, Reason.FILE_NOT_READ, f"{error.strerror or type(error).__name__}"),)
+    found = look_at_content(data, password)
     return _as_named(path.lower(), found) if path.lower().endswith((*_NAMED, *_KEYS_NAMED)) else found
 
 
-def _as_named(name: str, every: Iterable[Found]) -> Iterator[Found]:
+def _as_named(name: str, every: Iterable[FileItem]) -> Iterator[FileItem]:
     """A file whose name says that it holds a certificate or a key, and that is nothing that is known, is not calm."""
     for found in every:
         if found.reason is Reason.NO_CERTIFICATE and not found.form and found.why != EMPTY:
@@ -78,31 +78,31 @@ def _as_named(name: str, every: Iterable[Found]) -> Iterator[Found]:
         yield found
 
 
-def look_at(data: bytes, password: Secret | None) -> Iterable[Found]:
+def look_at_content(data: bytes, password: Secret | None) -> Iterable[FileItem]:
     """What the content of a file holds; see `look_into`. Past the limits, the last one says that the rest is left."""
     alone = armour.lone_pem(data)  # most files, at a fifth of the cost of what follows
     return (alone,) if alone is not None else _limited(_look_at(data, password))
 
 
-def _limited(every: Iterable[Found]) -> Iterator[Found]:
+def _limited(every: Iterable[FileItem]) -> Iterator[FileItem]:
     read = damaged = 0
     for found in every:
         if read == MAX_CERTIFICATES:
             why = f"it holds more than {MAX_CERTIFICATES:,} certificates, and the rest was not read"
-            yield Found(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
+            yield FileItem(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
             return
         if damaged == MAX_DAMAGED:
             why = f"it holds more than {MAX_DAMAGED:,} parts that are no certificate, and the rest was not read"
-            yield Found(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
+            yield FileItem(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
             return
         yield found
         read, damaged = read + bool(found.der), damaged + (not found.der)
 
 
-def _look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
+def _look_at(data: bytes, password: Secret | None) -> Iterator[FileItem]:
     packed = container(data)
     if packed is not None:
-        yield Found("", 0, None, *packed)
+        yield FileItem("", 0, None, *packed)
         return
     if kind_of(data):
         yield from look_at_keystore(data, password, armour.look_at_pem)
@@ -112,11 +112,11 @@ def _look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
         return
     data = armour.without_armour(armour.as_utf8(data))
     if not data.strip():
-        yield Found("", 0, None, Reason.NO_CERTIFICATE, EMPTY)
+        yield FileItem("", 0, None, Reason.NO_CERTIFICATE, EMPTY)
     elif armour.is_pem(data):
         key = text_key(data) or (binary_key(data) if b"-----BEGIN " not in data else None)
         if key is not None:
-            yield Found(key.form, 0, None, key.reason, key.why)
+            yield FileItem(key.form, 0, None, key.reason, key.why)
         else:
             yield from armour.look_at_pem(b"\n".join(filter(None, (data, armour.unwrapped(data)))))
     elif is_p12(data):
@@ -127,14 +127,14 @@ def _look_at(data: bytes, password: Secret | None) -> Iterator[Found]:
         found = armour.look_at_der(data)
         key = None if found.der else binary_key(data)
         if key is not None:
-            yield Found(key.form, 0, None, key.reason, key.why)
+            yield FileItem(key.form, 0, None, key.reason, key.why)
         elif found.reason is Reason.NO_CERTIFICATE and (what := _other_der(data)):
             yield found._replace(form="DER", why=f"holds {what}")
         else:
             yield found
 
 
-def _in_p12(data: bytes, password: Secret | None) -> Iterable[Found]:
+def _in_p12(data: bytes, password: Secret | None) -> Iterable[FileItem]:
     # pulls in OpenSSL's PKCS#12, which folders without one do not need
     from runbook_lib.credentials.p12_files import look_at_p12
 

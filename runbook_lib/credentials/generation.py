@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Plain
 
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials.certificates import CertificateFacts, load_certificate, load_certificates, read_facts
-from runbook_lib.credentials.files import read, read_private, refuse_exposed
+from runbook_lib.credentials.files import read_bytes, read_private, refuse_exposed
 from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Profile, open_p12
 from runbook_lib.errors import Reason, RunbookError
@@ -79,7 +79,7 @@ class Generation:
         """What meta.json says. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / META
         try:
-            return Meta.model_validate_json(read(path))
+            return Meta.model_validate_json(read_bytes(path))
         except ValidationError as error:
             fields = sorted({str(part) for item in error.errors() for part in item["loc"][:1]})
             raise RunbookError(
@@ -89,17 +89,17 @@ class Generation:
     def certificate(self) -> x509.Certificate:
         """The certificate. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / CERTIFICATE
-        return load_certificate(read(path), label=str(path))
+        return load_certificate(read_bytes(path), label=str(path))
 
     def facts(self) -> CertificateFacts:
         """What the certificate says, be it as unusual as it may. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / CERTIFICATE
-        return read_facts(read(path), label=str(path))
+        return read_facts(read_bytes(path), label=str(path))
 
     def chain(self) -> tuple[x509.Certificate, ...]:
         """The CAs above the certificate, nearest first. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / CHAIN
-        return tuple(load_certificates(read(path), label=str(path)))
+        return tuple(load_certificates(read_bytes(path), label=str(path)))
 
     def open(self, password: Secret) -> Identity:
         """Key, certificate and chain out of the P12.

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 from runbook_lib import programs
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret
 
@@ -33,8 +33,8 @@ def kind_of(data: bytes) -> str:
 
 
 def look_at_keystore(
-    data: bytes, password: Secret | None, look_at_pem: Callable[[bytes], Iterable[Found]]
-) -> Iterator[Found]:
+    data: bytes, password: Secret | None, look_at_pem: Callable[[bytes], Iterable[FileItem]]
+) -> Iterator[FileItem]:
     """The certificates of a Java key store, or why it could not be read.
 
     Args:
@@ -50,15 +50,17 @@ def look_at_keystore(
             listed = _keytool(data, kind, None)
     except FileNotFoundError:
         why = f"a {kind} key store, which Java's keytool reads, and there is none on this machine"
-        yield Found(kind, 0, None, Reason.KEYSTORE_NOT_READ, why)
+        yield FileItem(kind, 0, None, Reason.KEYSTORE_NOT_READ, why)
         return
     except subprocess.TimeoutExpired:
-        yield Found(kind, 0, None, Reason.FILE_GIVEN_UP, f"keytool takes more than {SECONDS:.0f} s to list it")
+        yield FileItem(kind, 0, None, Reason.FILE_GIVEN_UP, f"keytool takes more than {SECONDS:.0f} s to list it")
         return
     if listed.returncode:
-        yield Found(kind, 0, None, Reason.UNREADABLE_FILE, f"begins as a {kind} key store, and keytool cannot read it")
+        yield FileItem(
+            kind, 0, None, Reason.UNREADABLE_FILE, f"begins as a {kind} key store, and keytool cannot read it"
+        )
     elif b"-----BEGIN " not in listed.stdout:
-        yield Found(kind, 0, None, Reason.NO_CERTIFICATE, f"a {kind} key store without a certificate")
+        yield FileItem(kind, 0, None, Reason.NO_CERTIFICATE, f"a {kind} key store without a certificate")
     else:
         for found in look_at_pem(listed.stdout):
             yield found._replace(form=kind, why="; ".join(filter(None, (found.why, note))))

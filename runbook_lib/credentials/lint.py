@@ -27,7 +27,7 @@ _STRONG_HASHES = ("sha256", "sha384", "sha512")
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """What one rule found.
 
     Args:
@@ -60,7 +60,7 @@ def lint(
     now: datetime,
     end_date: datetime | None,
     ca_trust: Sequence[x509.Certificate] | None = None,
-) -> list[Finding]:
+) -> list[LintFinding]:
     """Hold a certificate against what was asked for.
 
     Args:
@@ -80,7 +80,7 @@ def lint(
             ok, detail = rule(case)
         except UNDECODABLE as error:
             ok, detail = False, f"could not be checked: {type(error).__name__}: {error}"
-        findings.append(Finding(slug, ok, detail, source))
+        findings.append(LintFinding(slug, ok, detail, source))
     return findings
 
 

@@ -12,11 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
 from pyasn1.type import univ
 
-from runbook_lib.credentials.armour import Found, known_certificate
+from runbook_lib.credentials.armour import FileItem, known_certificate
 from runbook_lib.credentials.ber import decode
 from runbook_lib.credentials.fields import UNDECODABLE
 from runbook_lib.credentials.keys import spki
-from runbook_lib.credentials.pkcs12 import diagnosis, load
+from runbook_lib.credentials.pkcs12 import diagnosis, load_p12
 from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret
 
@@ -38,7 +38,7 @@ _LEVELS, _STRINGS = 20, 2
 """How deep the derivations lie: elements within each other, and strings that hold further ones."""
 
 
-def look_at_p12(data: bytes, password: Secret | None) -> Iterator[Found]:
+def look_at_p12(data: bytes, password: Secret | None) -> Iterator[FileItem]:
     """The certificates of a P12, or why it was not opened, and before them whether its key lies open.
 
     Args:
@@ -46,16 +46,16 @@ def look_at_p12(data: bytes, password: Secret | None) -> Iterator[Found]:
     """
     if (rounds := _rounds(data)) > MAX_ROUNDS:
         why = f"opening it takes {rounds:,} rounds of its key derivation, and {MAX_ROUNDS:,} are made at most"
-        yield Found("P12", 0, None, Reason.FILE_GIVEN_UP, why)
+        yield FileItem("P12", 0, None, Reason.FILE_GIVEN_UP, why)
         return
     exposed = _KEY_BAG in data
     if exposed:
-        yield Found("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that is not encrypted")
+        yield FileItem("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that is not encrypted")
     problem: Exception | None = None
     content: PKCS12KeyAndCertificates | None = None
     for attempt in (*([password.reveal()] if password else []), None):
         try:
-            content = load(data, attempt)
+            content = load_p12(data, attempt)
             break
         except UNDECODABLE as error:
             problem = problem or error
@@ -64,25 +64,25 @@ def look_at_p12(data: bytes, password: Secret | None) -> Iterator[Found]:
         yield _closed(data, password, problem)
         return
     if attempt is None and content.key is not None and not exposed:
-        yield Found("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key, and opens without a password")
+        yield FileItem("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key, and opens without a password")
     yield from _certificates(data, content)
 
 
-def _closed(data: bytes, password: Secret | None, problem: Exception) -> Found:
+def _closed(data: bytes, password: Secret | None, problem: Exception) -> FileItem:
     if password is None and str(problem).startswith("Invalid password"):
-        return Found("P12", 0, None, Reason.P12_NOT_OPENED, "its password was not given")
+        return FileItem("P12", 0, None, Reason.P12_NOT_OPENED, "its password was not given")
     error = diagnosis(data, password or Secret("", ""), problem, "it")
-    return Found("P12", 0, None, error.reason, error.what)
+    return FileItem("P12", 0, None, error.reason, error.what)
 
 
-def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[Found]:
+def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[FileItem]:
     certificates = [one.certificate for one in content.additional_certs]
     if content.cert is not None:
         certificates.insert(0, content.cert.certificate)
     if not certificates:
         what = "a private key and no certificate" if content.key else "neither a key nor a certificate"
         reason = Reason.UNREADABLE_FILE if content.key else Reason.NO_CERTIFICATE
-        yield Found("P12", 0, None, reason, f"holds {what}")
+        yield FileItem("P12", 0, None, reason, f"holds {what}")
         return
     flaw: tuple[Reason | None, str] = (None, "")
     if _RC2_40 in data:

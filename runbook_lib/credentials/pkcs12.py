@@ -38,7 +38,7 @@ class Profile(StrEnum):
     COMPAT = "compat"
 
 
-def write(identity: Identity, password: Secret, *, profile: Profile, friendly_name: str) -> bytes:
+def write_p12(identity: Identity, password: Secret, *, profile: Profile, friendly_name: str) -> bytes:
     """An encrypted P12 with key, certificate and chain. Whoever puts it on a disk opens it again from there.
 
     Args:
@@ -85,7 +85,7 @@ def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identi
     if b"-----BEGIN " in data[:200]:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is PEM text, no PKCS#12.")
     try:
-        content = load(data, password.reveal())
+        content = load_p12(data, password.reveal())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise diagnosis(data, password, error, label) from None
     certificates = [entry.certificate for entry in content.additional_certs]
@@ -104,7 +104,7 @@ def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identi
     return Identity(content.key, certificates[0], tuple(certificates[1:]))
 
 
-def load(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
+def load_p12(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
     """What pyca finds in a P12. Raises one of `fields.UNDECODABLE`."""
     try:
         secret = None if password is None else password.encode()
@@ -120,7 +120,7 @@ def load(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
 
 def _opens(data: bytes, password: str | None) -> bool:
     try:
-        load(data, password)
+        load_p12(data, password)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
     return True

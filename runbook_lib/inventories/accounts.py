@@ -30,7 +30,7 @@ ENTRIES_MAX = 2_000_000
 
 
 @dataclass(frozen=True)
-class Account:
+class ApiKeyOwner:
     """A service user to ask.
 
     Args:
@@ -44,7 +44,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Answered:
+class OwnerAnswer:
     """What a service user's API key gave.
 
     Args:
@@ -55,7 +55,7 @@ class Answered:
         connections: the TLS facts of its answers.
     """
 
-    account: Account
+    account: ApiKeyOwner
     user: User | None
     listed: tuple[ClientAuthCertificate, ...] | None
     problem: RunbookError | None
@@ -71,11 +71,11 @@ class _Kept:
         self._left = CERTIFICATES_MAX - already
         self._kept: dict[Any, Any] = {}
         self._entries = 0
-        self._one = Lock()
+        self._lock = Lock()
 
     def keep(self, entry: Any) -> Any:
         """An entry, or its equal that is here already. Raises RunbookError (LIST_NOT_WHOLE) where there is no room."""
-        with self._one:
+        with self._lock:
             kept = self._kept.get(entry)
             if self._entries >= ENTRIES_MAX or (kept is None and len(self._kept) >= self._left):
                 raise RunbookError(
@@ -87,14 +87,14 @@ class _Kept:
 
 
 def ask_all(
-    accounts: Sequence[Account],
+    accounts: Sequence[ApiKeyOwner],
     *,
     already: int = 0,
     per_second: int,
     connections: int,
     environ: Mapping[str, str] | None = None,
     prompt: Prompt | None = None,
-) -> list[Answered]:
+) -> list[OwnerAnswer]:
     """Ask DigiCert ONE about many service users, each with its own API key.
 
     Args:
@@ -110,7 +110,7 @@ def ask_all(
     for number, account in enumerate(accounts):
         by_host.setdefault(account.environment, []).append(number)
     budgets = {environment.api_url: Budget(per_second) for environment in by_host}
-    answers: dict[int, Answered] = {}
+    answers: dict[int, OwnerAnswer] = {}
     kept = _Kept(already)
     with ExitStack() as stack:
         waiting = []
@@ -119,7 +119,7 @@ def ask_all(
                 budget = budgets[environment.api_url]
                 host = stack.enter_context(Client(environment, budget=budget, connections=connections))
             except RunbookError as error:  # its CA file cannot be read
-                answers |= {number: Answered(accounts[number], None, None, error) for number in numbers}
+                answers |= {number: OwnerAnswer(accounts[number], None, None, error) for number in numbers}
                 continue
             pool = ThreadPoolExecutor(connections)
             stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run asks no further
@@ -131,8 +131,8 @@ def ask_all(
 
 
 def _ask(
-    host: Client, account: Account, kept: _Kept, environ: Mapping[str, str] | None, prompt: Prompt | None
-) -> Answered:
+    host: Client, account: ApiKeyOwner, kept: _Kept, environ: Mapping[str, str] | None, prompt: Prompt | None
+) -> OwnerAnswer:
     user, listed, problem, client = None, None, None, host
     malformed: tuple[Malformed, ...] = ()
     try:
@@ -144,7 +144,7 @@ def _ask(
         listed, malformed, problem = listing.certificates, listing.malformed, listing.problem
     except RunbookError as error:
         problem = error
-    return Answered(account, user, listed, problem, client.server_clock, tuple(client.connections), malformed)
+    return OwnerAnswer(account, user, listed, problem, client.server_clock, tuple(client.connections), malformed)
 
 
 def each_once(
@@ -158,22 +158,22 @@ def each_once(
     seen = set()
     for number, (user, listed) in enumerate(lists):
         times: Counter[tuple[object, ...]] = Counter()
-        for one in listed:
-            identity = _identity(one, number)
+        for entry in listed:
+            identity = _identity(entry, number)
             times[identity] += 1
             key = (identity, times[identity])
             if key not in seen:
                 seen.add(key)
-                yield one if one.user_id or user is None else one.model_copy(update={"user_id": user.id})
+                yield entry if entry.user_id or user is None else entry.model_copy(update={"user_id": user.id})
 
 
-def _identity(one: ClientAuthCertificate, number: int) -> tuple[object, ...]:
+def _identity(entry: ClientAuthCertificate, number: int) -> tuple[object, ...]:
     """What tells a listed certificate from others: its id, else all that is said of it, never its name alone; where
     that is neither its owner nor its key, the list it is in as well."""
-    if one.id:
-        return (one.id,)
-    place = number if one.user_id is None and one.serial is None and one.public_key is None else None
-    return (one.user_id, one.name, one.serial, one.public_key, one.start_date, one.end_date, place)
+    if entry.id:
+        return (entry.id,)
+    place = number if entry.user_id is None and entry.serial is None and entry.public_key is None else None
+    return (entry.user_id, entry.name, entry.serial, entry.public_key, entry.start_date, entry.end_date, place)
 
 
 ACCOUNT_COLUMNS = ("name", "state", "why", "certificates", "end", "id", "api key", "reason")
@@ -182,20 +182,20 @@ ACCOUNT_COLUMNS = ("name", "state", "why", "certificates", "end", "id", "api key
 ANSWERED = "answered"
 
 
-def account_row(one: Answered) -> tuple[str, ...]:
+def account_row(answer: OwnerAnswer) -> tuple[str, ...]:
     """A service user as a row of text; one that failed says why."""
     return (
-        (one.user.friendly_name or one.user.id) if one.user else one.account.name,
-        Health.UNCHECKED.value if one.problem else ANSWERED,
-        one.problem.what if one.problem else "",
-        "" if one.listed is None else str(len(one.listed)),
-        iso(one.user.end_date) if one.user and one.user.end_date else "",
-        one.user.id if one.user else "",
-        one.account.api_key,
-        one.problem.reason.value if one.problem else "",
+        (answer.user.friendly_name or answer.user.id) if answer.user else answer.account.name,
+        Health.UNCHECKED.value if answer.problem else ANSWERED,
+        answer.problem.what if answer.problem else "",
+        "" if answer.listed is None else str(len(answer.listed)),
+        iso(answer.user.end_date) if answer.user and answer.user.end_date else "",
+        answer.user.id if answer.user else "",
+        answer.account.api_key,
+        answer.problem.reason.value if answer.problem else "",
     )
 
 
-def connections_of(url: str, answers: Iterable[Answered]) -> tuple[Connection, ...]:
+def connections_of(url: str, answers: Iterable[OwnerAnswer]) -> tuple[Connection, ...]:
     """The connections of all answers, each once."""
-    return tuple(dict.fromkeys(connection(url, facts) for one in answers for facts in one.connections))
+    return tuple(dict.fromkeys(connection(url, facts) for answer in answers for facts in answer.connections))

@@ -16,8 +16,8 @@ import psutil
 
 from runbook_lib import programs
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.inventories.folder_walk import Entry
-from runbook_lib.inventories.folder_worker import FILE_SECONDS, LENGTH, Answer, Reader, Summary, order
+from runbook_lib.inventories.folder_walk import FolderEntry
+from runbook_lib.inventories.folder_worker import FILE_SECONDS, LENGTH, PartialAnswer, Reader, Summary, order
 from runbook_lib.inventories.health import Limits
 from runbook_lib.secrets import Secret
 
@@ -67,7 +67,7 @@ class Helper:
         self._end()
         self._progress.close()
 
-    def read(self, entries: tuple[Entry, ...]) -> Iterator[Answer]:
+    def read(self, entries: tuple[FolderEntry, ...]) -> Iterator[PartialAnswer]:
         """The answer for some entries, in parts.
 
         Raises:
@@ -125,7 +125,7 @@ class Helper:
         self._process.kill()
         self._process.communicate()
 
-    def _ask(self, entries: tuple[Entry, ...], begun: int) -> Iterator[Answer]:
+    def _ask(self, entries: tuple[FolderEntry, ...], begun: int) -> Iterator[PartialAnswer]:
         left = len(entries)
         try:
             if not self._begun:
@@ -135,11 +135,11 @@ class Helper:
             self._say((begun, entries))
             while left:
                 self._wait()
-                told = json.loads(self._exactly(int.from_bytes(self._exactly(LENGTH), "big")))
-                csv = self._exactly(told["bytes"])
+                head = json.loads(self._exactly(int.from_bytes(self._exactly(LENGTH), "big")))
+                csv = self._exactly(head["bytes"])
                 self._begun = True
-                left -= told["entries"]
-                yield Answer(told["entries"], csv, Summary.from_json(told["summary"]), told["begun"])
+                left -= head["entries"]
+                yield PartialAnswer(head["entries"], csv, Summary.from_json(head["summary"]), head["begun"])
         except BrokenPipeError:
             code = self._process.wait()
             how = f"by signal {-code}" if code < 0 else f"with exit code {code}"

@@ -19,7 +19,7 @@ CIRCLE = "leads back to itself"
 NOWHERE = "leads nowhere"
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """One entry of a folder, as the process that reads it is told.
 
     Args:
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
     """Entries of one of the folders that were named, to be read by one process."""
 
     root: str
-    entries: tuple[Entry, ...]
+    entries: tuple[FolderEntry, ...]
 
 
 def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES) -> Iterator[Piece]:
@@ -48,14 +48,14 @@ def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES)
     tops = roots(folders)
     links = Links(tops)
     for top in tops:
-        piece: list[Entry] = []
+        piece: list[FolderEntry] = []
         empty, weight = True, 0
         for path in walk(top):
             empty, (link, more) = False, _measured(path)
             if piece and (len(piece) >= size or weight + more > bytes_of_files):
                 yield Piece(top, tuple(piece))
                 piece, weight = [], 0
-            piece.append(links.follow(path) if link else Entry(path))
+            piece.append(links.follow(path) if link else FolderEntry(path))
             weight += more
         if empty:
             piece = [_row(top, Health.NO_CERTIFICATE, Reason.NO_CERTIFICATE, "an empty folder")]
@@ -108,7 +108,7 @@ def _listed(folder: str) -> tuple[list[str], set[str]]:
 def roots(folders: Sequence[str]) -> list[str]:
     """Folders by their real paths, without those that are inside of another: no file is to count twice."""
     real = dict.fromkeys(os.path.realpath(folder) for folder in folders)
-    return [one for one in real if not any(str(above) in real for above in Path(one).parents)]
+    return [path for path in real if not any(str(above) in real for above in Path(path).parents)]
 
 
 class Links:
@@ -118,7 +118,7 @@ class Links:
         self._tops = tuple(tops)
         self._read: set[tuple[int, int]] = set()
 
-    def follow(self, path: str) -> Entry:
+    def follow(self, path: str) -> FolderEntry:
         """The entry of a link."""
         try:
             to = os.readlink(path)  # noqa: PTH115
@@ -140,8 +140,8 @@ class Links:
             why = f"a link to {target}, which another link has led to"
             return _row(path, Health.LINKED, Reason.LINK_NOT_FOLLOWED, why)
         self._read.add((status.st_dev, status.st_ino))
-        return Entry(path, target)
+        return FolderEntry(path, target)
 
 
-def _row(path: str, state: Health, reason: Reason, why: str) -> Entry:
-    return Entry(path, "", state.value, reason.value, why)
+def _row(path: str, state: Health, reason: Reason, why: str) -> FolderEntry:
+    return FolderEntry(path, "", state.value, reason.value, why)

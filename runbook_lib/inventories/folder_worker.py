@@ -30,11 +30,11 @@ from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 from runbook_lib.clock import parse_utc
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.credentials.fields import read_fields, tolerant
 from runbook_lib.credentials.folder import look_into
 from runbook_lib.errors import Reason
-from runbook_lib.inventories.folder_walk import Entry
+from runbook_lib.inventories.folder_walk import FolderEntry
 from runbook_lib.inventories.health import Health, Limits
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import SHOWN, csv_cell, csv_lines
@@ -169,7 +169,7 @@ class Summary:
         )
 
 
-class Answer(NamedTuple):
+class PartialAnswer(NamedTuple):
     """A part of the answer for a piece: rows as CSV, and what they come to.
 
     Args:
@@ -197,8 +197,8 @@ class Reader:
         self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top: keys are negative
 
     def answers(
-        self, entries: Sequence[Entry], begun: int = 0, begin: Callable[[int], None] = lambda _: None
-    ) -> Iterator[Answer]:
+        self, entries: Sequence[FolderEntry], begun: int = 0, begin: Callable[[int], None] = lambda _: None
+    ) -> Iterator[PartialAnswer]:
         """One row for each certificate, and one for each reason why there is none, in parts.
 
         Args:
@@ -226,20 +226,20 @@ class Reader:
         if finished:
             yield self._answer(finished, lines)
 
-    def given_up(self, entry: Entry, why: str) -> Answer:
+    def given_up(self, entry: FolderEntry, why: str) -> PartialAnswer:
         """The answer for an entry that was too much for the process that read it."""
-        return self._answer(1, [_line(self._row(entry.path, Found("", 0, None, Reason.FILE_GIVEN_UP, why)))])
+        return self._answer(1, [_line(self._row(entry.path, FileItem("", 0, None, Reason.FILE_GIVEN_UP, why)))])
 
-    def _answer(self, finished: int, lines: list[str], begun: int = 0) -> Answer:
+    def _answer(self, finished: int, lines: list[str], begun: int = 0) -> PartialAnswer:
         summary = self._summary
         summary.files, summary.rows = finished, len(lines)
         summary.soonest = sorted((-key, row) for key, row in self._soonest)
         self._summary, self._soonest = Summary(), []
-        return Answer(finished, csv_lines(lines), summary, begun)
+        return PartialAnswer(finished, csv_lines(lines), summary, begun)
 
-    def _lines(self, entry: Entry, left_out: int) -> Iterable[str]:
+    def _lines(self, entry: FolderEntry, left_out: int) -> Iterable[str]:
         if entry.state:
-            yield _line(self._told(entry.path, Health(entry.state), Reason(entry.reason), entry.why))
+            yield _line(self._other(entry.path, Health(entry.state), Reason(entry.reason), entry.why))
             return
         until = time.process_time() + BUNDLE_SECONDS
         try:
@@ -249,20 +249,20 @@ class Reader:
                 yield _line(self._row(entry.path, found))
                 if found.number and not found.number % _LOOK_AT and time.process_time() > until:
                     why = f"more than {BUNDLE_SECONDS:.0f} s went by: what follows in it was not read"
-                    yield _line(self._row(entry.path, Found(found.form, 0, None, Reason.FILE_GIVEN_UP, why)))
+                    yield _line(self._row(entry.path, FileItem(found.form, 0, None, Reason.FILE_GIVEN_UP, why)))
                     return
         except (MemoryError, RecursionError) as error:
             why = "it takes too much memory" if isinstance(error, MemoryError) else "its parts are nested too deep"
-            yield _line(self._row(entry.path, Found("", 0, None, Reason.FILE_GIVEN_UP, why)))
+            yield _line(self._row(entry.path, FileItem("", 0, None, Reason.FILE_GIVEN_UP, why)))
 
-    def _row(self, path: str, found: Found) -> Row:
+    def _row(self, path: str, found: FileItem) -> Row:
         if found.der:
             return self._certificate(path, found)
         assert found.reason is not None  # noqa: S101  (there is a certificate or a reason)
         state = _HEALTH.get(found.reason, Health.UNREADABLE)
-        return self._told(path, state, found.reason, found.why, found.form, found.number)
+        return self._other(path, state, found.reason, found.why, found.form, found.number)
 
-    def _told(self, path: str, state: Health, reason: Reason, why: str, form: str = "", number: int = 0) -> Row:
+    def _other(self, path: str, state: Health, reason: Reason, why: str, form: str = "", number: int = 0) -> Row:
         """The row of something that is not a certificate."""
         row = (path, str(number), state.value, why, *("",) * 8, form, reason.value)
         self._summary.states[state.value] += 1
@@ -273,7 +273,7 @@ class Reader:
             self._summary.unchecked.append(row)
         return row
 
-    def _certificate(self, path: str, found: Found) -> Row:
+    def _certificate(self, path: str, found: FileItem) -> Row:
         subject, issuer, serial, start, end, key, sha256, unusual, unread = read_fields(found.certificate, found.der)
         reason = found.reason or (Reason.UNUSUAL_ENCODING if unusual else None)
         reason = Reason.UNREADABLE_FILE if unread else reason
@@ -350,18 +350,18 @@ def main(source: BinaryIO, target: BinaryIO, progress: int) -> None:
     def begin(number: int) -> None:
         os.pwrite(progress, number.to_bytes(8, "big", signed=True), 0)
 
-    told = json.loads(source.readline())
+    given = json.loads(source.readline())
     allowed = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    if allowed == resource.RLIM_INFINITY or allowed > told["memory"]:
-        resource.setrlimit(resource.RLIMIT_DATA, (told["memory"], allowed))
-    limits = Limits(parse_utc(told["now"]), timedelta(seconds=told["due"]), timedelta(seconds=told["urgent"]))
-    reader = Reader(limits, Secret(*told["password"]) if told["password"] else None)
+    if allowed == resource.RLIM_INFINITY or allowed > given["memory"]:
+        resource.setrlimit(resource.RLIMIT_DATA, (given["memory"], allowed))
+    limits = Limits(parse_utc(given["now"]), timedelta(seconds=given["due"]), timedelta(seconds=given["urgent"]))
+    reader = Reader(limits, Secret(*given["password"]) if given["password"] else None)
     for line in source:
         begun, entries = json.loads(line)
-        for finished, data, summary, left in reader.answers([Entry(*one) for one in entries], begun, begin):
+        for finished, data, summary, left in reader.answers([FolderEntry(*fields) for fields in entries], begun, begin):
             part = {"entries": finished, "bytes": len(data), "begun": left, "summary": summary.as_json()}
-            told_part = json.dumps(part).encode()
-            target.write(len(told_part).to_bytes(LENGTH, "big") + told_part + data)
+            head = json.dumps(part).encode()
+            target.write(len(head).to_bytes(LENGTH, "big") + head + data)
             target.flush()
 
 

@@ -16,7 +16,16 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import Reason
 from runbook_lib.inventories.folder_process import Helper
 from runbook_lib.inventories.folder_walk import Piece, pieces
-from runbook_lib.inventories.folder_worker import COLUMNS, FLAWS, MOMENTS, NUMBERS, UNCHECKED, Answer, Row, Summary
+from runbook_lib.inventories.folder_worker import (
+    COLUMNS,
+    FLAWS,
+    MOMENTS,
+    NUMBERS,
+    UNCHECKED,
+    PartialAnswer,
+    Row,
+    Summary,
+)
 from runbook_lib.inventories.health import Health, Limits
 from runbook_lib.inventories.long_tables import by_month, counted, excerpt, written
 from runbook_lib.result import Result, Table, TableBeside, Verdict
@@ -54,7 +63,7 @@ def read_folders(
     return _share_out(work, table, limits, password, processes or _cores())
 
 
-def read(
+def read_into_table(
     folders: Sequence[str], target: Path, limits: Limits, *, password: Secret | None
 ) -> tuple[Summary, TableBeside]:
     """Read folders as `read_folders` does, into the table `files` beside the notebook.
@@ -81,7 +90,7 @@ def _brief(row: Row) -> Row:
     full = dict(zip(COLUMNS, row, strict=True))
     if int(full["number"]) > 1:
         full["file"] += f", certificate {full['number']}"
-    return tuple(full[one] for one in _BRIEF)
+    return tuple(full[column] for column in _BRIEF)
 
 
 def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
@@ -95,13 +104,13 @@ def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
     soonest = [_brief(row) for _, row in summary.soonest]
     tables = [excerpt("soonest", "The soonest to end", _BRIEF, soonest, sum(summary.months.values()))]
     if summary.flawed:
-        count = sum(summary.reasons[one] for one in FLAWS)
+        count = sum(summary.reasons[reason] for reason in FLAWS)
         tables.insert(0, excerpt("flawed", "Need action", _BRIEF, [_brief(row) for row in summary.flawed], count))
     if summary.unchecked:
         rows = [_brief(row) for row in summary.unchecked]
         tables.insert(0, excerpt("unchecked", "Not checked", _BRIEF, rows, unchecked))
     if summary.bare:
-        rows = [(one, f"{summary.folders[one][0]:,}") for one in summary.bare]
+        rows = [(folder, f"{summary.folders[folder][0]:,}") for folder in summary.bare]
         tables.insert(0, excerpt("bare", "Folders without a certificate", ("folder", "files"), rows, len(rows)))
     if summary.reasons:
         reasons = tuple(
@@ -111,11 +120,11 @@ def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
         )
         columns = ("reason", "rows", "what it means", "what to do")
         tables.insert(0, Table(name="reasons", title="What was found besides", columns=columns, rows=reasons))
-    why = [one for one in UNCHECKED if summary.reasons[one]] if unchecked else []
+    why = [reason for reason in UNCHECKED if summary.reasons[reason]] if unchecked else []
     return Result(
         verdict=Verdict.UNCHECKED if unchecked else Verdict.ATTENTION if summary.needs_action else Verdict.OK,
         headline=headline,
-        next=tuple(CATALOGUE[one].remedy for one in why),
+        next=tuple(CATALOGUE[reason].remedy for reason in why),
         reason=why[0] if why else "",
         facts={"As of": iso(limits.now)},
         tables=tuple(tables),
@@ -141,11 +150,11 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._parts: dict[int, deque[Answer]] = {}
+        self._parts: dict[int, deque[PartialAnswer]] = {}
         self._bytes = self._written = 0
         self._closed = False
 
-    def put(self, piece: int, part: Answer) -> bool:
+    def put(self, piece: int, part: PartialAnswer) -> bool:
         """Whether anybody still wants it."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._bytes < WAITING or piece == self._written)
@@ -154,7 +163,7 @@ class _Waiting:
             self._changed.notify_all()
             return not self._closed
 
-    def take(self, piece: int, future: Future[None]) -> Iterator[Answer]:
+    def take(self, piece: int, future: Future[None]) -> Iterator[PartialAnswer]:
         """The parts of a piece, as they come, until its thread has ended. Raises what that has raised."""
         with self._changed:
             self._written = piece

@@ -14,12 +14,12 @@ from runbook_lib.credentials.generation import Meta
 from runbook_lib.credentials.store import Credential, Generation, Store, read_public
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import RunbookError
-from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State
-from runbook_lib.lifecycle.rotation import Rotation, command, part_of, replay
+from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State
+from runbook_lib.lifecycle.rotation import Rotation, part_of, replay, rotate_command
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalCertificate:
     """A generation in the store: what it says, or why it cannot be read; and what was recorded with it."""
 
     generation: Generation
@@ -35,20 +35,20 @@ class Local:
         return f"{self.name}/{self.generation.folder.name}" + (" (in use)" if self.is_current else "")
 
 
-class Shelf:
+class LocalStore:
     """What the store holds, to be paired with what is listed, each with at most one."""
 
-    def __init__(self, held: Iterable[Local]) -> None:
-        self._left = dict(enumerate(held))
+    def __init__(self, certificates: Iterable[LocalCertificate]) -> None:
+        self._left = dict(enumerate(certificates))
         self._found: defaultdict[tuple[str, object], list[int]] = defaultdict(list)
-        for number, one in self._left.items():
-            if one.seen is not None:
-                self._found["serial", one.seen.serial].append(number)
-            if one.recorded is not None:
-                self._found["id", one.recorded.id].append(number)
-                self._found["name", one.recorded.name].append(number)
+        for number, local in self._left.items():
+            if local.seen is not None:
+                self._found["serial", local.seen.serial].append(number)
+            if local.recorded is not None:
+                self._found["id", local.recorded.id].append(number)
+                self._found["name", local.recorded.name].append(number)
 
-    def take(self, listed: ClientAuthCertificate) -> Local | None:
+    def take(self, listed: ClientAuthCertificate) -> LocalCertificate | None:
         """The local certificate of a listed one: by serial number, else by the id that was recorded with it, else by
         name and end.
 
@@ -64,12 +64,12 @@ class Shelf:
         return None
 
     @property
-    def left(self) -> list[Local]:
+    def left(self) -> list[LocalCertificate]:
         """What was not taken."""
         return list(self._left.values())
 
 
-def _ends_with(local: Local, listed: ClientAuthCertificate) -> bool:
+def _ends_with(local: LocalCertificate, listed: ClientAuthCertificate) -> bool:
     """Whether a local certificate may be a listed one of its name: the same end, and no two serial numbers."""
     if listed.serial is not None and local.seen is not None:
         return listed.serial == local.seen.serial
@@ -86,9 +86,9 @@ class Unfinished:
     action: str
 
 
-def read_store(store: Store, environment: str, clock: Clock) -> tuple[list[Local], list[Unfinished]]:
+def read_store(store: Store, environment: str, clock: Clock) -> tuple[list[LocalCertificate], list[Unfinished]]:
     """What the store holds of an environment, and what was begun there."""
-    found: list[Local] = []
+    found: list[LocalCertificate] = []
     unfinished: list[Unfinished] = []
     for credential in store.credentials(environment):
         rotation = None
@@ -99,15 +99,15 @@ def read_store(store: Store, environment: str, clock: Clock) -> tuple[list[Local
         else:
             rotation = replay(entries)
             unfinished += _unfinished_of(credential, entries, rotation)
-        for one in credential.generations():
-            found.append(_read(one, credential, current=_current(credential), rotation=rotation))
+        for generation in credential.generations():
+            found.append(_read(generation, credential, current=_current(credential), rotation=rotation))
     return found, unfinished
 
 
 def _read(
     generation: Generation, credential: Credential, *, current: Generation | None, rotation: Rotation | None
-) -> Local:
-    local = Local(generation, credential.name, generation == current, part_of(rotation, generation.number))
+) -> LocalCertificate:
+    local = LocalCertificate(generation, credential.name, generation == current, part_of(rotation, generation.number))
     with suppress(RunbookError):
         local = replace(local, recorded=generation.meta)
     try:
@@ -117,12 +117,12 @@ def _read(
     return replace(local, seen=seen)
 
 
-def _unfinished_of(credential: Credential, entries: list[Entry], rotation: Rotation | None) -> list[Unfinished]:
+def _unfinished_of(credential: Credential, entries: list[JournalEntry], rotation: Rotation | None) -> list[Unfinished]:
     if rotation is not None and not rotation.finished:
         since = f"a rotation stands at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
         problem = f"; the hook {rotation.hook_problem}" if rotation.hook_problem else ""
-        return [Unfinished(credential.name, since + problem, command(credential.name))]
-    last = next((one for one in reversed(entries) if one.state in ISSUANCE), None)
+        return [Unfinished(credential.name, since + problem, rotate_command(credential.name))]
+    last = next((entry for entry in reversed(entries) if entry.state in ISSUANCE), None)
     if last is not None and last.state not in (State.CURRENT, State.ABANDONED):
         return [Unfinished(credential.name, f"an issuance has stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
     return []

@@ -23,14 +23,14 @@ Rows = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Told:
+class ResultTables:
     """A table as a result tells it: what is shown of it, and where the whole is if that is not all."""
 
     tables: tuple[Table, ...] = ()
     beside: tuple[TableBeside, ...] = ()
 
 
-def tell(
+def result_tables(
     folder: Path,
     name: str,
     title: str,
@@ -40,7 +40,7 @@ def tell(
     head: Rows,
     moments: Iterable[str] = (),
     numbers: Iterable[str] = (),
-) -> Told:
+) -> ResultTables:
     """Show a table, or write it beside the notebook and show the first `SHOWN` rows of `head`.
 
     Args:
@@ -52,7 +52,7 @@ def tell(
         RunbookError: TABLE_NOT_WRITTEN, DISK_FULL.
     """
     if len(rows) <= LONG:
-        return Told((Table(name=name, title=title, columns=columns, rows=tuple(rows)),))
+        return ResultTables((Table(name=name, title=title, columns=columns, rows=tuple(rows)),))
     with (
         written(folder),
         LongTable(
@@ -60,14 +60,14 @@ def tell(
             name,
             title,
             columns,
-            moments=[one for one in moments if one in columns],
-            numbers=[one for one in numbers if one in columns],
+            moments=[column for column in moments if column in columns],
+            numbers=[column for column in numbers if column in columns],
         ) as table,
     ):
         table.add(rows)
         state = columns.index("state")
         beside = table.finish(unchecked=sum(row[state] == Health.UNCHECKED for row in rows))
-    return Told((excerpt(name, title, columns, head, len(rows)),), (beside,))
+    return ResultTables((excerpt(name, title, columns, head, len(rows)),), (beside,))
 
 
 def excerpt(name: str, title: str, columns: tuple[str, ...], head: Rows, count: int) -> Table:
@@ -90,7 +90,7 @@ def written(folder: Path) -> Iterator[None]:
 
 def counted(states: Mapping[Any, int]) -> str:
     """`3 healthy, 1 due`, the calm first."""
-    return ", ".join(f"{states[one]:,} {one.value}" for one in Health if states.get(one))
+    return ", ".join(f"{states[health]:,} {health.value}" for health in Health if states.get(health))
 
 
 def nearness(end: datetime | None, now: datetime) -> tuple[bool, float]:

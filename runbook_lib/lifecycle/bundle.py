@@ -7,14 +7,15 @@ from importlib.metadata import version
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from runbook_lib.credentials import keys, pkcs12
+from runbook_lib.credentials import keys
 from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
-from runbook_lib.credentials.files import read
+from runbook_lib.credentials.files import read_bytes
+from runbook_lib.credentials.pkcs12 import open_p12, write_p12
 from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Meta
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
-from runbook_lib.lifecycle.request import Wanted
+from runbook_lib.lifecycle.request import IssuanceRequest
 from runbook_lib.lifecycle.session import Session
 
 TOOL_VERSION = version("digicert-one-runbooks")
@@ -27,7 +28,7 @@ def certificates_of(issued: ClientAuthCertificate) -> tuple[x509.Certificate, li
 
 
 def write_generation(
-    session: Session, credential: Credential, number: int, wanted: Wanted, issued: ClientAuthCertificate
+    session: Session, credential: Credential, number: int, request: IssuanceRequest, issued: ClientAuthCertificate
 ) -> None:
     """Write P12, certificate, chain and meta.json into the staging folder, and open the P12 again.
 
@@ -40,7 +41,7 @@ def write_generation(
     environment = session.environment
     certificate, chain = certificates_of(issued)
     seen = facts(certificate)
-    identity = Identity(keys.unseal(read(staging / SEALED_KEY), password), certificate, tuple(chain))
+    identity = Identity(keys.unseal(read_bytes(staging / SEALED_KEY), password), certificate, tuple(chain))
     meta = Meta(
         name=issued.name,
         id=issued.id,
@@ -52,16 +53,16 @@ def write_generation(
         not_before=seen.not_before,
         not_after=seen.not_after,
         spki_sha256=seen.spki_sha256,
-        key_kind=wanted.key_kind,
-        p12_profile=wanted.profile,
+        key_kind=request.key_kind,
+        p12_profile=request.profile,
         created=session.clock.now(),
         tool_version=TOOL_VERSION,
     )
-    bundle = pkcs12.write(identity, password, profile=wanted.profile, friendly_name=wanted.name)
+    bundle = write_p12(identity, password, profile=request.profile, friendly_name=request.name)
     credential.write(staging / IDENTITY, bundle)
     credential.write(staging / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
-    credential.write(staging / CHAIN, b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+    credential.write(staging / CHAIN, b"".join(authority.public_bytes(Encoding.PEM) for authority in chain))
     credential.write(staging / META, meta.to_json())
-    again = pkcs12.open_p12(read(staging / IDENTITY), password)  # before `commit` drops the sealed key
+    again = open_p12(read_bytes(staging / IDENTITY), password)  # before `commit` drops the sealed key
     if (again.certificate, again.chain) != (identity.certificate, identity.chain):
         raise RunbookError(Reason.UNREADABLE_FILE, "The P12 just written does not read back as what was put into it.")

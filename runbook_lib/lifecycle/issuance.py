@@ -14,18 +14,17 @@ from pydantic import ValidationError
 
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials import keys
-from runbook_lib.credentials.csr import build_csr
-from runbook_lib.credentials.csr import pem as csr_pem
-from runbook_lib.credentials.files import read
-from runbook_lib.credentials.lint import Finding, lint
+from runbook_lib.credentials.csr import build_csr, csr_pem
+from runbook_lib.credentials.files import read_bytes
+from runbook_lib.credentials.lint import LintFinding, lint
 from runbook_lib.credentials.store import SEALED_KEY, Generation
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.failures import NOTHING_ISSUED
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.bundle import certificates_of, write_generation
-from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State, has_reached
-from runbook_lib.lifecycle.request import Wanted, certificate_name, latest_end
+from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State, has_reached
+from runbook_lib.lifecycle.request import IssuanceRequest, certificate_name, latest_end
 from runbook_lib.lifecycle.session import LOOKS, Session
 
 CSR, RESPONSE = "request.csr", "response.json"
@@ -40,28 +39,28 @@ class Issuance:
     """The issuance under way for one credential. The caller holds its lock.
 
     Args:
-        wanted: what to ask for.
+        request: what to ask for.
     """
 
-    def __init__(self, session: Session, wanted: Wanted) -> None:
+    def __init__(self, session: Session, request: IssuanceRequest) -> None:
         self._session = session
-        self._wanted = wanted
-        self.credential = session.credential(wanted.name)
+        self._request = request
+        self.credential = session.credential(request.name)
         self.journal = Journal(self.credential.journal_path, session.clock)
 
     # --- where it stands ------------------------------------------------------------------------------------------
 
-    def unfinished(self) -> Entry | None:
+    def unfinished(self) -> JournalEntry | None:
         """The last entry of an issuance that is not finished, or None."""
-        last = next((one for one in reversed(self.journal.entries()) if one.state in ISSUANCE), None)
+        last = next((entry for entry in reversed(self.journal.entries()) if entry.state in ISSUANCE), None)
         return None if last is None or last.state in (State.CURRENT, State.ABANDONED) else last
 
-    def reached(self, state: State) -> Entry:
+    def reached(self, state: State) -> JournalEntry:
         """The last entry of the issuance under way. Raises RunbookError (STEP_OUT_OF_ORDER) before `state`."""
         last = self.unfinished()
         if last is None or not has_reached(last, state):
             raise RunbookError(
-                Reason.STEP_OUT_OF_ORDER, f"The journal of “{self._wanted.name}” has not reached “{state}”."
+                Reason.STEP_OUT_OF_ORDER, f"The journal of “{self._request.name}” has not reached “{state}”."
             )
         return last
 
@@ -77,7 +76,7 @@ class Issuance:
         if not self._committed(number):
             path = self.credential.staging(number) / RESPONSE
             try:
-                return ClientAuthCertificate.model_validate_json(read(path))
+                return ClientAuthCertificate.model_validate_json(read_bytes(path))
             except ValidationError:
                 raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is not what this software writes.") from None
         meta = self.credential.generation(number).meta
@@ -92,21 +91,21 @@ class Issuance:
         )
 
     def _committed(self, number: int) -> bool:
-        return any(one.number == number for one in self.credential.generations())
+        return any(generation.number == number for generation in self.credential.generations())
 
     # --- key and CSR ----------------------------------------------------------------------------------------------
 
     def asked(self) -> dict[str, str]:
         """What is written down of the wish, and compared when an issuance is resumed."""
         return {
-            "name": self._wanted.name,
-            "subject": self._wanted.subject.model_dump_json(),
-            "key": self._wanted.key_kind.value,
+            "name": self._request.name,
+            "subject": self._request.subject.model_dump_json(),
+            "key": self._request.key_kind.value,
             "api_url": self._session.environment.api_url,
-            "end_date": self._wanted.end_date,
+            "end_date": self._request.end_date,
         }
 
-    def resume(self) -> Entry | None:
+    def resume(self) -> JournalEntry | None:
         """The plan of an unfinished issuance that goes on; None where there is none: then a key is to be sealed.
 
         One that was never sent is given up where other values are asked for. A commit that was begun is finished.
@@ -125,7 +124,7 @@ class Issuance:
             self._finish_commit(last.generation)
         return plan
 
-    def under_way(self) -> tuple[Entry, Entry, list[str]] | None:
+    def under_way(self) -> tuple[JournalEntry, JournalEntry, list[str]] | None:
         """An unfinished issuance whose key is sealed: its last entry, its plan, and which values are others now.
 
         Raises:
@@ -134,13 +133,13 @@ class Issuance:
         last = self.unfinished()
         if last is None or not has_reached(last, State.KEY_SEALED):
             return None
-        plan = next(one for one in reversed(self.journal.entries()) if one.state is State.PLANNED)
+        plan = next(entry for entry in reversed(self.journal.entries()) if entry.state is State.PLANNED)
         differing = [name for name, value in self.asked().items() if plan.data.get(name) != value]
         if not differing or last.state is State.KEY_SEALED:
             return last, plan, differing
         raise RunbookError(
             Reason.CONFLICTING_PARAMETER,
-            f"An issuance of “{self._wanted.name}” was begun on {iso(plan.at)} and is not finished; it had "
+            f"An issuance of “{self._request.name}” was begun on {iso(plan.at)} and is not finished; it had "
             f"another {', '.join(differing)}.",
             remedy="Give the values it was begun with, or another `name`.",
         )
@@ -150,23 +149,23 @@ class Issuance:
         number = self._next_number()
         password = self._session.secret("p12_password")
         self.journal.append(State.PLANNED, number, **self.asked())
-        key = keys.generate(self._wanted.key_kind)
-        request = build_csr(key, self._wanted.subject)
+        key = keys.generate(self._request.key_kind)
+        csr = build_csr(key, self._request.subject)
         staging = self.credential.staging(number)
         self.credential.write(staging / SEALED_KEY, keys.seal(key, password))
-        self.credential.write(staging / CSR, csr_pem(request).encode())
+        self.credential.write(staging / CSR, csr_pem(csr).encode())
         self.journal.append(State.KEY_SEALED, number, spki_sha256=keys.spki_sha256(key.public_key()))
-        return request
+        return csr
 
     def _next_number(self) -> int:
         """A number no generation has had, not even one that was given up: its sealed key stays where it is."""
-        return max(self.credential.next_number(), *(one.generation + 1 for one in self.journal.entries()), 1)
+        return max(self.credential.next_number(), *(entry.generation + 1 for entry in self.journal.entries()), 1)
 
-    def request_of(self, number: int) -> x509.CertificateSigningRequest:
+    def csr_of(self, number: int) -> x509.CertificateSigningRequest:
         """The CSR of a generation that is not committed yet."""
         path = self.credential.staging(number) / CSR
         try:
-            return x509.load_pem_x509_csr(read(path))
+            return x509.load_pem_x509_csr(read_bytes(path))
         except ValueError:
             raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is no CSR in PEM.") from None
 
@@ -206,8 +205,8 @@ class Issuance:
     def _post(self, api: Client, number: int, user: User) -> None:
         end = self.end_date(user)
         request = CertificateRequest(
-            csr=csr_pem(self.request_of(number)),
-            name=certificate_name(self._wanted.name, number),
+            csr=csr_pem(self.csr_of(number)),
+            name=certificate_name(self._request.name, number),
             expiration_date=end,
         )
         self.journal.append(State.POSTED, number, name=request.name, end_date=iso(end))
@@ -226,13 +225,13 @@ class Issuance:
         A certificate that can still be had is adopted. One that cannot, since only the lost answer held it, is disabled
         and seen to be, and the next generation begins under the next name. Nothing found: False.
         """
-        name = certificate_name(self._wanted.name, number)
+        name = certificate_name(self._request.name, number)
         named = self._session.poll(lambda: api.certificates().named(name, else_=Reason.OUTCOME_UNKNOWN))
         if not named:
             self.journal.append(State.RECONCILED, number, found=f"nothing by that name, {LOOKS} times")
             return False
-        ours = self.request_of(number).public_key()
-        found = next((one for one in named if one.public_key and keys.same_key(ours, one.public_key)), named[0])
+        ours = self.csr_of(number).public_key()
+        found = next((entry for entry in named if entry.public_key and keys.same_key(ours, entry.public_key)), named[0])
         if found.public_key is None or found.id is None:
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN,
@@ -265,7 +264,7 @@ class Issuance:
         """Disable a certificate nobody can use, and see that it is. Raises RunbookError (OUTCOME_UNKNOWN)."""
         api.set_enabled(certificate_id, False)
         if not self._session.poll(
-            lambda: any(one.id == certificate_id and not one.enabled for one in api.certificates())
+            lambda: any(entry.id == certificate_id and not entry.enabled for entry in api.certificates())
         ):
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN,
@@ -295,7 +294,7 @@ class Issuance:
 
     # --- check ----------------------------------------------------------------------------------------------------
 
-    def check(self) -> tuple[x509.Certificate, list[Finding]]:
+    def check(self) -> tuple[x509.Certificate, list[LintFinding]]:
         """Lint what was issued; one that breaks a rule is disabled and given up.
 
         Returns:
@@ -308,9 +307,9 @@ class Issuance:
         number = last.generation
         if has_reached(last, State.BUNDLED) or self._committed(number):
             return self.credential.generation(number).certificate(), []
-        posted = next(one for one in reversed(self.journal.entries()) if one.state is State.POSTED)
+        posted = next(entry for entry in reversed(self.journal.entries()) if entry.state is State.POSTED)
         # read before judging: a file that cannot be read is no reason to give up what was issued
-        issued, csr = self.response(number), self.request_of(number)
+        issued, csr = self.response(number), self.csr_of(number)
         try:
             certificate, chain = certificates_of(issued)
             findings = lint(
@@ -320,11 +319,11 @@ class Issuance:
                 now=self._session.clock.now(),
                 end_date=parse_utc(posted.data["end_date"]),
             )
-            broken = [one for one in findings if not one.ok]
+            broken = [finding for finding in findings if not finding.ok]
             if broken:
                 raise RunbookError(
-                    Reason.KEY_MISMATCH if any(one.rule == "key" for one in broken) else Reason.LINT_FAILED,
-                    "; ".join(f"{one.rule}: {one.detail}" for one in broken),
+                    Reason.KEY_MISMATCH if any(finding.rule == "key" for finding in broken) else Reason.LINT_FAILED,
+                    "; ".join(f"{finding.rule}: {finding.detail}" for finding in broken),
                 )
             if issued.name != posted.data["name"]:
                 raise RunbookError(Reason.LINT_FAILED, f"name: the answer calls it {issued.name[:100]!a}")
@@ -353,7 +352,7 @@ class Issuance:
         finished = self._finish_commit(number)
         if finished is not None:
             return finished
-        write_generation(self._session, self.credential, number, self._wanted, self.response(number))
+        write_generation(self._session, self.credential, number, self._request, self.response(number))
         generation = self.credential.commit(number)
         self.journal.append(State.BUNDLED, number)
         return generation
@@ -372,4 +371,4 @@ class Issuance:
 
     def end_date(self, user: User | None = None) -> datetime:
         """The end date to ask for. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
-        return latest_end(self._wanted.end_date, self._session.clock.now(), user)
+        return latest_end(self._request.end_date, self._session.clock.now(), user)

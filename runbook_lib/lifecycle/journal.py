@@ -49,7 +49,7 @@ class State(StrEnum):
     ACCESS_GIVEN_BACK = "access_given_back"
 
 
-class Entry(BaseModel):
+class JournalEntry(BaseModel):
     """One line: sequence number, time, state, the generation it is about, what is worth keeping, the digest before."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class Journal:
         self._path = path
         self._clock = clock
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         """All entries, oldest first.
 
         A last line without its newline is what a crash in the middle of writing leaves: the step it announced had not
@@ -78,11 +78,11 @@ class Journal:
         Raises:
             RunbookError: JOURNAL_DAMAGED for anything else that is not what this class writes.
         """
-        entries: list[Entry] = []
+        entries: list[JournalEntry] = []
         previous = ""
         for number, line in enumerate(self._whole().splitlines(), start=1):
             try:
-                entry = Entry.model_validate_json(line)
+                entry = JournalEntry.model_validate_json(line)
             except ValidationError:
                 raise self._damaged(number, "is not an entry") from None
             if entry.seq != number or entry.previous != previous:
@@ -91,7 +91,7 @@ class Journal:
             entries.append(entry)
         return entries
 
-    def last(self) -> Entry | None:
+    def last(self) -> JournalEntry | None:
         """The newest entry, or None."""
         entries = self.entries()
         return entries[-1] if entries else None
@@ -108,7 +108,7 @@ class Journal:
         """Add an entry and have it on disk before returning. Raises RunbookError where the disk does not take it."""
         whole = self._whole()
         lines = whole.splitlines()
-        entry = Entry(
+        entry = JournalEntry(
             seq=len(lines) + 1,
             at=self._clock.now(),
             state=state,
@@ -154,7 +154,7 @@ ISSUANCE = (
 """The states of an issuance, in order. A request in doubt comes before one whose answer was received."""
 
 
-def has_reached(entry: Entry, state: State) -> bool:
+def has_reached(entry: JournalEntry, state: State) -> bool:
     """Whether an issuance has come as far as `state`."""
     return ISSUANCE.index(entry.state) >= ISSUANCE.index(state)
 

@@ -111,7 +111,7 @@ def diagnose(session: Session, answer: Probe, identity: Identity) -> RunbookErro
         )
     try:
         with session.api() as api:
-            listed = find(api.certificates(), certificate)
+            listed = find_certificate(api.certificates(), certificate)
     except RunbookError as error:
         return RunbookError(
             Reason.CERTIFICATE_REFUSED,
@@ -132,7 +132,7 @@ def diagnose(session: Session, answer: Probe, identity: Identity) -> RunbookErro
     return RunbookError(Reason.CERTIFICATE_REFUSED, f"{answer.seen} “{listed.name}” is listed, enabled and in date.")
 
 
-def find(listed: Listing, certificate: CertificateFacts) -> ClientAuthCertificate | None:
+def find_certificate(listed: Listing, certificate: CertificateFacts) -> ClientAuthCertificate | None:
     """The listed certificate with this serial number, compared as an integer. Raises LIST_NOT_WHOLE where it may be
     among what the list does not hold."""
     return listed.first(lambda entry: entry.serial == certificate.serial)
@@ -142,7 +142,7 @@ def listed_as(session: Session, generation: Generation) -> ClientAuthCertificate
     """A generation as DigiCert ONE lists it now. Raises RunbookError (STATE_CONTRADICTION) where it does not."""
     certificate = generation.facts()
     with session.api() as api:
-        listed = session.poll(lambda: find(api.certificates(), certificate))
+        listed = session.poll(lambda: find_certificate(api.certificates(), certificate))
     if listed is None or listed.id is None:
         url = session.environment.api_url
         raise RunbookError(Reason.STATE_CONTRADICTION, f"{url} no longer lists “{generation.meta.name}”.")

@@ -35,7 +35,7 @@ def _trust(ca_file: Path | None) -> Trust:
     return Trust(source="file" if ca_file else "system", file=str(file or ""), sha256=digest)
 
 
-def seen(client: Client, clock: Clock) -> Seen:
+def seen_by(client: Client, clock: Clock) -> Seen:
     """What the calls of a client met. Call it soon after the last of them, if the clock is one that stands still."""
     user, ahead = client.user, None
     if client.server_clock is not None:
@@ -48,10 +48,10 @@ def seen(client: Client, clock: Clock) -> Seen:
             ServiceUser(
                 id=user.id,
                 name=user.friendly_name or "",
-                accounts=tuple(one.name or one.id for one in user.accounts),
+                accounts=tuple(account.name or account.id for account in user.accounts),
             ),
         ),
-        connections=tuple(connection(client.base_url, one) for one in client.connections),
+        connections=tuple(connection(client.base_url, facts) for facts in client.connections),
         clock_ahead=ahead,
     )
 

@@ -17,7 +17,7 @@ from runbook_lib.errors import Reason, RunbookError
 
 
 @dataclass(frozen=True)
-class Wanted:
+class IssuanceRequest:
     """What to ask for. `end_date` is as the user gave it; empty asks for the latest that is allowed."""
 
     name: str
@@ -27,7 +27,7 @@ class Wanted:
     end_date: str = ""
 
     @classmethod
-    def successor(cls, current: Generation, end_date: str) -> Wanted:
+    def successor(cls, current: Generation, end_date: str) -> IssuanceRequest:
         """Another like the one in use. Raises RunbookError (BAD_PARAMETER) where its subject cannot be asked for."""
         try:
             subject = Subject.of(current.certificate().subject)
@@ -72,7 +72,8 @@ def ends_of(user: User | None) -> dict[str, datetime]:
     if user is not None:
         if user.end_date is not None:
             limits["the service user's own end date"] = user.end_date
-        ends = [one.service_period.to for one in user.accounts if one.service_period and one.service_period.to]
+        periods = [account.service_period for account in user.accounts]
+        ends = [period.to for period in periods if period and period.to]
         if len(ends) == 1:
             limits["the end of the account's service period"] = parse_utc(f"{ends[0].isoformat()}T23:59:59Z")
     return limits

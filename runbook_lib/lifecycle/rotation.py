@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from runbook_lib.lifecycle.journal import Entry, State
+from runbook_lib.lifecycle.journal import JournalEntry, State
 
 
 class Stage(StrEnum):
@@ -92,7 +92,7 @@ class Rotation:
         return since + timedelta(days=grace_days) if since else None
 
 
-def replay(entries: list[Entry]) -> Rotation | None:
+def replay(entries: list[JournalEntry]) -> Rotation | None:
     """The last rotation of a credential, or None where there never was one."""
     rotation: Rotation | None = None
     for entry in entries:
@@ -137,7 +137,7 @@ def part_of(rotation: Rotation | None, number: int) -> str:
     )
 
 
-def command(name: str) -> str:
+def rotate_command(name: str) -> str:
     """What to run next for a credential."""
     quoted = shlex.quote(name)
     return f"05_rotate: runbook run rotate -p name {quoted} -p confirm {quoted}"

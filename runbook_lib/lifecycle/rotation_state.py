@@ -47,15 +47,15 @@ class RotationState:
         rotation = self.rotation
         entries = Journal(credential.journal_path, session.clock).entries()
         posted = {entry.data.get("name") for entry in entries if entry.state is State.POSTED}
-        held = {generation.facts().serial for generation in credential.generations()}
+        serials = {generation.facts().serial for generation in credential.generations()}
         ours = re.compile(rf"{re.escape(certificate_name(credential.name, 2)[:-5])} \d{{4}}")
         if self.listed.problem is not None:
             raise self.listed.problem  # what is not listed is what speaks of an old backup
-        for certificate in self.listed:
-            if ours.fullmatch(certificate.name) and certificate.name not in posted and certificate.serial not in held:
+        for entry in self.listed:
+            if ours.fullmatch(entry.name) and entry.name not in posted and entry.serial not in serials:
                 raise RunbookError(
                     Reason.STATE_CONTRADICTION,
-                    f"DigiCert ONE lists “{certificate.name}”, which this store's journal never asked for: was the "
+                    f"DigiCert ONE lists “{entry.name}”, which this store's journal never asked for: was the "
                     "store put back from an old backup, or is there a second store?",
                 )
         if rotation is None or rotation.finished:

@@ -16,7 +16,7 @@ from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
-from runbook_lib.lifecycle.provenance import seen
+from runbook_lib.lifecycle.provenance import seen_by
 from runbook_lib.result import Seen
 from runbook_lib.secrets import Prompt, Secret, resolve
 
@@ -103,7 +103,7 @@ class Session:
             try:
                 yield client
             finally:
-                self.seen.append(seen(client, self.clock))
+                self.seen.append(seen_by(client, self.clock))
 
     def api(self) -> AbstractContextManager[Client]:
         """A client that authenticates with the API key."""

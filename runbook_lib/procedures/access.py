@@ -40,8 +40,8 @@ class Access(Procedure[AccessParameters]):
             title="The service user's certificates",
             columns=("name", "state", "ends", "id"),
             rows=tuple(
-                (one.name, "enabled" if one.enabled else "disabled", iso(one.end_date), one.id or "")
-                for one in (self._target, *self._others)
+                (entry.name, "enabled" if entry.enabled else "disabled", iso(entry.end_date), entry.id or "")
+                for entry in (self._target, *self._others)
             ),
         )
         if self._identity is None:
@@ -90,20 +90,19 @@ class Access(Procedure[AccessParameters]):
         else:
             self.session.check_environment(generation)
             self._identity = generation.open(self.session.secret("p12_password"))
-            past = [
-                one for one in self._journal.entries() if one.state in (State.ACCESS_TAKEN, State.ACCESS_GIVEN_BACK)
-            ]
+            changes = (State.ACCESS_TAKEN, State.ACCESS_GIVEN_BACK)
+            past = [entry for entry in self._journal.entries() if entry.state in changes]
             self._cut_off = iso(past[-1].at) if past and past[-1].state is State.ACCESS_TAKEN else ""
             serial, certificate_id = generation.facts().serial, generation.meta.id
-            target = next((one for one in listed if one.serial == serial), None)
-            target = target or listed.first(lambda one: one.id == certificate_id)
+            target = next((certificate for certificate in listed if certificate.serial == serial), None)
+            target = target or listed.first(lambda certificate: certificate.id == certificate_id)
         if target is None or target.id is None:
             raise RunbookError(
                 Reason.CERTIFICATE_UNKNOWN,
                 f"{self.session.environment.api_url} lists no certificate “{name}” with an id.",
             )
         self._target = target
-        self._others = [one for one in listed if one.id != target.id and one.user_id in (None, me.id)]
+        self._others = [entry for entry in listed if entry.id != target.id and entry.user_id in (None, me.id)]
 
     def _refuse_contradiction(self) -> None:
         if self._again and not self._target.enabled and not self._cut_off:
@@ -158,7 +157,7 @@ class Access(Procedure[AccessParameters]):
         if not self._target.enabled or allowed:
             return
         now = self.session.clock.now()
-        if not any(one.enabled and one.end_date > now for one in self._others):
+        if not any(certificate.enabled and certificate.end_date > now for certificate in self._others):
             raise RunbookError(
                 Reason.LAST_WORKING_CERTIFICATE, f"“{self._target.name}” is the only enabled certificate in date."
             )
@@ -172,7 +171,7 @@ class Access(Procedure[AccessParameters]):
         assert self._target.id is not None  # noqa: S101  (looked up so)
         with self.session.api() as api:
             api.set_enabled(self._target.id, enabled)
-            listed = api.certificates().first(lambda one: one.id == self._target.id)
+            listed = api.certificates().first(lambda certificate: certificate.id == self._target.id)
         if listed is None or listed.enabled is not enabled:
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER, f"DigiCert ONE confirmed that it is {word}, and its list says otherwise."

@@ -16,7 +16,7 @@ from runbook_lib.result import Result, Verdict
 from runbook_lib.secrets import SecretRef
 
 
-def _told(method: Method) -> Method:
+def _as_result(method: Method) -> Method:
     """A failed check is told as a result, so that the checks after it still run."""
 
     @wraps(method)
@@ -47,7 +47,7 @@ class Doctor(Procedure[DoctorParameters]):
     """What did not answer in time: later checks do not wait for it again."""
 
     @check("Connection: both hosts answer, and their TLS is trusted")
-    @_told
+    @_as_result
     def connection(self) -> Result:
         details = []
         for clientauth, name in ((False, "API host"), (True, "mTLS host")):
@@ -85,7 +85,7 @@ class Doctor(Procedure[DoctorParameters]):
         )
 
     @check("Clock: this machine and the server agree")
-    @_told
+    @_as_result
     def clock_agrees(self) -> Result:
         if self.too_slow:
             return self._not_asked()
@@ -103,7 +103,7 @@ class Doctor(Procedure[DoctorParameters]):
         )
 
     @check("Credentials: each secret is where its reference points")
-    @_told
+    @_as_result
     def credentials(self) -> Result:
         details = []
         for parameter, what in (("api_key", "API key"), ("p12_password", "P12 password")):
@@ -123,7 +123,7 @@ class Doctor(Procedure[DoctorParameters]):
         )
 
     @check("Service user: the API key works and may manage certificates")
-    @_told
+    @_as_result
     def service_user(self) -> Result:
         if self.too_slow:
             return self._not_asked()
@@ -138,20 +138,21 @@ class Doctor(Procedure[DoctorParameters]):
                 "User id": user.id,
                 "Status": user.status,
                 "User type": user.user_type,
-                "Accounts": ", ".join(one.name for one in user.accounts),
-                "Applications": ", ".join(one.name for one in user.applications),
+                "Accounts": ", ".join(account.name for account in user.accounts),
+                "Applications": ", ".join(application.name for application in user.applications),
             },
         )
 
     @check("Store: it can be written, and only by us")
-    @_told
+    @_as_result
     def store_is_private(self) -> Result:
         store = self.session.store
         store.check()
-        in_use = [one for one in store.credentials(self.session.environment.name) if one.current() is not None]
+        credentials = store.credentials(self.session.environment.name)
+        in_use = [credential.name for credential in credentials if credential.current() is not None]
         return Result(
             verdict=Verdict.OK,
             headline=f"{store.root} is ready.",
-            facts={"Credentials for this environment": ", ".join(one.name for one in in_use) or "none yet"},
+            facts={"Credentials for this environment": ", ".join(in_use) or "none yet"},
             next=("01_issue: make the first certificate.",) if not in_use else ("02_verify: prove that mTLS works.",),
         )

@@ -21,20 +21,20 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.inventories.accounts import (
     ACCOUNT_COLUMNS,
     ANSWERED,
-    Account,
-    Answered,
+    ApiKeyOwner,
+    OwnerAnswer,
     account_row,
     ask_all,
     connections_of,
     each_once,
 )
 from runbook_lib.inventories.folder_worker import Summary
-from runbook_lib.inventories.folders import read, result_of
+from runbook_lib.inventories.folders import read_into_table, result_of
 from runbook_lib.inventories.health import Health, Limits
-from runbook_lib.inventories.local_store import Local, Shelf, Unfinished, read_store
-from runbook_lib.inventories.long_tables import Rows, Told, by_month, counted, nearness, tell
+from runbook_lib.inventories.local_store import LocalCertificate, LocalStore, Unfinished, read_store
+from runbook_lib.inventories.long_tables import ResultTables, Rows, by_month, counted, nearness, result_tables
 from runbook_lib.lifecycle.proof import refuse_wrong_clock
-from runbook_lib.lifecycle.rotation import command
+from runbook_lib.lifecycle.rotation import rotate_command
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
@@ -50,7 +50,7 @@ MOMENTS, NUMBERS = ("ends", "effective end"), ("days left", "certificates")
 
 
 @dataclass(frozen=True)
-class Row:
+class InventoryRow:
     """One certificate: as listed, as held, or both."""
 
     name: str
@@ -58,7 +58,7 @@ class Row:
     why: str
     action: str
     listed: ClientAuthCertificate | None
-    local: Local | None
+    local: LocalCertificate | None
     start: datetime | None
     end: datetime | None
     effective_end: datetime | None
@@ -75,11 +75,11 @@ class Inventory(Procedure[InventoryParameters]):
 
     _user: User | None
     _listed: Listing | None
-    _others: list[Answered]
+    _others: list[OwnerAnswer]
     _owners: dict[str, User]
-    _local: list[Local]
+    _local: list[LocalCertificate]
     _unfinished: list[Unfinished]
-    _rows: list[Row]
+    _rows: list[InventoryRow]
     _files: Summary | None
     _limits: Limits
     _by_serial: dict[int | None, ClientAuthCertificate]
@@ -87,9 +87,9 @@ class Inventory(Procedure[InventoryParameters]):
     def _as_of_now(self) -> Limits:
         return Limits.days(self.session.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
 
-    def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> Told:
+    def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> ResultTables:
         beside = folder(self.session.environ)
-        return tell(beside, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
+        return result_tables(beside, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
 
@@ -97,12 +97,12 @@ class Inventory(Procedure[InventoryParameters]):
     def collect(self) -> Result:
         self._user, self._listed, problem = self._ask()
         self._others = self._ask_others()
-        users = (self._user, *(one.user for one in self._others))
+        users = (self._user, *(answer.user for answer in self._others))
         self._owners = {user.id: user for user in users if user is not None}
         store, environment = self.session.store, self.session.environment
         self._local, self._unfinished = read_store(store, environment.name, self.session.clock)
-        silent = [one.problem for one in self._others if one.problem is not None]
-        unreadable = [one for one in self._local if one.seen is None]
+        silent = [answer.problem for answer in self._others if answer.problem is not None]
+        unreadable = [local for local in self._local if local.seen is None]
         sources = [
             (
                 "Account Manager API",
@@ -115,7 +115,7 @@ class Inventory(Procedure[InventoryParameters]):
                 f"{len(self._local)} certificates, {len(unreadable)} of them unreadable",
             ),
         ]
-        headline, told = "Both sources answered.", Told()
+        headline, shown = "Both sources answered.", ResultTables()
         if problem is not None:
             headline = f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}"
         part = self._listed.problem if self._listed is not None else None
@@ -125,20 +125,20 @@ class Inventory(Procedure[InventoryParameters]):
             count = f"{len(self._others) - len(silent):,} of {len(self._others):,}"
             headline += f" {count} further service users were answered."
             sources.insert(1, ("Further service users", environment.api_url, f"{count} were answered"))
-            rows = [account_row(one) for one in self._others]
+            rows = [account_row(answer) for answer in self._others]
             worst_first = sorted(rows, key=lambda row: row[1] == ANSWERED)
-            told = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
-        problems = [one for one in (problem, part, *silent) if one is not None]
+            shown = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
+        problems = [error for error in (problem, part, *silent) if error is not None]
         table = Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=tuple(sources))
         return Result(
             verdict=Verdict.UNCHECKED if problems else Verdict.OK,
             headline=headline,
-            next=tuple(dict.fromkeys(one.remedy for one in problems)),
+            next=tuple(dict.fromkeys(error.remedy for error in problems)),
             reason=problems[0].reason if problems else "",
             retry_after=problems[0].retry_after if problems else None,
             facts={"Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown"},
-            tables=(table, *told.tables),
-            beside=told.beside,
+            tables=(table, *shown.tables),
+            beside=shown.beside,
         )
 
     def _ask(self) -> tuple[User | None, Listing | None, RunbookError | None]:
@@ -150,11 +150,11 @@ class Inventory(Procedure[InventoryParameters]):
         except RunbookError as error:
             return None, None, error
 
-    def _ask_others(self) -> list[Answered]:
+    def _ask_others(self) -> list[OwnerAnswer]:
         if not self.parameters.api_keys:
             return []
         answers = ask_all(
-            [Account(reference, self.session.environment, reference) for reference in self.parameters.api_keys],
+            [ApiKeyOwner(reference, self.session.environment, reference) for reference in self.parameters.api_keys],
             already=len(self._listed or ()),
             per_second=self.parameters.requests_per_second,
             connections=self.parameters.connections,
@@ -169,11 +169,11 @@ class Inventory(Procedure[InventoryParameters]):
 
     @check("Tell how each certificate stands", tutorial="Check certificate expiration")
     def classify(self) -> Result:
-        lists = [(self._user, self._listed or ()), *((one.user, one.listed or ()) for one in self._others)]
-        shelf, listed = Shelf(self._local), list(each_once(lists))
-        self._limits, self._by_serial = self._as_of_now(), {one.serial: one for one in reversed(listed)}
-        rows = [self._row(one, shelf.take(one)) for one in listed]
-        rows += [self._row(None, local) for local in shelf.left]
+        lists = [(self._user, self._listed or ()), *((answer.user, answer.listed or ()) for answer in self._others)]
+        store, listed = LocalStore(self._local), list(each_once(lists))
+        self._limits, self._by_serial = self._as_of_now(), {entry.serial: entry for entry in reversed(listed)}
+        rows = [self._row(entry, store.take(entry)) for entry in listed]
+        rows += [self._row(None, local) for local in store.left]
         rows += list(self._unread())
         if self._listed is None:
             rows.insert(0, self._silent(f"{self.session.environment.api_url} did not answer"))
@@ -183,7 +183,7 @@ class Inventory(Procedure[InventoryParameters]):
         far = datetime.max.replace(tzinfo=now.tzinfo)
         self._rows = rows = sorted(rows, key=lambda row: (row.effective_end or far, row.name))
         nearest = sorted(rows, key=lambda row: nearness(row.effective_end, now))
-        told = self._long(
+        shown = self._long(
             "inventory",
             "Certificates, the soonest to end first",
             COLUMNS,
@@ -203,21 +203,21 @@ class Inventory(Procedure[InventoryParameters]):
                 "Due": f"fewer than {self.parameters.due_days} days left, or less than a third of the lifetime",
                 "Urgent": f"fewer than {self.parameters.urgent_days} days left, or less than a ninth of the lifetime",
             },
-            tables=told.tables,
-            beside=told.beside,
-            timeline=_timeline(dated, now) if dated and not told.beside else None,
-            histogram=_histogram(rows, now) if told.beside else None,
+            tables=shown.tables,
+            beside=shown.beside,
+            timeline=_timeline(dated, now) if dated and not shown.beside else None,
+            histogram=_histogram(rows, now) if shown.beside else None,
             needs_action=needs,
         )
 
-    def _unread(self) -> Iterator[Row]:
+    def _unread(self) -> Iterator[InventoryRow]:
         """A row for each listed entry that could not be read."""
-        others = dict.fromkeys(bad for one in self._others for bad in one.malformed)
-        for one in (*(self._listed.malformed if self._listed else ()), *others):
-            name, why = one.name or "(an entry of the list)", f"listed, and cannot be read: {one.why}"
-            yield Row(name, Health.UNCHECKED, why, "00_start_here", None, None, None, None, None, "", one.id)
+        others = dict.fromkeys(bad for answer in self._others for bad in answer.malformed)
+        for entry in (*(self._listed.malformed if self._listed else ()), *others):
+            name, why = entry.name or "(an entry of the list)", f"listed, and cannot be read: {entry.why}"
+            yield InventoryRow(name, Health.UNCHECKED, why, "00_start_here", None, None, None, None, None, "", entry.id)
 
-    def _row(self, listed: ClientAuthCertificate | None, local: Local | None) -> Row:
+    def _row(self, listed: ClientAuthCertificate | None, local: LocalCertificate | None) -> InventoryRow:
         seen = local.seen if local else None
         start = seen.not_before if seen else listed.start_date if listed else None
         end = seen.not_after if seen else listed.end_date if listed else None
@@ -226,7 +226,7 @@ class Inventory(Procedure[InventoryParameters]):
         bound = self._user if mine else owner
         effective = min(end, bound.end_date) if end and bound and bound.end_date else end
         health, why = self._judge(listed, local, start, effective, mine=mine)
-        return Row(
+        return InventoryRow(
             name=listed.name if listed else local.name if local else "",
             health=health,
             why=why,
@@ -242,7 +242,7 @@ class Inventory(Procedure[InventoryParameters]):
     def _judge(
         self,
         listed: ClientAuthCertificate | None,
-        local: Local | None,
+        local: LocalCertificate | None,
         start: datetime | None,
         end: datetime | None,
         *,
@@ -275,10 +275,10 @@ class Inventory(Procedure[InventoryParameters]):
             return Health.UNCHECKED, "no end date known"
         return self._limits.left(start, end)
 
-    def _silent(self, why: str) -> Row:
-        return Row("(DigiCert ONE)", Health.UNCHECKED, why, "runbook doctor", None, None, None, None, None, "")
+    def _silent(self, why: str) -> InventoryRow:
+        return InventoryRow("(DigiCert ONE)", Health.UNCHECKED, why, "runbook doctor", None, None, None, None, None, "")
 
-    def _cells(self, row: Row) -> tuple[str, ...]:
+    def _cells(self, row: InventoryRow) -> tuple[str, ...]:
         return (
             row.name,
             row.health.value,
@@ -303,8 +303,8 @@ class Inventory(Procedure[InventoryParameters]):
             return Result(verdict=Verdict.NOTHING_TO_DO, headline="No folder of certificates is named in `folders`.")
         limits = self._as_of_now()
         password = self.session.secret("folders_password") if self.parameters.folders_password else None
-        self._files, beside = read(
-            [str(given.path(one)) for one in self.parameters.folders],
+        self._files, beside = read_into_table(
+            [str(given.path(path)) for path in self.parameters.folders],
             folder(self.session.environ),
             limits,
             password=password,
@@ -316,11 +316,11 @@ class Inventory(Procedure[InventoryParameters]):
     @check("What to do, and with which notebook")
     def what_to_do(self) -> Result:
         todo = [(row.name, row.health.value, row.why, row.action) for row in self._rows if row.action]
-        todo += [(one.name, "unfinished", one.why, one.action) for one in self._unfinished]
+        todo += [(begun.name, "unfinished", begun.why, begun.action) for begun in self._unfinished]
         todo += [
-            (f"API key {one.account.api_key}", "unchecked", one.problem.what, one.problem.explanation.notebook)
-            for one in self._others
-            if one.problem is not None
+            (f"API key {answer.account.api_key}", "unchecked", answer.problem.what, answer.problem.explanation.notebook)
+            for answer in self._others
+            if answer.problem is not None
         ]
         if self._files is not None and self._files.states[Health.UNCHECKED]:
             why = f"not checked in the folders: {self._files.states[Health.UNCHECKED]:,}; see “Read the folders” above"
@@ -330,17 +330,17 @@ class Inventory(Procedure[InventoryParameters]):
             todo.append(("(files)", "attention", why, ""))
         if not todo:
             return Result(verdict=Verdict.OK, headline="No action needed.")
-        told = self._long("actions", "To do", ("name", "state", "why", "next"), todo, todo)
+        shown = self._long("actions", "To do", ("name", "state", "why", "next"), todo, todo)
         return Result(
             verdict=Verdict.ATTENTION,
             headline=f"Action needed: {len(todo):,} {'entry' if len(todo) == 1 else 'entries'}.",
-            tables=told.tables,
-            beside=told.beside,
+            tables=shown.tables,
+            beside=shown.beside,
             next=("Work through the table above from its top.",),
         )
 
 
-def _timeline(rows: list[Row], now: datetime) -> Timeline:
+def _timeline(rows: list[InventoryRow], now: datetime) -> Timeline:
     bars = tuple(
         Bar(label=row.name, start=row.start, end=row.end, state=row.health.value)
         for row in rows
@@ -349,7 +349,7 @@ def _timeline(rows: list[Row], now: datetime) -> Timeline:
     return Timeline(title="Validity", bars=bars, now=now)
 
 
-def _histogram(rows: list[Row], now: datetime) -> Histogram:
+def _histogram(rows: list[InventoryRow], now: datetime) -> Histogram:
     months = Counter((f"{row.effective_end:%Y-%m}", row.health.value) for row in rows if row.effective_end)
     return by_month(months, now)
 
@@ -373,13 +373,13 @@ def _difference(listed: ClientAuthCertificate, seen: CertificateFacts) -> str:
     return ""
 
 
-def _action(health: Health, local: Local | None, *, mine: bool) -> str:
+def _action(health: Health, local: LocalCertificate | None, *, mine: bool) -> str:
     """The notebook for a row that needs somebody; empty for one that needs nobody."""
     match health:
         case Health.DUE | Health.URGENT:
             if not mine:
                 return "tell its owner"
-            return command(local.name) if local is not None and local.is_current else "05_rotate, or 03_access"
+            return rotate_command(local.name) if local is not None and local.is_current else "05_rotate, or 03_access"
         case Health.EXPIRED:
             return "01_issue (under a new name)" if local is not None and local.is_current else ""
         case Health.DISABLED:
@@ -394,7 +394,7 @@ def _action(health: Health, local: Local | None, *, mine: bool) -> str:
             return ""
 
 
-def _serial(row: Row) -> str:
+def _serial(row: InventoryRow) -> str:
     if row.local is not None and row.local.seen is not None:
         return row.local.seen.serial_hex
     return (row.listed.serial_number or "") if row.listed else ""

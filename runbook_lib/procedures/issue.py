@@ -13,9 +13,9 @@ from runbook_lib.credentials.store import IDENTITY, Generation
 from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.issuance import Issuance
-from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State, has_reached
+from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State, has_reached
 from runbook_lib.lifecycle.proof import certificate_rows, prove, run_controls
-from runbook_lib.lifecycle.request import Wanted, certificate_name
+from runbook_lib.lifecycle.request import IssuanceRequest, certificate_name
 from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.parameters import IssueParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
@@ -80,7 +80,7 @@ class Issue(Procedure[IssueParameters]):
         with self.session.api() as api:
             return api.me()
 
-    def _resumed(self, plan: Entry) -> Result:
+    def _resumed(self, plan: JournalEntry) -> Result:
         last = self._issuance.reached(State.KEY_SEALED)
         return Result(
             verdict=Verdict.OK,
@@ -136,7 +136,7 @@ class Issue(Procedure[IssueParameters]):
             verdict=Verdict.OK,
             headline="The certificate is what was asked for." if findings else "Checked in an earlier run.",
             facts=certificate_rows(facts(certificate)),
-            details=tuple((Verdict.OK, one.rule, one.detail) for one in findings),
+            details=tuple((Verdict.OK, finding.rule, finding.detail) for finding in findings),
         )
 
     @change(
@@ -206,7 +206,7 @@ class Issue(Procedure[IssueParameters]):
             raise RunbookError(Reason.NO_CREDENTIAL, f"“{self.parameters.name}” is not in use.")
         entries = Journal(self.credential.journal_path, self.session.clock).entries()
         password = SecretRef.parse(self.parameters.p12_password)
-        issuing = [one for one in entries if one.state in ISSUANCE]  # the rest is of rotations, or of 03_access
+        issuing = [entry for entry in entries if entry.state in ISSUANCE]  # the rest is of rotations, or of 03_access
         return Result(
             verdict=Verdict.OK,
             headline=f"Ready to paste. The certificate ends on {iso(generation.meta.not_after)}.",
@@ -216,7 +216,7 @@ class Issue(Procedure[IssueParameters]):
                     name="journal",
                     title="How it was issued",
                     columns=("at", "state", "generation", "what"),
-                    rows=tuple((iso(one.at), one.state.value, f"{one.generation:04d}", _told(one)) for one in issuing),
+                    rows=tuple(_journal_row(entry) for entry in issuing),
                 ),
             ),
             snippets=snippets(self.session.environment, self.credential.p12, password),
@@ -255,15 +255,16 @@ class Issue(Procedure[IssueParameters]):
 
     @cached_property
     def _issuance(self) -> Issuance:
-        wanted = Wanted(
+        request = IssuanceRequest(
             name=self.parameters.name,
             subject=self.parameters.subject(),
             key_kind=self.parameters.key_kind,
             profile=self.parameters.p12_profile,
             end_date=self.parameters.expiration_date,
         )
-        return Issuance(self.session, wanted)
+        return Issuance(self.session, request)
 
 
-def _told(entry: Entry) -> str:
-    return ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject")
+def _journal_row(entry: JournalEntry) -> tuple[str, ...]:
+    data = ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject")
+    return iso(entry.at), entry.state.value, f"{entry.generation:04d}", data

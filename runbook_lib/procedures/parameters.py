@@ -281,8 +281,8 @@ def _shown(value: Any) -> str:
 
 def _refused(error: ValidationError, model: type[Parameters]) -> RunbookError:
     leaked = any(item["type"] == SECRET for item in error.errors(include_input=False))
-    told = "; ".join(": ".join(filter(None, pair)) for pair in problems(error, model).items())
-    return RunbookError(Reason.SECRET_AS_VALUE if leaked else Reason.BAD_PARAMETER, f"{told.rstrip('.')}.")
+    what = "; ".join(": ".join(filter(None, pair)) for pair in problems(error, model).items())
+    return RunbookError(Reason.SECRET_AS_VALUE if leaked else Reason.BAD_PARAMETER, f"{what.rstrip('.')}.")
 
 
 def _check_elsewhere(others: Mapping[str, Any]) -> None:

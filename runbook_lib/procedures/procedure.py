@@ -166,7 +166,7 @@ class Procedure(Generic[P]):
         Steps that were done after an earlier run of this one are forgotten: they rest on what it found then.
         """
         step = self.step(slug)
-        order = [one.slug for one in self.steps()]
+        order = [step.slug for step in self.steps()]
         self.records = [record for record in self.records if order.index(record.step) < order.index(slug)]
         started = self.session.clock.now()
         self.session.seen.clear()
@@ -240,4 +240,4 @@ class Procedure(Generic[P]):
         changes = {verdicts[step.slug] for step in self.steps() if step.kind is Kind.CHANGE}
         idle = changes == {Verdict.NOTHING_TO_DO}
         # a step that had nothing to do does not make the whole less than done, unless no change had anything to do
-        return worst([one for one in verdicts.values() if idle or one is not Verdict.NOTHING_TO_DO])
+        return worst([verdict for verdict in verdicts.values() if idle or verdict is not Verdict.NOTHING_TO_DO])

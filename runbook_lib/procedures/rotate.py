@@ -21,7 +21,7 @@ from runbook_lib.lifecycle.hook import call_hook
 from runbook_lib.lifecycle.issuance import Issuance
 from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.proof import listed_as, prove, prove_refused, run_controls
-from runbook_lib.lifecycle.request import Wanted
+from runbook_lib.lifecycle.request import IssuanceRequest
 from runbook_lib.lifecycle.rotation import Rotation, Stage, replay
 from runbook_lib.lifecycle.rotation_state import RotationState, due_since, effective_end, find_state
 from runbook_lib.procedures.parameters import RotateParameters
@@ -74,7 +74,7 @@ class Rotate(Procedure[RotateParameters]):
 
     @cached_property
     def _issuance(self) -> Issuance:
-        return Issuance(self.session, Wanted.successor(self._current, self.parameters.expiration_date))
+        return Issuance(self.session, IssuanceRequest.successor(self._current, self.parameters.expiration_date))
 
     # --- plan -----------------------------------------------------------------------------------------------------
 

@@ -20,12 +20,11 @@ class Troubleshoot(Procedure[TroubleshootParameters]):
     @check("Look it up", tutorial="Common errors and solutions")
     def explain(self) -> Result:
         words = self.parameters.symptom.lower().split()
-        found = {reason: one for reason, one in CATALOGUE.items() if all(word in _text(reason, one) for word in words)}
-        if words and not found:
+        texts = {reason: _text(reason, explanation) for reason, explanation in CATALOGUE.items()}
+        found = [reason for reason, text in texts.items() if all(word in text for word in words)]
+        if not found:
             # no reason has all the words: show those that have any, rather than nothing
-            found = {
-                reason: one for reason, one in CATALOGUE.items() if any(word in _text(reason, one) for word in words)
-            }
+            found = [reason for reason, text in texts.items() if any(word in text for word in words)]
         return Result(
             verdict=Verdict.OK if found else Verdict.ATTENTION,
             headline=f"{len(found)} of {len(CATALOGUE)} known errors."
@@ -37,8 +36,9 @@ class Troubleshoot(Procedure[TroubleshootParameters]):
                     title="Known errors",
                     columns=("error", "reason", "what it means", "what to do", "notebook", "exit code"),
                     rows=tuple(
-                        (one.title, reason.value, one.means, one.remedy, one.notebook, str(int(one.exit)))
-                        for reason, one in found.items()
+                        (why.title, reason.value, why.means, why.remedy, why.notebook, str(int(why.exit)))
+                        for reason in found
+                        for why in (CATALOGUE[reason],)
                     ),
                 ),
             )
@@ -47,5 +47,5 @@ class Troubleshoot(Procedure[TroubleshootParameters]):
         )
 
 
-def _text(reason: Reason, one: Explanation) -> str:
-    return f"{reason.value} {one.title} {one.means} {one.remedy}".lower()
+def _text(reason: Reason, explanation: Explanation) -> str:
+    return f"{reason.value} {explanation.title} {explanation.means} {explanation.remedy}".lower()

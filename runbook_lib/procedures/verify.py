@@ -7,7 +7,7 @@ from typing import ClassVar
 from runbook_lib import given
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.files import read
+from runbook_lib.credentials.files import read_bytes
 from runbook_lib.credentials.pkcs12 import open_p12
 from runbook_lib.digicert.models import Application, User
 from runbook_lib.digicert.tls import TlsFacts
@@ -68,7 +68,7 @@ class Verify(Procedure[VerifyParameters]):
         password = self.session.secret("p12_password")
         if self.parameters.p12_file:
             path = given.path(self.parameters.p12_file)
-            self._identity = open_p12(read(path), password, label=str(path))
+            self._identity = open_p12(read_bytes(path), password, label=str(path))
             return str(path)
         generation = self.session.in_use(self.parameters.name)
         self._identity = generation.open(password)
@@ -95,8 +95,8 @@ class Verify(Procedure[VerifyParameters]):
     @check("What the service user may do, and where mTLS is demanded")
     def permissions(self) -> Result:
         rows = tuple(
-            (one.name, _demand(one), str(len(one.permissions)), ", ".join(one.permissions))
-            for one in self._user.applications
+            (app.name, _demand(app), str(len(app.permissions)), ", ".join(app.permissions))
+            for app in self._user.applications
         )
         required = sum(1 for row in rows if row[1].startswith("required"))
         return Result(

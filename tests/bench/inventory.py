@@ -39,8 +39,8 @@ from runbook_lib.credentials.fields import describe_key
 from runbook_lib.credentials.keys import KeyKind, generate
 from runbook_lib.digicert.client import CERTIFICATES, ME
 from runbook_lib.digicert.environments import Environment
-from runbook_lib.inventories.accounts import Account, ask_all
-from runbook_lib.inventories.folders import read
+from runbook_lib.inventories.accounts import ApiKeyOwner, ask_all
+from runbook_lib.inventories.folders import read_into_table
 from runbook_lib.inventories.health import Limits
 from runbook_lib.sandbox import start, stop
 from runbook_lib.secrets import Secret
@@ -85,7 +85,7 @@ def take(folder: Path, password: Secret | None = None) -> int:
     """Our way: from the folder to both tables on disk; gives the number of rows."""
     limits = Limits.days(SystemClock().now(), due=90, urgent=30)
     with tempfile.TemporaryDirectory() as target:
-        summary, _ = read([str(folder)], Path(target), limits, password=password)
+        summary, _ = read_into_table([str(folder)], Path(target), limits, password=password)
     return summary.rows
 
 
@@ -264,7 +264,7 @@ def service_users(place: Path, quick: bool) -> Iterator[Ratio]:
         users = [one for one in sandbox.admin("GET", "/users") if one["role"] == "populated"]
         keys = {f"KEY_{number}": one["api_key"] for number, one in enumerate(users)}
         where = Environment.named("sandbox", environ=sandbox.env)
-        asked = [Account(one, where, f"env:{one}") for one in keys]
+        asked = [ApiKeyOwner(one, where, f"env:{one}") for one in keys]
 
         def gather() -> None:
             answers = ask_all(asked, per_second=PER_SECOND, connections=CONNECTIONS, environ=keys)

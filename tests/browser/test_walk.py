@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import expect
 
 from runbook_lib.clock import iso
-from runbook_lib.credentials.csr import Subject, build_csr, pem
+from runbook_lib.credentials.csr import Subject, build_csr, csr_pem
 from tests.archive import bags, many
 from tests.browser.conftest import Desk, Lab, records
 from tests.conftest import Sandbox
@@ -232,7 +232,7 @@ def request_some(sandbox: Sandbox, days: dict[str, int]) -> None:
         session.headers["x-api-key"] = sandbox.api_key
         for name, ahead in days.items():
             subject = Subject(common_name=name, organization="Your Organization", country="US")
-            csr = pem(build_csr(ec.generate_private_key(ec.SECP256R1()), subject))
+            csr = csr_pem(build_csr(ec.generate_private_key(ec.SECP256R1()), subject))
             end = iso(datetime.now(UTC) + timedelta(days=ahead))
             answer = session.post(url, json={"csr": csr, "name": name, "expiration_date": end}, timeout=10)
             assert answer.status_code == 201, answer.text

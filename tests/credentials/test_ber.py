@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyasn1.type import univ, useful
 
 from runbook_lib.credentials import lenient
-from runbook_lib.credentials.ber import Truncated, decode
+from runbook_lib.credentials.ber import TruncatedBer, decode
 from runbook_lib.credentials.fields import UNDECODABLE, tolerant
 from runbook_lib.credentials.lenient import LenientCertificate
 from tests.credentials.test_folder import DER
@@ -32,7 +32,7 @@ def test_an_integer_is_its_value_and_what_stands_behind_it():
 
 
 def test_a_length_beyond_any_memory_is_a_truncated_element():
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedBer):
         decode(b"\x30\x88" + b"\xbc" * 8, univ.Any())
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
-from runbook_lib.credentials.csr import build_csr, pem
+from runbook_lib.credentials.csr import build_csr, csr_pem
 from runbook_lib.credentials.keys import KeyKind, generate, seal
 from runbook_lib.errors import Reason, RunbookError
 from tests.credentials.pki import CHAIN, PASSWORD, SUBJECT, identity
@@ -42,7 +42,7 @@ def test_a_chain_keeps_its_order():
         (LEAF.public_bytes(Encoding.DER), "DER"),
         (seal(KEY, PASSWORD), "private key"),
         (PEM + seal(KEY, PASSWORD), "private key"),
-        (pem(build_csr(KEY, SUBJECT)), "CSR"),
+        (csr_pem(build_csr(KEY, SUBJECT)), "CSR"),
         (b"hello", "no certificate in PEM"),
         ("\ud800", "no certificate in PEM"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "damaged"),

@@ -20,7 +20,7 @@ import cryptography
 import cryptography_vectors
 import pytest
 
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.credentials.fields import Fields, read_fields, tolerant
 from runbook_lib.credentials.folder import look_into
 from runbook_lib.errors import Reason
@@ -72,7 +72,7 @@ def ours(read: Fields) -> Openssl:
 
 class Row(NamedTuple):
     file: Path
-    found: Found
+    found: FileItem
     read: Fields | None
 
 

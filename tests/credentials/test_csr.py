@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from runbook_lib.credentials.csr import Subject, build_csr, pem
+from runbook_lib.credentials.csr import Subject, build_csr, csr_pem
 from runbook_lib.credentials.keys import KeyKind, generate
 from tests.credentials.pki import SUBJECT
 
@@ -29,7 +29,7 @@ FULL = Subject(
 @pytest.mark.parametrize("kind", list(KeyKind))
 def test_openssl_verifies_the_request_and_reads_its_subject(kind):
     assert shutil.which("openssl")
-    text = pem(build_csr(generate(kind), SUBJECT))
+    text = csr_pem(build_csr(generate(kind), SUBJECT))
     run = subprocess.run(
         ["openssl", "req", "-verify", "-noout", "-subject", "-nameopt", "RFC2253"],
         input=text,
@@ -89,6 +89,6 @@ def test_whatever_a_subject_accepts_a_request_can_carry(common_name, organizatio
         subject = Subject(common_name=common_name, organization=organization, country="US", locality=locality)
     except ValidationError:
         return
-    csr = x509.load_pem_x509_csr(pem(build_csr(KEY, subject)).encode())
+    csr = x509.load_pem_x509_csr(csr_pem(build_csr(KEY, subject)).encode())
     assert csr.is_signature_valid
     assert csr.subject == subject.name()

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_lib.credentials import armour, folder
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.credentials.fields import tolerant
-from runbook_lib.credentials.folder import look_at, look_into
-from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.credentials.folder import look_at_content, look_into
+from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.errors import Reason
 from tests.credentials.pki import CHAIN, OTHER_PASSWORD, PASSWORD, identity
 
@@ -29,21 +29,21 @@ DER = LEAF.public_bytes(Encoding.DER)
 BUNDLE = b"".join(one.public_bytes(Encoding.PEM) for one in (LEAF, *CHAIN))
 
 
-def look(data: bytes, password=None) -> list[Found]:
+def look(data: bytes, password=None) -> list[FileItem]:
     with tolerant():
-        return list(look_at(data, password))
+        return list(look_at_content(data, password))
 
 
-def look_file(path: Path, password=None) -> list[Found]:
+def look_file(path: Path, password=None) -> list[FileItem]:
     with tolerant():
         return list(look_into(str(path), password))
 
 
-def certificates(found: list[Found]) -> list[x509.Certificate]:
+def certificates(found: list[FileItem]) -> list[x509.Certificate]:
     return [one.certificate for one in found if one.certificate is not None]
 
 
-def reasons(found: list[Found]) -> list[Reason | None]:
+def reasons(found: list[FileItem]) -> list[Reason | None]:
     return [one.reason for one in found]
 
 
@@ -176,7 +176,7 @@ def test_a_request_and_a_revocation_list_are_named_for_what_they_are(tmp_path: P
 @pytest.mark.parametrize("profile", Profile)
 def test_a_p12_is_opened_only_with_a_password_and_its_whole_chain_is_read(profile: Profile):
     one = identity()
-    data = write(one, PASSWORD, profile=profile, friendly_name="x")
+    data = write_p12(one, PASSWORD, profile=profile, friendly_name="x")
     assert reasons(look(data)) == [Reason.P12_NOT_OPENED]
     found = look(data, PASSWORD)
     assert certificates(found) == [one.certificate, *CHAIN]

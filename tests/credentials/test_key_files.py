@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from runbook_lib.credentials.fields import tolerant
-from runbook_lib.credentials.folder import look_at, look_into
+from runbook_lib.credentials.folder import look_at_content, look_into
 from runbook_lib.errors import Reason
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -34,7 +34,7 @@ PKCS8, TRADITIONAL, OPENSSH = PrivateFormat.PKCS8, PrivateFormat.TraditionalOpen
 
 def reasons(data: bytes) -> list[Reason | None]:
     with tolerant():
-        return [one.reason for one in look_at(data, None)]
+        return [one.reason for one in look_at_content(data, None)]
 
 
 FORMS = [

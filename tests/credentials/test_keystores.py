@@ -7,24 +7,24 @@ import subprocess
 import pytest
 
 from runbook_lib.credentials import keystores
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.credentials.fields import tolerant
-from runbook_lib.credentials.folder import look_at
-from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.credentials.folder import look_at_content
+from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret
 from tests.credentials.pki import CHAIN, OTHER_PASSWORD, PASSWORD, identity
 
 
-def look(data: bytes, password: Secret | None) -> list[Found]:
+def look(data: bytes, password: Secret | None) -> list[FileItem]:
     with tolerant():
-        return list(look_at(data, password))
+        return list(look_at_content(data, password))
 
 
 @pytest.fixture(scope="module", params=["JKS", "JCEKS"])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     place = tmp_path_factory.mktemp("store")
-    (place / "a.p12").write_bytes(write(identity(), PASSWORD, profile=Profile.COMPAT, friendly_name="x"))
+    (place / "a.p12").write_bytes(write_p12(identity(), PASSWORD, profile=Profile.COMPAT, friendly_name="x"))
     word = PASSWORD.reveal()
     subprocess.run(
         f"keytool -importkeystore -srckeystore a.p12 -srcstoretype PKCS12 -srcstorepass {word} "

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runbook_lib.credentials.certificates import load_certificate
-from runbook_lib.credentials.csr import build_csr, pem
+from runbook_lib.credentials.csr import build_csr, csr_pem
 from runbook_lib.credentials.keys import KeyKind, generate, seal
-from runbook_lib.credentials.lint import Finding, lint
+from runbook_lib.credentials.lint import LintFinding, lint
 from runbook_lib.identity import PrivateKey
 from tests.credentials.pki import (
     CHAIN,
@@ -43,12 +43,12 @@ def issued(authority: Authority = INTERMEDIATE, **changes: Any) -> x509.Certific
     return authority.issue(public_key, subject, **{"usage": leaf_usage(), **changes})
 
 
-def check(certificate: x509.Certificate, **changes: Any) -> list[Finding]:
+def check(certificate: x509.Certificate, **changes: Any) -> list[LintFinding]:
     given = {"chain": list(CHAIN), "csr": CSR, "now": NOW, "end_date": END, "ca_trust": [ROOT.certificate], **changes}
     return lint(certificate, **given)
 
 
-def broken(findings: list[Finding]) -> list[str]:
+def broken(findings: list[LintFinding]) -> list[str]:
     return [finding.rule for finding in findings if not finding.ok]
 
 
@@ -172,7 +172,7 @@ def openssl_ca(tmp_path_factory):
         run = subprocess.run(
             ["openssl", "x509", "-req", "-CA", "ca.pem", "-CAkey", "ca.key", "-passin", "env:CA_PASSWORD",
              "-extfile", "ext", "-days", "30", *options],
-            input=pem(CSR).encode(), capture_output=True, check=True, cwd=folder,
+            input=csr_pem(CSR).encode(), capture_output=True, check=True, cwd=folder,
             env={**os.environ, "CA_PASSWORD": PASSWORD.reveal()},
         )  # fmt: skip
         return load_certificate(run.stdout)

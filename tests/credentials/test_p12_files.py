@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.credentials.fields import tolerant
-from runbook_lib.credentials.folder import look_at
+from runbook_lib.credentials.folder import look_at_content
 from runbook_lib.credentials.p12_files import _rounds
-from runbook_lib.credentials.pkcs12 import KDF_ROUNDS, Profile, write
+from runbook_lib.credentials.pkcs12 import KDF_ROUNDS, Profile, write_p12
 from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret
 from tests.credentials.pki import PASSWORD, identity
@@ -22,7 +22,7 @@ WORD = f"pass:{PASSWORD.reveal()}"
 def look(data: bytes, password: Secret | None = None) -> list[tuple[Reason | None, bool]]:
     """The reasons, and whether there is a certificate."""
     with tolerant():
-        return [(one.reason, bool(one.der)) for one in look_at(data, password)]
+        return [(one.reason, bool(one.der)) for one in look_at_content(data, password)]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +65,14 @@ def test_a_key_of_any_kind_hides_no_certificate(place: Path) -> None:
 
 
 def test_a_damaged_p12_is_damaged_with_and_without_its_password() -> None:
-    data = write(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x")
+    data = write_p12(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x")
     for password in (None, PASSWORD):
         assert look(data[:-40], password) == [(Reason.UNREADABLE_FILE, False)]
 
 
 @pytest.mark.parametrize("profile", Profile)
 def test_the_rounds_of_a_p12_are_counted_before_any_is_made(profile: Profile) -> None:
-    data = write(identity(), PASSWORD, profile=profile, friendly_name="x")
+    data = write_p12(identity(), PASSWORD, profile=profile, friendly_name="x")
     assert _rounds(data) >= 2 * KDF_ROUNDS + 2_048
 
 

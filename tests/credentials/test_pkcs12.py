@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.keys import KeyKind, generate, seal, spki_sha256
-from runbook_lib.credentials.pkcs12 import Profile, open_p12, unrelated_identity, write
+from runbook_lib.credentials.pkcs12 import Profile, open_p12, unrelated_identity, write_p12
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 from tests.credentials.pki import CHAIN, OTHER_PASSWORD, PASSWORD, identity
 
 WHOLE = identity()
-P12 = write(WHOLE, PASSWORD, profile=Profile.MODERN, friendly_name="demo")
+P12 = write_p12(WHOLE, PASSWORD, profile=Profile.MODERN, friendly_name="demo")
 
 
 def refused(data: bytes, password: Secret = PASSWORD) -> RunbookError:
@@ -35,7 +35,7 @@ def refused(data: bytes, password: Secret = PASSWORD) -> RunbookError:
 @pytest.mark.parametrize("kind", [KeyKind.RSA_2048, KeyKind.P256, KeyKind.P384])
 def test_what_is_written_opens_again_with_key_certificate_and_chain_in_order(profile, kind):
     given = identity(kind)
-    opened = open_p12(write(given, PASSWORD, profile=profile, friendly_name="demo"), PASSWORD)
+    opened = open_p12(write_p12(given, PASSWORD, profile=profile, friendly_name="demo"), PASSWORD)
     assert opened.certificate == given.certificate
     assert opened.chain == CHAIN
     assert spki_sha256(opened.key.public_key()) == spki_sha256(given.key.public_key())
@@ -52,21 +52,21 @@ def test_an_identity_shows_whom_it_names_and_never_its_key():
 
 def test_no_p12_is_written_without_its_chain():
     with pytest.raises(RunbookError) as caught:
-        write(Identity(WHOLE.key, WHOLE.certificate), PASSWORD, profile=Profile.MODERN, friendly_name="demo")
+        write_p12(Identity(WHOLE.key, WHOLE.certificate), PASSWORD, profile=Profile.MODERN, friendly_name="demo")
     assert caught.value.reason is Reason.CHAIN_MISSING
 
 
 def test_no_p12_is_written_with_another_key():
     with pytest.raises(RunbookError) as caught:
         stranger = Identity(generate(KeyKind.P256), WHOLE.certificate, CHAIN)
-        write(stranger, PASSWORD, profile=Profile.MODERN, friendly_name="demo")
+        write_p12(stranger, PASSWORD, profile=Profile.MODERN, friendly_name="demo")
     assert caught.value.reason is Reason.KEY_MISMATCH
 
 
 @pytest.mark.parametrize("text", ["", "short", "Zq7mT2xW9vKc4RbY8nHd3L\n"])
 def test_no_p12_is_written_under_a_weak_or_empty_password(text):
     with pytest.raises(RunbookError) as caught:
-        write(WHOLE, Secret(text, "env:P12"), profile=Profile.MODERN, friendly_name="demo")
+        write_p12(WHOLE, Secret(text, "env:P12"), profile=Profile.MODERN, friendly_name="demo")
     assert caught.value.reason is Reason.WEAK_PASSWORD
 
 

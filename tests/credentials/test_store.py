@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.keys import KeyKind, seal, spki_sha256
-from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.credentials.store import SEALED_KEY, Credential, Generation, Meta, Store, read_public
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from tests.credentials.pki import NOW, OTHER_PASSWORD, PASSWORD, identity
 
 ONE, OTHER = identity(), identity()
-P12 = {one: write(one, PASSWORD, profile=Profile.MODERN, friendly_name="demo") for one in (ONE, OTHER)}
+P12 = {one: write_p12(one, PASSWORD, profile=Profile.MODERN, friendly_name="demo") for one in (ONE, OTHER)}
 
 
 def meta(given: Identity = ONE) -> Meta:

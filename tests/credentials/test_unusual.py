@@ -8,10 +8,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from runbook_lib.clock import parse_utc
-from runbook_lib.credentials.armour import Found
+from runbook_lib.credentials.armour import FileItem
 from runbook_lib.credentials.certificates import load_certificate, read_facts
 from runbook_lib.credentials.fields import Fields, read_fields, tolerant
-from runbook_lib.credentials.folder import look_at
+from runbook_lib.credentials.folder import look_at_content
 from runbook_lib.errors import Reason, RunbookError
 from tests.credentials.pki import identity
 from tests.credentials.test_fields import OID, P256, SEQUENCE, SET, SHA256_ECDSA, element
@@ -41,9 +41,9 @@ def certificate(
     return element(SEQUENCE, tbs, SHA256_ECDSA, element(3, b"\0", bytes(8)))
 
 
-def read(data: bytes) -> tuple[Found, Fields]:
+def read(data: bytes) -> tuple[FileItem, Fields]:
     with tolerant():
-        (found,) = look_at(data, None)
+        (found,) = look_at_content(data, None)
         return found, read_fields(found.certificate, found.der)
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from runbook_lib.credentials.keys import KeyKind
-from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from tests.credentials.pki import INTERMEDIATE, NOW, OTHER_PASSWORD, PASSWORD, ROOT, identity
 
 pytestmark = pytest.mark.interop
@@ -57,7 +57,7 @@ def case(request, tmp_path_factory):
     profile, kind = request.param
     folder = tmp_path_factory.mktemp("p12")
     given = identity(kind)
-    data = write(given, PASSWORD, profile=profile, friendly_name=FRIENDLY_NAME)
+    data = write_p12(given, PASSWORD, profile=profile, friendly_name=FRIENDLY_NAME)
     changed = bytearray(data)
     changed[len(data) // 2] ^= 1
     (folder / "identity.p12").write_bytes(data)

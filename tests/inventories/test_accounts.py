@@ -13,7 +13,7 @@ import pytest
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.errors import Reason
-from runbook_lib.inventories.accounts import ACCOUNT_COLUMNS, Account, Answered, ask_all
+from runbook_lib.inventories.accounts import ACCOUNT_COLUMNS, ApiKeyOwner, OwnerAnswer, ask_all
 from runbook_lib.inventories.long_tables import LONG
 from runbook_lib.procedures.inventory import COLUMNS, Inventory
 from runbook_lib.result import Result, Verdict
@@ -26,12 +26,12 @@ def environment(sandbox: Sandbox, **changes: Any) -> Environment:
     return Environment.named("sandbox", environ={**sandbox.env, **changes})
 
 
-def accounts(sandbox: Sandbox, count: int) -> tuple[list[Account], dict[str, str]]:
+def accounts(sandbox: Sandbox, count: int) -> tuple[list[ApiKeyOwner], dict[str, str]]:
     """So many populated service users, and the variables their references name."""
     users = [one for one in sandbox.admin("GET", "/users") if one["role"] == "populated"][:count]
     assert len(users) == count
     keys = {f"KEY_{number}": one["api_key"] for number, one in enumerate(users)}
-    return [Account(name, environment(sandbox), f"env:{name}") for name in keys], keys
+    return [ApiKeyOwner(name, environment(sandbox), f"env:{name}") for name in keys], keys
 
 
 def windows(sandbox: Sandbox, after: int) -> Counter[str]:
@@ -88,7 +88,7 @@ def test_every_account_that_failed_says_why(sandbox: Sandbox, tmp_path: Path) ->
         ("env:ordinary", nobody): Reason.UNREACHABLE,
         ("env:ordinary", untrusted): Reason.UNREADABLE_FILE,
     }
-    asked = [Account(reference, where, reference) for reference, where in wanted]
+    asked = [ApiKeyOwner(reference, where, reference) for reference, where in wanted]
     answers = ask_all(asked, per_second=50, connections=3, environ=keys)
     assert [one.problem.reason if one.problem else None for one in answers] == list(wanted.values())
     assert not any(key in str(one.problem) for one in answers for key in keys.values())
@@ -193,4 +193,4 @@ def test_what_is_too_long_for_a_report_lies_beside_it(
 
 def test_an_answer_names_no_key() -> None:
     here = Environment("x", "https://x", "https://x")
-    assert "env:KEY" in repr(Answered(Account("a", here, "env:KEY"), None, None, None))
+    assert "env:KEY" in repr(OwnerAnswer(ApiKeyOwner("a", here, "env:KEY"), None, None, None))

@@ -11,8 +11,8 @@ import pytest
 
 from runbook_lib.inventories import folder_process, folder_worker
 from runbook_lib.inventories.folder_process import Helper, _Ended
-from runbook_lib.inventories.folder_walk import Entry
-from runbook_lib.inventories.folder_worker import Answer
+from runbook_lib.inventories.folder_walk import FolderEntry
+from runbook_lib.inventories.folder_worker import PartialAnswer
 from tests.inventories.test_folders import pem, read
 
 
@@ -92,7 +92,7 @@ def test_a_file_that_ends_the_process_twice_is_given_up(
     (place / name).write_bytes(b"whatever a library aborts at")
     ask = Helper._ask
 
-    def ends(self: Helper, entries: tuple[Entry, ...], begun: int) -> Iterator[Answer]:
+    def ends(self: Helper, entries: tuple[FolderEntry, ...], begun: int) -> Iterator[PartialAnswer]:
         at = next((number for number, one in enumerate(entries) if one.path.endswith(name)), None)
         if at is not None:
             raise _Ended(at, "the process ended by signal 6")

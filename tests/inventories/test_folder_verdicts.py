@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
-from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.inventories.folder_worker import _HEALTH, COLUMNS, UNCHECKED
-from runbook_lib.inventories.folders import read, result_of
+from runbook_lib.inventories.folders import read_into_table, result_of
 from runbook_lib.inventories.health import Health
 from runbook_lib.result import Result, Verdict
 from tests.cli.test_cli import runbook
@@ -30,7 +30,7 @@ TOLD = {Reason(reason): rest for reason, *rest in ROW.findall(DOCUMENT.read_text
 
 
 def p12(path: Path) -> None:
-    path.write_bytes(write(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x"))
+    path.write_bytes(write_p12(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x"))
 
 
 def large(path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_reason_reaches_row_verdict_and_exit_code_as_the_table_says(tmp_path: 
 
 def result(where: Path, place: Path, *, wrong: bool = False) -> tuple[dict[str, str], Result]:
     """The row of the first file, and what the step tells."""
-    summary, beside = read([str(place)], where, LIMITS, password=OTHER_PASSWORD if wrong else None)
+    summary, beside = read_into_table([str(place)], where, LIMITS, password=OTHER_PASSWORD if wrong else None)
     rows = [*summary.unchecked, *summary.flawed, *(row for _, row in summary.soonest)]
     return dict(zip(COLUMNS, rows[0], strict=True)), result_of(summary, beside, LIMITS)
 
@@ -102,7 +102,7 @@ def test_a_folder_in_which_no_certificate_was_found_is_not_calm(tmp_path: Path, 
     place.mkdir()
     for file, content in files.items():
         (place / file).write_bytes(content)
-    told = result_of(*read([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
+    told = result_of(*read_into_table([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
     assert (told.verdict, told.needs_action) == (Verdict.ATTENTION, 1)
     assert "0 certificates found in 1 of 1 folder" in told.headline
 

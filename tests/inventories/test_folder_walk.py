@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.inventories.folder_walk import Entry, pieces
+from runbook_lib.inventories.folder_walk import FolderEntry, pieces
 
 CERTIFICATE = b"content does not matter here"
 
 
-def entries(*folders: Path) -> dict[str, Entry]:
+def entries(*folders: Path) -> dict[str, FolderEntry]:
     """Each entry by its name below the first folder."""
     found = [entry for piece in pieces([str(one) for one in folders], 100) for entry in piece.entries]
     return {os.path.relpath(one.path, folders[0]): one for one in found}

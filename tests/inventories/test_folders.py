@@ -19,11 +19,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from runbook_lib.credentials.keys import KeyKind, generate
-from runbook_lib.credentials.pkcs12 import Profile, write
+from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.inventories import folders
 from runbook_lib.inventories.folder_process import Helper
-from runbook_lib.inventories.folder_walk import Entry, walk
+from runbook_lib.inventories.folder_walk import FolderEntry, walk
 from runbook_lib.inventories.folder_worker import COLUMNS, ENOUGH, Summary
 from runbook_lib.inventories.folders import read_folders
 from runbook_lib.inventories.health import Limits
@@ -185,7 +185,7 @@ def test_p12_files_are_opened_in_every_process_and_the_password_is_seen_by_nobod
     place = tmp_path / "p12"
     place.mkdir()
     for number in range(6):
-        data = write(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x")
+        data = write_p12(identity(), PASSWORD, profile=Profile.MODERN, friendly_name="x")
         (place / f"{number}.p12").write_bytes(data if number else data[:-30])
     monkeypatch.setattr(folders, "PIECE_OF_P12", 2)
     started: list[psutil.Process] = []
@@ -219,7 +219,7 @@ def test_a_process_that_somebody_ends_is_begun_anew_and_no_row_is_lost(
     ask = Helper._ask
     calls = 0
 
-    def kill(self: Helper, entries: tuple[Entry, ...], begun: int) -> Any:
+    def kill(self: Helper, entries: tuple[FolderEntry, ...], begun: int) -> Any:
         nonlocal calls
         calls += 1
         if calls in (3, 20):
@@ -246,9 +246,9 @@ def test_ctrl_c_is_for_whoever_reads_the_answers(tmp_path: Path, capfd: pytest.C
     file = tmp_path / "one.pem"
     file.write_bytes(pem(-1, 300))
     with Helper(LIMITS, None) as helper:
-        assert [one.summary.rows for one in helper.read((Entry(str(file)),))] == [1]  # it has begun
+        assert [one.summary.rows for one in helper.read((FolderEntry(str(file)),))] == [1]  # it has begun
         helper._process.send_signal(signal.SIGINT)
-        assert sum(one.summary.rows for one in helper.read((Entry(str(file)), Entry(str(file))))) == 2
+        assert sum(one.summary.rows for one in helper.read((FolderEntry(str(file)), FolderEntry(str(file))))) == 2
     assert capfd.readouterr().err == ""
 
 
@@ -330,7 +330,7 @@ def test_p12_files_are_opened_where_their_password_is_named(
 ) -> None:
     place = tmp_path / "p12"
     place.mkdir()
-    (place / "one.p12").write_bytes(write(identity(), PASSWORD, profile=Profile.COMPAT, friendly_name="x"))
+    (place / "one.p12").write_bytes(write_p12(identity(), PASSWORD, profile=Profile.COMPAT, friendly_name="x"))
     closed, _ = take(sandbox, monkeypatch, tmp_path, folders=str(place))
     assert "1 unchecked" in closed.headline
     monkeypatch.setitem(sandbox.env, "OTHERS", PASSWORD.reveal())

@@ -32,7 +32,7 @@ from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.store import IDENTITY, SEALED_KEY, Generation
 from runbook_lib.digicert.client import Client, Outcome
-from runbook_lib.lifecycle.journal import ISSUANCE, Entry, Journal, State
+from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State
 from runbook_lib.lifecycle.rotation import Stage, replay
 from runbook_lib.procedures.access import Access
 from runbook_lib.procedures.issue import Issue
@@ -222,7 +222,7 @@ class Life(RuleBasedStateMachine):
         return next(one for one in self.owner.certificates() if int(one["serial_number"], 16) == serial)
 
     @property
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[JournalEntry]:
         return Journal(
             self.owner.credential(NAME).journal_path, prepare(Issue, NAME, self.owner.environ).session.clock
         ).entries()
