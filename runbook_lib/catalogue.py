@@ -53,7 +53,6 @@ class Reason(StrEnum):
     UNEXPECTED_ANSWER = "unexpected_answer"
     LIST_NOT_WHOLE = "list_not_whole"
     OUTCOME_UNKNOWN = "outcome_unknown"
-    ANSWER_LOST = "answer_lost"
     # the way to it
     UNREACHABLE = "unreachable"
     TIMED_OUT = "timed_out"
@@ -309,14 +308,6 @@ CATALOGUE: dict[Reason, Explanation] = {
         "before doing anything else.",
         "01_issue",
         Exit.OUTCOME_UNKNOWN,
-    ),
-    Reason.ANSWER_LOST: Explanation(
-        "The certificate was issued, but its only copy was lost on the way",
-        "DigiCert ONE gives a certificate out once, in the answer to the request, and that answer did not arrive. The "
-        "certificate nobody holds has been disabled; nothing else was changed.",
-        "Issue again under another `name`: names cannot be used twice.",
-        "01_issue",
-        Exit.CHECK_FAILED,
     ),
     Reason.UNREACHABLE: Explanation(
         "The server cannot be reached",

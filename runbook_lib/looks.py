@@ -38,6 +38,9 @@ def secret_forms(value: str) -> list[str]:
     return sorted(found, key=lambda text: (-len(text), text))
 
 
+TOKEN = r"[0-9a-f]{26}_[0-9a-f]{40,80}"  # noqa: S105  (a pattern)
+"""What an API token of DigiCert ONE looks like."""
+
 PATTERNS: dict[str, re.Pattern[str]] = {
     "private key": re.compile(
         "|".join(
@@ -52,7 +55,7 @@ PATTERNS: dict[str, re.Pattern[str]] = {
             ]
         )
     ),
-    "DigiCert API token": re.compile(r"(?<![0-9a-f])[0-9a-f]{26}_[0-9a-f]{40,80}(?![0-9a-f])"),
+    "DigiCert API token": re.compile(rf"(?<![0-9a-f]){TOKEN}(?![0-9a-f])"),
     # a value with a digit: `x-api-key: $DIGICERT_ONE_API_KEY` in a hand-over snippet is a reference, not a secret
     "x-api-key header": re.compile(
         r"x-api-key(?:\\?[\"']|&quot;|&#39;)?\s*[:=,]\s*(?:\\?[\"']|&quot;|&#39;)?"

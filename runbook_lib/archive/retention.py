@@ -71,7 +71,7 @@ def hold(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, str])
     """Keep the runs of a period from every purge, until it is released.
 
     Raises:
-        RunbookError: BAD_PARAMETER, BUSY where the name is taken; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+        RunbookError: BAD_PARAMETER, also where the name is taken; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     if not NAME.fullmatch(what.name):
         raise RunbookError(Reason.BAD_PARAMETER, "A hold's name has letters, digits, spaces, dots, dashes: 63 at most.")

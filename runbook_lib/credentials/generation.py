@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from cryptography import x509
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials.certificates import CertificateFacts, load_certificate, load_certificates, read_facts
 from runbook_lib.credentials.files import read_bytes, read_private, refuse_exposed
 from runbook_lib.credentials.keys import KeyKind
@@ -16,12 +14,9 @@ from runbook_lib.credentials.pkcs12 import Profile, open_p12
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
+from runbook_lib.timestamp import Timestamp
 
 IDENTITY, CERTIFICATE, CHAIN, META = "identity.p12", "cert.pem", "chain.pem", "meta.json"
-
-Moment = Annotated[
-    AwareDatetime, AfterValidator(lambda moment: parse_utc(moment.isoformat())), PlainSerializer(iso, return_type=str)
-]
 
 
 class Meta(BaseModel):
@@ -45,12 +40,12 @@ class Meta(BaseModel):
     api_url: str
     clientauth_url: str
     serial: str
-    not_before: Moment
-    not_after: Moment
+    not_before: Timestamp
+    not_after: Timestamp
     spki_sha256: str
     key_kind: KeyKind
     p12_profile: Profile
-    created: Moment
+    created: Timestamp
     tool_version: str
 
     def to_json(self) -> bytes:

@@ -99,14 +99,9 @@ def spki_sha256(public_key: PublicKeyTypes) -> str:
     return hashlib.sha256(spki(public_key)).hexdigest()
 
 
-def spki_base64(public_key: PublicKeyTypes) -> str:
-    """The SubjectPublicKeyInfo in base64 on one line: the API's field `public_key`."""
-    return base64.b64encode(spki(public_key)).decode()
-
-
-def same_key(public_key: PublicKeyTypes, spki_base64_text: str) -> bool:
+def same_key(public_key: PublicKeyTypes, listed: str) -> bool:
     """Whether the API's field `public_key` is this key. Line ends and PEM armour in the text do not matter."""
-    text = re.sub(r"-----[A-Z ]+-----|\s", "", spki_base64_text)
+    text = re.sub(r"-----[A-Z ]+-----|\s", "", listed)
     try:
         return base64.b64decode(text, validate=True) == spki(public_key)
     except (binascii.Error, ValueError):

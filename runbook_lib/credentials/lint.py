@@ -11,16 +11,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from runbook_lib.clock import iso
+from runbook_lib.clock import SLACK, iso
 from runbook_lib.credentials.certificates import extended_key_usage, is_ca, serial_number
 from runbook_lib.credentials.fields import UNDECODABLE, describe_key
 from runbook_lib.credentials.keys import spki
-
-MAX_LIFETIME = timedelta(days=397)
-"""DigiCert's tutorial: "maximum 397 days from creation date"."""
-
-SKEW = timedelta(minutes=5)
-"""How far our clock and the CA's may differ."""
+from runbook_lib.rules import MAX_LIFETIME
 
 _STRONG_CURVES = ("secp256r1", "secp384r1")
 _STRONG_HASHES = ("sha256", "sha384", "sha512")
@@ -121,7 +116,7 @@ def _link_fault(child: x509.Certificate, issuer: x509.Certificate, now: datetime
         usage = None
     if usage is not None and not usage.key_cert_sign:
         return f"{_name(issuer)} may not sign certificates (keyCertSign is not set)"
-    if not issuer.not_valid_before_utc - SKEW <= now <= issuer.not_valid_after_utc:
+    if not issuer.not_valid_before_utc - SLACK <= now <= issuer.not_valid_after_utc:
         return f"the CA {_name(issuer)} is not valid at {iso(now)}"
     if not _issued(child, issuer):
         return f"{_name(issuer)} did not sign {_name(child)}"
@@ -150,7 +145,7 @@ def _not_a_ca(case: _Case) -> _Outcome:
 def _in_date(case: _Case) -> _Outcome:
     start, end = case.certificate.not_valid_before_utc, case.certificate.not_valid_after_utc
     detail = f"valid from {iso(start)} to {iso(end)}; now it is {iso(case.now)}"
-    return start - SKEW <= case.now < end and start < end, detail
+    return start - SLACK <= case.now < end and start < end, detail
 
 
 def _lifetime(case: _Case) -> _Outcome:

@@ -23,6 +23,7 @@ from runbook_lib.credentials.files import TEMPORARY, make_private, oserror, refu
 from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Generation, Meta, read_public
 from runbook_lib.disk import sync_folder
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.rules import is_certificate_name
 
 __all__ = [
     "CERTIFICATE",
@@ -40,7 +41,6 @@ __all__ = [
 SEALED_KEY = "key.pem"
 """The sealed key in a staging folder. It is gone when the generation is committed: the P12 holds the key then."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,127}")  # DigiCert ONE's rule for a certificate's name
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a short name or a host's
 _NUMBER = re.compile(r"\d{4,9}")
 
@@ -259,7 +259,7 @@ class Store:
         """
         if not _ENVIRONMENT.fullmatch(environment):
             raise RunbookError(Reason.BAD_PARAMETER, f"environment: {environment!r} cannot be a folder's name.")
-        if not _is_name(name):
+        if not is_certificate_name(name):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
                 f"name: {_short(name)} does not hold 1 to 128 letters, digits, spaces, dashes and underscores, "
@@ -276,7 +276,7 @@ class Store:
         for one in self.environments():
             if environment in (None, one):
                 for path in sorted(_folders(self.root / one)):
-                    if _is_name(path.name):
+                    if is_certificate_name(path.name):
                         yield Credential(path)
 
     def check(self) -> None:
@@ -304,10 +304,6 @@ def _folders(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise oserror(error, folder, reading=True) from None
-
-
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and not name.endswith(" ")
 
 
 def _short(name: str) -> str:

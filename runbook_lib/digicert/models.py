@@ -7,44 +7,19 @@ optional here: an answer of PUT …/enable has no certificate, and a list promis
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     StrictBool,
     StringConstraints,
 )
 
-from runbook_lib.clock import iso, parse_utc
-
-MAX_LIFETIME_DAYS = 397
-"""A certificate's end date is at most this many days after its creation (tutorial, "Client certificate expiration")."""
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 _-]*$"
-"""Letters, digits, spaces, dashes and underscores (DigiCert's service-user documentation)."""
-
-NAME_MAX_LENGTH = 128
-
-
-def _utc(value: datetime) -> datetime:
-    return parse_utc(value.isoformat())
-
-
-def _written(value: Any) -> Any:
-    """A moment is written in ISO 8601: pydantic would take a number for seconds, or for milliseconds."""
-    if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
-        return value
-    raise ValueError("not a date and time in ISO 8601")
-
-
-Timestamp = Annotated[datetime, BeforeValidator(_written), AfterValidator(_utc), PlainSerializer(iso, return_type=str)]
-"""An aware UTC moment, written `YYYY-MM-DDTHH:MM:SSZ`."""
+from runbook_lib.rules import NAME_MAX_LENGTH, NAME_PATTERN
+from runbook_lib.timestamp import Timestamp
 
 CertificateName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
 

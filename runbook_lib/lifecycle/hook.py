@@ -15,13 +15,13 @@ from runbook_lib.credentials.store import Credential, Generation
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.session import Session
+from runbook_lib.looks import TOKEN
 from runbook_lib.secrets import Secret
 from runbook_lib.visible import visible
 
 LONGEST_OUTPUT = 2000
 VARIABLES = ("RUNBOOK_NAME", "RUNBOOK_GENERATION", "RUNBOOK_P12")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_TOKEN = re.compile(r"[0-9a-f]{26}_[0-9a-f]{40,80}")
 
 
 @dataclass(frozen=True)
@@ -86,5 +86,5 @@ def run_hook(command: str, *, environ: Mapping[str, str], seconds: int, secrets:
 def _clean(text: str, secrets: Iterable[Secret]) -> str:
     for secret in secrets:
         text = text.replace(secret.reveal(), "[secret]")
-    text = _TOKEN.sub("[secret]", _PRIVATE_KEY.sub("[private key]", text))
+    text = re.sub(TOKEN, "[secret]", _PRIVATE_KEY.sub("[private key]", text))
     return "\n".join(visible(line) for line in text.strip()[-LONGEST_OUTPUT:].splitlines())

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from runbook_lib import disk
 from runbook_lib.clock import SLACK, Clock, iso
 from runbook_lib.credentials.files import oserror
-from runbook_lib.digicert.models import Timestamp
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.timestamp import Timestamp
 
 
 class State(StrEnum):

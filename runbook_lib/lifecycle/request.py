@@ -12,8 +12,9 @@ from runbook_lib.credentials.csr import Subject
 from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Profile
 from runbook_lib.credentials.store import Generation
-from runbook_lib.digicert.models import MAX_LIFETIME_DAYS, NAME_MAX_LENGTH, User
+from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.rules import MAX_LIFETIME, NAME_MAX_LENGTH
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ def latest_end(given: str, now: datetime, user: User | None = None) -> datetime:
     Raises:
         RunbookError: BAD_PARAMETER where what was given is past, or later than allowed.
     """
-    limits = {f"{MAX_LIFETIME_DAYS} days from now": now + timedelta(days=MAX_LIFETIME_DAYS)} | ends_of(user)
+    limits = {f"{MAX_LIFETIME.days} days from now": now + MAX_LIFETIME} | ends_of(user)
     if not given:
         # today + 397 at the last second would be over the limit: the days count from the moment of creation
-        latest = (now + timedelta(days=MAX_LIFETIME_DAYS - 1)).replace(hour=23, minute=59, second=59, microsecond=0)
+        latest = (now + MAX_LIFETIME - timedelta(days=1)).replace(hour=23, minute=59, second=59, microsecond=0)
         return min(latest, *limits.values())
     end = parse_utc(given)
     if end <= now:

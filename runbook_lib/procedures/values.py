@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from runbook_lib import given
 from runbook_lib.clock import parse_day, parse_utc, within
 from runbook_lib.digicert.environments import FROM_VARIABLES, Environment
-from runbook_lib.digicert.models import NAME_MAX_LENGTH, NAME_PATTERN
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.rules import NAME_MAX_LENGTH, is_certificate_name
 from runbook_lib.secrets import SecretRef
 
 SECRET = Reason.SECRET_AS_VALUE.value
@@ -23,7 +23,7 @@ SECRET = Reason.SECRET_AS_VALUE.value
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, text) or text != text.strip() or len(text) > NAME_MAX_LENGTH:
+    if not is_certificate_name(text):
         raise ValueError(
             f"a certificate's name holds only letters, digits, spaces, dashes and underscores, begins with a letter or "
             f"a digit, and has at most {NAME_MAX_LENGTH} characters (this has {len(text)})"

@@ -23,7 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import ValidationError
 
 from runbook_lib.clock import Clock, iso, parse_utc
-from runbook_lib.digicert.models import MAX_LIFETIME_DAYS, CertificateRequest, EnableRequest
+from runbook_lib.digicert.models import CertificateRequest, EnableRequest
+from runbook_lib.rules import MAX_LIFETIME
 from runbook_lib.sandbox.answers import NO_ANSWER, Dropped, http_date, instead, lower_case_serials
 from runbook_lib.sandbox.ca import Authority, pem
 from runbook_lib.sandbox.csr import BadCsr, Csr, public_key_base64, read_csr
@@ -39,7 +40,6 @@ USER_ME = "/account/api/v1/user/me"
 _ENTRY = "journal entry"
 _PLAN = "faults"
 _SKEW = "clock skew"
-MAX_LIFETIME = timedelta(days=MAX_LIFETIME_DAYS)
 
 
 @dataclass

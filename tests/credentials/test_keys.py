@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import random
 import secrets
 import string
@@ -17,11 +18,12 @@ from runbook_lib.credentials.keys import (
     generate,
     same_key,
     seal,
-    spki_base64,
+    spki,
     spki_sha256,
     unseal,
 )
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.identity import PrivateKey
 from runbook_lib.secrets import Secret
 from tests.credentials.pki import PASSWORD
 
@@ -100,14 +102,18 @@ def test_a_damaged_sealed_key_never_raises_anything_else(position, change, cut):
         assert error.reason in (Reason.WRONG_PASSWORD, Reason.UNREADABLE_FILE)
 
 
+def in_base64(key: PrivateKey) -> str:
+    return base64.b64encode(spki(key.public_key())).decode()
+
+
 def test_the_api_s_public_key_is_recognised_however_it_is_wrapped():
-    text = spki_base64(KEY.public_key())
+    text = in_base64(KEY)
     wrapped = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
     assert same_key(KEY.public_key(), text)
     assert same_key(KEY.public_key(), f"-----BEGIN PUBLIC KEY-----\n{wrapped}\n-----END PUBLIC KEY-----\n")
 
 
-@pytest.mark.parametrize("text", ["", "MIIB...", "ä", "%%%%", spki_base64(generate(KeyKind.P256).public_key())])
+@pytest.mark.parametrize("text", ["", "MIIB...", "ä", "%%%%", in_base64(generate(KeyKind.P256))])
 def test_another_public_key_is_not_taken_for_ours(text):
     assert not same_key(KEY.public_key(), text)
 

@@ -57,7 +57,6 @@ NOT_HERE: dict[Reason, str] = {
     Reason.OLD_ENCRYPTION: ROW,
     Reason.OUTCOME_UNKNOWN: "the account has no end then, and is missing: tests/fleet/test_batch.py",
     Reason.INTERRUPTED: "the account has no end then, and is missing",
-    Reason.ANSWER_LOST: "nothing raises it any more: the next name is taken",
     Reason.KERNEL_NOT_STARTED: "all accounts have one notebook, and its kernel is forked: tests/test_runner.py",
     Reason.ENGINE_FAILED: "the machine's memory or processes are at their limit, for all accounts",
 }
