@@ -5,6 +5,7 @@ read → stage → produce → bag → seal into the chain
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -27,6 +28,8 @@ from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import Status
 
 __all__ = ["RunOutcome", "Status", "run_notebook"]
+
+_LOG = logging.getLogger(__name__)
 
 SEAL_SECONDS = 10.0
 """What a run waits for another writer when it has ended, however little of its deadline is left."""
@@ -85,6 +88,7 @@ def run_notebook(
     )
     refuse_names((job, notebook.name), references_in(parameters), environ)
     begun = todo.started(clock.now())
+    _LOG.info("Run %s of the job %s begins: %s, SHA-256 %s", todo.run, job, notebook.name, todo.source.sha256)
     with Interruptions().collected() as interruptions, bag.staging(archive, begun, wait=deadline) as folder:
         with bag.archive_errors(archive):
             try:
@@ -97,6 +101,7 @@ def run_notebook(
                 now = clock.now()
                 produced = bare.told(todo, error, started=begun.at, finished=now, clock=clock.source, executed=False)
         record = produced.record
+        _LOG.info("Run %s is %s after %.1f s; %d files", todo.run, record.status, record.duration, len(produced.files))
         work = bag.Work(
             job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)
         )

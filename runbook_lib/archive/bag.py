@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -29,6 +30,8 @@ from runbook_lib.reports.scan import Scanner
 from runbook_lib.result import Status
 
 __all__ = ["Place", "Started", "Work", "archive_errors", "fill", "put", "staging"]
+
+_LOG = logging.getLogger(__name__)
 
 AGENT = "digicert-one-runbooks"
 
@@ -141,6 +144,7 @@ def put(
                 with suppress(OSError, RunbookError):
                     _seal_left_over(archive, left, started, work.at, environ)
             place = into_chain(archive, folder, work, environ=environ)
+    _LOG.info("Run %s is sealed in %s", run, place.folder)
     return replace(place, unstamped=timestamps.after(archive, place.folder))
 
 

@@ -6,6 +6,7 @@ its answer is lost the outcome counts as unknown.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -34,6 +35,8 @@ from runbook_lib.digicert.wire import ANSWER_SECONDS, LimitReached, answer_withi
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
+
+_LOG = logging.getLogger(__name__)
 
 ROOT = "/account/api/v1"
 CERTIFICATES = f"{ROOT}/client-auth-certificate"
@@ -275,6 +278,7 @@ class Client:
         if self._api_key is not None:
             headers["x-api-key"] = _header(self._api_key)
         proxies = proxies_for(url)
+        began = time.monotonic()
         try:
             with (
                 self._budget.request() if self._budget is not None else nullcontext(),
@@ -296,7 +300,9 @@ class Client:
                 said = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status_code
         except (requests.RequestException, HTTPError, HTTPException, OSError, LimitReached, ValueError) as error:
+            _LOG.debug("%s %s: %s after %.3f s", method, url, type(error).__name__, time.monotonic() - began)
             raise transport_problem(error, method, url) from None
+        _LOG.debug("%s %s: HTTP %d after %.3f s", method, url, status, time.monotonic() - began)
         if 300 <= status < 400:
             where = said_by_server(said.get("location", "nowhere"), self._api_key)
             raise RunbookError(

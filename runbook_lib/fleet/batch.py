@@ -5,6 +5,7 @@ up. Written against `concurrent.futures.Executor`: where the runs happen is the 
 from __future__ import annotations
 
 import heapq
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import SEVERITY, Status, Verdict
 from runbook_lib.visible import visible
+
+_LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS, CUT_SECONDS = 20.0, 15.0
 """How long runs under way may take to end by themselves when the batch is stopped, and then to be cut off. Together
@@ -222,6 +225,7 @@ class Batch:
         ended = not (again or cut_off or unknown)
         entry = kept(item, produced, ended=ended)
         self.ledger.keep(entry, produced.files)
+        _LOG.info("%s, attempt %d: %s", visible(item.account), item.attempts, produced.record.status)
         asked = asked_to_wait(produced.record)
         self._hosts[item.host].pause(time.monotonic(), asked)
         if ended:
