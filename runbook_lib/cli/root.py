@@ -65,7 +65,7 @@ def run(words: Sequence[str]) -> int:
     Raises Unwritten or BrokenPipeError where standard output fails.
     """
     for variable, value in os.environ.items():  # what a file holds is refused before its references are resolved
-        if names_secret(variable, value):
+        if variable != "PWD" and names_secret(variable, value):  # the current folder's, and no password
             remember(value)
     verbose = False
     try:

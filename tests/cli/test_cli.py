@@ -37,11 +37,12 @@ def test_a_run_ends_with_the_path_of_its_bag_and_its_parameters_in_it(sandbox: S
         "--archive",
         tmp_path / "a b",
     ]
-    done = runbook(*words, environ={"DIGICERT_ONE_FAULT_SEED": "7"}, cwd=tmp_path)
+    done = runbook(*words, environ={"DIGICERT_ONE_FAULT_SEED": "7", "PWD": str(tmp_path)}, cwd=tmp_path)
     assert done.returncode == Exit.DONE, done.stderr
     bag = Path(done.stdout.splitlines()[-1])
     record = json.loads((bag / "data" / "run.json").read_text())
     assert record["parameters"] == {"mode": "headless", "symptom": 403}
+    assert f"to be archived in {tmp_path / 'a b'}" in done.stderr  # which the shell's PWD is a part of
     assert (record["status"], record["fault_seed"]) == ("done", "7")
     assert "the sandbox injects faults, seed 7" in (bag / "data" / "report.html").read_text()
 
