@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -58,7 +59,7 @@ ROTATE: dict[str, st.SearchStrategy[Any]] = {
 
 
 def refusal(kind: type[Procedure[Any]], sandbox: Sandbox, **given: Any) -> tuple[str, str] | None:
-    """Reason and words of what ends a headless run; None where nothing does."""
+    """Reason and words of what ends a headless run, without the moment it ran at; None where nothing does."""
     try:
         parameters, _ = intake(kind.model, {"mode": "headless", **given})
     except RunbookError as error:
@@ -66,7 +67,7 @@ def refusal(kind: type[Procedure[Any]], sandbox: Sandbox, **given: Any) -> tuple
     procedure = kind(parameters, environ={**sandbox.env, "WEAK": "abc"})
     procedure.session.pause = lambda _: None
     problem = run(procedure).error
-    return None if problem is None else (problem["reason"], problem["what"])
+    return None if problem is None else (problem["reason"], re.sub(r"T\d\d:\d\d:\d\dZ\)", "…)", problem["what"]))
 
 
 def some(strategies: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
