@@ -1,4 +1,4 @@
-"""Runs a notebook headlessly and turns it into an archived, truthful bag. Knows notebooks, not DigiCert."""
+"""One run of a notebook and what it leaves: executed, judged, searched for secrets, rendered, recorded."""
 
 import sys
 from pathlib import Path
