@@ -16,7 +16,7 @@ def decode(encoded: bytes, kind: Any) -> tuple[Any, bytes]:
     """Read the first element as `kind`, a type of pyasn1. Returns its value and the bytes behind it.
 
     Raises:
-        Truncated: the element is longer than the data.
+        TruncatedBer: the element is longer than the data.
         ValueError: the element is not of this type, or not BER.
     """
     try:

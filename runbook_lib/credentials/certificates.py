@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from runbook_lib.credentials import keys
 from runbook_lib.credentials.armour import look_at_pem
 from runbook_lib.credentials.fields import UNDECODABLE, Reading, tolerant
-from runbook_lib.credentials.keys import spki_sha256
-from runbook_lib.credentials.lenient import LenientCertificate
 from runbook_lib.errors import Reason, RunbookError
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
@@ -38,11 +36,8 @@ class CertificateFacts:
         subject, issuer: RFC 4514.
         serial_hex: upper-case, without leading zeros, as DigiCert ONE writes it; compare `serial`.
         not_before, not_after: aware UTC; both moments belong to the lifetime (RFC 5280, section 4.1.2.5).
-        lifetime_days: begun days from not_before to not_after.
         sha256: of the whole certificate in DER, lower-case hexadecimal.
         key: for example `RSA 2048` or `EC P-256`.
-        signature_hash: for example `SHA-256`; `none` where the signature has no separate hash.
-        extended_key_usage: names as in RFC 5280, section 4.2.1.12; dotted numbers for unknown ones; empty if absent.
     """
 
     subject: str
@@ -51,13 +46,9 @@ class CertificateFacts:
     serial_hex: str
     not_before: datetime
     not_after: datetime
-    lifetime_days: int
     sha256: str
     spki_sha256: str
     key: str
-    signature_hash: str
-    extended_key_usage: tuple[str, ...]
-    is_ca: bool
 
 
 def load_certificate(pem: bytes | str, *, label: str = "The certificate") -> x509.Certificate:
@@ -147,40 +138,13 @@ def read_facts(pem: bytes, *, label: str) -> CertificateFacts:
 
 def _facts(certificate: x509.Certificate | None, der: bytes) -> CertificateFacts:
     reading = Reading(certificate, der)
-    subject, issuer, key = reading.subject(), reading.issuer(), reading.key()
-    serial = reading.field("serial number", serial_number, LenientCertificate.serial)
+    subject, issuer, serial, key = reading.subject(), reading.issuer(), reading.serial(), reading.key()
     start, end = reading.not_before(), reading.not_after()
-    spki = reading.field("public key", lambda one: spki_sha256(one.public_key()), _spki_sha256)
-    signature_hash = reading.field("signature", _hash_name, LenientCertificate.signature_algorithm)
-    usage = reading.field("extended key usage", extended_key_usage, _lenient_usage)
-    ca = reading.field("basic constraints", is_ca, LenientCertificate.is_ca)
-    if subject is None or issuer is None or serial is None or start is None or end is None or key is None:
+    spki = reading.field("public key", lambda read: keys.spki(read.public_key()), lambda read: read.spki)
+    if subject is None or issuer is None or serial is None or start is None or end is None or key is None or not spki:
         raise RunbookError(Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {reading.unread()}.")
-    if spki is None or signature_hash is None or usage is None or ca is None:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {reading.unread()}.")
-    return CertificateFacts(
-        subject=subject,
-        issuer=issuer,
-        serial=serial,
-        serial_hex=f"{serial:X}",
-        not_before=start,
-        not_after=end,
-        lifetime_days=math.ceil((end - start) / timedelta(days=1)),
-        sha256=hashlib.sha256(der).hexdigest(),
-        spki_sha256=spki,
-        key=key,
-        signature_hash=signature_hash,
-        extended_key_usage=usage,
-        is_ca=ca,
-    )
-
-
-def _spki_sha256(certificate: LenientCertificate) -> str:
-    return hashlib.sha256(certificate.spki).hexdigest()
-
-
-def _lenient_usage(certificate: LenientCertificate) -> tuple[str, ...]:
-    return tuple(_PURPOSES.get(x509.ObjectIdentifier(one), one) for one in certificate.extended_key_usage())
+    sha256, spki_sha256 = hashlib.sha256(der).hexdigest(), hashlib.sha256(spki).hexdigest()
+    return CertificateFacts(subject, issuer, serial, f"{serial:X}", start, end, sha256, spki_sha256, key)
 
 
 def serial_number(certificate: x509.Certificate) -> int:
@@ -190,7 +154,8 @@ def serial_number(certificate: x509.Certificate) -> int:
 
 
 def extended_key_usage(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Names of the purposes; empty if the extension is absent. Raises one of UNDECODABLE."""
+    """Names of the purposes (RFC 5280, section 4.2.1.12), dotted numbers for unknown ones; empty if the extension is
+    absent. Raises one of UNDECODABLE."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -204,8 +169,3 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-
-
-def _hash_name(certificate: x509.Certificate) -> str:
-    algorithm = certificate.signature_hash_algorithm
-    return "none" if algorithm is None else algorithm.name.upper().replace("SHA", "SHA-", 1)

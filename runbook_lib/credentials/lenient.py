@@ -38,11 +38,10 @@ _MOMENT = re.compile(r"\d{10}(\d\d){0,2}([.,]\d+)?(Z|[+-]\d{4})?", re.ASCII)
 
 _KEYS = {"1.2.840.113549.1.1.1": "RSA", "1.2.840.10045.2.1": "EC", "1.2.840.10040.4.1": "DSA"}
 _SIGNED_DATA = "1.2.840.113549.1.7.2"
-_KEY_USAGE, _BASIC_CONSTRAINTS = "2.5.29.37", "2.5.29.19"
 
 
 def first_element(data: bytes) -> bytes:
-    """The first element of some BER, without what stands behind it. Raises ValueError, or ber.Truncated."""
+    """The first element of some BER, without what stands behind it. Raises ValueError, or TruncatedBer."""
     return data[: len(data) - len(decode(data, univ.Any())[1])]
 
 
@@ -106,23 +105,11 @@ class LenientCertificate:
         modulus = _first(decode(bits, univ.BitString())[0].asOctets())
         return f"RSA {int(decode(modulus, univ.Integer())[0]).bit_length()}"
 
-    def signature_algorithm(self) -> str:
-        """Dotted numbers."""
-        return _oid(_first(self._algorithm))
-
     def signature(self) -> bytes:
         """The signature, after the algorithms that both places name."""
         for algorithm in (self._algorithm, self._signature[0]):
             _oid(_first(algorithm))
         return bytes(decode(self._signature[1], univ.BitString())[0].asOctets())
-
-    def extended_key_usage(self) -> list[str]:
-        """Dotted numbers; none if the extension is absent."""
-        return [_oid(one) for one in _parts(self.extensions[_KEY_USAGE])] if _KEY_USAGE in self.extensions else []
-
-    def is_ca(self) -> bool:
-        fields = _parts(self.extensions[_BASIC_CONSTRAINTS]) if _BASIC_CONSTRAINTS in self.extensions else []
-        return bool(fields) and fields[0][:1] == b"\x01" and bool(decode(fields[0], univ.Boolean())[0])
 
     @cached_property
     def extensions(self) -> dict[str, bytes]:

@@ -20,23 +20,10 @@ from pathlib import Path
 
 from runbook_lib import disk, given
 from runbook_lib.credentials.files import TEMPORARY, make_private, oserror, refuse_exposed, write_atomic
-from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Generation, Meta, read_public
+from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Generation
 from runbook_lib.disk import sync_folder
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.rules import is_certificate_name
-
-__all__ = [
-    "CERTIFICATE",
-    "CHAIN",
-    "IDENTITY",
-    "META",
-    "SEALED_KEY",
-    "Credential",
-    "Generation",
-    "Meta",
-    "Store",
-    "read_public",
-]
 
 SEALED_KEY = "key.pem"
 """The sealed key in a staging folder. It is gone when the generation is committed: the P12 holds the key then."""

@@ -51,12 +51,6 @@ class Helper:
         self._progress = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the helper)
         self._process = self._begin()
 
-    def __enter__(self) -> Helper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def stop(self) -> None:
         """End the process, from any thread; nothing is read any more."""
         self._stopped = True

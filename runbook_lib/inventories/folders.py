@@ -60,7 +60,51 @@ def read_folders(
         OSError: where the table cannot be written.
     """
     work = pieces(folders, PIECE if password is None else PIECE_OF_P12)
-    return _share_out(work, table, limits, password, processes or _cores())
+    processes = processes or _cores()
+    # each process answers one thread of ours; the answers are written in the order of the pieces
+    summary = Summary()
+    helpers: list[Helper] = []
+    idle: SimpleQueue[Helper] = SimpleQueue()
+    pool = ThreadPoolExecutor(processes)
+    answers = _Waiting()
+    begun: deque[tuple[int, Piece, Future[None]]] = deque()
+
+    def read(number: int, piece: Piece) -> None:
+        try:
+            helper = idle.get_nowait()
+        except Empty:  # one for each thread, and no more threads than there is work for
+            helper = Helper(limits, password)
+            helpers.append(helper)
+        try:
+            for part in helper.read(piece.entries):
+                if not answers.put(number, part):
+                    break
+        finally:
+            idle.put(helper)
+
+    def write_next() -> None:
+        number, piece, future = begun.popleft()
+        for part in answers.take(number, future):
+            table.add_csv(part.csv, part.summary.rows)
+            summary.add(part.summary)
+            summary.count(piece.root, part.summary)
+
+    try:
+        for number, piece in enumerate(work):
+            begun.append((number, piece, pool.submit(read, number, piece)))
+            # so many answers are in memory at most, however many files there are
+            while len(begun) > 4 * processes:
+                write_next()
+        while begun:
+            write_next()
+    finally:
+        answers.close()
+        for helper in helpers:
+            helper.stop()
+        pool.shutdown(cancel_futures=True)
+        for helper in helpers:
+            helper.close()
+    return summary
 
 
 def read_into_table(
@@ -191,52 +235,3 @@ class _Waiting:
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-def _share_out(
-    work: Iterator[Piece], table: LongTable, limits: Limits, password: Secret | None, processes: int
-) -> Summary:
-    """Each process answers one thread of ours; the answers are written in the order of the pieces."""
-    summary = Summary()
-    helpers: list[Helper] = []
-    idle: SimpleQueue[Helper] = SimpleQueue()
-    pool = ThreadPoolExecutor(processes)
-    answers = _Waiting()
-    begun: deque[tuple[int, Piece, Future[None]]] = deque()
-
-    def read(number: int, piece: Piece) -> None:
-        try:
-            helper = idle.get_nowait()
-        except Empty:  # one for each thread, and no more threads than there is work for
-            helper = Helper(limits, password)
-            helpers.append(helper)
-        try:
-            for part in helper.read(piece.entries):
-                if not answers.put(number, part):
-                    break
-        finally:
-            idle.put(helper)
-
-    def write_next() -> None:
-        number, piece, future = begun.popleft()
-        for part in answers.take(number, future):
-            table.add_csv(part.csv, part.summary.rows)
-            summary.add(part.summary)
-            summary.count(piece.root, part.summary)
-
-    try:
-        for number, piece in enumerate(work):
-            begun.append((number, piece, pool.submit(read, number, piece)))
-            # so many answers are in memory at most, however many files there are
-            while len(begun) > 4 * processes:
-                write_next()
-        while begun:
-            write_next()
-    finally:
-        answers.close()
-        for helper in helpers:
-            helper.stop()
-        pool.shutdown(cancel_futures=True)
-        for helper in helpers:
-            helper.close()
-    return summary

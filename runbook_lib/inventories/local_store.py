@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from runbook_lib.clock import Clock, iso
 from runbook_lib.credentials.certificates import CertificateFacts
-from runbook_lib.credentials.generation import Meta
-from runbook_lib.credentials.store import Credential, Generation, Store, read_public
+from runbook_lib.credentials.generation import Generation, Meta, read_public
+from runbook_lib.credentials.store import Credential, Store
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import RunbookError
 from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.certificates import facts, load_certificate, load_certificates
 from runbook_lib.credentials.files import read_bytes
+from runbook_lib.credentials.generation import CERTIFICATE, CHAIN, IDENTITY, META, Meta
 from runbook_lib.credentials.pkcs12 import open_p12, write_p12
-from runbook_lib.credentials.store import CERTIFICATE, CHAIN, IDENTITY, META, SEALED_KEY, Credential, Meta
+from runbook_lib.credentials.store import SEALED_KEY, Credential
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity

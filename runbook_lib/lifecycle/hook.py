@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from runbook_lib import left_running, programs
-from runbook_lib.credentials.store import Credential, Generation
+from runbook_lib.credentials.generation import Generation
+from runbook_lib.credentials.store import Credential
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.session import Session

@@ -16,8 +16,9 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.csr import build_csr, csr_pem
 from runbook_lib.credentials.files import read_bytes
+from runbook_lib.credentials.generation import Generation
 from runbook_lib.credentials.lint import LintFinding, lint
-from runbook_lib.credentials.store import SEALED_KEY, Generation
+from runbook_lib.credentials.store import SEALED_KEY
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.failures import NOTHING_ISSUED
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User

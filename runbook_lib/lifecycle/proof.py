@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from runbook_lib.clock import SLACK, iso
 from runbook_lib.credentials.certificates import CertificateFacts, facts
+from runbook_lib.credentials.generation import Generation
 from runbook_lib.credentials.pkcs12 import unrelated_identity
-from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.client import Client, Outcome, Probe
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.credentials.csr import Subject
+from runbook_lib.credentials.generation import Generation
 from runbook_lib.credentials.keys import KeyKind
 from runbook_lib.credentials.pkcs12 import Profile
-from runbook_lib.credentials.store import Generation
 from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.rules import MAX_LIFETIME, NAME_MAX_LENGTH

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from runbook_lib.clock import iso
-from runbook_lib.credentials.store import Credential, Generation
+from runbook_lib.credentials.generation import Generation
+from runbook_lib.credentials.store import Credential
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError

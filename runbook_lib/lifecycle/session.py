@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 
 from runbook_lib import given
 from runbook_lib.clock import Clock
-from runbook_lib.credentials.store import Credential, Generation, Store
+from runbook_lib.credentials.generation import Generation
+from runbook_lib.credentials.store import Credential, Store
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import Reason, RunbookError

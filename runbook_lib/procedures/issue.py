@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
 from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.store import IDENTITY, Generation
+from runbook_lib.credentials.generation import IDENTITY, Generation
 from runbook_lib.digicert.models import User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.issuance import Issuance
@@ -18,9 +18,19 @@ from runbook_lib.lifecycle.proof import certificate_rows, prove, run_controls
 from runbook_lib.lifecycle.request import IssuanceRequest, certificate_name
 from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.parameters import IssueParameters
-from runbook_lib.procedures.procedure import Procedure, change, check
+from runbook_lib.procedures.procedure import Method, Procedure, change, check
 from runbook_lib.result import Result, Table, Verdict
 from runbook_lib.secrets import SecretRef
+
+
+def _unless_in_use(step: Method) -> Method:
+    """A step that has nothing to do where this name has been issued and is in use already."""
+
+    @wraps(step)
+    def run(self: Issue) -> Result:
+        return self._in_use() or step(self)
+
+    return run
 
 
 class Issue(Procedure[IssueParameters]):
@@ -41,10 +51,8 @@ class Issue(Procedure[IssueParameters]):
         ),
         asks=lambda self: self._ask(),
     )
+    @_unless_in_use
     def generate_key_and_csr(self) -> Result:
-        done = self._in_use()
-        if done is not None:
-            return done
         end = self._end
         with self.credential.lock():
             plan = self._issuance.resume()
@@ -94,10 +102,8 @@ class Issue(Procedure[IssueParameters]):
         tutorial="Step 2",
         plan=lambda self: f"send a request named “{self.parameters.name}” to {self.session.environment.api_url}",
     )
+    @_unless_in_use
     def request_certificate(self) -> Result:
-        done = self._in_use()
-        if done is not None:
-            return done
         with self.credential.lock(), self.session.api() as api:
             issued = self._issuance.request(api)
         columns = ("name", "id", "serial", "starts", "ends", "enabled")
@@ -126,10 +132,8 @@ class Issue(Procedure[IssueParameters]):
         tutorial="Step 3",
         plan=lambda self: "check the certificate, and disable it should it not be what was asked for",
     )
+    @_unless_in_use
     def extract_certificate(self) -> Result:
-        done = self._in_use()
-        if done is not None:
-            return done
         with self.credential.lock():
             certificate, findings = self._issuance.check()
         return Result(
@@ -147,10 +151,8 @@ class Issue(Procedure[IssueParameters]):
             f"bundle key, certificate and chain as a P12 ({self.parameters.p12_profile}); drop the sealed key"
         ),
     )
+    @_unless_in_use
     def create_pkcs12(self) -> Result:
-        done = self._in_use()
-        if done is not None:
-            return done
         with self.credential.lock():
             generation = self._issuance.bundle()
         return Result(

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
-from runbook_lib.credentials.store import Generation
+from runbook_lib.credentials.generation import Generation
 from runbook_lib.digicert.client import Client
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.hook import call_hook

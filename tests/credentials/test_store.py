@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import facts
+from runbook_lib.credentials.generation import Generation, Meta, read_public
 from runbook_lib.credentials.keys import KeyKind, seal, spki_sha256
 from runbook_lib.credentials.pkcs12 import Profile, write_p12
-from runbook_lib.credentials.store import SEALED_KEY, Credential, Generation, Meta, Store, read_public
+from runbook_lib.credentials.store import SEALED_KEY, Credential, Store
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from tests.credentials.pki import NOW, OTHER_PASSWORD, PASSWORD, identity

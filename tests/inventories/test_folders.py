@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -245,7 +246,7 @@ def test_ctrl_c_is_for_whoever_reads_the_answers(tmp_path: Path, capfd: pytest.C
     # a terminal sends it to every process, and none of ours is to write its traceback there
     file = tmp_path / "one.pem"
     file.write_bytes(pem(-1, 300))
-    with Helper(LIMITS, None) as helper:
+    with closing(Helper(LIMITS, None)) as helper:
         assert [one.summary.rows for one in helper.read((FolderEntry(str(file)),))] == [1]  # it has begun
         helper._process.send_signal(signal.SIGINT)
         assert sum(one.summary.rows for one in helper.read((FolderEntry(str(file)), FolderEntry(str(file))))) == 2

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from runbook_lib.catalogue import Reason
-from runbook_lib.credentials.store import IDENTITY, SEALED_KEY
+from runbook_lib.credentials.generation import IDENTITY
+from runbook_lib.credentials.store import SEALED_KEY
 from runbook_lib.lifecycle.issuance import CSR, RESPONSE
 from runbook_lib.procedures.issue import Issue
 from tests.conftest import Sandbox

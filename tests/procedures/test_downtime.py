@@ -30,7 +30,7 @@ CALLS = 2000 if SOAK else 50
 
 
 @dataclass(frozen=True)
-class Told:
+class Tally:
     calls: int
     failed: int
     generation: str
@@ -38,23 +38,23 @@ class Told:
 
 
 class Consumer:
-    """The program, and what it has told last."""
+    """The program, and what it said last."""
 
     def __init__(self, progress: Path) -> None:
         self._progress = progress
 
-    def told(self) -> Told:
+    def tally(self) -> Tally:
         calls, failed, generation, first = self._progress.read_text().splitlines()
-        return Told(int(calls), int(failed), generation, first)
+        return Tally(int(calls), int(failed), generation, first)
 
-    def wait(self, calls: int) -> Told:
+    def wait(self, calls: int) -> Tally:
         """What it tells after so many calls more."""
-        until = self.told().calls + calls
+        until = self.tally().calls + calls
         deadline = time.monotonic() + 600
-        while self.told().calls < until:
-            assert time.monotonic() < deadline, self.told()
+        while self.tally().calls < until:
+            assert time.monotonic() < deadline, self.tally()
             time.sleep(0.05)
-        return self.told()
+        return self.tally()
 
 
 @contextmanager
@@ -111,10 +111,10 @@ def test_no_call_fails_during_a_rotation_with_its_hook_and_a_roll_back(
         program.wait(CALLS)
         now += timedelta(days=8)
         assert rotate() is Stage.RETIRED
-        told = program.wait(CALLS)
-    print(f"{told.calls} calls, {told.failed} failed")
-    assert told.failed == 0, told.first
-    assert told.calls >= 6 * CALLS
+        tally = program.wait(CALLS)
+    print(f"{tally.calls} calls, {tally.failed} failed")
+    assert tally.failed == 0, tally.first
+    assert tally.calls >= 6 * CALLS
 
 
 def test_the_program_sees_a_certificate_taken_away_and_a_broken_current(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_the_program_sees_a_certificate_taken_away_and_a_broken_current(sandbox:
         assert current is not None
         with procedure.session.api() as api:
             api.set_enabled(current.meta.id or "", False)
-            told = program.wait(5)
-            assert (told.failed > 0, told.first) == (True, "HTTP 403")
+            tally = program.wait(5)
+            assert (tally.failed > 0, tally.first) == (True, "HTTP 403")
             api.set_enabled(current.meta.id or "", True)
         program.wait(2)
-        before = program.told().failed
+        before = program.tally().failed
         link.unlink()
         link.symlink_to("0009")
         assert program.wait(5).failed >= before + 4

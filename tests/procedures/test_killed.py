@@ -14,7 +14,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from runbook_lib.credentials.store import IDENTITY, SEALED_KEY
+from runbook_lib.credentials.generation import IDENTITY
+from runbook_lib.credentials.store import SEALED_KEY
 from runbook_lib.digicert.client import Client
 from runbook_lib.digicert.models import CertificateRequest
 from runbook_lib.lifecycle.journal import Journal, State

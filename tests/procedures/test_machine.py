@@ -30,7 +30,8 @@ from hypothesis.stateful import (
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.store import IDENTITY, SEALED_KEY, Generation
+from runbook_lib.credentials.generation import IDENTITY, Generation
+from runbook_lib.credentials.store import SEALED_KEY
 from runbook_lib.digicert.client import Client, Outcome
 from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State
 from runbook_lib.lifecycle.rotation import Stage, replay

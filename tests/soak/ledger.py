@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.credentials.certificates import facts
-from runbook_lib.credentials.store import Credential, Generation
+from runbook_lib.credentials.generation import Generation
+from runbook_lib.credentials.store import Credential
 from runbook_lib.digicert.client import Outcome
 from runbook_lib.errors import RunbookError
 from runbook_lib.lifecycle.journal import Journal, State
