@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from runbook_lib import programs
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import FILE
@@ -34,6 +30,11 @@ def command(folder: Path) -> Exit:
 
     Ends by saying where the reports are, and with the worst exit code of all.
     """
+    import secrets
+    import shutil
+    import subprocess
+
+    from runbook_lib import programs
     from runbook_lib.archive import chain
     from runbook_lib.cli.outcome import run_one
     from runbook_lib.cli.own_sandbox import own_sandbox

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import click
@@ -22,6 +21,8 @@ def command(folder: Path) -> None:
 
     Nothing is overwritten: where DIR has one of the two folders, nothing is copied.
     """
+    import shutil
+
     copies = {source: folder / source.name for source in (NOTEBOOK_FOLDER, PARAMETER_FOLDER)}
     there = [str(copy) for copy in copies.values() if copy.exists()]
     if there:

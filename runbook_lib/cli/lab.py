@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
-from runbook_lib import programs
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import FILE
 from runbook_lib.notebooks import NOTEBOOK_FOLDER
@@ -29,6 +26,10 @@ from runbook_lib.notebooks import NOTEBOOK_FOLDER
 @click.option("--browser/--no-browser", default=True, help="Open a browser window.")
 def command(state: Path, browser: bool) -> int:
     """Open JupyterLab with a sandbox that ends with it."""
+    import subprocess
+    from tempfile import TemporaryDirectory
+
+    from runbook_lib import programs
     from runbook_lib.cli.own_sandbox import own_sandbox
 
     jupyter = [sys.executable, "-m", "jupyterlab", str(NOTEBOOK_FOLDER / "00_start_here.ipynb")]

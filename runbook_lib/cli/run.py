@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import FILE, POSITIVE, archive_option, fail_on_option, files_option, parameters_option
 from runbook_lib.notebooks import NOTEBOOKS
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-class _Notebook(click.ParamType[str]):
-    """A short name of one of our notebooks, or the path of an .ipynb file."""
 
-    name = "notebook"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        short = [CompletionItem(name) for name in NOTEBOOKS if name.startswith(incomplete)]
-        return short or FILE.shell_complete(ctx, param, incomplete)
+def _completed(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem] | list[str]:
+    """What a notebook may be called: by its short name, else by its path."""
+    return [name for name in NOTEBOOKS if name.startswith(word)] or FILE.shell_complete(ctx, param, word)
 
 
 @click.command(cls=Command)
-@click.argument("notebook", type=_Notebook())
+@click.argument("notebook", shell_complete=_completed)
 @files_option
 @parameters_option
 @archive_option
