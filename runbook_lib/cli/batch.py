@@ -33,8 +33,8 @@ def command(file: Path, jobs: int | None, shard: str, engine: str, scheduler: st
     Exit code 40: the outcome of a request is unknown; 1: accounts are missing; 30: some failed; 0: all are done. After
     40 and 1 the same command does what is missing.
     """
-    from runbook_lib.cli.batch_order import run
+    from runbook_lib.cli.batch_order import run_fleet_file
     from runbook_lib.cli.outcome import report
 
-    outcome = run(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive)
+    outcome = run_fleet_file(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive)
     return report(file.stem, outcome, fail_on=fail_on)

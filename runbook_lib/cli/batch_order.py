@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,20 +24,12 @@ CHANGING = ("issue", "access", "rotate")
 """Notebooks that change something."""
 
 
-def run(
-    path: Path,
-    *,
-    jobs: int | None,
-    shard: str,
-    engine: str,
-    scheduler: str,
-    archive: Path,
-    environ: Mapping[str, str] | None = None,
+def run_fleet_file(
+    path: Path, *, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path
 ) -> RunOutcome:
     """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
-    environ = os.environ if environ is None else environ
     fleet = file.read(path)
-    order = _order(path, fleet, Shard.parse(shard), archive, environ)
+    order = _order(path, fleet, Shard.parse(shard), archive)
     if engine == "dask":
         _store_is_shared(order)
     total = len(order.accounts)
@@ -48,7 +40,7 @@ def run(
         return run_batch(order, running, clock=SystemClock(), watch=watch)
 
 
-def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mapping[str, str]) -> Order:
+def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> Order:
     beside = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
     notebook, job = find_notebook(beside)
     preload: tuple[str, ...] = ()
@@ -64,7 +56,7 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path, environ: Mappi
         job=job,
         shard=shard,
         archive=archive,
-        environ=environ,
+        environ=os.environ,
         preload=preload,
     )
 

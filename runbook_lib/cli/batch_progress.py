@@ -25,10 +25,10 @@ EVERY_SECONDS = 30.0
 
 
 @contextmanager
-def watching(total: int) -> Iterator[Lines]:
+def watching(total: int) -> Iterator[ProgressLines]:
     """Whoever is to be told how far a batch of so many accounts is."""
     if not is_watched():
-        yield Lines(total)
+        yield ProgressLines(total)
         return
     columns = (
         SpinnerColumn(),
@@ -40,19 +40,19 @@ def watching(total: int) -> Iterator[Lines]:
     )
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True) as progress:
-        yield Bar(total, progress)
+        yield ProgressBar(total, progress)
 
 
 def _title(entry: Kept) -> str:
     return CATALOGUE[Reason(entry.reason)].title if entry.reason in set(Reason) else entry.seen
 
 
-class Lines:
+class ProgressLines:
     """A line for each account that is not done, and now and then one that says how far it is."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._ended = self._failed = self._needs = 0
+        self._ended = self._failed = 0
         self._began = self._said = time.monotonic()
 
     def begun(self, already: int) -> None:
@@ -62,7 +62,6 @@ class Lines:
 
     def ended(self, entry: Kept) -> None:
         self._ended += 1
-        self._needs += entry.needs_action
         if entry.status is not Status.DONE:
             self._failed += 1
             self._say(f"{entry.account}: {entry.status.value}: {_title(entry)}", style="red")
@@ -93,7 +92,7 @@ class Lines:
         self._say(f"{self._ended} of {self._total}, {self._failed} not done, {self._rate():.1f}/s{more}")
 
 
-class Bar(Lines):
+class ProgressBar(ProgressLines):
     """The same below a bar."""
 
     def __init__(self, total: int, progress: Progress) -> None:

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from runbook_lib.cli.terminal import EVENTS, write
+from runbook_lib.cli.terminal import EVENTS, write_line
 from runbook_lib.clock import iso
 from runbook_lib.errors import frames_of
 from runbook_lib.looks import withheld
@@ -18,7 +18,7 @@ class _Terminal(logging.Handler):
     """Writes as the commands do, so that no line holds a secret that this process knows."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        write(sys.stderr, self.format(record))
+        write_line(sys.stderr, self.format(record))
 
 
 class _Text(logging.Formatter):

@@ -48,7 +48,7 @@ class OneOf(click.Choice[str]):
         return str(value)
 
 
-def whole(least: int, most: int) -> _Checked[int]:
+def whole_number(least: int, most: int) -> _Checked[int]:
     """A whole number within bounds."""
 
     def read(text: str) -> int:
@@ -64,10 +64,10 @@ FILE = _File()
 DAY = _Checked("day", parse_day)
 """A day of UTC, as it stands in the archive's folders."""
 
-POSITIVE = whole(1, 10**9)
+POSITIVE = whole_number(1, 10**9)
 """Seconds, runs: 10^9 seconds are 31 years."""
 
-PORT = whole(0, 65_535)
+PORT = whole_number(0, 65_535)
 
 archive_argument = click.argument("archive", metavar="DIR", type=FILE)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.streams import Unwritten, hang_up
-from runbook_lib.cli.terminal import err, tell
+from runbook_lib.cli.terminal import err, show_error
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
 
@@ -73,7 +73,7 @@ def report(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = F
     """Report how a run ended, print the path of its bag, and return the exit code."""
     for problem in (outcome.error, outcome.unsigned, outcome.unstamped):
         if problem is not None:
-            tell(RunbookError.from_dict(problem))
+            show_error(RunbookError.from_dict(problem))
     code = outcome.exit
     if code is Exit.DONE and fail_on == "due" and outcome.needs_action:
         code = Exit.DUE

@@ -12,7 +12,7 @@ import click
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli import logs, streams
 from runbook_lib.cli.commands import Commands, refusal
-from runbook_lib.cli.terminal import err, tell
+from runbook_lib.cli.terminal import err, show_error
 from runbook_lib.errors import RunbookError, frames_of, unexpected
 from runbook_lib.looks import names_secret, remember
 
@@ -43,7 +43,7 @@ def main() -> None:
     try:
         if os.environ.get("_RUNBOOK_COMPLETE"):
             runbook.main(prog_name="runbook")  # click answers the shell, and exits
-        code = run(sys.argv[1:])
+        code = run_words(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -59,7 +59,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def run(words: Sequence[str]) -> int:
+def run_words(words: Sequence[str]) -> int:
     """Do what the words of a command line say, tell what went wrong, and return the exit code.
 
     Raises Unwritten or BrokenPipeError where standard output fails.
@@ -81,7 +81,7 @@ def run(words: Sequence[str]) -> int:
         err(refusal(error))
         return int(Exit.USAGE)
     except RunbookError as error:
-        tell(error)
+        show_error(error)
         return int(error.exit)
     except KeyboardInterrupt:
         err("Interrupted.")
@@ -89,7 +89,7 @@ def run(words: Sequence[str]) -> int:
     except (BrokenPipeError, streams.Unwritten):
         raise
     except Exception as error:  # noqa: BLE001 - the last net: never a bare traceback
-        tell(unexpected(error))
+        show_error(unexpected(error))
         if verbose:
             err(frames_of(error))
         return int(Exit.UNEXPECTED)

@@ -23,13 +23,13 @@ def out(text: str, *, alarm: bool = False) -> None:
 
     Raises `streams.Unwritten`, and BrokenPipeError where whoever read it has read enough.
     """
-    write(sys.stdout, text, alarm=alarm)
+    write_line(sys.stdout, text, alarm=alarm)
 
 
 def err(text: str, *, alarm: bool = False) -> None:
     """A line on standard error: what is said about it."""
     if EVENTS.disabled:
-        write(sys.stderr, text, alarm=alarm)
+        write_line(sys.stderr, text, alarm=alarm)
     else:
         EVENTS.log(logging.ERROR if alarm else logging.INFO, "%s", text)
 
@@ -39,7 +39,7 @@ def is_watched() -> bool:
     return EVENTS.disabled and sys.stderr is not None and sys.stderr.isatty()
 
 
-def write(stream: TextIO | None, text: str, *, alarm: bool = False) -> None:
+def write_line(stream: TextIO | None, text: str, *, alarm: bool = False) -> None:
     """A line on one of the two, without what is withheld."""
     if stream is None:  # it was closed by the caller (>&-), who wants to know nothing
         return
@@ -49,7 +49,7 @@ def write(stream: TextIO | None, text: str, *, alarm: bool = False) -> None:
     stream.flush()
 
 
-def tell(error: RunbookError) -> None:
+def show_error(error: RunbookError) -> None:
     """What went wrong, what it means and what to do, on standard error."""
     err(f"{error.explanation.title} [{error.reason.value}]", alarm=True)
     for line in str(error).splitlines():

@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup, Tag
 from runbook_lib.archive import reader
 from runbook_lib.archive.index import write_index
 from runbook_lib.archive.verify import verify
-from runbook_lib.cli.root import run
+from runbook_lib.cli.root import run_words
 from tests.archive import bags, many
 from tests.archive.many import Told
 
@@ -62,7 +62,7 @@ def test_what_is_added_run_by_run_is_what_is_made_anew(archive: Path, capsys: py
         bags.put(archive, {"run.json": json.dumps(record).encode()}, job="inventory", at=bags.AT + timedelta(days=day))
     grown = (archive / "index.html").read_bytes()
     (archive / "index.html").unlink()
-    assert run(["archive", "index", str(archive)]) == 0
+    assert run_words(["archive", "index", str(archive)]) == 0
     assert capsys.readouterr().out.strip() == str(archive / "index.html")
     assert (archive / "index.html").read_bytes() == grown
 

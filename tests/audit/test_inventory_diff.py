@@ -15,7 +15,7 @@ from runbook_lib.archive import reader
 from runbook_lib.audit import inventory_diff
 from runbook_lib.audit.inventory_diff import Change, Comparison, compare, named
 from runbook_lib.catalogue import Reason
-from runbook_lib.cli.root import run
+from runbook_lib.cli.root import run_words
 from runbook_lib.errors import RunbookError
 from runbook_lib.procedures import inventory
 from tests.archive import many
@@ -182,7 +182,7 @@ def test_the_command_shows_a_table_and_writes_csv_and_a_page(
     hostile = "<script>x</script>\u202e"
     archived(archive, [row("A", days=85, id="1")], [row("A", "due", 80, id="1"), row(hostile, id="=2")], [SILENT])
     told = ["--archive", str(archive), "--csv", str(tmp_path / "d.csv"), "--html", str(tmp_path / "d.html")]
-    assert run(["archive", "diff", "2023-11-01", "2023-11-02", *told]) == 0
+    assert run_words(["archive", "diff", "2023-11-01", "2023-11-02", *told]) == 0
     assert "1 appeared, 1 state" in capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "d.csv").read_text(encoding="utf-8"))))
     assert [one["change"] for one in rows] == ["appeared", "state"]
@@ -192,7 +192,7 @@ def test_the_command_shows_a_table_and_writes_csv_and_a_page(
     assert "\\u202e" in page.get_text()
     assert len(page.select("tbody tr")) == 2
     assert all(head.get("scope") for head in page.select("th"))
-    assert run(["archive", "diff", "2023-11-02", "2023-11-03", *told]) == 30
+    assert run_words(["archive", "diff", "2023-11-02", "2023-11-03", *told]) == 30
     assert "vanished" not in capsys.readouterr().out
 
 
@@ -200,7 +200,7 @@ def test_of_many_changes_the_terminal_shows_the_first_and_says_so(archive: Path,
     archived(
         archive, [row("Stays", id="0")], [row("Stays", id="0"), *(row(f"N{i:03}", id=f"{i}") for i in range(1, 251))]
     )
-    assert run(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
+    assert run_words(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
     told = capsys.readouterr().out
     assert "… and 50 more: --csv and --html have them all." in told
     assert ("N200" in told, "N201" in told) == (True, False)
@@ -208,7 +208,7 @@ def test_of_many_changes_the_terminal_shows_the_first_and_says_so(archive: Path,
 
 def test_nothing_that_changed_is_told_so(archive: Path, capsys: pytest.CaptureFixture[str]):
     archived(archive, [row("A", id="1")], [row("A", id="1")])
-    assert run(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
+    assert run_words(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
     assert capsys.readouterr().out.endswith("nothing changed.\n")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from runbook_lib.archive import chain
 from runbook_lib.catalogue import Exit
-from runbook_lib.cli.root import run
+from runbook_lib.cli.root import run_words
 from runbook_lib.result import Table
 from tests.archive import bags, many
 from tests.archive.many import FIRST, Told
@@ -31,7 +31,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[list[str]]:
-    assert run(["archive", "list", *words]) == Exit.DONE
+    assert run_words(["archive", "list", *words]) == Exit.DONE
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -44,15 +44,15 @@ def test_the_bags_are_listed_the_newest_at_the_end(archive: Path, capsys: pytest
     ]
     assert [line[0][:10] for line in listed(capsys, str(archive), "--job", "inventory")] == ["2023-11-01", "2023-11-03"]
     assert [line[0][:10] for line in listed(capsys, str(archive), "--last", "1")] == ["2023-11-03"]
-    assert run(["archive", "list", str(archive / "none")]) == Exit.UNEXPECTED
+    assert run_words(["archive", "list", str(archive / "none")]) == Exit.UNEXPECTED
     assert "[archive_failed]" in capsys.readouterr().err
 
 
 def test_a_bag_is_shown_by_its_name_and_by_its_path(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = list(chain.bags(archive))[-1]
-    assert run(["archive", "show", bag.name, "--archive", str(archive)]) == Exit.DONE
+    assert run_words(["archive", "show", bag.name, "--archive", str(archive)]) == Exit.DONE
     shown = capsys.readouterr().out
-    assert run(["archive", "show", str(bag)]) == Exit.DONE
+    assert run_words(["archive", "show", str(bag)]) == Exit.DONE
     assert capsys.readouterr().out == shown
     lines = [" ".join(line.split()) for line in shown.splitlines()]
     assert f"Bag: {bag}" in lines
@@ -62,11 +62,11 @@ def test_a_bag_is_shown_by_its_name_and_by_its_path(archive: Path, capsys: pytes
 
 
 def test_what_is_no_run_or_not_there_is_told(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["archive", "show", "20231103T061700Z-inventory", "--archive", str(archive)]) == Exit.DONE
+    assert run_words(["archive", "show", "20231103T061700Z-inventory", "--archive", str(archive)]) == Exit.DONE
     assert "Error:         The run was failed: It ended early." in capsys.readouterr().out
     bags.sign(archive)
     signer = next(iter(chain.bags(archive)))
-    assert run(["archive", "show", str(signer)]) == Exit.DONE
+    assert run_words(["archive", "show", str(signer)]) == Exit.DONE
     assert "Holds:         Who signs from now on." in capsys.readouterr().out
-    assert run(["archive", "show", "20231103T061700Z-rotate", "--archive", str(archive)]) == Exit.USAGE
+    assert run_words(["archive", "show", "20231103T061700Z-rotate", "--archive", str(archive)]) == Exit.USAGE
     assert f"runbook archive list {archive}" in capsys.readouterr().err

@@ -26,9 +26,8 @@ GROUPS = [name for name, command in COMMANDS.items() if isinstance(command, clic
 
 def imported(words: str, cwd: Path) -> set[str]:
     """Every module that is there after `runbook WORDS`."""
-    program = (
-        "import sys; from runbook_lib.cli.root import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-    )
+    work = "from runbook_lib.cli.root import run_words; run_words(sys.argv[1:])"
+    program = f"import sys; {work}; print(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", program, *words.split()]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     return set(done.stderr.splitlines()[-1].split())

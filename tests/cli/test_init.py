@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.catalogue import Exit
-from runbook_lib.cli.root import run
+from runbook_lib.cli.root import run_words
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("notebooks", "parameters")
@@ -27,11 +27,11 @@ def test_notebooks_and_parameters_are_copied_and_nothing_is_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / "work"
-    assert run(["init", str(folder)]) == Exit.DONE
+    assert run_words(["init", str(folder)]) == Exit.DONE
     assert content(folder) == content(ROOT)
     (folder / "parameters" / "sandbox.yaml").write_text("mine: true\n")
     (folder / "notebooks").rename(folder / "mine")
-    assert run(["init", str(folder)]) == Exit.USAGE
+    assert run_words(["init", str(folder)]) == Exit.USAGE
     assert f"There is already {folder / 'parameters'}. Nothing was copied." in capsys.readouterr().err
     assert (folder / "parameters" / "sandbox.yaml").read_text() == "mine: true\n"
     assert not (folder / "notebooks").exists()
@@ -44,6 +44,6 @@ def test_a_wheel_holds_them(tmp_path: Path) -> None:
         wheel.extractall(tmp_path)
     assert content(tmp_path / "runbook_lib" / "files") == content(ROOT)
     work = f"import runbook_lib.notebooks as n; assert str(n.__file__).startswith({str(tmp_path)!r}); "
-    program = f"{work}from runbook_lib.cli.root import run; run(['init', 'work'])"
+    program = f"{work}from runbook_lib.cli.root import run_words; run_words(['init', 'work'])"
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     assert content(tmp_path / "work") == content(ROOT)

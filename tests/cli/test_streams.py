@@ -13,7 +13,7 @@ import pytest
 
 from runbook_lib import cli
 from runbook_lib.catalogue import Exit
-from runbook_lib.cli.root import run
+from runbook_lib.cli.root import run_words
 
 RUNBOOK = f"{sys.executable} -m runbook_lib.cli"
 FULL = Path("/dev/full")
@@ -80,12 +80,12 @@ def test_an_error_that_nobody_expects_is_told_by_its_place(
         raise KeyError("a secret value")
 
     monkeypatch.setattr(outcome, "run_one", fail)
-    assert run(["run", "inventory"]) == Exit.UNEXPECTED
+    assert run_words(["run", "inventory"]) == Exit.UNEXPECTED
     told = capsys.readouterr().err
     assert "[unexpected]" in told
     assert "KeyError at runbook_lib/cli/run.py:" in told
     assert "a secret value" not in told
-    assert run(["-v", "run", "inventory"]) == Exit.UNEXPECTED
+    assert run_words(["-v", "run", "inventory"]) == Exit.UNEXPECTED
     told = capsys.readouterr().err
     assert "in fail" in told
     assert "a secret value" not in told

@@ -25,10 +25,10 @@ def _said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_an_error_s_text_that_holds_a_password_is_told_without_it(capsys: pytest.CaptureFixture[str]) -> None:
     error = RunbookError(Reason.BAD_PARAMETER, f"{PASSWORD!r} was refused: {json.dumps(PASSWORD)}, {PASSWORD}")
-    terminal.tell(error)
+    terminal.show_error(error)
     assert PASSWORD in _said(capsys)  # nobody knows that it is one
     _know()
-    terminal.tell(error)
+    terminal.show_error(error)
     said = _said(capsys)
     assert "'[withheld]' was refused" in said
     assert PASSWORD[:3] not in said
@@ -40,7 +40,7 @@ def test_a_traceback_a_log_and_a_batch_s_line_are_told_without_it(capsys: pytest
         raise KeyError(PASSWORD)
     except KeyError as error:
         terminal.err(frames_of(error))
-        terminal.tell(unexpected(error))
+        terminal.show_error(unexpected(error))
     logs.begin(verbose=False, log_format=None)
     logging.getLogger("urllib3").warning("retrying %s", PASSWORD)
     with watching(1) as watch:

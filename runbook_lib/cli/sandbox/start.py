@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from runbook_lib.cli.commands import Command
-from runbook_lib.cli.options import FILE, PORT, whole
+from runbook_lib.cli.options import FILE, PORT, whole_number
 from runbook_lib.cli.sandbox import state_option
 from runbook_lib.cli.terminal import out
 
@@ -30,7 +30,7 @@ from runbook_lib.cli.terminal import out
 @click.option(
     "--populate",
     metavar="N",
-    type=whole(0, 100_000),
+    type=whole_number(0, 100_000),
     default=0,
     help="Make N service users with certificates of all ages.",
 )
@@ -40,7 +40,7 @@ from runbook_lib.cli.terminal import out
 @click.option(
     "--fault-seed",
     metavar="N",
-    type=whole(0, 2**63 - 1),
+    type=whole_number(0, 2**63 - 1),
     help="Repeat the faults of an earlier start. [default: a seed is drawn]",
 )
 def command(
