@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
@@ -19,6 +20,7 @@ from runbook_lib.job_server import JobServer
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.result import Status
+from tests.fleet.conftest import Fleet
 from tests.reports import reading
 
 Run = Callable[..., RunOutcome]
@@ -109,6 +111,19 @@ def test_after_the_server_of_a_batch_has_ended(write_notebook: Callable[..., Pat
     _held(folder)
     assert not _alive(folder / "cell")
     assert not _alive(folder / "cell-daemon")
+
+
+@pytest.mark.parametrize("engine", ["runbook", "papermill"])
+def test_under_batch(write_notebook: Callable[..., Path], folder: Path, tmp_path: Path, engine: str) -> None:
+    path = write_notebook(CALLS_HOOKS, parameters="folder = ''")
+    nb = nbformat.read(path, 4)
+    nb.metadata.runbook = {"engine": engine}
+    nbformat.write(nb, path)
+    fleet = Fleet(tmp_path, {"notebook": path.name}, [{"account": "one", "folder": str(folder)}])
+    code, bag, said = fleet.run()
+    assert (code, bag.rows["one"]["status"]) == (0, "done"), said
+    _held(folder)
+    assert not _alive(folder / "cell")
 
 
 def test_by_click_in_a_kernel_that_is_then_shut_down(folder: Path) -> None:
