@@ -134,7 +134,7 @@ def without_armour(data: bytes) -> bytes:
 def unwrapped(data: bytes) -> bytes:
     """The PEM that lies in a text as base64, as in a kubeconfig or a Kubernetes secret; empty if there is none."""
     found = islice(_WRAPPED.finditer(data), _MAX_WRAPPED)
-    return b"\n".join(_decoded(one[0]) for one in found) if _WRAPPED_BEGIN in data else b""
+    return b"\n".join(_decoded(match[0]) for match in found) if _WRAPPED_BEGIN in data else b""
 
 
 def is_pem(data: bytes) -> bool:
@@ -145,7 +145,7 @@ def is_pem(data: bytes) -> bool:
 
 def look_at_pem(data: bytes) -> Iterator[FileItem]:
     """What a text with blocks of PEM holds, in its order; at least one `FileItem`."""
-    number, told, form = 0, False, ""
+    number, said, form = 0, False, ""
     others: dict[bytes, None] = {}
     # one at a time: a file may hold nothing but millions of beginnings
     for begin, following in pairwise(chain(_BEGIN.finditer(data), (None,))):
@@ -156,15 +156,15 @@ def look_at_pem(data: bytes) -> Iterator[FileItem]:
             if (last := data.find(_END, start, end)) >= 0:
                 end = last + len(_END)
             if end - start > MAX_BLOCK:
-                told = True
+                said = True
                 why = f"a part of {end - start:,} bytes, and {MAX_BLOCK:,} are read at most"
                 yield FileItem("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 continue
             for found in _in_block(label, data[start:end], number + 1):
-                number, told = max(number, found.number), told or not found.number
+                number, said = max(number, found.number), said or not found.number
                 yield found
         elif key := pem_key(label, data[start : min(end, start + 200)]):
-            told = True
+            said = True
             yield FileItem(key.form, 0, None, key.reason, key.why)
         else:
             others[label[:60]] = None
@@ -172,8 +172,8 @@ def look_at_pem(data: bytes) -> Iterator[FileItem]:
                 why = f"holds more than {_LABELS} kinds of PEM, and the rest was not read"
                 yield FileItem("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 return
-    if not number and not told:
-        labels = ", ".join(one.decode().lower() for one in others)
+    if not number and not said:
+        labels = ", ".join(label.decode().lower() for label in others)
         yield FileItem(
             form, 0, None, Reason.NO_CERTIFICATE, f"holds {labels}" if labels else "neither PEM, DER nor PKCS#12"
         )
@@ -225,14 +225,14 @@ def look_at_pkcs7(der: bytes, number: int) -> Iterator[FileItem]:
     from cryptography.hazmat.primitives.serialization import pkcs7
 
     try:
-        found = [known_certificate("P7B", 0, one) for one in pkcs7.load_der_pkcs7_certificates(der)]
+        found = [known_certificate("P7B", 0, certificate) for certificate in pkcs7.load_der_pkcs7_certificates(der)]
     except UNDECODABLE:
         try:
-            found = [read_certificate("P7B", 0, one) for one in certificates_of_pkcs7(der)]
+            found = [read_certificate("P7B", 0, der) for der in certificates_of_pkcs7(der)]
         except UNDECODABLE:
             yield FileItem("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: no PKCS#7 with certificates")
             return
     if not found:
         yield FileItem("P7B", 0, None, Reason.NO_CERTIFICATE, "a PKCS#7 without a certificate")
-    for count, one in enumerate(found, number):
-        yield one._replace(number=count)
+    for count, item in enumerate(found, number):
+        yield item._replace(number=count)

@@ -83,7 +83,7 @@ def load_certificates(pem: bytes | str, *, label: str = "The chain") -> list[x50
             return x509.load_pem_x509_certificates(data)
     except UNDECODABLE:
         fault = "is damaged: it is no X.509 certificate inside"
-        if all(one.der for one in look_at_pem(data)):
+        if all(item.der for item in look_at_pem(data)):
             fault = "breaks the encoding rules of RFC 5280: OpenSSL may read it, and it cannot be used here"
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} {fault}.") from None
 

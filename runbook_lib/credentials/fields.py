@@ -82,7 +82,7 @@ def read_fields(certificate: x509.Certificate | None, der: bytes) -> Fields:
             pass
     reading = Reading(certificate, der)
     if certificate is None:  # what pyca would have looked at
-        reading.field("extensions", None, lambda one: one.extensions)
+        reading.field("extensions", None, lambda read: read.extensions)
         reading.field("signature", None, LenientCertificate.signature)
     serial = reading.serial()
     return Fields(
@@ -108,22 +108,22 @@ class Reading:
         self._unread: list[str] = []
 
     def subject(self) -> str | None:
-        return self.field("subject", lambda one: one.subject.rfc4514_string(), LenientCertificate.subject)
+        return self.field("subject", lambda read: read.subject.rfc4514_string(), LenientCertificate.subject)
 
     def issuer(self) -> str | None:
-        return self.field("issuer", lambda one: one.issuer.rfc4514_string(), LenientCertificate.issuer)
+        return self.field("issuer", lambda read: read.issuer.rfc4514_string(), LenientCertificate.issuer)
 
     def serial(self) -> int | None:
-        return self.field("serial number", lambda one: one.serial_number, LenientCertificate.serial)
+        return self.field("serial number", lambda read: read.serial_number, LenientCertificate.serial)
 
     def not_before(self) -> datetime | None:
-        return self.field("start", lambda one: one.not_valid_before_utc, LenientCertificate.not_before)
+        return self.field("start", lambda read: read.not_valid_before_utc, LenientCertificate.not_before)
 
     def not_after(self) -> datetime | None:
-        return self.field("end", lambda one: one.not_valid_after_utc, LenientCertificate.not_after)
+        return self.field("end", lambda read: read.not_valid_after_utc, LenientCertificate.not_after)
 
     def key(self) -> str | None:
-        return self.field("key", lambda one: describe_key(one.public_key()), _key)
+        return self.field("key", lambda read: describe_key(read.public_key()), _key)
 
     def field(
         self, name: str, first: Callable[[x509.Certificate], T] | None, second: Callable[[LenientCertificate], T]
@@ -142,7 +142,7 @@ class Reading:
 
     def unusual(self) -> str:
         """What only the second reader reads, in words; empty if nothing."""
-        odd = ["encoding"] if self._certificate is None else [one for one in self._odd if one not in self._unread]
+        odd = ["encoding"] if self._certificate is None else [name for name in self._odd if name not in self._unread]
         return f"unusual {', '.join(odd)}" if odd else ""
 
     def unread(self) -> str:

@@ -94,7 +94,7 @@ def binary_key(data: bytes) -> Key | None:
 def _by_structure(data: bytes) -> Key | None:
     """Of a key whose algorithm pyca does not know, by the outermost elements of its form."""
     try:
-        tags = bytes(bytes(one)[0] for one in decode(data, _ELEMENTS)[0])
+        tags = bytes(bytes(element)[0] for element in decode(data, _ELEMENTS)[0])
     except (ValueError, IndexError):
         return None
     if tags[:3] == b"\2\x30\4":  # PKCS#8 (RFC 5958)

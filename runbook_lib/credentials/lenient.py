@@ -51,9 +51,9 @@ def certificates_of_pkcs7(der: bytes) -> list[bytes]:
     if _oid(kind) != _SIGNED_DATA or not content:
         return []
     signed = _parts(content[0], _SEQUENCE.subtype(explicitTag=_tag(0)), most=MAX_BYTES_PKCS7)
-    wrapped = [one for one in signed if one[:1] == b"\xa0"]
+    wrapped = [part for part in signed if part[:1] == b"\xa0"]
     found = _parts(wrapped[0], _SET.subtype(implicitTag=_tag(0)), most=MAX_BYTES_PKCS7) if wrapped else []
-    return [one for one in found if one[:1] == b"\x30"]
+    return [part for part in found if part[:1] == b"\x30"]
 
 
 class LenientCertificate:
@@ -114,13 +114,13 @@ class LenientCertificate:
     @cached_property
     def extensions(self) -> dict[str, bytes]:
         """The content of each extension, by its dotted number. Raises ValueError."""
-        wrapped = next((one for one in self._more if one[:1] == b"\xa3"), None)
+        wrapped = next((part for part in self._more if part[:1] == b"\xa3"), None)
         if wrapped is None:
             return {}
         found: dict[str, bytes] = {}
-        for one in _parts(wrapped, _SEQUENCE.subtype(explicitTag=_tag(3))):
-            fields = _parts(one)
-            found.setdefault(_oid(_first(one)), bytes(decode(fields[-1], univ.OctetString())[0]))
+        for extension in _parts(wrapped, _SEQUENCE.subtype(explicitTag=_tag(3))):
+            fields = _parts(extension)
+            found.setdefault(_oid(_first(extension)), bytes(decode(fields[-1], univ.OctetString())[0]))
         return found
 
 
@@ -128,7 +128,7 @@ def _parts(encoded: bytes, kind: univ.SequenceOf | univ.SetOf = _SEQUENCE, most:
     """The elements of a SEQUENCE, or of another kind of list, each as it is encoded."""
     if len(encoded) > most:
         raise ValueError(f"{len(encoded):,} bytes, and {most:,} are read at most")
-    return [bytes(one) for one in decode(encoded, kind)[0] if len(one)]
+    return [bytes(part) for part in decode(encoded, kind)[0] if len(part)]
 
 
 def _first(encoded: bytes) -> bytes:
@@ -150,7 +150,7 @@ def _oid(encoded: bytes) -> str:
 
 def _name(encoded: bytes) -> str:
     """A Name as RFC 4514 writes it, from its last part to its first. Parts that hold nothing are left out."""
-    written = ["+".join(_attribute(one) for one in _parts(part, _SET)) for part in reversed(_parts(encoded))]
+    written = ["+".join(map(_attribute, _parts(part, _SET))) for part in reversed(_parts(encoded))]
     return ",".join(filter(None, written))
 
 
@@ -181,7 +181,7 @@ def _text(encoded: bytes) -> str | None:
 
 def _list(kind: univ.SequenceOf | univ.SetOf, *elements: bytes) -> bytes:
     value = kind.clone()  # type: ignore[no-untyped-call]
-    value.extend(univ.Any(one) for one in elements)
+    value.extend(univ.Any(element) for element in elements)
     return bytes(encoder.encode(value))
 
 

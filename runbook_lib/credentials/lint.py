@@ -99,7 +99,7 @@ def _chain(case: _Case) -> _Outcome:
     last = case.chain[-1]
     if case.ca_trust is not None and not any(last == root or _issued(last, root) for root in case.ca_trust):
         return False, f"the chain ends in {_name(last)}, which no CA that is trusted here has issued"
-    ends = min(one.not_valid_after_utc for one in case.chain)
+    ends = min(authority.not_valid_after_utc for authority in case.chain)
     note = ""
     if ends < case.certificate.not_valid_after_utc:
         note = f"; a CA of it expires first, on {iso(ends)}, and the certificate stops working then"
@@ -173,9 +173,9 @@ def _subject(case: _Case) -> _Outcome:
 
 def _strength(case: _Case) -> _Outcome:
     # a root's signature over itself proves nothing, so its hash does not matter
-    signed = [case.certificate, *(one for one in case.chain if one.issuer != one.subject)]
-    weak = [_name(one) for one in (case.certificate, *case.chain) if not _strong_key(one)]
-    weak += [_name(one) for one in signed if _hash(one) not in _STRONG_HASHES]
+    signed = [case.certificate, *(authority for authority in case.chain if authority.issuer != authority.subject)]
+    weak = [_name(certificate) for certificate in (case.certificate, *case.chain) if not _strong_key(certificate)]
+    weak += [_name(certificate) for certificate in signed if _hash(certificate) not in _STRONG_HASHES]
     detail = f"{describe_key(case.certificate.public_key())}, signed with {_hash(case.certificate)}"
     return not weak, f"{detail}; too weak: {', '.join(dict.fromkeys(weak))}" if weak else detail
 

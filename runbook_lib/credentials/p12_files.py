@@ -76,7 +76,7 @@ def _closed(data: bytes, password: Secret | None, problem: Exception) -> FileIte
 
 
 def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[FileItem]:
-    certificates = [one.certificate for one in content.additional_certs]
+    certificates = [entry.certificate for entry in content.additional_certs]
     if content.cert is not None:
         certificates.insert(0, content.cert.certificate)
     if not certificates:
@@ -91,8 +91,8 @@ def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[Fi
         flaw = (Reason.KEY_MISMATCH, "no certificate in it is for the private key in it")
     elif content.key is not None and len(certificates) == 1:
         flaw = (Reason.CHAIN_MISSING, "without the CA certificate above it")
-    for number, one in enumerate(certificates, 1):
-        yield known_certificate("P12", number, one, *(flaw if number == 1 else (None, "")))
+    for number, certificate in enumerate(certificates, 1):
+        yield known_certificate("P12", number, certificate, *(flaw if number == 1 else (None, "")))
 
 
 def _belongs(content: PKCS12KeyAndCertificates) -> bool:
@@ -120,11 +120,11 @@ def _rounds(data: bytes) -> int:
                 left.append((inside, levels, strings - 1))
             continue
         inner = _elements(element) if levels else []
-        left += [(one, levels - 1, strings) for one in inner]
-        tags = bytes(one[0] for one in inner)
+        left += [(part, levels - 1, strings) for part in inner]
+        tags = bytes(part[0] for part in inner)
         if tags[:2] == b"\x06\x30" and inner[0].startswith(_DERIVATIONS):
             inner = [b"", *_elements(inner[1])]
-            tags = b"\x30" + bytes(one[0] for one in inner[1:])
+            tags = b"\x30" + bytes(part[0] for part in inner[1:])
         elif tags != b"\x30\x04\x02":  # MacData
             continue
         if tags[:3] == b"\x30\x04\x02":  # salt and rounds
@@ -137,7 +137,7 @@ def _elements(element: bytes) -> list[bytes]:
     if not element[0] & _CONSTRUCTED:
         return []
     try:
-        return [bytes(one) for one in decode(b"\x30" + element[1:], _LIST)[0] if len(one)]
+        return [bytes(part) for part in decode(b"\x30" + element[1:], _LIST)[0] if len(part)]
     except ValueError:
         return []
 

@@ -260,9 +260,9 @@ class Store:
 
     def credentials(self, environment: str | None = None) -> Iterator[Credential]:
         """The credentials that have a folder, sorted by environment and name; None means all environments."""
-        for one in self.environments():
-            if environment in (None, one):
-                for path in sorted(_folders(self.root / one)):
+        for folder in self.environments():
+            if environment in (None, folder):
+                for path in sorted(_folders(self.root / folder)):
                     if is_certificate_name(path.name):
                         yield Credential(path)
 

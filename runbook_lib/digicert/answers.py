@@ -84,7 +84,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_depth(parsed: Any) -> None:
     level: list[Any] = [parsed]
     for _ in range(DEPTH):
-        level = [one for value in level for one in _inside(value)]
+        level = [inner for value in level for inner in _inside(value)]
         if not level:
             return
     raise ValueError(f"JSON nested deeper than {DEPTH}")
@@ -92,7 +92,7 @@ def _refuse_depth(parsed: Any) -> None:
 
 def _inside(value: Any) -> Iterable[Any]:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [one for one in inside if isinstance(one, (dict, list))]
+    return [inner for inner in inside if isinstance(inner, (dict, list))]
 
 
 def moment(date: str) -> datetime | None:

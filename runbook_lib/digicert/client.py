@@ -356,7 +356,7 @@ def _segment(certificate_id: str) -> str:
     """A certificate's id as one part of a path. Some servers read %2F as a slash, and `..` is never encoded: an id with
     either is refused. Raises UNEXPECTED_ANSWER."""
     fits = 0 < len(certificate_id) <= 256 and certificate_id.isprintable() and certificate_id.strip(".")
-    if not fits or any(one in certificate_id for one in "/\\?#%;"):
+    if not fits or any(char in certificate_id for char in "/\\?#%;"):
         raise RunbookError(
             Reason.UNEXPECTED_ANSWER,
             f"The certificate's id {certificate_id[:100]!r} cannot be part of an address; nothing was sent.",

@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from http.client import HTTPException, IncompleteRead
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -34,6 +34,8 @@ NOTHING_ISSUED = frozenset(
 )
 """After a POST that failed for one of these, no certificate was issued."""
 
+E = TypeVar("E", bound=BaseException)
+
 _LONGEST_MESSAGE = 300
 
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
@@ -48,28 +50,35 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
         return _limit_problem(error, method, host)
     if isinstance(error, requests.exceptions.ProxyError):
         return _proxy_problem(causes, host)
-    tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    tls = _first(causes, ssl.SSLError)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return not_trusted(tls, host)
     if tls is not None and is_client_refusal(tls):
         return RunbookError(Reason.CERTIFICATE_REFUSED, f"{host} ended TLS with “{_alert(tls)}”.")
-    never_sent = any(
-        isinstance(one, (NewConnectionError, NameResolutionError, requests.ConnectTimeout)) for one in causes
-    )
+    never = (NewConnectionError, NameResolutionError, requests.ConnectTimeout)
+    never_sent = any(isinstance(cause, never) for cause in causes)
     if method == "POST" and not never_sent:
         return RunbookError(
             Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, and no complete answer came back."
         )
-    if isinstance(error, requests.Timeout) or any(isinstance(one, TimeoutError) for one in causes):
+    if isinstance(error, requests.Timeout) or _first(causes, TimeoutError):
         return RunbookError(Reason.TIMED_OUT, f"{host} did not answer in time.")
     if tls is not None:
         return RunbookError(Reason.UNREACHABLE, f"No TLS connection with {host}: {_alert(tls)}.")
-    if any(isinstance(one, NameResolutionError) for one in causes):
+    if _first(causes, NameResolutionError):
         return RunbookError(Reason.UNREACHABLE, f"The name {urlsplit(url).hostname} does not resolve.")
     if any(map(_is_no_http, causes)):
         return RunbookError(Reason.UNEXPECTED_ANSWER, f"What {host} answered is not HTTP as it is documented.")
-    detail = next((one.strerror for one in causes if isinstance(one, OSError) and one.strerror), "the connection broke")
+    detail = _strerror(causes) or "the connection broke"
     return RunbookError(Reason.UNREACHABLE, f"{host} cannot be reached: {detail}.")
+
+
+def _first(causes: list[BaseException], kind: type[E]) -> E | None:
+    return next((cause for cause in causes if isinstance(cause, kind)), None)
+
+
+def _strerror(causes: list[BaseException]) -> str:
+    return next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), "")
 
 
 def _is_no_http(error: BaseException) -> bool:
@@ -96,20 +105,20 @@ def said_by_server(text: str, api_key: Secret | None) -> str:
 
 def _proxy_problem(causes: list[BaseException], host: str) -> RunbookError:
     """A proxy that did not connect; what was asked for was not sent. What it said is not repeated, only its status."""
-    said = next((one for one in map(_TUNNEL.search, map(str, causes)) if one), None)
-    tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    said = next((match for match in map(_TUNNEL.search, map(str, causes)) if match), None)
+    tls = _first(causes, ssl.SSLError)
     if said:
         detail = f"it answered HTTP {said[1]}" + (" (it wants a user name and a password)" if said[1] == "407" else "")
-    elif any(isinstance(one, NameResolutionError) for one in causes):
+    elif _first(causes, NameResolutionError):
         detail = "its own name does not resolve"
     elif isinstance(tls, ssl.SSLCertVerificationError):
         detail = f"its certificate was not accepted ({tls.verify_message or tls.reason})"
     elif tls is not None:
         detail = f"no TLS connection with it: {_alert(tls)}"
-    elif any(isinstance(one, TimeoutError) for one in causes):
+    elif _first(causes, TimeoutError):
         detail = "it did not answer in time"
     else:
-        detail = next((one.strerror for one in causes if isinstance(one, OSError) and one.strerror), "it broke off")
+        detail = _strerror(causes) or "it broke off"
     return RunbookError(
         Reason.UNREACHABLE,
         f"The proxy in front of {host} did not connect: {detail}.",
@@ -149,7 +158,7 @@ def answer_problem(
     host = urlsplit(base_url).netloc
     errors = read_errors(body)
     codes = {error.code for error in errors}
-    said = "; ".join(f"{one.code}: {one.message}" if one.code else one.message for one in errors)
+    said = "; ".join(f"{error.code}: {error.message}" if error.code else error.message for error in errors)
     if not errors:
         kind = (
             "an HTML page"
@@ -192,9 +201,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     todo: list[Any] = [error]
     seen: set[int] = set()
     while todo:
-        one = todo.pop(0)
-        if not isinstance(one, BaseException) or id(one) in seen:
+        cause = todo.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        todo += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        seen.add(id(cause))
+        yield cause
+        todo += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]

@@ -79,13 +79,13 @@ class Listing:
     @property
     def problem(self) -> RunbookError | None:
         """Why it does not hold every certificate; None where it does."""
-        told = [self.doubt] if self.doubt else []
+        doubts = [self.doubt] if self.doubt else []
         if self.malformed:
             entries = "1 entry" if len(self.malformed) == 1 else f"{len(self.malformed):,} entries"
-            told.append(f"{entries} of the list cannot be read ({self.malformed[0].why})")
-        if not told:
+            doubts.append(f"{entries} of the list cannot be read ({self.malformed[0].why})")
+        if not doubts:
             return None
-        return RunbookError(Reason.LIST_NOT_WHOLE, f"The list of certificates may not be whole: {'; '.join(told)}.")
+        return RunbookError(Reason.LIST_NOT_WHOLE, f"The list of certificates may not be whole: {'; '.join(doubts)}.")
 
     def first(self, test: Callable[[ClientAuthCertificate], bool]) -> ClientAuthCertificate | None:
         """The first certificate that passes; None where none does, which only a whole list can say.
@@ -93,7 +93,7 @@ class Listing:
         Raises:
             RunbookError: LIST_NOT_WHOLE.
         """
-        found = next((one for one in self.certificates if test(one)), None)
+        found = next((entry for entry in self.certificates if test(entry)), None)
         if found is None and (problem := self.problem) is not None:
             raise problem
         return found
@@ -104,8 +104,8 @@ class Listing:
         Raises:
             RunbookError: of the reason `else_` where there are none, and one may be among what was not read.
         """
-        found = tuple(one for one in self.certificates if one.name == name)
-        hidden = self.doubt or any(one.name in ("", name) for one in self.malformed)
+        found = tuple(entry for entry in self.certificates if entry.name == name)
+        hidden = self.doubt or any(entry.name in ("", name) for entry in self.malformed)
         if not found and hidden and (problem := self.problem) is not None:
             raise RunbookError(else_, f"No certificate “{name}” was found. {problem.what}")
         return found
@@ -176,12 +176,12 @@ class _Reading:
             items, said = _split(page.body)
             self._asked.add(query)
             new = self._add(items)
-            told = _Told.read(said, page.headers, len(items))
-        self._doubts += told.doubts
-        self._compare(told.totals)
-        following = self._next(told, len(items))
+            paging = _Paging.read(said, page.headers, len(items))
+        self._doubts += paging.doubts
+        self._compare(paging.totals)
+        following = self._next(paging, len(items))
         if following is not None and query and not new:  # asked for more, and nothing came that was not there
-            if items or self._wants(told):
+            if items or self._wants(paging):
                 self._doubts.append(f"it says that there is more than {self._count:,}, and gives no more")
             return None
         return following
@@ -221,18 +221,18 @@ class _Reading:
                 self._doubts.append("how many it says it has changed while it was read")
             self._total = max(total, self._total or 0)
 
-    def _wants(self, told: _Told) -> bool:
-        return told.more or (self._total is not None and self._count < self._total)
+    def _wants(self, paging: _Paging) -> bool:
+        return paging.more or (self._total is not None and self._count < self._total)
 
-    def _next(self, told: _Told, came: int) -> str | None:
+    def _next(self, paging: _Paging, came: int) -> str | None:
         """The query that asks for the next page; empty where there is one that cannot be asked for; None at the end."""
-        for link in told.links:
+        for link in paging.links:
             return self._query_of(link)
-        for name, token in told.tokens:
+        for name, token in paging.tokens:
             return f"?{quote(name, safe='')}={quote(token, safe='')}"
-        full = self._total is None and told.limit is not None and came >= told.limit > 0
-        if self._wants(told) or told.pages > len(self._asked) or full or told.doubts:
-            return f"?{quote(told.page[0], safe='')}={told.page[1]}" if told.page else f"?offset={self._count}"
+        full = self._total is None and paging.limit is not None and came >= paging.limit > 0
+        if self._wants(paging) or paging.pages > len(self._asked) or full or paging.doubts:
+            return f"?{quote(paging.page[0], safe='')}={paging.page[1]}" if paging.page else f"?offset={self._count}"
         return None
 
     def _query_of(self, link: str) -> str:
@@ -246,7 +246,7 @@ class _Reading:
 
 
 @dataclass
-class _Told:
+class _Paging:
     """What an answer says of the pages beside it."""
 
     came: int
@@ -260,25 +260,25 @@ class _Told:
     doubts: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, said: Mapping[str, Any], headers: Mapping[str, str], came: int) -> _Told:
-        told = cls(came)
-        if any(isinstance(one, list) and any(map(_looks_like_one, one)) for one in said.values()):
-            told.doubts.append("it comes with a second list")
+    def read(cls, said: Mapping[str, Any], headers: Mapping[str, str], came: int) -> _Paging:
+        paging = cls(came)
+        if any(isinstance(value, list) and any(map(_looks_like_one, value)) for value in said.values()):
+            paging.doubts.append("it comes with a second list")
         for path, value in _flat(said):
-            told._take(path, value)
+            paging._take(path, value)
         for name in ("x-total", "x-total-count", "x-total-items", "x-total-pages", "x-next-page", "x-next-cursor"):
             if name in headers:
-                told._take((name,), headers[name])
+                paging._take((name,), headers[name])
         after_slash = re.fullmatch(r"\s*\S+ \S+/(\d{1,9})\s*", headers.get("content-range", ""))
         if after_slash:
-            told.totals.append(int(after_slash[1]))
-        told.links += re.findall(r"<([^<>]*)>[^<]*?;\s*rel\s*=\s*\"?next\"?(?![\w-])", headers.get("link", ""), re.I)
-        return told
+            paging.totals.append(int(after_slash[1]))
+        paging.links += re.findall(r"<([^<>]*)>[^<]*?;\s*rel\s*=\s*\"?next\"?(?![\w-])", headers.get("link", ""), re.I)
+        return paging
 
     def _take(self, path: tuple[str, ...], value: Any) -> None:
-        names = [re.sub(r"[^a-z]", "", one.lower()) for one in path]
+        names = [re.sub(r"[^a-z]", "", part.lower()) for part in path]
         name = names[-1]
-        if any(one in ("errors", "error", "warnings") for one in names):
+        if any(part in ("errors", "error", "warnings") for part in names):
             if value not in (None, "", False):
                 self.doubts.append("it comes with an error")
         elif name in _TOTALS or (name in _COUNTS and (_whole(value) or 0) > self.came):
@@ -300,7 +300,7 @@ class _Told:
                 self.doubts.append("whether it has more is not said as true or false")
         elif name == "last" and value in (False, "false"):
             self.more = True
-        elif any(one.startswith(("next", "xnext", "odatanext")) for one in names):
+        elif any(part.startswith(("next", "xnext", "odatanext")) for part in names):
             self._take_next(path[-1], value)
         elif name in _TOKENS and value not in (None, "", False):
             self.tokens.append((path[-1], str(value)[:2_000]))
@@ -341,7 +341,7 @@ def _certificate(item: Any) -> ClientAuthCertificate:
 
 def wrong_fields(error: ValidationError) -> str:
     """The names of the fields that a model does not take."""
-    fields = sorted({".".join(map(str, one["loc"])) or "the whole" for one in error.errors(include_input=False)})
+    fields = sorted({".".join(map(str, item["loc"])) or "the whole" for item in error.errors(include_input=False)})
     return ", ".join(fields[:10]) + (f" and {len(fields) - 10:,} more" if len(fields) > 10 else "")
 
 
@@ -377,11 +377,11 @@ def _flat(said: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
         for key, value in list(said.items())[:100]:
             yield from _flat(value, (*path, *(["next"] if relation == "next" else []), str(key)))
     elif isinstance(said, list):
-        for one in said[:100]:
-            if isinstance(one, (Mapping, list)):
-                yield from _flat(one, path)
+        for item in said[:100]:
+            if isinstance(item, (Mapping, list)):
+                yield from _flat(item, path)
             else:
-                yield path or ("",), one
+                yield path or ("",), item
     else:
         yield path or ("",), said
 

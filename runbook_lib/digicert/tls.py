@@ -53,7 +53,7 @@ def make_context(ca_file: Path | None, identity: Identity | None = None) -> ssl.
         passphrase = entropy.token_bytes(32).hex()
         pem = identity.key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())
-        ) + b"".join(one.public_bytes(Encoding.PEM) for one in (identity.certificate, *identity.chain))
+        ) + b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (identity.certificate, *identity.chain))
         with _as_file(pem) as path:
             context.load_cert_chain(path, password=passphrase)
     return context
@@ -178,9 +178,9 @@ def _or_nothing(read: Callable[[], str]) -> str:
 
 def _read_by_openssl(sock: ssl.SSLSocket) -> tuple[str, str, str]:
     try:
-        told: dict[str, Any] = dict(sock.getpeercert() or {})
-        end = datetime.fromtimestamp(ssl.cert_time_to_seconds(told["notAfter"]), UTC)
-        return _name(told["subject"]), _name(told["issuer"]), f"{end:%Y-%m-%dT%H:%M:%SZ}"
+        peer: dict[str, Any] = dict(sock.getpeercert() or {})
+        end = datetime.fromtimestamp(ssl.cert_time_to_seconds(peer["notAfter"]), UTC)
+        return _name(peer["subject"]), _name(peer["issuer"]), f"{end:%Y-%m-%dT%H:%M:%SZ}"
     except (KeyError, ValueError, OverflowError, ssl.SSLError):
         return "not readable", "not readable", "not readable"
 

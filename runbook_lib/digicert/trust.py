@@ -56,14 +56,14 @@ def not_trusted(error: ssl.SSLCertVerificationError, host: str) -> RunbookError:
     said = error.verify_message or error.reason or "no reason given"
     text = said.lower()
     what = f"The certificate of {host} was not accepted: {said.rstrip('.')}."
-    if any(one in text for one in _STRICT):
+    if any(word in text for word in _STRICT):
         return RunbookError(
             Reason.TLS_NOT_TRUSTED,
             f"{what} It breaks a rule of RFC 5280 that Python checks from version 3.13 on (VERIFY_X509_STRICT).",
             remedy=f"`ca_file` does not mend this. {_ask_for(text)} Until then, Python 3.12 or earlier accepts it.",
         )
     for words, remedy in _OTHERS:
-        if any(one in text for one in words):
+        if any(word in text for word in words):
             return RunbookError(Reason.TLS_NOT_TRUSTED, what, remedy=remedy)
     place = host if ":" in host.rpartition("]")[2] else f"{host}:443"
     return RunbookError(Reason.TLS_NOT_TRUSTED, what, remedy=_UNKNOWN_ISSUER.format(host=place))
