@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 from runbook_lib import given
 from runbook_lib.archive import reader
@@ -31,8 +30,8 @@ SHOWN = 500
 class Audit(Procedure[ArchiveParameters]):
     """Notebook 06."""
 
-    slug: ClassVar[str] = "archive"
-    notebook: ClassVar[str] = "06_archive"
+    slug = "archive"
+    notebook = "06_archive"
     model = ArchiveParameters
 
     _entries: list[Entry]

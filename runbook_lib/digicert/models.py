@@ -10,19 +10,12 @@ import re
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StringConstraints,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from runbook_lib.rules import NAME_MAX_LENGTH, NAME_PATTERN
 from runbook_lib.timestamp import Timestamp
 
 CertificateName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
-
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 """What an answer may hold of a name, an id or a serial number: what is longer makes reports slow, and is none."""
@@ -107,7 +100,6 @@ class Account(_Answer):
 
     id: Text = ""
     name: Text = ""
-    active: bool = True
     service_period: ServicePeriod | None = None
 
 
@@ -122,9 +114,6 @@ class User(_Answer):
     user_type: Text = ""
     email: Text | None = None
     friendly_name: Text | None = None
-    access_scope: Text | None = None
-    primary_account_id: Text | None = None
-    created_at: Text | None = None
     end_date: Timestamp | None = None
     applications: tuple[Application, ...] = ()
     accounts: tuple[Account, ...] = ()

@@ -14,7 +14,7 @@ from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.session import Session
-from runbook_lib.result import Verdict
+from runbook_lib.result import Verdict, worst
 
 TRIES = 5
 PAUSE_SECONDS = 1.0
@@ -157,7 +157,7 @@ class Controls:
 
     @property
     def verdict(self) -> Verdict:
-        return max((verdict for verdict, _, _ in self.details), key=list(Verdict).index)
+        return worst([verdict for verdict, _, _ in self.details])
 
     def require(self) -> None:
         """Raise RunbookError (CONTROL_FAILED) where one was let in."""

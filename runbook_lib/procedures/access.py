@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from runbook_lib.clock import iso
-from runbook_lib.digicert.client import Outcome, Probe
+from runbook_lib.digicert.client import Outcome
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
@@ -19,8 +17,8 @@ from runbook_lib.result import Result, Table, Verdict
 class Access(Procedure[AccessParameters]):
     """Notebook 03."""
 
-    slug: ClassVar[str] = "access"
-    notebook: ClassVar[str] = "03_access"
+    slug = "access"
+    notebook = "03_access"
     model = AccessParameters
 
     _identity: Identity | None = None
@@ -51,7 +49,7 @@ class Access(Procedure[AccessParameters]):
                 headline="Its key is not in this store, so only the list can tell what a change does.",
                 tables=(table,),
             )
-        answer = self._call()
+        answer = probe(self.session, self._identity)
         self._worked = answer.outcome is Outcome.ACCEPTED
         if self._target.enabled and not self._worked:
             raise diagnose(self.session, answer, self._identity)
@@ -111,10 +109,6 @@ class Access(Procedure[AccessParameters]):
                 f"“{self._target.name}” is disabled already: there is no working access to take away and give back.",
                 remedy="Choose the action “enable”.",
             )
-
-    def _call(self, until: Outcome | None = None) -> Probe:
-        assert self._identity is not None  # noqa: S101  (callers ask first)
-        return probe(self.session, self._identity, until=until)
 
     # --- disable --------------------------------------------------------------------------------------------------
 
@@ -194,7 +188,7 @@ class Access(Procedure[AccessParameters]):
                 verdict=Verdict.ATTENTION,
                 headline="Listed as disabled. Whether a call is refused cannot be proven here, without its key.",
             )
-        answer = self._call(Outcome.REFUSED)
+        answer = probe(self.session, self._identity, until=Outcome.REFUSED)
         facts = {"Host": self.session.environment.clientauth_url, "Seen": answer.seen}
         if answer.outcome is Outcome.REFUSED:
             return Result(
@@ -250,7 +244,7 @@ class Access(Procedure[AccessParameters]):
                 verdict=Verdict.ATTENTION,
                 headline="Listed as enabled. Whether a call is let in cannot be proven here, without its key.",
             )
-        answer = self._call(Outcome.ACCEPTED)
+        answer = probe(self.session, self._identity, until=Outcome.ACCEPTED)
         let_in(self.session, answer, self._identity)
         return Result(
             verdict=Verdict.OK,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import wraps
-from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.digicert.client import ME
@@ -39,8 +38,8 @@ def _as_result(method: Method) -> Method:
 class Doctor(Procedure[DoctorParameters]):
     """Notebook 00, and `runbook doctor`."""
 
-    slug: ClassVar[str] = "doctor"
-    notebook: ClassVar[str] = "00_start_here"
+    slug = "doctor"
+    notebook = "00_start_here"
     model = DoctorParameters
 
     too_slow: str = ""

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
 
 from runbook_lib import given
 from runbook_lib.clock import iso
@@ -69,8 +68,8 @@ class InventoryRow:
 class Inventory(Procedure[InventoryParameters]):
     """Notebook 04."""
 
-    slug: ClassVar[str] = "inventory"
-    notebook: ClassVar[str] = "04_inventory"
+    slug = "inventory"
+    notebook = "04_inventory"
     model = InventoryParameters
 
     _user: User | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cached_property, wraps
-from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
@@ -36,8 +35,8 @@ def _unless_in_use(step: Method) -> Method:
 class Issue(Procedure[IssueParameters]):
     """Notebook 01."""
 
-    slug: ClassVar[str] = "issue"
-    notebook: ClassVar[str] = "01_issue"
+    slug = "issue"
+    notebook = "01_issue"
     model = IssueParameters
 
     _end: datetime

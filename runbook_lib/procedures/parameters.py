@@ -37,6 +37,9 @@ from runbook_lib.procedures.values import (
     problems,
 )
 from runbook_lib.result import ParameterRow
+from runbook_lib.rules import MAX_LIFETIME
+
+_DAYS = MAX_LIFETIME.days
 
 
 class Parameters(BaseModel):
@@ -121,7 +124,7 @@ class IssueParameters(ChangeParameters):
     state: Annotated[Place, AS_TEXT] = Field("", title="State (ST)", description="optional")
     key_kind: KeyKind = Field(KeyKind.RSA_2048, title="Key", description="RSA 2048 is what the tutorial uses")
     expiration_date: Moment = Field(
-        "", title="End date", description="YYYY-MM-DD, at most 397 days ahead; empty: as late as allowed"
+        "", title="End date", description=f"YYYY-MM-DD, at most {_DAYS} days ahead; empty: as late as allowed"
     )
     p12_profile: Profile = Field(
         Profile.MODERN,
@@ -131,14 +134,7 @@ class IssueParameters(ChangeParameters):
 
     def subject(self) -> Subject:
         """The CSR's subject, of parts that were checked by its own rules."""
-        return Subject(
-            common_name=self.common_name,
-            organization=self.organization,
-            country=self.country,
-            organizational_unit=self.organizational_unit,
-            locality=self.locality,
-            state=self.state,
-        )
+        return Subject(**self.model_dump(include=set(Subject.model_fields)))
 
 
 class VerifyParameters(CredentialParameters):
@@ -172,7 +168,7 @@ class RotateParameters(ChangeParameters):
         False, title="Rotate now", description="begin although it is not due, or after a roll-back"
     )
     rotate_before_days: Number = Field(
-        60, ge=1, le=397, title="Begin", description="days before the effective end; at most a third of the lifetime"
+        60, ge=1, le=_DAYS, title="Begin", description="days before the effective end; at most a third of the lifetime"
     )
     overlap_days: Number = Field(
         1,
@@ -200,8 +196,8 @@ class RotateParameters(ChangeParameters):
 class InventoryParameters(Parameters):
     """04_inventory. The two limits are also capped by a certificate's lifetime: a third of it, and a ninth."""
 
-    due_days: Number = Field(90, ge=1, le=397, title="Due below", description="days left")
-    urgent_days: Number = Field(30, ge=1, le=397, title="Urgent below", description="days left")
+    due_days: Number = Field(90, ge=1, le=_DAYS, title="Due below", description="days left")
+    urgent_days: Number = Field(30, ge=1, le=_DAYS, title="Urgent below", description="days left")
     api_keys: References = Field(
         [], title="More API keys", description="where those of further service users are, one to a line"
     )

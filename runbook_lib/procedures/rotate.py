@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
-from typing import ClassVar
 
 from runbook_lib.clock import iso
 from runbook_lib.credentials import keys
@@ -37,8 +36,8 @@ def _nothing(why: str) -> Result:
 class Rotate(Procedure[RotateParameters]):
     """Notebook 05."""
 
-    slug: ClassVar[str] = "rotate"
-    notebook: ClassVar[str] = "05_rotate"
+    slug = "rotate"
+    notebook = "05_rotate"
     model = RotateParameters
 
     _state: RotationState | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from runbook_lib.catalogue import CATALOGUE, Explanation, Reason
 from runbook_lib.procedures.parameters import TroubleshootParameters
 from runbook_lib.procedures.procedure import Procedure, check
@@ -13,8 +11,8 @@ from runbook_lib.result import Result, Table, Verdict
 class Troubleshoot(Procedure[TroubleshootParameters]):
     """Notebook 07. It needs no environment and asks nobody."""
 
-    slug: ClassVar[str] = "troubleshoot"
-    notebook: ClassVar[str] = "07_troubleshoot"
+    slug = "troubleshoot"
+    notebook = "07_troubleshoot"
     model = TroubleshootParameters
 
     @check("Look it up", tutorial="Common errors and solutions")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from runbook_lib import given
 from runbook_lib.clock import iso
 from runbook_lib.credentials.certificates import facts
@@ -15,7 +13,7 @@ from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.proof import certificate_rows, let_in, probe, run_controls
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.result import Result, Table, Verdict
+from runbook_lib.result import Result, Table, Verdict, worst
 
 DEMANDS_MTLS = {
     "Software Trust": "required for every signing operation",
@@ -30,8 +28,8 @@ DEMANDS_MTLS = {
 class Verify(Procedure[VerifyParameters]):
     """Notebook 02."""
 
-    slug: ClassVar[str] = "verify"
-    notebook: ClassVar[str] = "02_verify"
+    slug = "verify"
+    notebook = "02_verify"
     model = VerifyParameters
 
     _identity: Identity
@@ -58,7 +56,7 @@ class Verify(Procedure[VerifyParameters]):
             ),
         ]
         return Result(
-            verdict=max((verdict for verdict, _, _ in details), key=list(Verdict).index),
+            verdict=worst([verdict for verdict, _, _ in details]),
             headline="The P12 opens with its password.",
             facts={"File": where, "Password": f"from {self.parameters.p12_password}"} | certificate_rows(seen),
             details=tuple(details),
