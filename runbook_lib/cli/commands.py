@@ -73,13 +73,11 @@ class Command(click.Command):
             raise
         if ctx.resilient_parsing:
             return rest
-        for param in self.params:
-            given = (
-                ctx.params[param.name] if param.name and isinstance(param, click.Option) and param.nargs == 1 else ()
-            )
-            for value in given if isinstance(given, tuple) else (given,):
+        for option in (param for param in self.params if isinstance(param, click.Option) and param.nargs == 1):
+            given = ctx.params[option.name or ""]
+            for value in given if option.multiple else (given,):
                 if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", str(value)):
-                    raise click.BadParameter("expected one value", ctx, param)
+                    raise click.BadParameter("expected one value", ctx, option)
         if rest:
             raise click.UsageError(f"unrecognized arguments: {' '.join(rest)}", ctx)
         return rest
