@@ -14,7 +14,7 @@ from runbook_lib.credentials.generation import Generation, Meta, read_public
 from runbook_lib.credentials.store import Credential, Store
 from runbook_lib.digicert.models import ClientAuthCertificate
 from runbook_lib.errors import RunbookError
-from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State
+from runbook_lib.lifecycle.journal import Journal, JournalEntry, unfinished_issuance
 from runbook_lib.lifecycle.rotation import Rotation, part_of, replay, rotate_command
 
 
@@ -122,8 +122,8 @@ def _unfinished_of(credential: Credential, entries: list[JournalEntry], rotation
         since = f"a rotation stands at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
         problem = f"; the hook {rotation.hook_problem}" if rotation.hook_problem else ""
         return [Unfinished(credential.name, since + problem, rotate_command(credential.name))]
-    last = next((entry for entry in reversed(entries) if entry.state in ISSUANCE), None)
-    if last is not None and last.state not in (State.CURRENT, State.ABANDONED):
+    last = unfinished_issuance(entries)
+    if last is not None:
         return [Unfinished(credential.name, f"an issuance has stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
     return []
 

@@ -24,7 +24,7 @@ from runbook_lib.digicert.failures import NOTHING_ISSUED
 from runbook_lib.digicert.models import CertificateRequest, ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.bundle import certificates_of, write_generation
-from runbook_lib.lifecycle.journal import ISSUANCE, Journal, JournalEntry, State, has_reached
+from runbook_lib.lifecycle.journal import Journal, JournalEntry, State, has_reached, unfinished_issuance
 from runbook_lib.lifecycle.request import IssuanceRequest, certificate_name, latest_end
 from runbook_lib.lifecycle.session import LOOKS, Session
 
@@ -53,8 +53,7 @@ class Issuance:
 
     def unfinished(self) -> JournalEntry | None:
         """The last entry of an issuance that is not finished, or None."""
-        last = next((entry for entry in reversed(self.journal.entries()) if entry.state in ISSUANCE), None)
-        return None if last is None or last.state in (State.CURRENT, State.ABANDONED) else last
+        return unfinished_issuance(self.journal.entries())
 
     def reached(self, state: State) -> JournalEntry:
         """The last entry of the issuance under way. Raises RunbookError (STEP_OUT_OF_ORDER) before `state`."""

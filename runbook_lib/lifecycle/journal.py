@@ -154,6 +154,12 @@ ISSUANCE = (
 """The states of an issuance, in order. A request in doubt comes before one whose answer was received."""
 
 
+def unfinished_issuance(entries: list[JournalEntry]) -> JournalEntry | None:
+    """The last entry of an issuance that is not finished, or None."""
+    last = next((entry for entry in reversed(entries) if entry.state in ISSUANCE), None)
+    return None if last is None or last.state in (State.CURRENT, State.ABANDONED) else last
+
+
 def has_reached(entry: JournalEntry, state: State) -> bool:
     """Whether an issuance has come as far as `state`."""
     return ISSUANCE.index(entry.state) >= ISSUANCE.index(state)
