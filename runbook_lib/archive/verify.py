@@ -1,4 +1,4 @@
-"""Does an archive still say what it said? Every file, the chain, what lies beside the bags; then the seals (`seals`).
+"""Does an archive still say what it said? Every file, the chain, what lies beside the bags; then `verify_seals`.
 
 verify.sh in the archive asks the same without Python; a test holds the two together over thousands of changes.
 """

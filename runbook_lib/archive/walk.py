@@ -1,4 +1,5 @@
-"""What lies in an archive and in its bags, looked at before it is read: names, types, depth, number, size."""
+"""What lies in an archive and in its bags, looked at before it is read (names, types, depth, number,
+size), and then held against its digests."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ class Issuance:
         return True
 
     def withdraw(self, api: Client, certificate_id: str, name: str) -> None:
-        """Disable a certificate nobody can use, and see that it is. Raises RunbookError (OUTCOME_UNKNOWN)."""
+        """Disable a certificate, and see that the list says so. Raises RunbookError (OUTCOME_UNKNOWN)."""
         api.set_enabled(certificate_id, False)
         if not self._session.poll(
             lambda: any(entry.id == certificate_id and not entry.enabled for entry in api.certificates())
