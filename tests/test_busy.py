@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.archive import bag, chain
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.errors import RunbookError
 from tests.archive.bags import AT, FILES, places, put, started
 from tests.test_disk import HOLDER, holding
@@ -65,7 +65,7 @@ def test_a_run_ends_with_sigterm(writer: subprocess.Popen[str], runbook_run: Run
 
 def test_what_could_not_be_sealed_in_time_is_sealed_as_interrupted_by_the_next_run(archive: Path) -> None:
     told = started()
-    work = bag.Work("demo", AT, "done", expected=1, produced=1)
+    work = bag.BagSummary("demo", AT, "done", expected=1, produced=1)
     with pytest.raises(RunbookError), bag.staging(archive, told) as folder:
         writer = holding(HOLDER, archive / chain.LOCK)
         try:
@@ -77,5 +77,5 @@ def test_what_could_not_be_sealed_in_time_is_sealed_as_interrupted_by_the_next_r
     left = next(one for one in places(archive) if one.name.endswith("-demo"))
     record = json.loads((left / "data/run.json").read_bytes())
     assert (record["run"], record["status"]) == (told.run, "interrupted")
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert list((archive / chain.STAGING).iterdir()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.reports.supervise import RUN_MARK, still_running
 from tests.archive.bags import bare_path, environ_with_passphrase, places, sign, verify_sh
 from tests.runners import KINDS, NOTEBOOK
@@ -74,7 +74,7 @@ def _archived(archive: Path) -> dict[str, str]:
 
 def _holds(archive: Path, tools: Path, bags: int) -> None:
     """Both verifiers, the shell's without Python and without anything of ours, and then the twin that must fail."""
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.bags, audit.signed, audit.findings) == (bags, bags, ())
     seen = verify_sh(archive, tools)
     assert (seen.returncode, seen.stderr) == (0, "")

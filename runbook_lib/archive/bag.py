@@ -22,14 +22,14 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import bound, chain, interrupted, signing, timestamps
 from runbook_lib.archive.chain import STAGING
-from runbook_lib.archive.seal import BAG, SIGNATURE, Place, Work, into_chain, recover, write_guides
+from runbook_lib.archive.seal import BAG, SIGNATURE, BagSummary, Place, into_chain, recover, write_guides
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
 from runbook_lib.reports.runrecord import Started
 from runbook_lib.reports.scan import Scanner
 from runbook_lib.result import Status
 
-__all__ = ["Place", "Started", "Work", "archive_errors", "fill", "put", "staging"]
+__all__ = ["BagSummary", "Place", "Started", "archive_errors", "fill", "put", "staging"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def staging(archive: Path, started: Started, *, wait: float = chain.PATIENCE) ->
             (archive / STAGING).mkdir(parents=True, exist_ok=True)
             if not os.access(archive, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "permission denied")
-            with chain.locked(archive, wait):
+            with chain.archive_lock(archive, wait):
                 folder = Path(tempfile.mkdtemp(dir=archive / STAGING))
                 alive.callback(_clear, folder)
                 alive.enter_context(interrupted.announced(folder, started))
@@ -99,7 +99,7 @@ def _clear(folder: Path) -> None:
 def put(
     archive: Path,
     folder: Path,
-    work: Work,
+    work: BagSummary,
     *,
     run: str,
     files: Mapping[str, bytes | Path],
@@ -133,7 +133,7 @@ def put(
         fill(folder / BAG, work, run, files, scanner=None)
         with ExitStack() as held:
             try:
-                held.enter_context(chain.locked(archive, wait))
+                held.enter_context(chain.archive_lock(archive, wait))
             except RunbookError:
                 (folder / _UNSEALED).touch()
                 raise
@@ -154,17 +154,17 @@ def _seal_left_over(
     if started is not None:
         scanner = Scanner(signing.references(archive), environ)
         started = interrupted.without_secrets(started, scanner)
-        killed = Work(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
+        killed = BagSummary(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
         shutil.rmtree(left / BAG, ignore_errors=True)
         (left / SIGNATURE).unlink(missing_ok=True)
-        fill(left / BAG, killed, started.run, interrupted.files(started, found), scanner=scanner)
+        fill(left / BAG, killed, started.run, interrupted.interrupted_files(started, found), scanner=scanner)
         into_chain(archive, left, killed, environ=environ)
     shutil.rmtree(left, ignore_errors=True)
 
 
 def fill(
     bag: Path,
-    work: Work,
+    work: BagSummary,
     run: str,
     files: Mapping[str, bytes | Path],
     *,

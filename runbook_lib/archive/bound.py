@@ -20,7 +20,7 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import chain, tombstones
 from runbook_lib.archive.chain import DIGEST, LINK, NONE, TAGS, Link
-from runbook_lib.archive.tombstones import PURGED, Absent
+from runbook_lib.archive.tombstones import PURGED, TombstoneLine
 from runbook_lib.archive.walk import SMALL
 
 KEPT, SIGNATURE = "absent", "bag.p7s"
@@ -39,12 +39,12 @@ class Bound:
     """
 
     findings: list[str] = field(default_factory=list)
-    word: list[Absent] = field(default_factory=list)
-    inherited: list[Absent] = field(default_factory=list)
+    word: list[TombstoneLine] = field(default_factory=list)
+    inherited: list[TombstoneLine] = field(default_factory=list)
     signed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def keep(bag: Path) -> dict[str, bytes]:
+def binding_files(bag: Path) -> dict[str, bytes]:
     """The files below `data/` that bind a bag which is there. Raises OSError, or ValueError where it is in no chain."""
     content = disk.read(bag / LINK, SMALL)
     folder = f"{KEPT}/{Link.read(content).sequence}"
@@ -57,7 +57,7 @@ def hand_on(tombstone: Path) -> dict[str, bytes]:
     """What an excerpt keeps of the bags that a tombstone stands for: what that keeps, or its own words."""
     content = disk.read(tombstone / PURGED)
     files: dict[str, bytes] = {}
-    for one in tombstones.read(content):
+    for one in tombstones.read_tombstone(content):
         folder = tombstone / "data" / KEPT / str(one.link.sequence)
         if not folder.is_dir():
             number = Link.read(disk.read(tombstone / LINK, SMALL)).sequence
@@ -69,7 +69,7 @@ def hand_on(tombstone: Path) -> dict[str, bytes]:
     return files
 
 
-def marked(bag: Path) -> bool:
+def binds_tombstones(bag: Path) -> bool:
     """Whether a bag is of a format whose tombstones bind."""
     try:
         return f"\n{FORMAT}: 2\n".encode() in b"\n" + disk.read(bag / "bag-info.txt", SMALL)
@@ -77,7 +77,7 @@ def marked(bag: Path) -> bool:
         return False
 
 
-def check(archive: Path, place: str, name: str, listed: Sequence[Absent]) -> Bound:
+def check_bound(archive: Path, place: str, name: str, listed: Sequence[TombstoneLine]) -> Bound:
     """Hold each line of a list against what is kept beside it.
 
     Args:
@@ -126,6 +126,6 @@ def _inherited(file: Path, digest: str) -> Iterator[str]:
     try:
         content = disk.read(file)
         if disk.sha256(content) == digest:
-            yield from (one.line() for one in tombstones.read(content))
+            yield from (one.line() for one in tombstones.read_tombstone(content))
     except (OSError, ValueError):
         return

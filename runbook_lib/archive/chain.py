@@ -97,7 +97,7 @@ _FORM = re.compile(
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealedBag:
     """A bag as the chain knows it. `digest` is that of its tag manifest, `signature` that of its .p7s."""
 
     sequence: int
@@ -107,7 +107,7 @@ class Sealed:
     bag: str
 
 
-GENESIS = Sealed(0, NONE, NONE, NONE, NONE)
+GENESIS = SealedBag(0, NONE, NONE, NONE, NONE)
 """Before the first bag."""
 
 
@@ -115,7 +115,7 @@ GENESIS = Sealed(0, NONE, NONE, NONE, NONE)
 class Pending:
     """A sealed bag on its way from a staging folder into its place."""
 
-    sealed: Sealed
+    sealed: SealedBag
     staging: str
 
 
@@ -124,7 +124,7 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def locked(archive: Path, wait: float = PATIENCE) -> Iterator[None]:
+def archive_lock(archive: Path, wait: float = PATIENCE) -> Iterator[None]:
     """One writer at a time: between reading the head and the rename nobody else may seal.
 
     The lock is open to whoever may write into the archive's folder, and to nobody else.
@@ -147,7 +147,7 @@ _POINTER = re.compile(rf"head {_SEALED}\n(?:next {_SEALED} ({re.escape(STAGING)}
 _POINTER_SIZE = 4096
 
 
-def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -> None:
+def write_pointer(archive: Path, head: SealedBag, pending: Pending | None = None) -> None:
     """Say where the chain ends, and what is about to be added to it."""
     text = f"head {_words(head)}\n"
     if pending is not None:
@@ -155,7 +155,7 @@ def write_pointer(archive: Path, head: Sealed, pending: Pending | None = None) -
     disk.replace(archive / HEAD, text.encode("ascii"))
 
 
-def read_pointer(archive: Path) -> tuple[Sealed | None, Pending | None]:
+def read_pointer(archive: Path) -> tuple[SealedBag | None, Pending | None]:
     """What `.head` says; nothing where it is missing or damaged."""
     try:
         found = _POINTER.fullmatch(disk.read(archive / HEAD, _POINTER_SIZE).decode("ascii", "replace"))
@@ -166,19 +166,19 @@ def read_pointer(archive: Path) -> tuple[Sealed | None, Pending | None]:
     return _sealed(found, 1), Pending(_sealed(found, 6), found[11]) if found[11] else None
 
 
-def _words(one: Sealed) -> str:
+def _words(one: SealedBag) -> str:
     return f"{one.sequence} {one.digest} {one.signature} {one.next_signer} {one.bag}"
 
 
-def _sealed(found: re.Match[str], group: int) -> Sealed:
+def _sealed(found: re.Match[str], group: int) -> SealedBag:
     number, digest, signature, next_signer, bag = found.groups()[group - 1 : group + 4]
-    return Sealed(int(number), digest, signature, next_signer, bag)
+    return SealedBag(int(number), digest, signature, next_signer, bag)
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------
 
 
-def find_head(archive: Path) -> Sealed:
+def find_head(archive: Path) -> SealedBag:
     """Where the chain ends.
 
     The pointer is believed if its bag is there unchanged and the newest bag by name does not stand further up the
@@ -188,22 +188,22 @@ def find_head(archive: Path) -> Sealed:
     pointer, _ = read_pointer(archive)
     newest = _newest(archive)
     if pointer is not None and (newest is None or newest.sequence <= pointer.sequence):
-        here = GENESIS if pointer == GENESIS else look_at(archive, archive / pointer.bag)
+        here = GENESIS if pointer == GENESIS else sealed_bag(archive, archive / pointer.bag)
         if here == pointer and (pointer != GENESIS or newest is None):
             return pointer
-    found = (look_at(archive, bag) for bag in bags(archive))
+    found = (sealed_bag(archive, bag) for bag in bags(archive))
     highest = max((one for one in found if one is not None), key=lambda one: one.sequence, default=GENESIS)
     return pointer if pointer is not None and pointer.sequence >= highest.sequence else highest
 
 
-def look_at(archive: Path, bag: Path) -> Sealed | None:
+def sealed_bag(archive: Path, bag: Path) -> SealedBag | None:
     """A bag as it lies there; None where it is in no chain."""
     try:
         link = Link.read(disk.read(bag / LINK))
         digest, signature = disk.sha256(disk.read(bag / TAGS)), signature_digest(bag)
     except (OSError, ValueError):
         return None
-    return Sealed(link.sequence, digest, signature, link.next_signer, str(bag.relative_to(archive)))
+    return SealedBag(link.sequence, digest, signature, link.next_signer, str(bag.relative_to(archive)))
 
 
 def signature_of(bag: Path) -> Path:
@@ -231,9 +231,9 @@ def _folders(above: Iterator[Path] | list[Path], name: str) -> Iterator[Path]:
         yield from (folder / one for one in sorted(names, reverse=True))
 
 
-def _newest(archive: Path) -> Sealed | None:
+def _newest(archive: Path) -> SealedBag | None:
     bag = next(bags(archive), None)
-    return look_at(archive, bag) if bag is not None else None
+    return sealed_bag(archive, bag) if bag is not None else None
 
 
 def is_kept(place: str) -> bool:

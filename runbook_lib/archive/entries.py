@@ -19,9 +19,9 @@ from runbook_lib import disk
 from runbook_lib.archive import chain, signing, timestamp_authority, timestamps
 from runbook_lib.archive.bag import Started, archive_errors, fill, staging
 from runbook_lib.archive.chain import AUTHORITY, SIGNER
-from runbook_lib.archive.seal import BAG, Place, Work, into_chain, recover, write_guides
+from runbook_lib.archive.seal import BAG, BagSummary, Place, into_chain, recover, write_guides
 from runbook_lib.archive.signing import Signer
-from runbook_lib.archive.timestamp_authority import Authority
+from runbook_lib.archive.timestamp_authority import TimestampAuthority
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
@@ -31,12 +31,12 @@ from runbook_lib.result import Status
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntryDraft:
     """A bag that is being made while the archive's lock is held."""
 
     archive: Path
     folder: Path
-    work: Work
+    work: BagSummary
     started: Started
     environ: Mapping[str, str]
 
@@ -65,7 +65,7 @@ class Entry:
         """
         before = chain.find_head(self.archive).next_signer
         try:
-            signer = first if before == chain.NONE else signing.load(self.archive, before, self.environ)
+            signer = first if before == chain.NONE else signing.load_signer(self.archive, before, self.environ)
         except RunbookError as error:
             raise RunbookError(Reason.SIGNER_SHUT, error.what, remedy=error.remedy) from None
         record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
@@ -84,18 +84,18 @@ class Entry:
 
 
 @contextmanager
-def begun(archive: Path, job: str, *, at: datetime, environ: Mapping[str, str]) -> Iterator[Entry]:
+def begun(archive: Path, job: str, *, at: datetime, environ: Mapping[str, str]) -> Iterator[EntryDraft]:
     """Holds the archive's lock while an entry is made. If the process is killed, the next run seals what it tells.
 
     Raises:
         RunbookError: DISK_FULL or ARCHIVE_FAILED.
     """
     started = Started(run=str(uuid.uuid4()), job=job, at=at, notebook="", sha256="", who=who())
-    work = Work(job, at, Status.DONE.value, expected=1, produced=1)
-    with staging(archive, started) as folder, archive_errors(archive), chain.locked(archive):
+    work = BagSummary(job, at, Status.DONE.value, expected=1, produced=1)
+    with staging(archive, started) as folder, archive_errors(archive), chain.archive_lock(archive):
         write_guides(archive)
         recover(archive)
-        yield Entry(archive, folder, work, started, environ)
+        yield EntryDraft(archive, folder, work, started, environ)
 
 
 def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mapping[str, str]) -> Place:
@@ -118,7 +118,7 @@ def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mappi
     return stamped(archive, place)
 
 
-def begin_stamping(archive: Path, source: Authority, *, at: datetime, environ: Mapping[str, str]) -> Place:
+def begin_stamping(archive: Path, source: TimestampAuthority, *, at: datetime, environ: Mapping[str, str]) -> Place:
     """Have every bag stamped by `source` from now on: a bag of the job `authority` that holds its roots.
 
     Raises:
@@ -127,7 +127,7 @@ def begin_stamping(archive: Path, source: Authority, *, at: datetime, environ: M
     with begun(archive, AUTHORITY, at=at, environ=environ) as entry:
         beside = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": disk.sha256(source.roots)}
         place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, beside=beside)
-        timestamp_authority.remember(archive, source)
+        timestamp_authority.set_authority(archive, source)
     return stamped(archive, place)
 
 

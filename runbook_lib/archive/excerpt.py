@@ -1,7 +1,7 @@
 """An excerpt of an archive: the runs of a period, in a folder or a zip file that verifies by itself.
 
 It ends with an entry of the job `export`, which is in the archive's own chain too. That names every bag that the
-excerpt leaves out, a line each (`absent`), so its chain goes from the first bag of the archive to the last, and its
+excerpt leaves out, a line each (`tombstones`), so its chain goes from the first bag of the archive to the last, and its
 signer vouches that nothing of the period is missing.
 """
 
@@ -22,15 +22,15 @@ from runbook_lib.archive.retention import day_of, must_be_whole
 from runbook_lib.archive.seal import GUIDES
 from runbook_lib.archive.signing import CERTS
 from runbook_lib.archive.timestamps import stamp_of
-from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, Absent
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, TombstoneLine
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
 VERIFIER = "verify.sh"
 
 
-def export(
+def export_excerpt(
     archive: Path, into: Path, *, since: date, until: date, at: datetime, environ: Mapping[str, str]
 ) -> tuple[Path, int]:
     """Write the runs that started in a period, first and last day (UTC) included, and check what was written.
@@ -57,7 +57,7 @@ def export(
         if not chosen:
             raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
         told = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
-        tags = {ELSEWHERE: tombstones.text(left_out)}
+        tags = {ELSEWHERE: tombstones.tombstone_text(left_out)}
         place = entry.seal(told, kept=kept, tags=tags, beside=_beside(archive, chosen))
     place = entries.stamped(archive, place)
     with archive_errors(into):
@@ -65,7 +65,7 @@ def export(
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=".export-") as name:
             folder = Path(name) / into.stem if zipped else Path(name) / into.name
             _copy(archive, [*chosen, str(place.folder.relative_to(archive))], folder)
-            found = verify(folder, excerpt=True).findings
+            found = verify_archive(folder, excerpt=True).findings
             if found:
                 raise RunbookError(
                     Reason.NOT_WHOLE, f"{found[0]}.", remedy="Something changed meanwhile: say it again."
@@ -75,22 +75,22 @@ def export(
     return into, len(chosen)
 
 
-def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[Absent], dict[str, bytes]]:
+def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[TombstoneLine], dict[str, bytes]]:
     """The bags of the period, and what was declared before it that should be in it; and all others, also those that
     were purged, unless a bag of the period tells of them. And what binds those others."""
     kept: dict[str, bytes] = {}
     chosen: list[str] = []
-    left_out: list[Absent] = []
+    left_out: list[TombstoneLine] = []
     for bag in chain.bags(archive):
         place = str(bag.relative_to(archive))
-        purged = tombstones.read(disk.read(bag / PURGED)) if (bag / PURGED).exists() else []
+        purged = tombstones.read_tombstone(disk.read(bag / PURGED)) if (bag / PURGED).exists() else []
         # an earlier export would name bags as left out that are here
         first = date.min if is_expectation(place) else since
         if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
             chosen.append(place)
         else:
             left_out += [tombstones.of(bag), *purged]
-            kept |= bound.keep(bag) | (bound.hand_on(bag) if purged else {})
+            kept |= bound.binding_files(bag) | (bound.hand_on(bag) if purged else {})
     return sorted(chosen), left_out, kept
 
 

@@ -116,7 +116,7 @@ class Declaration:
     expected: tuple[Expected, ...]
 
 
-def read(content: bytes, name: str) -> Expectation:
+def read_expectation(content: bytes, name: str) -> Expectation:
     """Read an expectation, YAML in UTF-8.
 
     Args:
@@ -161,7 +161,7 @@ def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, st
         content = file.read_bytes()
     except OSError as error:
         raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
-    expectation = read(content, file.name)
+    expectation = read_expectation(content, file.name)
     told = expectation.model_dump(mode="json", by_alias=True)
     with begun(archive, EXPECTATION, at=at, environ=environ) as entry:
         place = entry.seal(told, files={"expected.yaml": content})

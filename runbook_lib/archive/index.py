@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from runbook_lib import disk
 from runbook_lib.archive import chain, reader, tombstones
-from runbook_lib.archive.reader import Entry
+from runbook_lib.archive.reader import ArchivedBag
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED
 from runbook_lib.clock import iso
 from runbook_lib.reports import TEMPLATES
@@ -39,7 +39,7 @@ def write_index(archive: Path) -> Path:
 
     A bag whose record cannot be read is a row that says so. Nobody seals while this reads. Raises OSError.
     """
-    with chain.locked(archive):
+    with chain.archive_lock(archive):
         return _write(archive)
 
 
@@ -73,7 +73,7 @@ def renew(archive: Path) -> None:
 
 def _write(archive: Path) -> Path:
     head, tail = _frame()
-    rows = "".join(_row(one) for one in sorted(reader.entries(archive), key=lambda one: (one.at, one.place)))
+    rows = "".join(_row(one) for one in sorted(reader.archived_bags(archive), key=lambda one: (one.at, one.place)))
     disk.replace(archive / INDEX, head + rows.encode("utf-8", "backslashreplace") + tail)
     return archive / INDEX
 
@@ -92,7 +92,7 @@ def _frame() -> tuple[bytes, bytes]:
     return head.encode(), tail.replace("VERSION", version).encode()
 
 
-def _row(one: Entry) -> str:
+def _row(one: ArchivedBag) -> str:
     """A bag as a table row. Every value is data, whoever wrote it."""
     told = one.run
     when = iso(one.at)
@@ -111,12 +111,12 @@ def _row(one: Entry) -> str:
     )
 
 
-def _gone(one: Entry) -> str:
+def _gone(one: ArchivedBag) -> str:
     """The numbers of the chain that a tombstone, or the end of an excerpt, stands for: nobody need look for them."""
     numbers: list[int] = []
     for name in (PURGED, ELSEWHERE):
         with suppress(OSError, ValueError):
-            numbers += [bag.link.sequence for bag in tombstones.read(disk.read(one.folder / name))]
+            numbers += [bag.link.sequence for bag in tombstones.read_tombstone(disk.read(one.folder / name))]
     if not numbers:
         return ""
     runs: list[list[int]] = []

@@ -91,7 +91,7 @@ def record(started: Started, found: datetime) -> RunRecord:
     )
 
 
-def files(started: Started, found: datetime) -> dict[str, bytes]:
+def interrupted_files(started: Started, found: datetime) -> dict[str, bytes]:
     """The payload of its bag: run.json and report.html. What its notebook held was never searched: it goes."""
     return bare.files(record(started, found))
 

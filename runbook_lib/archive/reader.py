@@ -73,7 +73,7 @@ class ToldTable(_Told):
 
     file: str
     title: str
-    rows: int
+    table_rows: int
     unchecked: int | None = None
 
 
@@ -119,7 +119,7 @@ class ToldRun(_Told):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchivedBag:
     """A bag of an archive.
 
     Args:
@@ -187,13 +187,13 @@ class Entry:
         return (told or [step.headline for step in self.run.steps] or [""])[-1]
 
 
-def entries(archive: Path) -> Iterator[Entry]:
+def archived_bags(archive: Path) -> Iterator[ArchivedBag]:
     """Every bag of an archive, newest day first. Raises OSError where the archive itself cannot be listed."""
     for bag in chain.bags(archive):
         yield entry(archive, bag)
 
 
-def entries_of(archive: Path, day: date) -> Iterator[Entry]:
+def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
     """The bags of runs that started on a day (UTC). Nothing where there is no such day."""
     folder = archive / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
     if folder.is_dir():
@@ -202,7 +202,7 @@ def entries_of(archive: Path, day: date) -> Iterator[Entry]:
                 yield entry(archive, bag)
 
 
-def entry(archive: Path, bag: Path) -> Entry:
+def entry(archive: Path, bag: Path) -> ArchivedBag:
     """One bag of an archive."""
     place = str(bag.relative_to(archive))
     try:
@@ -212,12 +212,12 @@ def entry(archive: Path, bag: Path) -> Entry:
     try:
         run = read_run(bag / "data" / "run.json")
     except FileNotFoundError:
-        return Entry(archive, place, link, None, "" if _holds_no_run(bag) else "its run.json is missing")
+        return ArchivedBag(archive, place, link, None, "" if _holds_no_run(bag) else "its run.json is missing")
     except OSError as error:
-        return Entry(archive, place, link, None, f"its run.json cannot be read: {error.strerror}")
+        return ArchivedBag(archive, place, link, None, f"its run.json cannot be read: {error.strerror}")
     except ValidationError as error:
-        return Entry(archive, place, link, None, f"its run.json cannot be read: {type(error).__name__}")
-    return Entry(archive, place, link, run)
+        return ArchivedBag(archive, place, link, None, f"its run.json cannot be read: {type(error).__name__}")
+    return ArchivedBag(archive, place, link, run)
 
 
 def read_run(file: Path) -> ToldRun:
@@ -225,7 +225,7 @@ def read_run(file: Path) -> ToldRun:
     return ToldRun.model_validate_json(disk.read(file, _RUN))
 
 
-def rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
+def table_rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
     """The columns and the rows of a table (CSV); None where it is not there or is none that a run would leave."""
     try:
         content = disk.read(file, _TABLE)

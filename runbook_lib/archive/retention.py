@@ -5,7 +5,7 @@ reports in the earlier ones.
 
 A hold, its release and a purge are entries of the chain (`entries`), signed where the archive has a signer. A purge
 takes runs only: entries of the archive's own stay, whatever their age. What goes is written into the tombstone first, a
-line a bag (`absent`), so the chain still holds from its first bag to its last.
+line a bag (`tombstones`), so the chain still holds from its first bag to its last.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from runbook_lib.archive import bound, chain, entries, timestamps, tombstones
 from runbook_lib.archive.bag import GROUP
 from runbook_lib.archive.chain import HOLD, PURGE, RELEASE, Link, is_kept
 from runbook_lib.archive.seal import Place
-from runbook_lib.archive.tombstones import PURGED, Absent
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.tombstones import PURGED, TombstoneLine
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
@@ -49,7 +49,7 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PurgePlan:
     """What a purge would do.
 
     `held` are the old bags that only a hold keeps, each with the hold's name; `waits` are those that belong to a batch
@@ -57,7 +57,7 @@ class Plan:
     """
 
     before: date
-    goes: tuple[Absent, ...]
+    goes: tuple[TombstoneLine, ...]
     held: tuple[tuple[str, str], ...]
     waits: tuple[str, ...] = ()
 
@@ -67,7 +67,7 @@ def day_of(place: str) -> date:
     return date(*map(int, place.split("/")[:3]))
 
 
-def hold(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, str]) -> Place:
+def hold_runs(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, str]) -> Place:
     """Keep the runs of a period from every purge, until it is released.
 
     Raises:
@@ -89,7 +89,7 @@ def hold(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, str])
     return entries.stamped(archive, place)
 
 
-def release(archive: Path, name: str, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
+def release_hold(archive: Path, name: str, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
     """End a hold. Raises as `hold`, and BAD_PARAMETER where there is none of that name."""
     with entries.begun(archive, RELEASE, at=at, environ=environ) as entry:
         known = holds(archive)
@@ -121,7 +121,7 @@ def holds(archive: Path) -> dict[str, Hold]:
     return found
 
 
-def plan(archive: Path, before: date, *, at: datetime) -> Plan:
+def plan(archive: Path, before: date, *, at: datetime) -> PurgePlan:
     """What a purge of the runs that started before a day (UTC) would remove. Verifies the whole archive first.
 
     Raises:
@@ -137,10 +137,10 @@ def plan(archive: Path, before: date, *, at: datetime) -> Plan:
     young = {groups[bag] for bag in set(runs) - set(old) if bag in groups}
     waits = tuple(bag for bag in old if bag not in held and groups.get(bag) in young)
     goes = tuple(tombstones.of(archive / bag) for bag in old if bag not in held and bag not in waits)
-    return Plan(before, goes, tuple(sorted(held.items())), waits)
+    return PurgePlan(before, goes, tuple(sorted(held.items())), waits)
 
 
-def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
+def purge_runs(archive: Path, what: PurgePlan, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
     """Remove the bags of a plan for good. Their tombstone is sealed before the first of them goes.
 
     If the process is killed meanwhile, the next run removes the rest.
@@ -163,21 +163,21 @@ def purge(archive: Path, what: Plan, *, why: str, at: datetime, environ: Mapping
             if not tombstones.still_is(archive / one.link.bag, one):
                 raise RunbookError(Reason.NOT_WHOLE, f"{one.link.bag} is not as it was when the plan was made.")
         told = {"before": what.before.isoformat(), "why": why, "bags": len(what.goes)}
-        kept = {name: file for one in what.goes for name, file in bound.keep(archive / one.link.bag).items()}
-        tags = {PURGED: tombstones.text(what.goes)}
+        kept = {name: file for one in what.goes for name, file in bound.binding_files(archive / one.link.bag).items()}
+        tags = {PURGED: tombstones.tombstone_text(what.goes)}
         place = entry.seal(told, kept=kept, tags=tags, beside=_still_listed(archive, what.goes))
     return entries.stamped(archive, place)
 
 
 def must_be_whole(archive: Path) -> None:
     """Refuse to go on with an archive that does not hold (NOT_WHOLE)."""
-    findings = verify(archive).findings
+    findings = verify_archive(archive).findings
     if findings:
         more = f" And {len(findings) - 1} more." if len(findings) > 1 else ""
         raise RunbookError(Reason.NOT_WHOLE, f"{findings[0]}.{more}")
 
 
-def _still_listed(archive: Path, goes: Iterable[Absent]) -> dict[str, str]:
+def _still_listed(archive: Path, goes: Iterable[TombstoneLine]) -> dict[str, str]:
     """The stamps of bags that stay, which only a bag that goes names: the tombstone names them from now on.
 
     Of the authority's roots the chain's last word counts, and the entries that named them stay.

@@ -22,7 +22,7 @@ import bagit
 
 from runbook_lib import disk
 from runbook_lib.archive import chain, index, interrupted, signing, timestamp_authority, timestamps, tombstones
-from runbook_lib.archive.chain import NONE, Link, Pending, Sealed
+from runbook_lib.archive.chain import NONE, Link, Pending, SealedBag
 from runbook_lib.archive.signing import Signer
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
@@ -37,7 +37,7 @@ GUIDES = {"verify.sh": _TEMPLATES, "VERIFY.md": _TEMPLATES, SCHEMA.name: SCHEMA.
 
 
 @dataclass(frozen=True)
-class Work:
+class BagSummary:
     """What goes into the chain about a bag: its job, when it started (UTC), how it ended, and `Link`'s counts.
 
     `group` is a UUID of the bags that belong together, as those of a batch that was gone on with; empty for others.
@@ -63,7 +63,7 @@ class Place:
 def into_chain(
     archive: Path,
     folder: Path,
-    work: Work,
+    work: BagSummary,
     *,
     environ: Mapping[str, str],
     signer: Signer | None = None,
@@ -88,7 +88,7 @@ def into_chain(
     unsigned = None
     if signer is None and head.next_signer != NONE:
         try:
-            signer = signing.load(archive, head.next_signer, environ)
+            signer = signing.load_signer(archive, head.next_signer, environ)
         except RunbookError as error:
             unsigned = error
     aside = folder / BAG
@@ -107,7 +107,7 @@ def into_chain(
     disk.write(aside / chain.LINK, link.text())
     came, waiting = timestamps.to_list(archive)
     if came or beside:
-        disk.write(aside / timestamps.BESIDE, timestamps.lines({**came, **(beside or {})}))
+        disk.write(aside / timestamps.BESIDE, timestamps.stamp_sums({**came, **(beside or {})}))
     tags = _close(aside)
     signature = b""
     if signer is not None:
@@ -116,7 +116,7 @@ def into_chain(
     _check(aside)
     for inner in [aside, *(path for path in aside.rglob("*") if path.is_dir()), folder]:
         disk.sync_folder(inner)
-    sealed = Sealed(
+    sealed = SealedBag(
         sequence=link.sequence,
         digest=disk.sha256(tags),
         signature=disk.sha256(signature) if signature else NONE,
@@ -179,7 +179,7 @@ def write_guides(archive: Path) -> None:
             disk.replace(archive / name, content)
 
 
-def _free(archive: Path, work: Work) -> Path:
+def _free(archive: Path, work: BagSummary) -> Path:
     """Where the bag will lie. A second run of the same job in the same second gets `-2` appended, and so on.
 
     Nor does it lie where a purged bag lay: a run that was killed long ago is sealed at the time at which it started.
@@ -187,7 +187,7 @@ def _free(archive: Path, work: Work) -> Path:
     day = archive / f"{work.at:%Y}" / f"{work.at:%m}" / f"{work.at:%d}"
     # a purge is of an earlier day than its tombstone: only newer days can have one, and mostly there is none
     newer = takewhile(lambda bag: bag.parent > day, chain.bags(archive))
-    purged = {archive / place for bag in newer for place in tombstones.places(bag)}
+    purged = {archive / place for bag in newer for place in tombstones.purged_places(bag)}
     name, count = f"{work.at:%Y%m%dT%H%M%SZ}-{work.job}", 1
     while True:
         target = day / (name if count == 1 else f"{name}-{count}")

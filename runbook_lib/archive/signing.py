@@ -77,7 +77,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def load(archive: Path, signer: str, environ: Mapping[str, str]) -> Signer:
+def load_signer(archive: Path, signer: str, environ: Mapping[str, str]) -> Signer:
     """Open a signer's key.
 
     Args:
@@ -114,7 +114,7 @@ def references(archive: Path) -> tuple[str, ...]:
         return ()
 
 
-def make(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Signer:
+def make_signer(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Signer:
     """A new P-256 key with a self-signed certificate, written to `certs`. It signs nothing until the chain names it.
 
     Raises:
@@ -141,7 +141,7 @@ def make(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, 
     return signer
 
 
-def request(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Path:
+def request_signer(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Path:
     """A new P-256 key and the request (PKCS#10) with which the company's CA certifies it; returns the .csr.
 
     Raises:
@@ -209,22 +209,22 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
     content = b"probe\n"
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
         certificate = Path(folder) / "signer.pem"
-        certificate.write_bytes(pem(signer.certificates[0]))
+        certificate.write_bytes(certificates_pem(signer.certificates[0]))
         (Path(folder) / "p7s").write_bytes(signer.sign(content))
         (Path(folder) / "content").write_bytes(content)
-        (Path(folder) / ROOTS).write_bytes(pem(root))
-        why = refused(Path(folder) / "p7s", Path(folder) / "content", certificate, Path(folder) / ROOTS)
+        (Path(folder) / ROOTS).write_bytes(certificates_pem(root))
+        why = signature_refused(Path(folder) / "p7s", Path(folder) / "content", certificate, Path(folder) / ROOTS)
     if why:
         raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
     roots_file = certs / ROOTS
     roots = x509.load_pem_x509_certificates(disk.read(roots_file, follow=True)) if roots_file.exists() else []
-    disk.replace(certs / f"{signer.fingerprint}.pem", pem(*signer.certificates))
-    disk.replace(roots_file, pem(*roots, *([] if root in roots else [root])))
+    disk.replace(certs / f"{signer.fingerprint}.pem", certificates_pem(*signer.certificates))
+    disk.replace(roots_file, certificates_pem(*roots, *([] if root in roots else [root])))
     _remember(certs, signer.fingerprint, passphrase)
     disk.replace(certs / f"{signer.fingerprint}.key", sealed, mode=0o600)
 
 
-def refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
+def signature_refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
     """Why openssl does not accept a signature; empty where it does.
 
     The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. So there is
@@ -311,7 +311,7 @@ def _note(certs: Path, known: dict[str, str]) -> None:
     disk.replace(certs / REFERENCES, text.encode() + b"\n")
 
 
-def pem(*certificates: x509.Certificate) -> bytes:
+def certificates_pem(*certificates: x509.Certificate) -> bytes:
     """Certificates, one after the other, as PEM."""
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 

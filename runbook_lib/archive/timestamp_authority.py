@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from runbook_lib import disk
-from runbook_lib.archive.signing import CERTS, openssl, pem
+from runbook_lib.archive.signing import CERTS, certificates_pem, openssl
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
@@ -38,26 +38,26 @@ _TIME = re.compile(rb"([0-9]{14})(?:\.[0-9]+)?Z")
 
 
 @dataclass(frozen=True)
-class Authority:
+class TimestampAuthority:
     """An address, and the root certificates as they lie in `certs` (PEM)."""
 
     url: str
     roots: bytes
 
 
-def configured(archive: Path) -> Authority | None:
+def configured(archive: Path) -> TimestampAuthority | None:
     """The authority that an archive has; None without one. Raises RunbookError (UNREADABLE_FILE)."""
     certs = archive / CERTS
     try:
         url = json.loads(disk.read(certs / SETTINGS, follow=True))["url"]
-        return Authority(str(url), disk.read(certs / ROOTS, follow=True))
+        return TimestampAuthority(str(url), disk.read(certs / ROOTS, follow=True))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(Reason.UNREADABLE_FILE, f"{certs / SETTINGS} or {ROOTS} cannot be read.") from None
 
 
-def chosen(archive: Path, url: str, roots: Path) -> Authority:
+def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
     """An authority that an archive is to have: the roots it has already stay, so that older tokens hold.
 
     It is asked for a token once: what does not work now would not work at night.
@@ -78,19 +78,19 @@ def chosen(archive: Path, url: str, roots: Path) -> Authority:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{roots} holds no certificates: {error}.") from None
     before = configured(archive)
     known = x509.load_pem_x509_certificates(before.roots) if before else []
-    authority = Authority(url, pem(*known, *(one for one in found if one not in known)))
+    authority = TimestampAuthority(url, certificates_pem(*known, *(one for one in found if one not in known)))
     token(authority, b"a first token, to see whether it works\n")
     return authority
 
 
-def remember(archive: Path, authority: Authority) -> None:
+def set_authority(archive: Path, authority: TimestampAuthority) -> None:
     """Write down where the authority is. Its roots come into `certs` with the bag that names them."""
     (archive / CERTS).mkdir(exist_ok=True)
     text = json.dumps({"url": authority.url}, indent=2)
     disk.replace(archive / CERTS / SETTINGS, text.encode() + b"\n")
 
 
-def token(authority: Authority, content: bytes, *, patience: float | None = None) -> bytes:
+def token(authority: TimestampAuthority, content: bytes, *, patience: float | None = None) -> bytes:
     """Ask for a token over the SHA-256 of `content`, and check what comes.
 
     Returns:
@@ -109,7 +109,7 @@ def token(authority: Authority, content: bytes, *, patience: float | None = None
         why = openssl(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
         if not why:
             answer.write_bytes(_post(authority.url, query.read_bytes(), patience or PATIENCE))
-            why = _refused(answer, ["-queryfile", str(query)], roots) or refused(answer, data, roots)
+            why = _refused(answer, ["-queryfile", str(query)], roots) or stamp_refused(answer, data, roots)
         if why:
             raise RunbookError(Reason.NOT_STAMPED, f"What {authority.url} answers is no time stamp that holds: {why}.")
         return answer.read_bytes()
@@ -152,7 +152,7 @@ def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def refused(stamp: Path, content: Path, roots: Path) -> str:
+def stamp_refused(stamp: Path, content: Path, roots: Path) -> str:
     """Why openssl does not accept a token over `content`; empty where it does.
 
     The authority's certificates must be valid at the token's own time: they may have expired since.

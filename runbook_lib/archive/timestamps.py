@@ -19,7 +19,7 @@ from runbook_lib import disk
 from runbook_lib.archive import chain, timestamp_authority
 from runbook_lib.archive.chain import signature_of
 from runbook_lib.archive.signing import CERTS
-from runbook_lib.archive.timestamp_authority import Authority
+from runbook_lib.archive.timestamp_authority import TimestampAuthority
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
@@ -48,7 +48,7 @@ def subject(bag: Path) -> Path:
     return signature if signature.exists() else bag / chain.TAGS
 
 
-def stamp(archive: Path, *, limit: int | None = None) -> Stamped:
+def stamp_bags(archive: Path, *, limit: int | None = None) -> Stamped:
     """Ask for the tokens that are missing, the newest bag first. The archive's lock is held only to put one in place.
 
     It stops at the first that does not come. With a `limit` it asks for so many at most.
@@ -77,7 +77,7 @@ def after(archive: Path, place: Path) -> RunbookError | None:
     Whatever goes wrong here takes nothing from the bag: it is in the archive.
     """
     try:
-        done = stamp(archive, limit=AT_ONCE)
+        done = stamp_bags(archive, limit=AT_ONCE)
     except RunbookError as error:
         return RunbookError(Reason.NOT_STAMPED, error.what, remedy=error.remedy)
     except OSError as error:
@@ -85,10 +85,10 @@ def after(archive: Path, place: Path) -> RunbookError | None:
     return done.problem if not stamp_of(place).exists() else None
 
 
-def _stamp(archive: Path, bag: Path, source: Authority) -> None:
+def _stamp(archive: Path, bag: Path, source: TimestampAuthority) -> None:
     content = subject(bag)
     answer = timestamp_authority.token(source, disk.read(content))
-    with chain.locked(archive, timestamp_authority.PATIENCE):
+    with chain.archive_lock(archive, timestamp_authority.PATIENCE):
         # another process may have been faster, and a bag names that token already; or the bag was purged meanwhile
         if content.exists() and not stamp_of(bag).exists():
             disk.replace(stamp_of(bag), answer)
@@ -120,7 +120,7 @@ def write_waiting(archive: Path, places: Iterable[str]) -> None:
         disk.replace(archive / WAITING, "".join(f"{place}\n" for place in places).encode("ascii"))
 
 
-def lines(listed: Mapping[str, str]) -> bytes:
+def stamp_sums(listed: Mapping[str, str]) -> bytes:
     """beside-sha256.txt: as `sha256sum` writes it, paths from the archive's top."""
     return "".join(f"{digest}  {path}\n" for path, digest in sorted(listed.items())).encode("ascii")
 

@@ -36,7 +36,7 @@ _LINE = re.compile(
 
 
 @dataclass(frozen=True)
-class Absent:
+class TombstoneLine:
     """What is kept of a bag: its link, the digest of its tag manifest, and that of its .p7s."""
 
     link: Link
@@ -51,22 +51,22 @@ class Absent:
         return " ".join(map(str, words))
 
 
-def of(bag: Path) -> Absent:
+def of(bag: Path) -> TombstoneLine:
     """A bag as it lies there. Raises OSError, or ValueError where it is in no chain."""
     link = Link.read(disk.read(bag / chain.LINK))
-    return Absent(link, disk.sha256(disk.read(bag / chain.TAGS)), chain.signature_digest(bag))
+    return TombstoneLine(link, disk.sha256(disk.read(bag / chain.TAGS)), chain.signature_digest(bag))
 
 
-def text(bags: Iterable[Absent]) -> bytes:
+def tombstone_text(bags: Iterable[TombstoneLine]) -> bytes:
     """The file, in the order of the chain."""
     lines = [HEADER, *(one.line() for one in sorted(bags, key=lambda one: one.link.sequence))]
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def read(content: bytes) -> list[Absent]:
+def read_tombstone(content: bytes) -> list[TombstoneLine]:
     """The file read back. Raises ValueError for a line that `text` would not write."""
     found = []
-    lines = walk.lines(content)
+    lines = walk.list_lines(content)
     if next(lines) != HEADER:
         raise ValueError("its first line is another")
     for line in lines:
@@ -75,14 +75,14 @@ def read(content: bytes) -> list[Absent]:
             raise ValueError("a line that is none of a tombstone")
         number, bag, digest, signature, previous, before, signer, turn, expected, produced, status = parts.groups()
         link = Link(bag, int(number), previous, before, status, int(expected), int(produced), signer, turn)
-        found.append(Absent(link, digest, signature))
+        found.append(TombstoneLine(link, digest, signature))
     return found
 
 
-def places(bag: Path) -> set[str]:
+def purged_places(bag: Path) -> set[str]:
     """The places of the bags that a tombstone stands for; nothing for another bag, or where it was damaged."""
     try:
-        return {one.link.bag for one in read(disk.read(bag / PURGED))}
+        return {one.link.bag for one in read_tombstone(disk.read(bag / PURGED))}
     except (OSError, ValueError):
         return set()
 
@@ -114,15 +114,15 @@ def remove(archive: Path) -> None:
     (archive / PURGING).unlink(missing_ok=True)
 
 
-def _announced(archive: Path) -> list[Absent]:
+def _announced(archive: Path) -> list[TombstoneLine]:
     try:
         tombstone = disk.read(archive / PURGING).decode("ascii").strip()
-        return read(disk.read(archive / tombstone / PURGED)) if re.fullmatch(PLACE, tombstone) else []
+        return read_tombstone(disk.read(archive / tombstone / PURGED)) if re.fullmatch(PLACE, tombstone) else []
     except (OSError, ValueError):
         return []  # it was not sealed, or nothing is being removed
 
 
-def still_is(bag: Path, declared: Absent) -> bool:
+def still_is(bag: Path, declared: TombstoneLine) -> bool:
     """Whether the bag that lies there is the one that was declared; its signature may have gone already."""
     try:
         found = of(bag)

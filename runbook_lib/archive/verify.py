@@ -17,7 +17,7 @@ from runbook_lib.archive.chain import DIGEST, ENTRY_KINDS, EXPORT, NONE, PLACE, 
 from runbook_lib.archive.signing import CERTS
 from runbook_lib.archive.timestamp_authority import ROOTS
 from runbook_lib.archive.timestamps import BESIDE, stamp_of
-from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, Absent
+from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, TombstoneLine
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
@@ -40,7 +40,7 @@ _SHOWN = 1000
 
 
 @dataclass(frozen=True)
-class Audit:
+class Verification:
     """What was found.
 
     Args:
@@ -94,11 +94,11 @@ class _Found:
     bags: list[_Bag] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     loose: set[str] = field(default_factory=set)
-    purged: dict[str, list[Absent]] = field(default_factory=dict)
-    elsewhere: dict[str, list[Absent]] = field(default_factory=dict)
+    purged: dict[str, list[TombstoneLine]] = field(default_factory=dict)
+    elsewhere: dict[str, list[TombstoneLine]] = field(default_factory=dict)
 
 
-def verify(archive: Path, *, head: str | None = None, excerpt: bool = False) -> Audit:
+def verify_archive(archive: Path, *, head: str | None = None, excerpt: bool = False) -> Verification:
     """Check an archive. Reads everything in it, and changes nothing.
 
     Args:
@@ -125,10 +125,10 @@ def verify(archive: Path, *, head: str | None = None, excerpt: bool = False) -> 
         raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
 
 
-def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
+def _verify(archive: Path, head: str | None, excerpt: bool) -> Verification:
     found = _Found()
     findings, bags = found.findings, found.bags
-    places, found.loose = walk.places(archive, findings)
+    places, found.loose = walk.bag_places(archive, findings)
     files = sum(_check_bag(archive, place, found) for place in places)
     elsewhere = _left_out(found) if excerpt else {}
     gone = [one for listed in (*found.purged.values(), *elsewhere.values()) for one in listed]
@@ -136,7 +136,7 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
     word, kept = 0, []
     for name, lists in ((PURGED, found.purged), (ELSEWHERE, elsewhere)):
         for place, listed in lists.items():
-            held = bound.check(archive, place, name, listed)
+            held = bound.check_bound(archive, place, name, listed)
             findings += [*held.findings, *_check_list(by_place.get(place), place, name, listed, held, bags)]
             word += len(held.word)
             kept += held.signed
@@ -147,25 +147,25 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
         place, _, kind = loose.rpartition(".")
         if place not in here:
             findings.append(f"{loose}: a {'signature' if kind == 'p7s' else 'time stamp'} without its bag")
-    findings += _check_absent(gone, here)
+    findings += _check_tombstones(gone, here)
     findings += _check_chain(archive, bags, head)
     findings += _check_beside(archive, bags, found.loose, {one.link.bag for one in gone})
     sealed = [
-        verify_seals.Sealed(one.link.bag, one.link.signer, f"{one.link.bag}.tsr" in found.loose)
+        verify_seals.SealToVerify(one.link.bag, one.link.signer, f"{one.link.bag}.tsr" in found.loose)
         for one in bags
         # openssl would wait for a tag manifest that is a FIFO: one that could not be read is a finding already
         if one.here
         and one.digest
         and ((one.link.signer != NONE and one.signature != NONE) or f"{one.link.bag}.tsr" in found.loose)
     ]
-    proof = verify_seals.check(archive, sealed, kept)
+    proof = verify_seals.verify_seals(archive, sealed, kept)
     findings += proof.findings
     if len(findings) > _SHOWN:
         findings[_SHOWN:] = [f"and {len(findings) - _SHOWN:,} more"]
     last_signed = max(
         (one.link.sequence for one in bags if one.link.signer != NONE and one.signature != NONE), default=0
     )
-    return Audit(
+    return Verification(
         bags=len(places),
         files=files,
         signed=proof.signed,
@@ -182,7 +182,7 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Audit:
 
 
 def _check_list(
-    bag: _Bag | None, place: str, name: str, listed: Sequence[Absent], held: bound.Bound, bags: Sequence[_Bag]
+    bag: _Bag | None, place: str, name: str, listed: Sequence[TombstoneLine], held: bound.Bound, bags: Sequence[_Bag]
 ) -> Iterator[str]:
     """Whether a bag may say of others that they are gone."""
     job = PURGE if name == PURGED else EXPORT
@@ -212,10 +212,10 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
                 expected[parts[2]] = parts[1]
         if malformed:
             findings.append(f"{place}/{manifest}: a line that is none of a manifest")
-    actual = walk.files(bag, place, findings)
+    actual = walk.bag_files(bag, place, findings)
     count = len(actual)
     digest = walk.digest(bag / TAGS, disk.LARGEST) if actual.pop(TAGS, None) is not None else ""
-    walk.compare(bag, place, expected, actual, findings)
+    walk.compare_with_manifest(bag, place, expected, actual, findings)
     link = _link(bag, place, findings)
     if link is not None:
         if link.bag != place:
@@ -224,10 +224,10 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
         entry = bool(_ENTRY & actual.keys()) or any(path == _ROOTS for path, _ in beside)
         signed = f"{place}.p7s" in found.loose
         signature = walk.digest(chain.signature_of(bag), walk.SMALL) if signed else NONE
-        found.bags.append(_Bag(link, digest, signature, True, entry, beside, bound.marked(bag)))
+        found.bags.append(_Bag(link, digest, signature, True, entry, beside, bound.binds_tombstones(bag)))
     for name, lists in ((PURGED, found.purged), (ELSEWHERE, found.elsewhere)):
         if name in actual:
-            lists[place] = _absent(archive, f"{place}/{name}", findings)
+            lists[place] = _tombstone_lines(archive, f"{place}/{name}", findings)
     return count
 
 
@@ -253,7 +253,7 @@ def _list(file: Path, name: str, findings: list[str], missing: str = "") -> Iter
     except OSError as error:
         findings.append(f"{name}: cannot be read ({error.strerror})")
     else:
-        yield from walk.lines(content)
+        yield from walk.list_lines(content)
 
 
 def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, str]]:
@@ -268,9 +268,9 @@ def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, s
         findings.append(f"{place}/{BESIDE}: a line that is none of a list")
 
 
-def _absent(archive: Path, path: str, findings: list[str]) -> list[Absent]:
+def _tombstone_lines(archive: Path, path: str, findings: list[str]) -> list[TombstoneLine]:
     try:
-        return tombstones.read(disk.read(archive / path))
+        return tombstones.read_tombstone(disk.read(archive / path))
     except OSError as error:
         findings.append(f"{path}: cannot be read ({error.strerror})")
     except ValueError as error:
@@ -278,7 +278,7 @@ def _absent(archive: Path, path: str, findings: list[str]) -> list[Absent]:
     return []
 
 
-def _left_out(found: _Found) -> dict[str, list[Absent]]:
+def _left_out(found: _Found) -> dict[str, list[TombstoneLine]]:
     """What an excerpt leaves out, as its last bag says."""
     last = max(found.bags, key=lambda one: one.link.sequence, default=None)
     if last is None or list(found.elsewhere) != [last.link.bag]:
@@ -287,7 +287,7 @@ def _left_out(found: _Found) -> dict[str, list[Absent]]:
     return found.elsewhere
 
 
-def _check_absent(gone: Sequence[Absent], here: set[str]) -> Iterator[str]:
+def _check_tombstones(gone: Sequence[TombstoneLine], here: set[str]) -> Iterator[str]:
     seen: set[str] = set()
     for one in gone:
         if one.link.bag in here:
@@ -356,6 +356,6 @@ def _check_chain(archive: Path, bags: list[_Bag], head: str | None) -> Iterator[
 def _check_pointer(archive: Path, last: _Bag) -> Iterator[str]:
     """The writers' pointer is no evidence, but where it is there it must agree."""
     head, pending = chain.read_pointer(archive)
-    sealed = chain.Sealed(last.link.sequence, last.digest, last.signature, last.link.next_signer, last.link.bag)
+    sealed = chain.SealedBag(last.link.sequence, last.digest, last.signature, last.link.next_signer, last.link.bag)
     if head is not None and sealed != head and (pending is None or sealed != pending.sealed):
         yield f"{chain.HEAD} says that the chain ends with number {head.sequence}, and it is not the last bag here"

@@ -20,7 +20,7 @@ from runbook_lib.archive.timestamps import stamp_of, subject
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealToVerify:
     """A bag to look at: its place, who signed it (`none`: nobody), and whether it has a time stamp."""
 
     bag: str
@@ -38,7 +38,7 @@ class Held:
     findings: tuple[str, ...]
 
 
-def check(archive: Path, bags: Sequence[Sealed], kept: Sequence[tuple[str, str]] = ()) -> Held:
+def verify_seals(archive: Path, bags: Sequence[SealToVerify], kept: Sequence[tuple[str, str]] = ()) -> Held:
     """Verify the signature and the stamp of each bag, several at a time.
 
     Args:
@@ -63,7 +63,7 @@ def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
             continue
         if signing.fingerprint(first) == signer:
             found[signer] = folder / f"{signer}.pem"
-            found[signer].write_bytes(signing.pem(first))
+            found[signer].write_bytes(signing.certificates_pem(first))
     return found
 
 
@@ -76,10 +76,12 @@ def _unfit(file: Path) -> str:
     return ""
 
 
-def _check(archive: Path, bags: Sequence[Sealed], kept: Sequence[tuple[str, str]], signers: Mapping[str, Path]) -> Held:
+def _check(
+    archive: Path, bags: Sequence[SealToVerify], kept: Sequence[tuple[str, str]], signers: Mapping[str, Path]
+) -> Held:
     roots = archive / CERTS / signing.ROOTS
 
-    def look(one: Sealed) -> _Seen:
+    def look(one: SealToVerify) -> _Seen:
         at, findings = _stamp(archive, one) if one.stamped else (None, [])
         if one.signer == NONE:
             return _Seen(at, False, False, findings)
@@ -88,7 +90,9 @@ def _check(archive: Path, bags: Sequence[Sealed], kept: Sequence[tuple[str, str]
         place = archive / one.bag
         why, late = "", False
         for moment in (at, None) if at else (None,):
-            why = signing.refused(signature_of(place), place / chain.TAGS, signers[one.signer], roots, at=moment)
+            why = signing.signature_refused(
+                signature_of(place), place / chain.TAGS, signers[one.signer], roots, at=moment
+            )
             if not why:
                 late = moment is not at
                 break
@@ -101,7 +105,7 @@ def _check(archive: Path, bags: Sequence[Sealed], kept: Sequence[tuple[str, str]
         if signer not in signers:
             return [f"{folder}: {CERTS}/{signer}.pem is missing or another"]
         kept = archive / folder
-        why = signing.refused(kept / bound.SIGNATURE, kept / chain.TAGS, signers[signer], roots)
+        why = signing.signature_refused(kept / bound.SIGNATURE, kept / chain.TAGS, signers[signer], roots)
         return [f"{folder}: the signature that it keeps does not hold ({why})"] if why else []
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -123,10 +127,10 @@ class _Seen:
     findings: list[str]
 
 
-def _stamp(archive: Path, one: Sealed) -> tuple[datetime | None, list[str]]:
+def _stamp(archive: Path, one: SealToVerify) -> tuple[datetime | None, list[str]]:
     """The time of a stamp, where it holds; else what does not."""
     place, roots = archive / one.bag, archive / CERTS / timestamp_authority.ROOTS
-    why = _unfit(roots) or timestamp_authority.refused(stamp_of(place), subject(place), roots)
+    why = _unfit(roots) or timestamp_authority.stamp_refused(stamp_of(place), subject(place), roots)
     if why:
         return None, [f"{one.bag}.tsr: does not hold ({why})"]
     return timestamp_authority.stamped_at(disk.read(stamp_of(place), walk.SMALL)), []

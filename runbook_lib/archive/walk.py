@@ -35,7 +35,7 @@ _BESIDE = re.compile(rf"{PLACE}\.(p7s|tsr)")
 _OXUM = re.compile(rb"^Payload-Oxum: ([0-9]{1,15})\.[0-9]+\r?$", re.MULTILINE)
 
 
-def places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]:
+def bag_places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]:
     """The bags' places, and the names of signatures and time stamps. Whatever else lies there is a finding.
 
     Raises OSError where a folder cannot be listed.
@@ -89,7 +89,7 @@ def _entries(root: Path, below: str, findings: list[str], place: str = "") -> li
     return named
 
 
-def files(bag: Path, place: str, findings: list[str]) -> dict[str, int]:
+def bag_files(bag: Path, place: str, findings: list[str]) -> dict[str, int]:
     """Every file of a bag and its size. What is neither file nor folder is a finding, and so is an empty folder."""
     found: dict[str, int] = {}
     folders = [""]
@@ -111,7 +111,7 @@ def files(bag: Path, place: str, findings: list[str]) -> dict[str, int]:
     return found
 
 
-def lines(content: bytes) -> Iterator[str]:
+def list_lines(content: bytes) -> Iterator[str]:
     """The lines of a list, one at a time: a list of nothing but line ends must not fill the memory."""
     if not content:
         yield ""
@@ -119,7 +119,9 @@ def lines(content: bytes) -> Iterator[str]:
         yield line.removesuffix(b"\n").decode("ascii", "replace")
 
 
-def compare(bag: Path, place: str, expected: Mapping[str, str], found: Mapping[str, int], findings: list[str]) -> None:
+def compare_with_manifest(
+    bag: Path, place: str, expected: Mapping[str, str], found: Mapping[str, int], findings: list[str]
+) -> None:
     """Hold a bag's files against what its manifests list. Only what is listed is read, and only up to what the bag says
     that its whole payload has."""
     limit = _payload(bag, expected)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from runbook_lib import disk
 from runbook_lib.archive import chain, reader, tombstones
 from runbook_lib.archive.chain import EXPORT, PURGE, Link
-from runbook_lib.archive.reader import Entry, ToldRun, entry
+from runbook_lib.archive.reader import ArchivedBag, ToldRun, entry
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED
 from runbook_lib.result import Status, Verdict
 from runbook_lib.tables import disarmed
@@ -51,7 +51,7 @@ class Ran:
             here, and taken as what is asked for.
     """
 
-    entry: Entry
+    entry: ArchivedBag
     job: str
     purged: bool = False
 
@@ -113,7 +113,7 @@ class Ran:
     @cached_property
     def _rows(self) -> Mapping[str, dict[str, str]] | None:
         """A batch's row of each account; None for another run, whose table of that name is another table."""
-        table = reader.rows(self.entry.folder / "data" / ACCOUNTS)
+        table = reader.table_rows(self.entry.folder / "data" / ACCOUNTS)
         if table is None or not {"account", "status"} <= set(table[0]):
             return None
         # names as a table holds them: an older one disarmed less
@@ -122,7 +122,7 @@ class Ran:
     @cached_property
     def _further(self) -> Mapping[str, Account]:
         """The further service users of a run, by id and by name."""
-        table = reader.rows(self.entry.folder / "data" / SERVICE_USERS)
+        table = reader.table_rows(self.entry.folder / "data" / SERVICE_USERS)
         rows = table[1] if table else []
         run = self.entry.run
         # a run in which one gave no answer is not done, and did ask the others
@@ -164,7 +164,7 @@ def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) 
     read = (entry(archive, one) for one in named if any(one.name[stamp + 1 :].startswith(job) for job in jobs))
     found = [Ran(one, one.job) for one in read]
     for link in _purged(bags):
-        left = Entry(archive, link.bag, link, None)
+        left = ArchivedBag(archive, link.bag, link, None)
         # a name may end like that of a second bag in the same second
         job = left.folder.name[stamp + 1 :]
         found.append(Ran(left, job if job in jobs else left.job, purged=True))
@@ -179,7 +179,7 @@ def _purged(bags: tuple[Path, ...]) -> Iterator[Link]:
         if f"-{PURGE}" in bag.name or f"-{EXPORT}" in bag.name:
             for name in (PURGED, ELSEWHERE):
                 with suppress(OSError, ValueError):  # `archive.verify` finds what was forged
-                    for one in tombstones.read(disk.read(bag / name)):
+                    for one in tombstones.read_tombstone(disk.read(bag / name)):
                         place = tuple(one.link.bag.split("/"))
                         if place not in told:
                             told.add(place)

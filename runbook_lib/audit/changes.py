@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 
 from runbook_lib.archive import reader
-from runbook_lib.archive.reader import Entry, ToldRun
+from runbook_lib.archive.reader import ArchivedBag, ToldRun
 from runbook_lib.audit.attendance import ACCOUNTS
 from runbook_lib.clock import iso
 
@@ -46,7 +46,7 @@ class ChangeMade:
         return iso(self.at), self.who, self.user, self.certificate, self.what, self.verdict, self.seen, self.run
 
 
-def changes(entries: Iterable[Entry]) -> list[ChangeMade]:
+def changes(entries: Iterable[ArchivedBag]) -> list[ChangeMade]:
     """The changes of these runs, oldest first.
 
     A run that ended before its time is a change too where it could change something: what it had begun is not in its
@@ -56,7 +56,7 @@ def changes(entries: Iterable[Entry]) -> list[ChangeMade]:
     return sorted(found, key=lambda one: (one.at, one.run))
 
 
-def _of(entry: Entry) -> Iterator[ChangeMade]:
+def _of(entry: ArchivedBag) -> Iterator[ChangeMade]:
     if entry.run is None:
         if entry.problem:
             yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, entry.status, entry.problem, entry.name)
@@ -84,11 +84,11 @@ def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
 def _accounts(file: Path) -> list[dict[str, str]] | None:
     """The rows of a batch's accounts; None where this is no batch. An inventory of many service users has a table of
     that name too, and no reports in it."""
-    table = reader.rows(file)
+    table = reader.table_rows(file)
     return table[1] if table is not None and "report" in table[0] else None
 
 
-def _of_batch(entry: Entry, accounts: list[dict[str, str]]) -> Iterator[ChangeMade]:
+def _of_batch(entry: ArchivedBag, accounts: list[dict[str, str]]) -> Iterator[ChangeMade]:
     """The changes of a batch: each account has a report, and its run.json beside it."""
     for row in accounts:
         report = unquote(row.get("report") or "")

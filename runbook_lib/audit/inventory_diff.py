@@ -18,7 +18,7 @@ from pathlib import Path
 
 from runbook_lib import disk
 from runbook_lib.archive import reader
-from runbook_lib.archive.reader import Entry, ToldRun
+from runbook_lib.archive.reader import ArchivedBag, ToldRun
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
@@ -87,7 +87,7 @@ class Inventory:
             same.
     """
 
-    entry: Entry
+    entry: ArchivedBag
     run: ToldRun
     rows: tuple[Certificate, ...]
     complete: bool
@@ -149,7 +149,7 @@ class Comparison:
         return Table(name="changes", title="What changed", columns=COLUMNS, rows=rows)
 
 
-def compare(before: Entry, after: Entry) -> Comparison:
+def compare(before: ArchivedBag, after: ArchivedBag) -> Comparison:
     """Compare two inventories.
 
     Raises:
@@ -168,7 +168,7 @@ def compare(before: Entry, after: Entry) -> Comparison:
     return Comparison(old, new, tuple(differences))
 
 
-def named(archive: Path, text: str) -> Entry:
+def named(archive: Path, text: str) -> ArchivedBag:
     """The bag that a reader means.
 
     Args:
@@ -191,17 +191,17 @@ def named(archive: Path, text: str) -> Entry:
     )
 
 
-def holds_inventory(one: Entry) -> bool:
+def holds_inventory(one: ArchivedBag) -> bool:
     """Whether a run was done and left an inventory."""
     return one.done and one.run is not None and any(table.file == FILE for table in one.run.tables)
 
 
-def alike(one: Entry, other: Entry) -> bool:
+def alike(one: ArchivedBag, other: ArchivedBag) -> bool:
     """Whether two inventories can be compared: the same job, DigiCert ONE and service user, as far as they tell."""
     return not _of_several(entry.run for entry in (one, other) if entry.run is not None)
 
 
-def _of_day(archive: Path, text: str) -> Entry:
+def _of_day(archive: Path, text: str) -> ArchivedBag:
     try:
         day = date.fromisoformat(text)
         within(day)
@@ -242,7 +242,7 @@ def _nearest(archive: Path, day: date) -> str:
     return "Archive one first: runbook run inventory."
 
 
-def _load(one: Entry) -> Inventory:
+def _load(one: ArchivedBag) -> Inventory:
     if one.run is None or not any(table.file == FILE for table in one.run.tables):
         raise RunbookError(
             Reason.BAD_PARAMETER,

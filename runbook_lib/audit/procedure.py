@@ -13,8 +13,8 @@ from pathlib import Path
 
 from runbook_lib import given
 from runbook_lib.archive import reader
-from runbook_lib.archive.reader import Entry
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.reader import ArchivedBag
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit import changes, inventory_diff
 from runbook_lib.audit.completeness import completeness
 from runbook_lib.clock import iso
@@ -34,7 +34,7 @@ class Audit(Procedure[ArchiveParameters]):
     notebook = "06_archive"
     model = ArchiveParameters
 
-    _entries: list[Entry]
+    _entries: list[ArchivedBag]
 
     def begin(self, rows: tuple[ParameterRow, ...]) -> ParametersRecord:
         """The first word. An audit works with no DigiCert ONE, whatever the parameters name."""
@@ -60,7 +60,7 @@ class Audit(Procedure[ArchiveParameters]):
 
     @check("Verify the archive")
     def verify_archive(self) -> Result:
-        proof = verify(self.archive, head=self.parameters.known_head or None)
+        proof = verify_archive(self.archive, head=self.parameters.known_head or None)
         last = f"{proof.head[0]} {proof.head[1]}" if proof.head else "none"
         facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
         facts |= {"First signer": proof.signer} if proof.signer else {}
@@ -120,7 +120,7 @@ class Audit(Procedure[ArchiveParameters]):
     @check("What ran")
     def what_ran(self) -> Result:
         since, until = self._period()
-        found = (one for one in reader.entries(self.archive) if since <= one.at < until)
+        found = (one for one in reader.archived_bags(self.archive) if since <= one.at < until)
         self._entries = sorted(found, key=lambda one: (one.at, one.place))
         if not self._entries:
             since_words = f" from {iso(since)} on and" if self.parameters.period_from else ""
@@ -129,7 +129,7 @@ class Audit(Procedure[ArchiveParameters]):
                 headline=f"Nothing ran{since_words} before {iso(until)}.",
                 next=("Choose another period.",),
             )
-        by_job: dict[str, list[Entry]] = defaultdict(list)
+        by_job: dict[str, list[ArchivedBag]] = defaultdict(list)
         for one in self._entries:
             by_job[one.job].append(one)
         jobs = tuple(
@@ -241,7 +241,7 @@ class Audit(Procedure[ArchiveParameters]):
             tables=(_table("different", "What changed", table.columns, table.rows),) if table.rows else (),
         )
 
-    def _two_inventories(self) -> tuple[Entry, Entry] | None:
+    def _two_inventories(self) -> tuple[ArchivedBag, ArchivedBag] | None:
         first, last = self.parameters.compare_from, self.parameters.compare_to
         known = [one for one in self._entries if inventory_diff.holds_inventory(one)]
         old = inventory_diff.named(self.archive, first) if first else known[0] if known else None

@@ -200,7 +200,7 @@ class _Batch:
             )
         record, own = self._searched(record, told, facts, content)
         files: dict[str, bytes | Path] = {**own, **rollup.files(ledger)}
-        work = bag.Work(
+        work = bag.BagSummary(
             order.name,
             self.started,
             record.status.value,
@@ -272,7 +272,7 @@ class _Batch:
         if self.ledger.sealing is None:
             return
         archive = self.order.archive
-        with chain.locked(archive):
+        with chain.archive_lock(archive):
             seal.recover(archive)
             for place in chain.bags(archive):
                 if self._is_ours(place, self.ledger.sealing):

@@ -37,7 +37,7 @@ def put(
     group: str = "",
 ) -> Place:
     told = started(job, at)
-    work = bag.Work(job, at, status, expected=1, produced=int(status == "done"), group=group)
+    work = bag.BagSummary(job, at, status, expected=1, produced=int(status == "done"), group=group)
     with bag.staging(archive, told) as folder:
         return bag.put(archive, folder, work, run=told.run, files=files or FILES, environ=environ)
 
@@ -45,7 +45,7 @@ def put(
 def sign(archive: Path, at: datetime = AT) -> Signer:
     """Give the archive a signer, or the next one."""
     archive.mkdir(exist_ok=True)
-    signer = signing.make(archive, passphrase=REFERENCE, at=at, environ=ENVIRON)
+    signer = signing.make_signer(archive, passphrase=REFERENCE, at=at, environ=ENVIRON)
     entries.begin_signing(archive, signer, at=at, environ=ENVIRON)
     return signer
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from runbook_lib import disk, tables
 from runbook_lib.archive import chain
-from runbook_lib.archive.chain import NONE, Link, Sealed
+from runbook_lib.archive.chain import NONE, Link, SealedBag
 from runbook_lib.clock import iso
 from runbook_lib.result import Table
 
@@ -86,7 +86,7 @@ def write(archive: Path, runs: Iterator[Told] | list[Told]) -> None:
     chain.write_pointer(archive, head)
 
 
-def _bag(archive: Path, run: Told, head: Sealed) -> Sealed:
+def _bag(archive: Path, run: Told, head: SealedBag) -> SealedBag:
     name, number = f"{run.at:%Y/%m/%d/%Y%m%dT%H%M%SZ}-{run.job}", 1
     place = name
     while (archive / place).exists():
@@ -124,7 +124,7 @@ def _bag(archive: Path, run: Told, head: Sealed) -> Sealed:
         (folder / name).write_bytes(content)
     for name, text in (tags | {chain.TAGS: manifest}).items():
         (folder / name).write_text(text, encoding="utf-8")
-    return Sealed(link.sequence, disk.sha256(manifest.encode()), NONE, NONE, place)
+    return SealedBag(link.sequence, disk.sha256(manifest.encode()), NONE, NONE, place)
 
 
 def inventory(*rows: tuple[str, ...]) -> Table:

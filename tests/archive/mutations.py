@@ -285,10 +285,10 @@ def tombstone_unsigned(archive: Path, chance: random.Random, forger: Signer) -> 
     """A forger without the key appends a tombstone that nobody signed, and the next honest run signs over it."""
     victim = chance.choice([bag for bag in places(archive) if bag.name.endswith("-demo")])
     told = started("purge", AT + timedelta(days=3))
-    work = bag_room.Work("purge", told.at, "done", expected=1, produced=1)
-    with bag_room.staging(archive, told) as folder, chain.locked(archive):
+    work = bag_room.BagSummary("purge", told.at, "done", expected=1, produced=1)
+    with bag_room.staging(archive, told) as folder, chain.archive_lock(archive):
         files = {"purge.json": b"{}\n"} if chance.randrange(2) else {"run.json": b"{}\n"}
-        tags = {PURGED: tombstones.text([tombstones.of(victim)])}
+        tags = {PURGED: tombstones.tombstone_text([tombstones.of(victim)])}
         bag_room.fill(folder / BAG, work, told.run, files, scanner=None, tags=tags)
         into_chain(archive, folder, work, environ={})
     assert not victim.exists()

@@ -13,7 +13,7 @@ import pytest
 
 from runbook_lib.archive import chain, excerpt, retention
 from runbook_lib.archive.timestamps import stamp_of
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from tests.archive import tsa
@@ -37,11 +37,13 @@ LATER = AT + timedelta(days=40)
 
 
 def export(archive: Path, into: Path, since: date = DAY, until: date = DAY, at: datetime = LATER) -> Path:
-    return excerpt.export(archive, into, since=since, until=until, at=at, environ=ENVIRON)[0]
+    return excerpt.export_excerpt(archive, into, since=since, until=until, at=at, environ=ENVIRON)[0]
 
 
 def does_not_hold(folder: Path, tools: Path, finding: str) -> None:
-    assert any(finding in one for one in verify(folder, excerpt=True).findings), verify(folder, excerpt=True).findings
+    assert any(finding in one for one in verify_archive(folder, excerpt=True).findings), verify_archive(
+        folder, excerpt=True
+    ).findings
     seen = verify_sh(folder, tools)
     assert (seen.returncode, seen.stdout[:6]) == (1, "NOT OK")
     assert finding in seen.stdout
@@ -54,12 +56,12 @@ def test_a_period_verifies_by_itself_and_nothing_can_be_taken_from_it(
     small(archive, signed=signed, bags=7)
     put(archive, at=AT + timedelta(days=3))
     into = export(archive, tmp_path / "for the auditor")
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     there = [bag.name for bag in places(into)]
     assert there == [bag.name for bag in places(archive) if bag.parent.name == "23" or bag.name.endswith("-export")]
     assert {path.suffix for path in (into / "certs").iterdir()} <= {".pem"}  # no key leaves the archive
     assert not list(into.glob(".*"))
-    audit = verify(into, excerpt=True)
+    audit = verify_archive(into, excerpt=True)
     assert (audit.findings, audit.bags, audit.elsewhere) == ((), len(there), 9 - len(there))
     seen = verify_sh(into, tools)
     assert (seen.returncode, seen.stderr) == (0, "")
@@ -82,7 +84,7 @@ def test_an_archive_is_not_passed_off_as_an_excerpt_nor_an_excerpt_as_an_archive
 ) -> None:
     small(archive, signed=True, bags=7)
     into = export(archive, tmp_path / "excerpt")
-    assert verify(into).findings != ()
+    assert verify_archive(into).findings != ()
     shutil.copy(archive / "verify.sh", into / "verify.sh")
     assert verify_sh(into, tools).returncode == 1
     assert verify_sh(into, tools, "--excerpt").returncode == 0
@@ -91,7 +93,7 @@ def test_an_archive_is_not_passed_off_as_an_excerpt_nor_an_excerpt_as_an_archive
         if not (into / bag.relative_to(archive)).exists():
             shutil.rmtree(bag)
             chain.signature_of(bag).unlink()
-    assert verify(archive).findings != ()
+    assert verify_archive(archive).findings != ()
     assert verify_sh(archive, tools).returncode == 1
 
 
@@ -105,7 +107,7 @@ def test_a_zip_file_with_stamps_after_a_purge_and_an_earlier_export(archive: Pat
         put(archive, at=AT + timedelta(days=2))
         export(archive, tmp_path / "first", at=AT + timedelta(days=2, hours=1))
         what = retention.plan(archive, DAY, at=AT + timedelta(days=3))
-        retention.purge(archive, what, why="", at=AT + timedelta(days=3), environ=ENVIRON)
+        retention.purge_runs(archive, what, why="", at=AT + timedelta(days=3), environ=ENVIRON)
         made = export(archive, tmp_path / "made.zip", until=DAY + timedelta(days=2))
     folder = tmp_path / "empty"
     with zipfile.ZipFile(made) as zipped:
@@ -115,7 +117,7 @@ def test_a_zip_file_with_stamps_after_a_purge_and_an_earlier_export(archive: Pat
     assert seen.returncode == 0, seen.stdout
     assert "Time-stamped: 5 bags" in seen.stdout
     assert "Signed: 5 bags" in seen.stdout
-    assert len(verify(into, excerpt=True).stamped) == 5
+    assert len(verify_archive(into, excerpt=True).stamped) == 5
     stamp_of(places(into)[0]).unlink()
     does_not_hold(into, tools, ".tsr: missing")
     # the whole time, tombstone included
@@ -138,7 +140,7 @@ def test_what_cannot_be_exported_is_refused(archive: Path, tmp_path: Path) -> No
         assert caught.value.reason is reason
     assert len(places(archive)) == 6
     with pytest.raises(RunbookError) as caught:
-        excerpt.export(archive, tmp_path / "x", since=DAY, until=DAY, at=LATER, environ={})
+        excerpt.export_excerpt(archive, tmp_path / "x", since=DAY, until=DAY, at=LATER, environ={})
     assert caught.value.reason is Reason.SIGNER_SHUT
     (places(archive)[-1] / "data/run.json").write_bytes(b"")
     with pytest.raises(RunbookError) as caught:

@@ -18,7 +18,7 @@ from runbook_lib import disk
 from runbook_lib.archive import entries, signing
 from runbook_lib.archive.chain import TAGS, signature_of
 from runbook_lib.archive.timestamps import stamp_of
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from tests.archive import tsa
 from tests.archive.bags import AT, ENVIRON, REFERENCE, places, put, sign, small, started, verify_sh
 from tests.archive.test_timestamps import stamp_from_now_on
@@ -56,24 +56,24 @@ def test_another_certificate_of_the_same_ca_signs_nothing_wherever_it_is_put(
 ) -> None:
     company = CompanyCA()
     archive.mkdir()
-    asked = signing.request(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
+    asked = signing.request_signer(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
     public = x509.load_pem_x509_csr(asked.read_bytes()).public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
     brought = tmp_path / "brought.pem"
-    brought.write_bytes(signing.pem(company.certificate("Signer", public), company.root))
+    brought.write_bytes(signing.certificates_pem(company.certificate("Signer", public), company.root))
     signer = signing.accept(archive, brought, ENVIRON)
     entries.begin_signing(archive, signer, at=AT, environ=ENVIRON)
     last = put(archive).folder
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert verify_sh(archive, tools).returncode == 0
     key = ec.generate_private_key(ec.SECP256R1())
     colleague = signing.Signer(key, (company.certificate("Colleague", key.public_key()),))
     write_anew(last, colleague)
     (archive / ".head").unlink()
     file = archive / f"certs/{signer.fingerprint}.pem"
-    for content in (file.read_bytes(), file.read_bytes() + signing.pem(*colleague.certificates)):
+    for content in (file.read_bytes(), file.read_bytes() + signing.certificates_pem(*colleague.certificates)):
         file.write_bytes(content)
-        assert any("its signature does not hold" in one for one in verify(archive).findings)
+        assert any("its signature does not hold" in one for one in verify_archive(archive).findings)
         assert "its signature does not hold" in verify_sh(archive, tools).stdout
 
 
@@ -85,7 +85,7 @@ def test_what_the_machine_trusts_is_not_what_the_archive_trusts(
     store.mkdir()
     shutil.copyfile(archive / "certs/roots.pem", store / "roots.pem")
     subprocess.run(["openssl", "rehash", str(store)], check=True)
-    (archive / "certs/roots.pem").write_bytes(signing.pem(CompanyCA().root))
+    (archive / "certs/roots.pem").write_bytes(signing.certificates_pem(CompanyCA().root))
     monkeypatch.setenv("SSL_CERT_DIR", str(store))
     monkeypatch.setenv("SSL_CERT_FILE", str(store / "roots.pem"))
     signature, bag = signature_of(places(archive)[-1]), places(archive)[-1]
@@ -103,7 +103,7 @@ def test_what_the_machine_trusts_is_not_what_the_archive_trusts(
     ]
     stock += ["-no_check_time", "-CAfile", str(archive / "certs/roots.pem"), "-out", os.devnull]
     assert subprocess.run(stock, capture_output=True).returncode == 0  # openssl by itself takes it
-    assert any("its signature does not hold" in one for one in verify(archive).findings)
+    assert any("its signature does not hold" in one for one in verify_archive(archive).findings)
     command = [
         "env",
         "-i",
@@ -121,15 +121,15 @@ def test_an_archive_that_was_sealed_anew_is_known_by_its_first_signer(archive: P
     first = sign(archive, AT - timedelta(days=2)).fingerprint
     sign(archive, AT)
     put(archive)
-    assert verify(archive).signer == first
+    assert verify_archive(archive).signer == first
     assert f"First signer: {first}\n" in verify_sh(archive, tools).stdout
     roots = (archive / "certs/roots.pem").read_bytes()
     shutil.rmtree(archive)
     forger = small(archive, signed=True, bags=3)
     # the true roots come first: who looks at the first certificate of the file sees nothing
     (forger / "certs/roots.pem").write_bytes(roots + (forger / "certs/roots.pem").read_bytes())
-    assert verify(forger).findings == ()
-    assert verify(forger).signer not in ("", first)
+    assert verify_archive(forger).findings == ()
+    assert verify_archive(forger).signer not in ("", first)
     seen = verify_sh(forger, tools)
     assert (seen.returncode, first in seen.stdout) == (0, False)
 
@@ -148,7 +148,7 @@ def test_a_time_that_nobody_signed_is_not_the_time_of_a_stamp(
         sign(archive)
         stamp_from_now_on(archive, source)
         stamp = stamp_of(put(archive).folder)
-    before = verify(archive).stamped
+    before = verify_archive(archive).stamped
     content = stamp.read_bytes()
     head, status = content[:4], b"\x30\x03\x02\x01\x00"
     assert (head[:2], content[4:9]) == (b"\x30\x82", status)
@@ -157,7 +157,7 @@ def test_a_time_that_nobody_signed_is_not_the_time_of_a_stamp(
     data = ["-data", str(signature_of(stamp.with_suffix(""))), "-in", str(stamp)]
     stock = ["openssl", "ts", "-verify", *data, "-CAfile", str(source.roots)]
     assert subprocess.run(stock, capture_output=True).returncode == 0  # openssl takes it: the token itself holds
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.findings, audit.stamped) == ((), before)
     seen = verify_sh(archive, tools).stdout
     assert f"Time-stamped: 3 bags, {before[0]:%Y-%m-%dT%H:%M:%SZ} to {before[-1]:%Y-%m-%dT%H:%M:%SZ}" in seen
@@ -216,4 +216,4 @@ def test_the_writers_own_files_lead_nobody_out_of_the_archive(tmp_path: Path, ar
         (left / "started.json").write_text(other)
         put(archive, at=AT + timedelta(hours=4))
     assert sorted(one.name for one in outside.iterdir()) == ["bag", TAGS]
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from tests.archive.bags import AT, places, put, started
 from tests.reports import reading
 
@@ -22,7 +22,7 @@ def test_what_an_older_version_noted_is_searched_before_it_is_sealed(archive: Pa
     interrupted = next(bag for bag in places(archive) if bag.name.endswith("-withheld"))
     assert (reading.record(interrupted)["status"], reading.record(interrupted)["run"]) == ("interrupted", told.run)
     assert [path for path in archive.rglob("*") if SECRET in str(path)] == reading.holds(archive, SECRET) == []
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
 
 
 def test_another_s_is_told_as_it_was(archive: Path) -> None:

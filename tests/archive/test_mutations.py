@@ -19,7 +19,7 @@ from runbook_lib.archive import chain, entries, excerpt, retention, signing, tim
 from runbook_lib.archive.retention import Hold
 from runbook_lib.archive.signing import Signer
 from runbook_lib.archive.timestamps import stamp_of
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from tests.archive import mutations, tsa
 from tests.archive.bags import AT, ENVIRON, REFERENCE, copy, places, put, sign, small, verify_sh
 from tests.archive.mutations import EXCERPT, KEPT_ONLY, SIGNED_ONLY, UNSIGNED_TOO, WITH_HEAD, Mutation
@@ -55,20 +55,20 @@ def _kept(folder: Path) -> dict[str, Path]:
         for hours in (-48, -40, 0, 1):
             put(archive, at=AT + timedelta(hours=hours))
         case = Hold("Case 7", AT.date(), None, "dispute")
-        retention.hold(archive, case, at=AT + timedelta(hours=2), environ=ENVIRON)
+        retention.hold_runs(archive, case, at=AT + timedelta(hours=2), environ=ENVIRON)
         what = retention.plan(archive, AT.date(), at=AT)
         for one in what.goes:
             bag, to = archive / one.link.bag, archive / mutations.GONE / one.link.bag
             shutil.copytree(bag, to)
             shutil.copy(chain.signature_of(bag), chain.signature_of(to))
-        retention.purge(archive, what, why="a year", at=AT + timedelta(hours=3), environ=ENVIRON)
+        retention.purge_runs(archive, what, why="a year", at=AT + timedelta(hours=3), environ=ENVIRON)
         put(archive, at=AT + timedelta(hours=4))
         (archive / mutations.SPARE).mkdir()
         for bag in places(archive):
             spare = source.reply(source.query(chain.signature_of(bag).read_bytes()))
             (archive / mutations.SPARE / stamp_of(bag).name).write_bytes(spare)
         day = AT.date()
-        part, _ = excerpt.export(
+        part, _ = excerpt.export_excerpt(
             copy(archive, folder / "again"), folder / "excerpt", since=day, until=day, at=AT, environ=ENVIRON
         )
     return {"kept": archive, "excerpt": part}
@@ -77,7 +77,7 @@ def _kept(folder: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def forger(tmp_path_factory: pytest.TempPathFactory) -> Signer:
     folder = tmp_path_factory.mktemp("forger")
-    return signing.make(folder, passphrase=REFERENCE, at=AT, environ=ENVIRON)
+    return signing.make_signer(folder, passphrase=REFERENCE, at=AT, environ=ENVIRON)
 
 
 @pytest.mark.interop
@@ -93,13 +93,13 @@ def test_every_change_is_found_by_both_and_the_untouched_archive_passes(
     each = EACH if SOAK else 3 if name in ("signed", "unsigned") or kind in KEPT_ONLY else 1
     for number in range(each):
         archive = copy(original, tmp_path / "archive")
-        assert verify(archive, head=head, excerpt=part).findings == ()
+        assert verify_archive(archive, head=head, excerpt=part).findings == ()
         if number % 10 == 0:
             untouched = verify_sh(archive, tools, *more)
             assert untouched.returncode == 0, untouched.stdout
         seed = f"{SEED} {name} {kind.__name__} {number}"
         kind(archive, random.Random(seed), forger)  # noqa: S311 - not for secrets
-        assert verify(archive, head=head, excerpt=part).findings, f"archive verify does not see {seed}"
+        assert verify_archive(archive, head=head, excerpt=part).findings, f"archive verify does not see {seed}"
         seen = verify_sh(archive, tools, *more)
         assert seen.returncode == 1, f"verify.sh does not see {seed}: {seen.stdout}{seen.stderr}"
         assert seen.stdout.startswith("NOT OK"), seed
@@ -116,8 +116,8 @@ def test_a_cut_tail_is_seen_by_nobody_without_the_head_kept_elsewhere(
     archive = copy(originals["signed"], tmp_path / "archive")
     early = chain.find_head(archive).digest
     mutations.tail_cut(archive, random.Random(SEED), forger)  # noqa: S311
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert verify_sh(archive, tools).returncode == 0
-    (finding,) = verify(archive, head=early).findings
+    (finding,) = verify_archive(archive, head=early).findings
     assert "cut off" in finding
     assert "cut off" in verify_sh(archive, tools, "--head", early).stdout

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.archive import chain
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from tests.archive.bags import AT, copy, environ_with_passphrase, places, small
 from tests.soak import SOAK
 
@@ -188,13 +188,13 @@ def test_both_verifiers_end_with_a_finding(whole: Path, archive: Path, what: str
 @pytest.mark.parametrize("what", list(HARMLESS)[::EVERY])
 def test_what_is_no_evidence_keeps_nobody_from_a_verdict(whole: Path, archive: Path, what: str) -> None:
     HARMLESS[what](copy(whole, archive))
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     code, said, _, _ = ends(["sh", "verify.sh"], archive)
     assert code == 0, said
     from tests.archive.bags import put
 
     put(archive, at=AT + timedelta(days=2))
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
 
 
 @pytest.mark.timeout(600)

@@ -19,7 +19,7 @@ import pytest
 from runbook_lib.archive import chain, excerpt, expectation, retention, timestamps, tombstones
 from runbook_lib.archive.chain import is_kept
 from runbook_lib.archive.retention import Hold
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from tests.archive import tsa
@@ -45,12 +45,12 @@ DAY = AT.date()
 
 def purge(archive: Path, before: date, at: datetime = LATER) -> Path:
     what = retention.plan(archive, before, at=at)
-    return retention.purge(archive, what, why="retention of a year", at=at, environ=ENVIRON).folder
+    return retention.purge_runs(archive, what, why="retention of a year", at=at, environ=ENVIRON).folder
 
 
 def holds(archive: Path, tools: Path, *, bags: int, purged: int, head: str | None = None) -> None:
     """Both verifiers are content, and count so many bags."""
-    audit = verify(archive, head=head)
+    audit = verify_archive(archive, head=head)
     assert (audit.findings, audit.bags, audit.purged) == ((), bags, purged)
     seen = verify_sh(archive, tools, *(("--head", head) if head else ()))
     assert seen.returncode == 0, seen.stdout + seen.stderr
@@ -59,7 +59,7 @@ def holds(archive: Path, tools: Path, *, bags: int, purged: int, head: str | Non
 
 
 def does_not_hold(archive: Path, tools: Path, finding: str) -> None:
-    assert any(finding in one for one in verify(archive).findings), verify(archive).findings
+    assert any(finding in one for one in verify_archive(archive).findings), verify_archive(archive).findings
     seen = verify_sh(archive, tools)
     assert (seen.returncode, seen.stdout[:6]) == (1, "NOT OK")
     assert finding in seen.stdout
@@ -68,7 +68,7 @@ def does_not_hold(archive: Path, tools: Path, finding: str) -> None:
 @pytest.mark.parametrize("signed", [True, False])
 def test_old_runs_go_for_good_and_the_chain_holds_from_first_to_last(archive: Path, tools: Path, signed: bool) -> None:
     small(archive, signed=signed, bags=6)  # over two days
-    early = chain.look_at(archive, places(archive)[1])
+    early = chain.sealed_bag(archive, places(archive)[1])
     assert early is not None
     old = [bag for bag in places(archive) if bag.parent.name == "22" and not is_kept(bag.name)]
     assert old
@@ -93,7 +93,7 @@ def test_old_runs_go_for_good_and_the_chain_holds_from_first_to_last(archive: Pa
 def test_what_is_held_stays_until_it_is_released(archive: Path, tools: Path) -> None:
     small(archive, signed=True, bags=5)
     case = Hold("Case 7", DAY, DAY, "dispute with a supplier")
-    place = retention.hold(archive, case, at=AT, environ=ENVIRON)
+    place = retention.hold_runs(archive, case, at=AT, environ=ENVIRON)
     assert retention.holds(archive) == {"Case 7": case}
     what = retention.plan(archive, LATER.date(), at=LATER)
     held = [bag for bag, name in what.held if name == "Case 7"]
@@ -101,19 +101,19 @@ def test_what_is_held_stays_until_it_is_released(archive: Path, tools: Path) -> 
     assert all(bag.startswith("2026/11/23/") for bag in held)
     assert all(one.link.bag.startswith("2026/11/22/") for one in what.goes)
     with pytest.raises(RunbookError):
-        retention.hold(archive, case, at=AT, environ=ENVIRON)  # that name is taken
+        retention.hold_runs(archive, case, at=AT, environ=ENVIRON)  # that name is taken
     with pytest.raises(RunbookError):
-        retention.release(archive, "Case 8", why="", at=AT, environ=ENVIRON)
+        retention.release_hold(archive, "Case 8", why="", at=AT, environ=ENVIRON)
     # a hold that comes between plan and purge
     everything = Hold("All", None, None, "an auditor is here")
-    retention.hold(archive, everything, at=AT, environ=ENVIRON)
+    retention.hold_runs(archive, everything, at=AT, environ=ENVIRON)
     with pytest.raises(RunbookError) as caught:
-        retention.purge(archive, what, why="", at=LATER, environ=ENVIRON)
+        retention.purge_runs(archive, what, why="", at=LATER, environ=ENVIRON)
     assert "'All' covers" in caught.value.what
-    retention.release(archive, "All", why="he has gone", at=AT, environ=ENVIRON)
-    retention.purge(archive, what, why="", at=LATER, environ=ENVIRON)
+    retention.release_hold(archive, "All", why="he has gone", at=AT, environ=ENVIRON)
+    retention.purge_runs(archive, what, why="", at=LATER, environ=ENVIRON)
     holds(archive, tools, bags=5 - len(what.goes) + 4, purged=len(what.goes))
-    retention.release(archive, "Case 7", why="settled", at=LATER, environ=ENVIRON)
+    retention.release_hold(archive, "Case 7", why="settled", at=LATER, environ=ENVIRON)
     assert retention.holds(archive) == {}
     purge(archive, LATER.date())
     assert [bag for bag in places(archive) if not is_kept(bag.name)] == []
@@ -133,15 +133,15 @@ def test_the_bags_of_a_batch_that_was_gone_on_with_stay_and_go_together(archive:
     assert ([one.link.bag for one in by_age.goes], by_age.waits) == ([alone], (first,))
     before = retention.plan(archive, LATER.date(), at=LATER)
     assert {one.link.bag for one in before.goes} == {first, second, alone}
-    retention.hold(archive, Hold("Case 7", morning.date(), None, "a dispute"), at=LATER, environ=ENVIRON)
+    retention.hold_runs(archive, Hold("Case 7", morning.date(), None, "a dispute"), at=LATER, environ=ENVIRON)
     what = retention.plan(archive, LATER.date(), at=LATER)
     assert what.held == ((first, "Case 7"), (second, "Case 7"))
     assert [one.link.bag for one in what.goes] == [alone]
     with pytest.raises(RunbookError) as caught:
         only = tuple(one for one in before.goes if one.link.bag == first)
-        retention.purge(archive, replace(before, goes=only), why="", at=LATER, environ=ENVIRON)
+        retention.purge_runs(archive, replace(before, goes=only), why="", at=LATER, environ=ENVIRON)
     assert f"'Case 7' covers {first}" in caught.value.what
-    retention.purge(archive, what, why="", at=LATER, environ=ENVIRON)
+    retention.purge_runs(archive, what, why="", at=LATER, environ=ENVIRON)
     assert [(archive / bag).exists() for bag in (first, second, alone)] == [True, True, False]
     holds(archive, tools, bags=4, purged=1)
 
@@ -150,7 +150,7 @@ def test_nothing_is_purged_that_does_not_hold_or_that_nobody_can_sign(archive: P
     small(archive, signed=True, bags=4)
     what = retention.plan(archive, LATER.date(), at=LATER)
     with pytest.raises(RunbookError) as caught:
-        retention.purge(archive, what, why="", at=LATER, environ={})
+        retention.purge_runs(archive, what, why="", at=LATER, environ={})
     assert caught.value.reason is Reason.SIGNER_SHUT
     victim = archive / what.goes[0].link.bag
     (victim / "data/run.json").write_bytes(b"[]\n")
@@ -159,7 +159,7 @@ def test_nothing_is_purged_that_does_not_hold_or_that_nobody_can_sign(archive: P
     assert caught.value.reason is Reason.NOT_WHOLE
     (victim / chain.TAGS).write_bytes(b"")
     with pytest.raises(RunbookError) as caught:
-        retention.purge(archive, what, why="", at=LATER, environ=ENVIRON)
+        retention.purge_runs(archive, what, why="", at=LATER, environ=ENVIRON)
     assert caught.value.reason is Reason.NOT_WHOLE
     assert all((archive / one.link.bag).exists() for one in what.goes)
     with pytest.raises(RunbookError) as caught:
@@ -179,7 +179,7 @@ def test_forged_edited_and_missing_tombstones_are_found_and_so_is_a_purged_bag_t
     # a forger's tombstone: complete, but nobody signs it
     line = tombstones.of(whole / victim.relative_to(archive))
     last = archive / chain.find_head(archive).bag
-    (last / tombstones.PURGED).write_bytes(tombstones.text([line]))
+    (last / tombstones.PURGED).write_bytes(tombstones.tombstone_text([line]))
     does_not_hold(archive, tools, "purged.txt: was added")
     shutil.rmtree(archive)
     copy(whole, archive)
@@ -193,7 +193,7 @@ def test_forged_edited_and_missing_tombstones_are_found_and_so_is_a_purged_bag_t
     file.write_bytes(content.replace(b" 1 1 ", b" x 1 ", 1))
     does_not_hold(archive, tools, "purged.txt: a line that is none of a")
     file.write_bytes(content)
-    back = tombstones.read(content)[0].link.bag
+    back = tombstones.read_tombstone(content)[0].link.bag
     shutil.copytree(whole / back, archive / back)
     does_not_hold(archive, tools, f"{back}: was purged or left out, and is there")
     shutil.copy(chain.signature_of(whole / back), chain.signature_of(archive / back))
@@ -212,7 +212,7 @@ def test_stamps_that_only_a_purged_bag_named_are_named_by_the_tombstone(
     assert not timestamps.stamp_of(old).exists()
     assert len(timestamps.read_list(tombstone)) >= 2
     holds(archive, tools, bags=4, purged=1)
-    assert len(verify(archive).stamped) == 4
+    assert len(verify_archive(archive).stamped) == 4
     stays = next(bag for bag in places(archive) if bag.name.endswith("-demo"))
     timestamps.stamp_of(stays).unlink()
     does_not_hold(archive, tools, f"{stays.name}.tsr: missing")
@@ -268,7 +268,7 @@ def test_a_purge_killed_at_any_moment_is_finished_or_had_not_begun(
     purger.send_signal(signal.SIGKILL)
     purger.wait()
     put(archive, at=LATER + timedelta(days=1))
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert audit.findings == ()
     assert audit.purged in (0, 19)
     assert audit.bags + audit.purged in (21, 22)
@@ -283,7 +283,7 @@ def test_a_purge_that_stopped_half_way_is_a_finding_until_the_next_run_ends_it(a
     before = chain.find_head(archive)
     tombstone = purge(archive, LATER.date())
     last = chain.find_head(archive)
-    back = tombstones.read((tombstone / tombstones.PURGED).read_bytes())[1].link.bag
+    back = tombstones.read_tombstone((tombstone / tombstones.PURGED).read_bytes())[1].link.bag
     shutil.copytree(whole / back, archive / back)
     tombstones.announce(archive, last.bag)
     (archive / ".staging/killed").mkdir()
@@ -324,7 +324,7 @@ def test_a_purge_does_not_bring_back_the_roots_of_an_earlier_authority(
     small(archive, signed=True, bags=4)
     with tsa.authority(tmp_path / "first") as first, tsa.authority(tmp_path / "second") as second:
         stamp_from_now_on(archive, first)
-        excerpt.export(archive, tmp_path / "excerpt", since=DAY, until=DAY, at=AT, environ=ENVIRON)
+        excerpt.export_excerpt(archive, tmp_path / "excerpt", since=DAY, until=DAY, at=AT, environ=ENVIRON)
         stamp_from_now_on(archive, second)
         put(archive, at=AT + timedelta(days=3))
         tombstone = purge(archive, LATER.date())
@@ -368,7 +368,7 @@ def test_a_reason_or_a_file_that_holds_a_secret_is_not_sealed(tmp_path: Path, ar
     file = tmp_path / "expected.yaml"
     file.write_text(f"expected: []  # {secret}\n")
     for entry in (
-        lambda: retention.hold(archive, Hold("Case 7", None, None, f"see {secret}"), at=LATER, environ=ENVIRON),
+        lambda: retention.hold_runs(archive, Hold("Case 7", None, None, f"see {secret}"), at=LATER, environ=ENVIRON),
         lambda: expectation.declare(archive, file, at=LATER, environ=ENVIRON),
     ):
         with pytest.raises(RunbookError) as caught:
@@ -377,4 +377,4 @@ def test_a_reason_or_a_file_that_holds_a_secret_is_not_sealed(tmp_path: Path, ar
         assert secret not in str(caught.value)
     put(archive, at=LATER)
     assert len(places(archive)) == 3
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()

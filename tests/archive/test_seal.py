@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.archive import chain, interrupted
-from runbook_lib.archive.chain import Link, Pending, Sealed
+from runbook_lib.archive.chain import Link, Pending, SealedBag
 from runbook_lib.archive.seal import BAG, recover
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from tests.archive.bags import (
     AT,
     ENVIRON,
@@ -79,7 +79,7 @@ def test_eight_writers_at_once_make_one_line(tmp_path: Path) -> None:
         _go(writer)
     told = [writer.communicate()[0].split() for writer in writers]
     assert [len(names) for names in told] == [5] * 8
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.bags, audit.signed, audit.findings) == (41, 41, ())
     assert verify_sh(archive, bare_path(tmp_path / "bin")).returncode == 0
 
@@ -102,7 +102,7 @@ def test_writers_killed_at_random_moments_leave_a_whole_chain_and_every_run(tmp_
     names = {place.name for place in places(archive)}
     assert told <= names  # what a writer was told is sealed, is
     assert not list((archive / ".staging").iterdir())
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert audit.findings == ()
     assert verify_sh(archive, bare_path(tmp_path / "bin")).returncode == 0
     runs = [(place / "bag-info.txt").read_text().split("urn:uuid:")[1][:36] for place in places(archive)]
@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_is_sealed_by_the_next_one(tmp_path: Path) -> None
     assert "was killed" in reading.page(place)
     link = Link.read((place / "chain.json").read_bytes())
     assert (link.status, link.expected, link.produced) == ("interrupted", 1, 0)
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert not left.exists()
 
 
@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_is_sealed_by_the_next_one(tmp_path: Path) -> None
 def test_a_writer_killed_between_any_two_renames_is_finished_by_the_next(tmp_path: Path, moved: str) -> None:
     archive = small(tmp_path / "archive", signed=True, bags=3)
     *_, before, last = sorted(places(archive), key=lambda one: json.loads((one / "chain.json").read_text())["sequence"])
-    head, sealed = chain.look_at(archive, before), chain.look_at(archive, last)
+    head, sealed = chain.sealed_bag(archive, before), chain.sealed_bag(archive, last)
     assert head is not None
     assert sealed is not None
     staging = archive / ".staging" / "killed"
@@ -147,21 +147,21 @@ def test_a_writer_killed_between_any_two_renames_is_finished_by_the_next(tmp_pat
     assert chain.find_head(archive) == sealed
     assert not staging.exists()
     put(archive, environ=ENVIRON)
-    assert verify(archive).findings == ()
-    assert verify(archive).bags == 4
+    assert verify_archive(archive).findings == ()
+    assert verify_archive(archive).bags == 4
 
 
 def test_a_signature_whose_bag_never_came_is_taken_away(tmp_path: Path) -> None:
     archive = small(tmp_path / "archive", signed=True, bags=2)
     head = chain.find_head(archive)
-    lost = Sealed(3, "0" * 64, "0" * 64, head.next_signer, "2026/11/24/20261124T000000Z-lost")
+    lost = SealedBag(3, "0" * 64, "0" * 64, head.next_signer, "2026/11/24/20261124T000000Z-lost")
     signature = chain.signature_of(archive / lost.bag)
     signature.parent.mkdir(parents=True)
     signature.write_bytes(b"")
     chain.write_pointer(archive, head, Pending(lost, ".staging/gone"))
-    assert verify(archive).findings != ()
+    assert verify_archive(archive).findings != ()
     put(archive)
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
 
 
 def test_the_head_is_found_without_its_pointer_and_in_spite_of_an_old_one(tmp_path: Path) -> None:
@@ -182,6 +182,6 @@ def test_a_chain_whose_end_was_removed_does_not_close_over_the_gap(tmp_path: Pat
     last = archive / chain.find_head(archive).bag
     last.rename(tmp_path / "taken")
     put(archive, at=AT + timedelta(days=9))
-    assert any("missing before it" in one for one in verify(archive).findings)
+    assert any("missing before it" in one for one in verify_archive(archive).findings)
     (tmp_path / "taken").rename(last)
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()

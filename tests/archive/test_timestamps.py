@@ -14,7 +14,7 @@ import pytest
 
 from runbook_lib.archive import chain, entries, signing, timestamp_authority, timestamps
 from runbook_lib.archive.timestamps import stamp_of
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.outcome import RunOutcome
@@ -61,7 +61,7 @@ def stamp_from_now_on(archive: Path, source: tsa.Tsa) -> None:
 
 def holds(archive: Path, tools: Path, *, stamped: int) -> None:
     """Both verifiers are content, and count so many stamps."""
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.findings, len(audit.stamped)) == ((), stamped)
     seen = verify_sh(archive, tools)
     assert seen.returncode == 0, seen.stdout + seen.stderr
@@ -69,7 +69,7 @@ def holds(archive: Path, tools: Path, *, stamped: int) -> None:
 
 
 def does_not_hold(archive: Path, tools: Path, finding: str) -> None:
-    assert any(finding in one for one in verify(archive).findings), verify(archive).findings
+    assert any(finding in one for one in verify_archive(archive).findings), verify_archive(archive).findings
     seen = verify_sh(archive, tools)
     assert (seen.returncode, seen.stdout[:6]) == (1, "NOT OK")
     assert finding in seen.stdout
@@ -136,18 +136,18 @@ def test_an_authority_that_is_down_refuses_or_is_not_the_one_that_was_chosen(
     chosen = timestamp_authority.configured(archive)
     assert chosen is not None
     with tsa.authority(tmp_path / "stranger") as stranger:
-        timestamp_authority.remember(archive, timestamp_authority.Authority(stranger.url, chosen.roots))
+        timestamp_authority.set_authority(archive, timestamp_authority.TimestampAuthority(stranger.url, chosen.roots))
         untrusted = put(archive).unstamped
     with tsa.authority(tmp_path / "picky", digests="sha512") as picky:
-        timestamp_authority.remember(archive, timestamp_authority.Authority(picky.url, chosen.roots))
+        timestamp_authority.set_authority(archive, timestamp_authority.TimestampAuthority(picky.url, chosen.roots))
         refusing = put(archive, at=AT + timedelta(hours=1)).unstamped
     down = put(archive, at=AT + timedelta(hours=2)).unstamped  # the server is gone
     for problem, said in ((untrusted, "certificate"), (refusing, "badAlg"), (down, "cannot be reached")):
         assert problem is not None
         assert said in problem.what
     holds(archive, tools, stamped=2)
-    timestamp_authority.remember(archive, chosen)
-    done = timestamps.stamp(archive)
+    timestamp_authority.set_authority(archive, chosen)
+    done = timestamps.stamp_bags(archive)
     assert (done.came, done.waiting, done.problem) == (3, 0, None)
     holds(archive, tools, stamped=5)
 
@@ -220,14 +220,16 @@ def test_certificates_that_expired_since_are_judged_as_of_the_stamped_time(
     archive.mkdir()
     # the signer's certificate and the authority's both end in a few seconds
     soon = now + timedelta(seconds=6)
-    signer = signing.make(archive, passphrase=REFERENCE, at=soon - timedelta(days=365 * signing.YEARS), environ=ENVIRON)
+    signer = signing.make_signer(
+        archive, passphrase=REFERENCE, at=soon - timedelta(days=365 * signing.YEARS), environ=ENVIRON
+    )
     entries.begin_signing(archive, signer, at=AT, environ=ENVIRON)
     with tsa.authority(tmp_path / "tsa", until=soon) as short:
         stamp_from_now_on(archive, short)
         put(archive)
         time.sleep(max(0, (soon - datetime.now(UTC)).total_seconds() + 1))
         holds(archive, tools, stamped=3)
-        assert verify(archive).late == 0
+        assert verify_archive(archive).late == 0
         command = ["openssl", "ts", "-verify", "-data", str(chain.signature_of(places(archive)[0])), "-in"]
         command += [str(stamp_of(places(archive)[0])), "-CAfile", str(archive / "certs/tsa-roots.pem")]
         assert subprocess.run(command, capture_output=True).returncode != 0  # as of today it would not
@@ -240,7 +242,7 @@ def test_certificates_that_expired_since_are_judged_as_of_the_stamped_time(
     with tsa.authority(tmp_path / "next") as following:
         stamp_from_now_on(archive, following)
     holds(archive, tools, stamped=5)
-    assert verify(archive).late == 2  # signed, and stamped, after the signer's certificate had ended
+    assert verify_archive(archive).late == 2  # signed, and stamped, after the signer's certificate had ended
     assert "not valid at the stamped time: 2 bags" in verify_sh(archive, tools).stdout
 
 
@@ -252,11 +254,11 @@ def test_the_list_of_what_waits_is_made_anew_where_it_is_lost(archive: Path, wor
         put(archive, at=AT + timedelta(hours=hour))
     (archive / timestamps.WAITING).unlink()
     works.fault = ""
-    assert timestamps.stamp(archive, limit=2).waiting == 1
+    assert timestamps.stamp_bags(archive, limit=2).waiting == 1
     (archive / timestamps.WAITING).write_text("2026/11/23/20261123T000000Z-gone\n", encoding="ascii")
     put(archive, at=AT + timedelta(hours=4))
     (archive / timestamps.WAITING).unlink()
-    assert timestamps.stamp(archive).problem is None
+    assert timestamps.stamp_bags(archive).problem is None
     put(archive, at=AT + timedelta(hours=5))
     holds(archive, tools, stamped=7)
     listed = {path for bag in places(archive) for path in timestamps.read_list(bag)}
@@ -310,11 +312,11 @@ def test_a_run_whose_stamp_has_to_wait_is_done_and_says_so(
     assert outcome.unstamped["reason"] == "not_stamped"
     works.fault = ""
     assert run("1 + 1", env=ENVIRON).unstamped is None
-    assert len(verify(archive).stamped) == 4
+    assert len(verify_archive(archive).stamped) == 4
 
 
 def test_the_certs_folder_of_an_archive_without_an_authority_may_be_missing(archive: Path) -> None:
     put(archive)
     shutil.rmtree(archive / "certs", ignore_errors=True)
     assert put(archive, at=AT + timedelta(hours=1)).unstamped is None
-    assert timestamps.stamp(archive) == timestamps.Stamped(0, 0, None)
+    assert timestamps.stamp_bags(archive) == timestamps.Stamped(0, 0, None)

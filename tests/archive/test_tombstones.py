@@ -21,8 +21,8 @@ from runbook_lib.archive import bound, chain, retention, seal, signing, tombston
 from runbook_lib.archive.bound import FORMAT
 from runbook_lib.archive.chain import LINK, NONE, TAGS, Link, signature_of
 from runbook_lib.archive.retention import Hold
-from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, Absent
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, TombstoneLine
+from runbook_lib.archive.verify import verify_archive
 from tests.archive.bags import AT, ENVIRON, REFERENCE, copy, places, put, sign, small, verify_sh
 
 pytestmark = pytest.mark.interop
@@ -35,18 +35,18 @@ class Forgery:
     """An archive whose second bag is to vanish, what is declared of it, and what is kept beside that."""
 
     archive: Path
-    lines: list[Absent]
+    lines: list[TombstoneLine]
     kept: dict[str, bytes]
     job: str = "purge"
     marked: bool = True
     name: str = PURGED
 
     @property
-    def line(self) -> Absent:
+    def line(self) -> TombstoneLine:
         return self.lines[0]
 
     def number(self, sequence: int) -> Path:
-        found = (chain.look_at(self.archive, one) for one in places(self.archive))
+        found = (chain.sealed_bag(self.archive, one) for one in places(self.archive))
         return next(self.archive / one.bag for one in found if one is not None and one.sequence == sequence)
 
     def append(self) -> Path:
@@ -56,8 +56,8 @@ class Forgery:
         link = Link(place, head.sequence + 1, head.digest, NONE, "done", 1, 1, NONE, NONE)
         bag = self.archive / place
         files = {f"absent/{path}": content for path, content in self.kept.items()}
-        work = bag_room.Work(self.job, LATER, "done", expected=1, produced=1)
-        tags = {self.name: tombstones.text(self.lines), LINK: link.text()}
+        work = bag_room.BagSummary(self.job, LATER, "done", expected=1, produced=1)
+        tags = {self.name: tombstones.tombstone_text(self.lines), LINK: link.text()}
         bag_room.fill(bag, work, "0" * 32, {f"{self.job}.json": b"{}\n", **files}, scanner=None, tags=tags)
         if not self.marked:
             info = (bag / "bag-info.txt").read_text()
@@ -80,7 +80,7 @@ def close(bag: Path) -> str:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = small(tmp_path_factory.mktemp("whole") / "archive", signed=False, bags=5)
-    retention.hold(archive, Hold("Case 7", AT.date(), None, "dispute"), at=AT + timedelta(days=1), environ={})
+    retention.hold_runs(archive, Hold("Case 7", AT.date(), None, "dispute"), at=AT + timedelta(days=1), environ={})
     return archive
 
 
@@ -183,7 +183,7 @@ FORGERIES = [
 
 
 def both_find(archive: Path, tools: Path, *words: str, head: str | None = None) -> None:
-    found = verify(archive, head=head).findings
+    found = verify_archive(archive, head=head).findings
     seen = verify_sh(archive, tools, *(("--head", head) if head else ()))
     assert seen.returncode == 1, seen.stdout + seen.stderr
     for word in words or ("",):
@@ -216,7 +216,7 @@ def test_a_tombstone_that_binds_holds_and_one_for_a_bag_that_is_there_does_not(
 ) -> None:
     head = chain.find_head(whole).digest
     appended(whole, archive, 2).append()
-    audit = verify(archive, head=head)
+    audit = verify_archive(archive, head=head)
     assert (audit.findings, audit.purged, audit.word) == ((), 1, 0)
     seen = verify_sh(archive, tools, "--head", head)
     assert (seen.returncode, "CAVEAT" in seen.stdout) == (0, False), seen.stdout
@@ -242,7 +242,7 @@ def test_an_entry_of_the_archives_own_is_never_purged_nor_is_a_tombstone(
 def test_a_tombstone_names_only_what_comes_before_it(whole: Path, archive: Path, tools: Path) -> None:
     made = Forgery(copy(whole, archive), [], {})
     later = Link("2026/11/24/20261124T230000Z-demo", 8, "0" * 64, NONE, "done", 1, 1, NONE, NONE)
-    made.lines = [Absent(later, "1" * 64, NONE)]
+    made.lines = [TombstoneLine(later, "1" * 64, NONE)]
     made.append()
     both_find(archive, tools, "which does not come before it")
 
@@ -277,13 +277,13 @@ def test_a_tombstone_of_the_first_format_is_told_and_so_is_an_excerpt_that_hands
             patched.setattr(module, "fill", unmarked)
         patched.setattr(bound, "keep", lambda _: {})
         small(archive, signed=False, bags=5)
-        early = chain.look_at(archive, places(archive)[0])
+        early = chain.sealed_bag(archive, places(archive)[0])
         what = retention.plan(archive, AT.date(), at=LATER)
-        retention.purge(archive, what, why="a year", at=LATER, environ={})
+        retention.purge_runs(archive, what, why="a year", at=LATER, environ={})
     assert early is not None
     head = chain.find_head(archive).digest
     for _ in range(2):
-        audit = verify(archive, head=head)
+        audit = verify_archive(archive, head=head)
         assert (audit.findings, audit.word) == ((), len(what.goes))
         seen = verify_sh(archive, tools, "--head", head)
         assert (seen.returncode, f"CAVEAT: nothing that binds is kept of {len(what.goes)} bags" in seen.stdout) == (
@@ -296,8 +296,8 @@ def test_a_tombstone_of_the_first_format_is_told_and_so_is_an_excerpt_that_hands
     from runbook_lib.archive import excerpt
 
     day = (LATER + timedelta(days=1)).date()
-    excerpt.export(archive, into, since=day, until=day, at=LATER + timedelta(days=2), environ={})
-    audit = verify(into, excerpt=True)
+    excerpt.export_excerpt(archive, into, since=day, until=day, at=LATER + timedelta(days=2), environ={})
+    audit = verify_archive(into, excerpt=True)
     assert (audit.findings, audit.word) == ((), len(what.goes))
     seen = verify_sh(into, tools)
     assert (seen.returncode, "CAVEAT" in seen.stdout) == (0, True), seen.stdout
@@ -306,7 +306,7 @@ def test_a_tombstone_of_the_first_format_is_told_and_so_is_an_excerpt_that_hands
     (file,) = last.glob("data/absent/*/purged.txt")
     file.unlink()
     close(last)
-    found = verify(into, excerpt=True).findings
+    found = verify_archive(into, excerpt=True).findings
     assert any("not of the first format" in one for one in found), found
     assert "not of the first format" in verify_sh(into, tools).stdout
 
@@ -317,7 +317,7 @@ def test_a_forger_with_a_key_of_their_own_does_not_pass_for_the_first_signer(arc
     true = sign(archive, AT)
     genuine = {path.name: path.read_bytes() for path in (archive / "certs").iterdir()}
     shutil.rmtree(archive)
-    forger = signing.make(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
+    forger = signing.make_signer(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
     for name, content in genuine.items():
         if name not in ("roots.pem", "signer.json"):
             (archive / "certs" / name).write_bytes(content)
@@ -328,13 +328,13 @@ def test_a_forger_with_a_key_of_their_own_does_not_pass_for_the_first_signer(arc
     )
     tags = f"{disk.sha256(invented.text())}  {LINK}\n".encode()
     signature = forger.sign(tags)
-    line = Absent(invented, disk.sha256(tags), disk.sha256(signature))
+    line = TombstoneLine(invented, disk.sha256(tags), disk.sha256(signature))
     place = "2027/12/28/20271228T000000Z-purge"
     link = Link(place, 2, line.digest, line.signature, "done", 1, 1, forger.fingerprint, forger.fingerprint)
     kept = {f"absent/1/{name}": one for name, one in ((LINK, invented.text()), (TAGS, tags), ("bag.p7s", signature))}
     bag = archive / place
-    work = bag_room.Work("purge", LATER, "done", expected=1, produced=1)
-    lists = {PURGED: tombstones.text([line]), LINK: link.text()}
+    work = bag_room.BagSummary("purge", LATER, "done", expected=1, produced=1)
+    lists = {PURGED: tombstones.tombstone_text([line]), LINK: link.text()}
     bag_room.fill(bag, work, "0" * 32, {"purge.json": b"{}\n", **kept}, scanner=None, tags=lists)
     close(bag)
     signature_of(bag).write_bytes(forger.sign((bag / TAGS).read_bytes()))

@@ -16,7 +16,7 @@ import pytest
 from runbook_lib import disk
 from runbook_lib.archive import chain, entries, signing, walk
 from runbook_lib.archive.chain import Link, signature_of
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.reports.outcome import RunOutcome
 from tests.archive.bags import (
@@ -53,14 +53,14 @@ def test_two_hundred_mixed_runs_verify_without_python_and_without_us(
     assert (seen.returncode, seen.stderr) == (0, "")
     assert seen.stdout.startswith("OK: 200 bags with ")
     assert "Signed: 200 bags" in seen.stdout
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.bags, audit.signed, audit.findings) == (200, 200, ())
     assert audit.head == (200, chain.find_head(archive).digest)
     for place in [places(archive)[0], *places(archive)[-4:]]:  # the Library of Congress's own tool, each kind
         subprocess.run([sys.executable, "-m", "bagit", "--validate", "--quiet", str(place)], check=True)
     (places(archive)[100] / "data/run.json").write_bytes(b"[]\n")
     assert verify_sh(archive, tools).returncode == 1
-    assert len(verify(archive).findings) == 1
+    assert len(verify_archive(archive).findings) == 1
 
 
 def test_the_documented_openssl_command_accepts_a_signature_and_refuses_a_changed_bag(archive: Path) -> None:
@@ -79,8 +79,8 @@ def test_an_unsigned_archive_says_so_and_only_a_kept_head_finds_a_forger(tmp_pat
     small(archive, signed=False, bags=3)
     tools = bare_path(tmp_path / "bin")
     head = chain.find_head(archive).digest
-    assert verify(archive, head=head).findings == ()
-    assert not verify(archive).signer
+    assert verify_archive(archive, head=head).findings == ()
+    assert not verify_archive(archive).signer
     seen = verify_sh(archive, tools, "--head", head)
     assert (seen.returncode, "NOT SIGNED" in seen.stdout) == (0, True)
     last = places(archive)[-1]
@@ -88,9 +88,9 @@ def test_an_unsigned_archive_says_so_and_only_a_kept_head_finds_a_forger(tmp_pat
     tags = sorted(path for path in last.iterdir() if path.is_file() and path.name != chain.TAGS)
     (last / chain.TAGS).write_text("".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
     (archive / ".head").unlink()
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert verify_sh(archive, tools).returncode == 0
-    assert len(verify(archive, head=head).findings) == 1
+    assert len(verify_archive(archive, head=head).findings) == 1
     assert verify_sh(archive, tools, "--head", head).returncode == 1
 
 
@@ -103,10 +103,10 @@ def test_a_new_signer_is_an_entry_that_the_old_one_signs(tmp_path: Path, archive
     assert (entry.signer, entry.next_signer) == (old, new)
     assert Link.read((after / "chain.json").read_bytes()).signer == new
     tools = bare_path(tmp_path / "bin")
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert verify_sh(archive, tools).returncode == 0
     # a signer that nobody announced
-    stranger = signing.make(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
+    stranger = signing.make_signer(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
     link = Link.read((after / "chain.json").read_bytes())
     text = link.text().replace(new.encode(), stranger.fingerprint.encode())
     (after / "chain.json").write_bytes(text)
@@ -114,7 +114,7 @@ def test_a_new_signer_is_an_entry_that_the_old_one_signs(tmp_path: Path, archive
     (after / chain.TAGS).write_text("".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
     signature_of(after).write_bytes(stranger.sign((after / chain.TAGS).read_bytes()))
     (archive / ".head").unlink()
-    assert any("whose turn it was" in one for one in verify(archive).findings)
+    assert any("whose turn it was" in one for one in verify_archive(archive).findings)
     assert "whose turn it was" in verify_sh(archive, tools).stdout
 
 
@@ -125,10 +125,10 @@ def test_a_bag_that_could_not_be_signed_is_a_finding_until_a_signed_one_follows(
     assert place.unsigned is not None
     assert place.unsigned.reason is Reason.NOT_SIGNED
     assert not signature_of(place.folder).exists()
-    assert any("no signed bag follows" in one for one in verify(archive).findings)
+    assert any("no signed bag follows" in one for one in verify_archive(archive).findings)
     assert verify_sh(archive, tools).returncode == 1
     assert put(archive, at=AT + timedelta(hours=1)).unsigned is None
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.findings, audit.covered) == ((), 1)
     assert verify_sh(archive, tools).returncode == 0
 
@@ -180,9 +180,9 @@ def test_from_the_command_line(archive: Path) -> None:
 
 def test_a_company_ca_certifies_the_signer(tmp_path: Path, archive: Path) -> None:
     archive.mkdir()
-    csr = signing.request(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
+    csr = signing.request_signer(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
     with pytest.raises(RunbookError) as caught:
-        signing.request(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
+        signing.request_signer(archive, passphrase=REFERENCE, at=AT, environ=ENVIRON)
     assert caught.value.reason is Reason.BUSY
     ca, ca_key, signer = (tmp_path / name for name in ("ca.pem", "ca.key", "signer.pem"))
     subject = ["-subj", "/O=Company/CN=Company CA"]
@@ -199,21 +199,21 @@ def test_a_company_ca_certifies_the_signer(tmp_path: Path, archive: Path) -> Non
     signing.accept(archive, both, ENVIRON)  # and killed before its entry was sealed: the same is brought again
     entries.begin_signing(archive, signing.accept(archive, both, ENVIRON), at=AT, environ=ENVIRON)
     put(archive)
-    assert verify(archive).signed == 2
+    assert verify_archive(archive).signed == 2
     assert verify_sh(archive, bare_path(tmp_path / "bin")).returncode == 0
     assert sorted(path.suffix for path in (archive / "certs").iterdir()) == [".json", ".key", ".pem", ".pem"]
 
 
 def test_an_archive_without_a_bag_and_one_that_is_none_are_not_ok(tmp_path: Path) -> None:
-    assert verify(tmp_path).findings == ("there is no bag in a chain here: nothing was verified",)
+    assert verify_archive(tmp_path).findings == ("there is no bag in a chain here: nothing was verified",)
     with pytest.raises(RunbookError):
-        verify(tmp_path / "nowhere")
+        verify_archive(tmp_path / "nowhere")
 
 
 def test_a_bag_from_before_there_were_chains_is_a_finding(tmp_path: Path, archive: Path) -> None:
     small(archive, signed=False, bags=3)
     (places(archive)[0] / "chain.json").unlink()
-    assert any("not chained" in one for one in verify(archive).findings)
+    assert any("not chained" in one for one in verify_archive(archive).findings)
     assert "not chained" in verify_sh(archive, bare_path(tmp_path / "bin")).stdout
 
 
@@ -234,9 +234,9 @@ def test_a_run_that_is_sealed_while_somebody_verifies_is_no_finding(
         (archive / ".last").rename(last)
         (archive / ".head").write_bytes(pointer)
 
-    sealed = [one for one in (chain.look_at(archive, bag) for bag in places(archive)) if one is not None]
+    sealed = [one for one in (chain.sealed_bag(archive, bag) for bag in places(archive)) if one is not None]
     unseal()
-    places_of = walk.places
+    places_of = walk.bag_places
 
     def places_and_then_it_is_sealed(*given: Any) -> Any:
         seen = places_of(*given)
@@ -245,7 +245,7 @@ def test_a_run_that_is_sealed_while_somebody_verifies_is_no_finding(
         return seen
 
     monkeypatch.setattr(walk, "places", places_and_then_it_is_sealed)
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.findings, audit.bags) == ((), 4)
     # the same for the shell: it comes between the digests of all files and the list of all folders
     unseal()
@@ -267,5 +267,5 @@ def test_a_run_that_is_sealed_while_somebody_verifies_is_no_finding(
     assert (seen.returncode, seen.stdout[:10]) == (0, "OK: 4 bags"), seen.stdout + seen.stderr
     # what does not hold still does not, however often one looks
     (last / "data/run.json").write_bytes(b"")
-    assert verify(archive).findings != ()
+    assert verify_archive(archive).findings != ()
     assert verify_sh(archive, tools).returncode == 1

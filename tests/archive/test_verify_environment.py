@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from tests.archive.bags import places, small
 
 pytestmark = pytest.mark.interop
@@ -95,8 +95,8 @@ def test_archive_verify_in_an_odd_environment(
     (tmp_path / "openssl").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f".:{os.environ['PATH']}")
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.bags, audit.signed, audit.findings) == (2, 2, ())
     signature = next(archive.glob("[0-9]*/*/*/*.p7s"))
     signature.write_bytes(signature.read_bytes()[:-1] + b"\0")
-    assert verify(archive).findings
+    assert verify_archive(archive).findings

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook_lib.archive.reader import entries
+from runbook_lib.archive.reader import archived_bags
 from runbook_lib.audit.changes import changes
 from tests.fleet.conftest import Fleet, night
 
@@ -38,7 +38,7 @@ def test_each_account_s_change_is_told_with_its_certificate_and_its_report(night
     fleet.accounts = [{"account": "one", "name": "First"}, {"account": "two b", "name": "Second"}]
     code, bag, said = fleet.run()
     assert code == 0, said
-    found = sorted(changes(entries(fleet.archive)), key=lambda one: one.certificate)
+    found = sorted(changes(archived_bags(fleet.archive)), key=lambda one: one.certificate)
     assert [(one.certificate, one.what, one.verdict) for one in found] == [
         ("First", "Issue it", "ok"),
         ("Second", "Issue it", "ok"),

@@ -13,10 +13,10 @@ import pytest
 
 from runbook_lib import tables
 from runbook_lib.archive import bound, chain, entries, interrupted, tombstones
-from runbook_lib.archive.excerpt import export
-from runbook_lib.archive.expectation import declarations, declare, read
+from runbook_lib.archive.excerpt import export_excerpt
+from runbook_lib.archive.expectation import declarations, declare, read_expectation
 from runbook_lib.archive.seal import Place
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit.completeness import Completeness, Kind, completeness, spans
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
@@ -323,7 +323,7 @@ def test_a_declaration_is_an_entry_of_the_chain_signed_and_with_its_author(archi
     sign(archive, FIRST - 2 * DAY)
     place = expect(archive, nightly())
     assert place.unsigned is None
-    audit = verify(archive)
+    audit = verify_archive(archive)
     assert (audit.findings, audit.signed) == ((), 2)
     (one,) = declarations(archive)
     assert one.place == str(place.folder.relative_to(archive))
@@ -334,7 +334,7 @@ def test_a_declaration_is_an_entry_of_the_chain_signed_and_with_its_author(archi
     assert " on " in one.by
     assert (place.folder / "data/expected.yaml").read_text() == (archive.parent / "expected.json").read_text()
     (place.folder / "data/expected.yaml").write_text("expected: []")
-    assert verify(archive).findings != ()
+    assert verify_archive(archive).findings != ()
 
 
 def test_an_expectation_lowered_later_does_not_excuse_the_nights_before(archive: Path) -> None:
@@ -390,7 +390,7 @@ def test_one_who_was_killed_while_declaring_has_declared_nothing(archive: Path) 
 
 
 def test_the_sample_is_one() -> None:
-    assert len(read(SAMPLE.read_bytes(), SAMPLE.name).expected) == 2
+    assert len(read_expectation(SAMPLE.read_bytes(), SAMPLE.name).expected) == 2
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_the_sample_is_one() -> None:
 )
 def test_a_file_that_is_wrong_is_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(RunbookError) as caught:
-        read(text.encode(), "expected.yaml")
+        read_expectation(text.encode(), "expected.yaml")
     assert caught.value.reason is Reason.BAD_PARAMETER
     assert words in caught.value.what
 
@@ -466,8 +466,10 @@ def test_a_folder_whose_name_is_no_moment_is_no_obstacle(archive: Path) -> None:
 
 def purge(archive: Path, *bags: Path) -> None:
     with entries.begun(archive, chain.PURGE, at=AT, environ=ENVIRON) as entry:
-        kept = {name: content for bag in bags for name, content in bound.keep(bag).items()}
-        entry.seal({}, kept=kept, tags={tombstones.PURGED: tombstones.text([tombstones.of(bag) for bag in bags])})
+        kept = {name: content for bag in bags for name, content in bound.binding_files(bag).items()}
+        entry.seal(
+            {}, kept=kept, tags={tombstones.PURGED: tombstones.tombstone_text([tombstones.of(bag) for bag in bags])}
+        )
 
 
 def test_purged_runs_count_as_having_been_there_good_or_bad(archive: Path) -> None:
@@ -477,7 +479,7 @@ def test_purged_runs_count_as_having_been_there_good_or_bad(archive: Path) -> No
     bad = run(archive, FIRST + DAY, status=Status.TIMED_OUT, verdict=Verdict.FAILED)
     purge(archive, good.folder, other.folder, bad.folder)
     assert not good.folder.exists()
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     found = look(archive, days=2)
     assert found.purged == 3
     assert [(gap.kind, gap.job) for gap in found.gaps] == [(Kind.FAILED, "inventory"), (Kind.MISSING, "inventory-2")]
@@ -504,7 +506,7 @@ def test_an_excerpt_brings_along_what_was_expected_and_is_held_against_it(archiv
     gone = run(archive, FIRST + 4 * DAY)
     purge(archive, gone.folder)
     first, last = (FIRST + DAY).date(), (FIRST + 4 * DAY).date()
-    made, _ = export(archive, tmp_path / "excerpt", since=first, until=last, at=AT, environ=ENVIRON)
-    assert verify(made, excerpt=True).findings == ()
+    made, _ = export_excerpt(archive, tmp_path / "excerpt", since=first, until=last, at=AT, environ=ENVIRON)
+    assert verify_archive(made, excerpt=True).findings == ()
     assert told(look(made, days=6)) == told(look(archive, days=6)) == [("missing", 3, "")]
     assert (look(archive, days=6).purged, look(made, days=6).purged) == (1, 3)

@@ -24,7 +24,7 @@ from tests.archive.many import FIRST, Told, row
 SILENT = row("(DigiCert ONE)", "unchecked", "", enabled="unknown")
 
 
-def archived(archive: Path, *days: list[Any], **more: Any) -> list[reader.Entry]:
+def archived(archive: Path, *days: list[Any], **more: Any) -> list[reader.ArchivedBag]:
     """An inventory a day, of these rows. One that holds `SILENT` says of its steps that they are unchecked."""
     runs = [
         Told(
@@ -37,7 +37,7 @@ def archived(archive: Path, *days: list[Any], **more: Any) -> list[reader.Entry]
         for day, rows in enumerate(days)
     ]
     many.write(archive, runs)
-    return sorted(reader.entries(archive), key=lambda one: one.at)[-len(days) :]
+    return sorted(reader.archived_bags(archive), key=lambda one: one.at)[-len(days) :]
 
 
 def changes(comparison: Comparison) -> list[tuple[str, str, str, str]]:
@@ -153,7 +153,7 @@ def test_inventories_of_several_accounts_are_never_mixed(archive: Path):
     many.write(archive, [of("https://a", "u", 0), of("https://b", "u", 0), of("https://b", "v", 1)])
     with pytest.raises(RunbookError, match="several accounts"):
         named(archive, "2023-11-01")
-    one, other, third = sorted(reader.entries(archive), key=lambda each: each.place)
+    one, other, third = sorted(reader.archived_bags(archive), key=lambda each: each.place)
     with pytest.raises(RunbookError, match="https://a"):
         compare(one, other)
     with pytest.raises(RunbookError, match="different service users"):

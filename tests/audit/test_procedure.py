@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.archive import bag, chain, expectation, reader
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit.procedure import Audit
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock
@@ -242,7 +242,7 @@ def test_a_run_of_the_notebook_is_in_the_archive_that_it_read_and_fails_where_th
 
     good = run()
     assert good.status is Status.DONE
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
     assert "Unchanged since it was sealed." in (good.bag / "data" / "report.html").read_text(encoding="utf-8")
     report = place / "data" / "report.html"
     report.write_bytes(report.read_bytes() + b" ")

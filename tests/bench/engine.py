@@ -118,7 +118,7 @@ def _batch(archive: Path, environ: dict[str, str], count: int, memory: list[floa
             memory.append(sum(one.memory_full_info().uss for one in _processes()) / 2**20)
         made = folder / "made"
         files = {str(path.relative_to(made)): path for path in made.rglob("*") if path.is_file()}
-        work = bag.Work("bench", told.at, "done", expected=count, produced=count)
+        work = bag.BagSummary("bench", told.at, "done", expected=count, produced=count)
         bag.put(archive, folder, work, run=told.run, files=files, environ=environ)
     return time.monotonic() - began
 

@@ -133,7 +133,7 @@ def test_what_was_purged_is_not_said_to_be_missing(browser: Browser, tmp_path: P
     archive = bags.small(tmp_path / "archive", signed=True)
     day, later = bags.AT.date(), bags.AT + timedelta(days=400)
     plan = retention.plan(archive, day, at=later)
-    retention.purge(archive, plan, why="a year is over", at=later, environ=bags.ENVIRON)
+    retention.purge_runs(archive, plan, why="a year is over", at=later, environ=bags.ENVIRON)
     gone = [one.link.sequence for one in plan.goes]
     assert gone
     page = browser.new_page()

@@ -111,7 +111,7 @@ class Fleet:
 
     def holds(self) -> list[str]:
         """What the archive's verifier finds wrong."""
-        return list(verify.verify(self.archive).findings)
+        return list(verify.verify_archive(self.archive).findings)
 
 
 @pytest.fixture

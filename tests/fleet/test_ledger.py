@@ -156,7 +156,7 @@ def test_after_twelve_hours_it_is_sealed_as_it_is_and_a_new_batch_begins(tmp_pat
     assert old.record["status"] == "interrupted"
     assert {name: row["status"] for name, row in old.rows.items()} == {"a": "done", "b": "missing"}
     assert {name: row["status"] for name, row in new.rows.items()} == {"a": "refused", "b": "refused"}
-    assert verify.verify(tmp_path).findings == ()
+    assert verify.verify_archive(tmp_path).findings == ()
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -181,7 +181,7 @@ def test_killed_while_it_seals_it_is_in_one_bag(
     batch(wanted, engine, AT + timedelta(hours=1))
     holding = list(tmp_path.glob("2*/*/*/*/data/accounts/a/report.html"))
     assert len(holding) == 1
-    assert verify.verify(tmp_path).findings == ()
+    assert verify.verify_archive(tmp_path).findings == ()
     with Ledger.held(tmp_path, NAME) as ledger:
         assert (ledger.unsealed, ledger.begun) == ([], None)
 

@@ -33,7 +33,7 @@ def archive() -> Path:
     file = place.parent / "expected.yaml"
     file.write_text("expected:\n- {job: inventory, from: 2026-11-20, accounts: [a, '0012']}\n")
     expectation.declare(place, file, at=bags.AT, environ={})
-    retention.hold(place, retention.Hold("h", None, bags.AT.date(), "because"), at=bags.AT, environ={})
+    retention.hold_runs(place, retention.Hold("h", None, bags.AT.date(), "because"), at=bags.AT, environ={})
     return place
 
 
@@ -67,7 +67,7 @@ def test_an_archive_with_a_damaged_file_is_read_to_its_end(found: tuple[str, byt
         door(lambda: retention.plan(copy, NOW.date(), at=NOW))
         door(lambda: retention.holds(copy))
         door(lambda: expectation.declarations(copy))
-        for one in reader.entries(copy):
+        for one in reader.archived_bags(copy):
             assert one.at.tzinfo is not None
             assert (one.job, one.status, one.seen) is not None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from runbook_lib.archive.expectation import read as read_expectation
+from runbook_lib.archive.expectation import read_expectation as read_expectation
 from runbook_lib.fleet.file import Shard, read
 from runbook_lib.sandbox.faults import read_rules_file
 from tests.fuzz.doors import door, fuzz, mutated, text

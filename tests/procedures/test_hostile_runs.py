@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.catalogue import Exit
 from tests.digicert.conftest import API_KEY
 from tests.digicert.hostile import CASES, Answer, Asked, Hostile, hostile_server, one, says, total
@@ -128,7 +128,7 @@ def inventory(command: Command, tmp_path: Path) -> Callable[..., tuple[int, Bag]
         words = ("run", "inventory", "-p", "environment", "sandbox", "--deadline", str(deadline), "--archive", "a")
         ended = command(*words, *more, answer=answer, deadline=deadline, **given)
         folder = tmp_path / ended.out.splitlines()[-1]
-        assert not verify(tmp_path / "a").findings
+        assert not verify_archive(tmp_path / "a").findings
         return ended.code, Bag(json.loads((folder / "data" / "run.json").read_text()), folder / "data" / "tables")
 
     return run
