@@ -37,7 +37,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file and the folders above it, and fsync it. `mode` is what the umask is taken from."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), content)
@@ -56,7 +56,7 @@ def link(source: Path, path: Path) -> None:
     try:
         path.hardlink_to(source)
     except OSError:
-        write(path, source.read_bytes())
+        write_file(path, source.read_bytes())
 
 
 def replace(path: Path, content: bytes, *, mode: int = 0o666, aside: Path | None = None) -> None:
@@ -137,7 +137,7 @@ def opened(path: Path, limit: int | None = LARGEST, *, follow: bool = False) -> 
     return os.fdopen(descriptor, "rb")
 
 
-def read(path: Path, limit: int = LARGEST, *, follow: bool = False) -> bytes:
+def read_file(path: Path, limit: int = LARGEST, *, follow: bool = False) -> bytes:
     """The content of an ordinary file of at most `limit` bytes. Raises OSError, as `opened`."""
     with opened(path, limit, follow=follow) as stream:
         content = stream.read(limit + 1)
@@ -307,7 +307,7 @@ def _holder(path: Path) -> str:
     """Who holds a lock. The holder writes its name a moment after it got it: until then an old one may stand there."""
     for _ in range(10):
         try:
-            told = json.loads(read(path, 4096))
+            told = json.loads(read_file(path, 4096))
             pid, host, since = int(told["pid"]), str(told.get("host", "")), str(told["since"])
             here = host in ("", socket.gethostname())
             if here and not _alive(pid):

@@ -7,14 +7,14 @@ import os
 import signal
 
 from runbook_lib.engine.kernel_manager import forkable
-from runbook_lib.engine.processes import beside, write_to
+from runbook_lib.engine.processes import in_background, write_to
 from runbook_lib.engine.task_context import TaskContext
 from runbook_lib.interruptions import Interruptions
 from runbook_lib.job_server import JobTask
 from runbook_lib.reports import html
-from runbook_lib.reports.execute import Ending, Plan, execute
+from runbook_lib.reports.execute import Ending, ExecutionPlan, execute
 from runbook_lib.reports.job import Produced
-from runbook_lib.reports.produce import started, tell
+from runbook_lib.reports.produce import execute_and_record, execute_supervised
 from runbook_lib.reports.runrecord import Engine
 from runbook_lib.reports.supervise import End, environment
 
@@ -25,7 +25,7 @@ def execute_job(task: JobTask, context: TaskContext) -> Produced:
     forks = job.engine != "papermill" and _forkable(job.source.content)
     write_to(task.folder / "papermill.log")
 
-    def executed(plan: Plan) -> End:
+    def executed(plan: ExecutionPlan) -> End:
         try:
             if task.end is not None:
                 return task.end
@@ -34,7 +34,7 @@ def execute_job(task: JobTask, context: TaskContext) -> Produced:
             context.executed()
 
     engine: Engine = "runbook" if forks else "papermill"
-    return tell(job, executed, folder=task.folder, clock=task.clock, begun=task.begun, engine=engine)
+    return execute_and_record(job, executed, folder=task.folder, clock=task.clock, begun=task.begun, engine=engine)
 
 
 def _forkable(notebook: bytes) -> bool:
@@ -44,14 +44,14 @@ def _forkable(notebook: bytes) -> bool:
         return False
 
 
-def _in_a_process(task: JobTask, plan: Plan, context: TaskContext) -> End:
+def _in_a_process(task: JobTask, plan: ExecutionPlan, context: TaskContext) -> End:
     """Execute by stock papermill, with a kernel that is started for it."""
     interruptions = Interruptions()
     interruptions.signals = context.signals
-    return started(task.job, plan, task.folder, interruptions)
+    return execute_supervised(task.job, plan, task.folder, interruptions)
 
 
-def _in_a_fork(task: JobTask, plan: Plan, context: TaskContext) -> End:
+def _in_a_fork(task: JobTask, plan: ExecutionPlan, context: TaskContext) -> End:
     """Execute in a kernel that is forked for it."""
     job, private = task.job, task.folder / "private"
     private.mkdir(mode=0o700, exist_ok=True)  # an attempt that found no kernel has made it
@@ -59,7 +59,7 @@ def _in_a_fork(task: JobTask, plan: Plan, context: TaskContext) -> End:
     environ = environment(given, job.run, private, task.folder, job.keep_out)
     log = task.folder / "papermill.log"
     kernel = context.kernel(cwd=task.cwd, environ=environ, log=log)
-    compiling = beside(html.exporter)  # what the page needs, while the kernel works
+    compiling = in_background(html.exporter)  # what the page needs, while the kernel works
     try:
         with context.interruptible(job.deadline):
             ending = execute(plan, engine_name="runbook", kernel=kernel)

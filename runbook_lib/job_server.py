@@ -14,7 +14,7 @@ from runbook_lib.engine.forkserver import ForkServer, Killed
 from runbook_lib.engine.kernels import Kernels
 from runbook_lib.interruptions import Interruptions
 from runbook_lib.reports import bare
-from runbook_lib.reports.job import Begun, Job, Produced
+from runbook_lib.reports.job import Job, Produced, RunStart
 from runbook_lib.reports.supervise import End
 
 
@@ -32,7 +32,7 @@ class JobTask:
     folder: Path
     cwd: Path
     clock: Clock
-    begun: Begun
+    begun: RunStart
     end: End | None = None
 
 
@@ -72,7 +72,7 @@ class JobServer(ForkServer):
             job = replace(job, environ=dict(os.environ))
         # absolute: the processes work in another folder
         folder = Path(tempfile.mkdtemp(dir=folder.absolute() if folder else self.folder))
-        task = JobTask(job, folder, Path.cwd(), clock, Begun.now(clock))
+        task = JobTask(job, folder, Path.cwd(), clock, RunStart.now(clock))
         signals = interruptions.signals if interruptions else ()
         try:
             answer: Produced | Killed = self.perform(task, seconds=job.deadline, signals=signals)
@@ -82,7 +82,9 @@ class JobServer(ForkServer):
             if isinstance(answer, Killed):  # telling it kills whoever does: it is not executed again for that
                 problem = self.failed(f"The process of the run ended twice: {answer.returncode}.")
                 now = clock.now()
-                return bare.told(job, problem, started=task.begun.at, finished=now, clock=clock.source, executed=True)
+                return bare.failed_unexpectedly(
+                    job, problem, started=task.begun.at, finished=now, clock=clock.source, executed=True
+                )
             return answer
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -48,7 +48,7 @@ class Ended:
     left: int = 0
 
 
-def run(words: Sequence[str], *, environ: Mapping[str, str], seconds: float) -> Ended:
+def run_to_its_end(words: Sequence[str], *, environ: Mapping[str, str], seconds: float) -> Ended:
     """Run a command until its own process has ended, at most for so long; then it is ended, with what belongs to it.
 
     What has detached itself from the command by then (its parent has ended) lives on, also past the limit. The command

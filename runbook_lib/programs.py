@@ -37,7 +37,7 @@ _PR_SET_PDEATHSIG = 1
 _QUIET = {"LC_ALL": "C", "OPENSSL_CONF": os.devnull}
 
 
-def run(
+def run_program(
     program: str,
     words: Sequence[str],
     *,

@@ -99,10 +99,12 @@ def run_notebook(
                 if isinstance(error, RunbookError) and error.reason not in (Reason.UNEXPECTED, Reason.ENGINE_FAILED):
                     raise
                 now = clock.now()
-                produced = bare.told(todo, error, started=begun.at, finished=now, clock=clock.source, executed=False)
+                produced = bare.failed_unexpectedly(
+                    todo, error, started=begun.at, finished=now, clock=clock.source, executed=False
+                )
         record = produced.record
         _LOG.info("Run %s is %s after %.1f s; %d files", todo.run, record.status, record.duration, len(produced.files))
-        work = bag.Work(
+        work = bag.BagSummary(
             job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)
         )
         wait = max(until - time.monotonic(), SEAL_SECONDS)

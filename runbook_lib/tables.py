@@ -97,7 +97,7 @@ def _is_number(found: re.Match[str], text: str) -> bool:
     return _NUMBER.fullmatch(piece) is not None
 
 
-def folder(environ: Mapping[str, str]) -> Path:
+def tables_folder(environ: Mapping[str, str]) -> Path:
     """Where tables go that lie beside the notebook: below the current folder, unless the run has one of its own."""
     return Path(environ.get(FOLDER_VARIABLE) or FOLDER)
 

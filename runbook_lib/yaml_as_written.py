@@ -66,7 +66,7 @@ class _WrongError(Exception):
         self.line, self.what, self.remedy = node.start_mark.line + 1, what, remedy
 
 
-def read_file(path: Path) -> tuple[Any, Node | None]:
+def read_yaml_file(path: Path) -> tuple[Any, Node | None]:
     """As `read`, of a file. Raises RunbookError: BAD_PARAMETER, also where it cannot be read or is not UTF-8 text."""
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -77,10 +77,10 @@ def read_file(path: Path) -> tuple[Any, Node | None]:
         raise RunbookError(
             Reason.BAD_PARAMETER, f"{path}, line {line}: not UTF-8 text.", remedy="Save it as UTF-8 text."
         ) from None
-    return read(path, content)
+    return read_yaml(path, content)
 
 
-def read(path: Path, content: str) -> tuple[Any, Node | None]:
+def read_yaml(path: Path, content: str) -> tuple[Any, Node | None]:
     """What a YAML file holds, and its node, which knows the lines; None and None for an empty one.
 
     Names are text, and values are text, numbers, truth values, nothing, lists and mappings of these.

@@ -13,17 +13,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "runbook_lib"
 
-BY_PROTOCOL = {"main"}
-"""What each program has: `python -m MODULE` and an entry point call it."""
+BY_PROTOCOL = {"main", "command"}
+"""What each program, and each module of a command, has: whoever starts it calls it."""
+
+BY_DESIGN = {"procedure", "verify"}
+"""Modules that two rooms have, each for its own: the notebooks' and the archive's."""
 
 
 def names(path: Path) -> Iterator[tuple[str, str]]:
     """The public names that a module brings, and what each is."""
-    module = path.relative_to(PACKAGE.parent).with_suffix("")
-    if module.name == "__init__":
-        module = module.parent
-    if module.name != PACKAGE.name and not module.name.startswith("_"):
-        yield module.name, "module"
+    if not path.stem.startswith("_") and "cli" not in path.parts:  # there a module is called as its command
+        yield path.stem, "module"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
             yield node.name, "function"
@@ -32,7 +32,7 @@ def names(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def double(package: Path = PACKAGE) -> dict[str, list[str]]:
-    """Names that stand for two things, and for which. A module is called as the one thing that it holds."""
+    """Names that stand for two things, and for which. A module may be called as the one thing that it holds."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for path in sorted(package.rglob("*.py")):
         where = str(path.relative_to(package))
@@ -41,7 +41,7 @@ def double(package: Path = PACKAGE) -> dict[str, list[str]]:
     return {
         name: list(places)
         for name, places in sorted(found.items())
-        if len(set(places.values())) > 1 and name not in BY_PROTOCOL
+        if len(set(places.values())) > 1 and name not in BY_PROTOCOL | BY_DESIGN
     }
 
 

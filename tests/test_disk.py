@@ -229,15 +229,15 @@ def plant(path: Path, kind: str) -> None:
 def test_only_ordinary_files_of_bounded_size_are_read(tmp_path: Path, kind: str, follow: bool) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    assert disk.read(path, follow=follow) == b"content"
+    assert disk.read_file(path, follow=follow) == b"content"
     path.unlink()
     plant(path, kind)
     with pytest.raises(OSError):
-        disk.read(path, follow=follow)
+        disk.read_file(path, follow=follow)
 
 
 def test_a_file_of_the_largest_size_is_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
-    assert disk.read(tmp_path / "file", 5) == b"12345"
+    assert disk.read_file(tmp_path / "file", 5) == b"12345"
     with pytest.raises(OSError, match="larger than 4 bytes"):
-        disk.read(tmp_path / "file", 4)
+        disk.read_file(tmp_path / "file", 4)

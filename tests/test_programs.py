@@ -25,7 +25,7 @@ def test_only_what_is_named_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("DIGICERT_ONE_API_KEY", "DIGICERT_ONE_ARCHIVE_PASSPHRASE", "LD_PRELOAD", "GIT_DIR", "BASH_ENV"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("HOME", "/srv/somebody")
-    got = programs.run("env", [], seconds=20).stdout.decode()
+    got = programs.run_program("env", [], seconds=20).stdout.decode()
     names = {line.partition("=")[0] for line in got.splitlines()}
     assert "HOME=/srv/somebody\n" in got
     assert names <= {"PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "LC_ALL", "OPENSSL_CONF", "PWD", "SHLVL", "_"}
@@ -38,17 +38,17 @@ def test_a_program_is_not_looked_for_here_nor_where_everybody_may_write(
     (tmp_path / "planted").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f".::{tmp_path}")
-    assert programs.run("planted", [], seconds=20).returncode == 0
+    assert programs.run_program("planted", [], seconds=20).returncode == 0
     tmp_path.chmod(0o777)
     with pytest.raises(FileNotFoundError):
-        programs.run("planted", [], seconds=20)
+        programs.run_program("planted", [], seconds=20)
     assert str(tmp_path) not in programs.for_hook({"PATH": f".:{tmp_path}:bin"})["PATH"].split(":")
 
 
 def test_a_program_that_does_not_end_is_killed_with_what_it_started() -> None:
     began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):
-        programs.run("sh", ["-c", "sleep 60 & sleep 60"], seconds=0.5)
+        programs.run_program("sh", ["-c", "sleep 60 & sleep 60"], seconds=0.5)
     assert time.monotonic() - began < 30
 
 
@@ -71,7 +71,7 @@ def test_a_program_ends_with_whoever_started_it_where_that_is_asked(tmp_path: Pa
     script = (
         "from runbook_lib import programs\n"
         "words = ['-c', 'echo $$ > pid.part; mv pid.part pid; exec sleep 20']\n"
-        f"programs.run('sh', words, seconds=30, ends_with_us={ends})\n"
+        f"programs.run_program('sh', words, seconds=30, ends_with_us={ends})\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) as starter:
         while not (tmp_path / "pid").exists():
@@ -88,5 +88,5 @@ def test_a_program_reads_a_file_that_has_no_name() -> None:
     with tempfile.TemporaryFile() as stream:
         stream.write(b"held")
         stream.flush()
-        done = programs.run("cat", [f"/dev/fd/{stream.fileno()}"], seconds=10, files=(stream.fileno(),))
+        done = programs.run_program("cat", [f"/dev/fd/{stream.fileno()}"], seconds=10, files=(stream.fileno(),))
     assert done.stdout == b"held"

@@ -86,7 +86,7 @@ def staging(archive: Path, started: Started, *, wait: float = chain.PATIENCE) ->
                 alive.callback(_clear, folder)
                 alive.enter_context(interrupted.announced(folder, started))
             # a full disk often has room for a name and none for a byte
-            disk.write(folder / "probe", b"\0" * 65536)
+            disk.write_file(folder / "probe", b"\0" * 65536)
             (folder / "probe").unlink()
         yield folder
 
@@ -177,7 +177,7 @@ def fill(
     Args:
         files: what is new, below `data/`.
         scanner: searches `files`, `tags` and what the bag is called. None where that was done already, as only
-            `artefacts.make` and `fleet.run` do, where the secrets of a run are known.
+            `artefacts.make_artefacts` and `fleet.run_batch` do, where the secrets of a run are known.
         kept: files below `data/` too, of bags that were sealed before: they were searched then.
         tags: files that lie beside `data/`, and not in it.
 
@@ -193,11 +193,11 @@ def fill(
     manifest, size = "", 0
     for name, content in sorted(files.items()):
         place = bag / "data" / name
-        disk.link(content, place) if isinstance(content, Path) else disk.write(place, content)
+        disk.link(content, place) if isinstance(content, Path) else disk.write_file(place, content)
         manifest += f"{_sha256_of(place)}  data/{name}\n"
         size += place.stat().st_size
     for name, content in (tags or {}).items():
-        disk.write(bag / name, content)
+        disk.write_file(bag / name, content)
     info = {
         "Bag-Software-Agent": AGENT,
         "Bagging-Date": f"{work.at:%Y-%m-%d}",
@@ -208,15 +208,15 @@ def fill(
     info[bound.FORMAT] = "2"
     if work.group:
         info[GROUP] = f"urn:uuid:{work.group}"
-    disk.write(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
-    disk.write(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
-    disk.write(bag / "manifest-sha256.txt", manifest.encode())
+    disk.write_file(bag / "bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+    disk.write_file(bag / "bag-info.txt", "".join(f"{key}: {value}\n" for key, value in info.items()).encode())
+    disk.write_file(bag / "manifest-sha256.txt", manifest.encode())
 
 
 def _refuse_secrets(scanner: Scanner, files: Mapping[str, bytes | Path]) -> None:
     """What somebody wrote into an entry, or an older version into a staging folder, stays for good."""
     for name, content in files.items():
-        for found in scanner.in_file(name, disk.read(content) if isinstance(content, Path) else content):
+        for found in scanner.in_file(name, disk.read_file(content) if isinstance(content, Path) else content):
             raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Say it without the secret.")
 
 

@@ -46,33 +46,33 @@ class Bound:
 
 def binding_files(bag: Path) -> dict[str, bytes]:
     """The files below `data/` that bind a bag which is there. Raises OSError, or ValueError where it is in no chain."""
-    content = disk.read(bag / LINK, SMALL)
+    content = disk.read_file(bag / LINK, SMALL)
     folder = f"{KEPT}/{Link.read(content).sequence}"
-    files = {f"{folder}/{LINK}": content, f"{folder}/{TAGS}": disk.read(bag / TAGS)}
+    files = {f"{folder}/{LINK}": content, f"{folder}/{TAGS}": disk.read_file(bag / TAGS)}
     signature = chain.signature_of(bag)
-    return {**files, f"{folder}/{SIGNATURE}": disk.read(signature, SMALL)} if signature.exists() else files
+    return {**files, f"{folder}/{SIGNATURE}": disk.read_file(signature, SMALL)} if signature.exists() else files
 
 
 def hand_on(tombstone: Path) -> dict[str, bytes]:
     """What an excerpt keeps of the bags that a tombstone stands for: what that keeps, or its own words."""
-    content = disk.read(tombstone / PURGED)
+    content = disk.read_file(tombstone / PURGED)
     files: dict[str, bytes] = {}
     for one in tombstones.read_tombstone(content):
         folder = tombstone / "data" / KEPT / str(one.link.sequence)
         if not folder.is_dir():
-            number = Link.read(disk.read(tombstone / LINK, SMALL)).sequence
+            number = Link.read(disk.read_file(tombstone / LINK, SMALL)).sequence
             files[f"{KEPT}/{number}/{PURGED}"] = content
             continue
         for name in (LINK, TAGS, SIGNATURE):
             if (folder / name).exists():
-                files[f"{KEPT}/{one.link.sequence}/{name}"] = disk.read(folder / name)
+                files[f"{KEPT}/{one.link.sequence}/{name}"] = disk.read_file(folder / name)
     return files
 
 
 def binds_tombstones(bag: Path) -> bool:
     """Whether a bag is of a format whose tombstones bind."""
     try:
-        return f"\n{FORMAT}: 2\n".encode() in b"\n" + disk.read(bag / "bag-info.txt", SMALL)
+        return f"\n{FORMAT}: 2\n".encode() in b"\n" + disk.read_file(bag / "bag-info.txt", SMALL)
     except OSError:
         return False
 
@@ -94,11 +94,11 @@ def check_bound(archive: Path, place: str, name: str, listed: Sequence[Tombstone
             continue
         tags = {}
         try:
-            tags = _tags(disk.read(kept / TAGS), one.digest)
-            content = disk.read(kept / LINK, SMALL)
+            tags = _tags(disk.read_file(kept / TAGS), one.digest)
+            content = disk.read_file(kept / LINK, SMALL)
             if disk.sha256(content) != tags.get(LINK) or Link.read(content) != one.link:
                 raise ValueError("chain.json is another")
-            if one.signature != NONE and disk.sha256(disk.read(kept / SIGNATURE, SMALL)) != one.signature:
+            if one.signature != NONE and disk.sha256(disk.read_file(kept / SIGNATURE, SMALL)) != one.signature:
                 raise ValueError("its signature is another")
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
@@ -124,7 +124,7 @@ def _tags(content: bytes, digest: str) -> dict[str, str]:
 
 def _inherited(file: Path, digest: str) -> Iterator[str]:
     try:
-        content = disk.read(file)
+        content = disk.read_file(file)
         if disk.sha256(content) == digest:
             yield from (one.line() for one in tombstones.read_tombstone(content))
     except (OSError, ValueError):

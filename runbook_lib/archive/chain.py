@@ -158,7 +158,7 @@ def write_pointer(archive: Path, head: SealedBag, pending: Pending | None = None
 def read_pointer(archive: Path) -> tuple[SealedBag | None, Pending | None]:
     """What `.head` says; nothing where it is missing or damaged."""
     try:
-        found = _POINTER.fullmatch(disk.read(archive / HEAD, _POINTER_SIZE).decode("ascii", "replace"))
+        found = _POINTER.fullmatch(disk.read_file(archive / HEAD, _POINTER_SIZE).decode("ascii", "replace"))
     except OSError:
         return None, None
     if found is None:
@@ -199,8 +199,8 @@ def find_head(archive: Path) -> SealedBag:
 def sealed_bag(archive: Path, bag: Path) -> SealedBag | None:
     """A bag as it lies there; None where it is in no chain."""
     try:
-        link = Link.read(disk.read(bag / LINK))
-        digest, signature = disk.sha256(disk.read(bag / TAGS)), signature_digest(bag)
+        link = Link.read(disk.read_file(bag / LINK))
+        digest, signature = disk.sha256(disk.read_file(bag / TAGS)), signature_digest(bag)
     except (OSError, ValueError):
         return None
     return SealedBag(link.sequence, digest, signature, link.next_signer, str(bag.relative_to(archive)))
@@ -213,7 +213,7 @@ def signature_of(bag: Path) -> Path:
 
 def signature_digest(bag: Path) -> str:
     try:
-        return disk.sha256(disk.read(signature_of(bag)))
+        return disk.sha256(disk.read_file(signature_of(bag)))
     except FileNotFoundError:
         return NONE
 

@@ -83,7 +83,7 @@ def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[To
     left_out: list[TombstoneLine] = []
     for bag in chain.bags(archive):
         place = str(bag.relative_to(archive))
-        purged = tombstones.read_tombstone(disk.read(bag / PURGED)) if (bag / PURGED).exists() else []
+        purged = tombstones.read_tombstone(disk.read_file(bag / PURGED)) if (bag / PURGED).exists() else []
         # an earlier export would name bags as left out that are here
         first = date.min if is_expectation(place) else since
         if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
@@ -100,7 +100,7 @@ def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:
     roots = f"{CERTS}/{timestamp_authority.ROOTS}"
     if (archive / roots).exists():
         there.append(roots)
-    return {path: disk.sha256(disk.read(archive / path)) for path in there}
+    return {path: disk.sha256(disk.read_file(archive / path)) for path in there}
 
 
 def _copy(archive: Path, places: list[str], folder: Path) -> None:
@@ -112,7 +112,7 @@ def _copy(archive: Path, places: list[str], folder: Path) -> None:
                 shutil.copyfile(beside, copied)
     (folder / CERTS).mkdir(exist_ok=True)
     for certificate in (archive / CERTS).glob("*.pem"):
-        disk.write(folder / CERTS / certificate.name, disk.read(certificate, follow=True))
+        disk.write_file(folder / CERTS / certificate.name, disk.read_file(certificate, follow=True))
     for name in GUIDES:
         shutil.copyfile(archive / name, folder / name)
     text = (folder / VERIFIER).read_text(encoding="utf-8")

@@ -126,7 +126,7 @@ def read_expectation(content: bytes, name: str) -> Expectation:
         RunbookError: BAD_PARAMETER, naming everything that is wrong.
     """
     try:
-        data, _ = yaml_as_written.read(Path(name), content.decode("utf-8-sig"))
+        data, _ = yaml_as_written.read_yaml(Path(name), content.decode("utf-8-sig"))
         expectation = Expectation.model_validate(data)
     except ValidationError as error:
         found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_input=False)]
@@ -187,8 +187,8 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
 
 def _read(place: Path) -> tuple[int, Declaration]:
     try:
-        link = Link.read(disk.read(place / chain.LINK))
-        told = json.loads(disk.read(place / _DECLARED))
+        link = Link.read(disk.read_file(place / chain.LINK))
+        told = json.loads(disk.read_file(place / _DECLARED))
         expected = Expectation.model_validate({"expected": told["expected"]}).expected
         by = f"{told['user']} on {told['host']}"
         return link.sequence, Declaration(link.bag, parse_utc(told["at"]), by, expected)

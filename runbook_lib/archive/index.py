@@ -116,7 +116,7 @@ def _gone(one: ArchivedBag) -> str:
     numbers: list[int] = []
     for name in (PURGED, ELSEWHERE):
         with suppress(OSError, ValueError):
-            numbers += [bag.link.sequence for bag in tombstones.read_tombstone(disk.read(one.folder / name))]
+            numbers += [bag.link.sequence for bag in tombstones.read_tombstone(disk.read_file(one.folder / name))]
     if not numbers:
         return ""
     runs: list[list[int]] = []

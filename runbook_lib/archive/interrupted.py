@@ -33,7 +33,7 @@ def announced(folder: Path, started: Started) -> Iterator[None]:
     descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         disk.try_lock(descriptor)  # the folder is private: nobody else can have it
-        disk.write(folder / STARTED, started.model_dump_json().encode())
+        disk.write_file(folder / STARTED, started.model_dump_json().encode())
         yield
     finally:
         os.close(descriptor)
@@ -93,7 +93,7 @@ def record(started: Started, found: datetime) -> RunRecord:
 
 def interrupted_files(started: Started, found: datetime) -> dict[str, bytes]:
     """The payload of its bag: run.json and report.html. What its notebook held was never searched: it goes."""
-    return bare.files(record(started, found))
+    return bare.bare_files(record(started, found))
 
 
 def _alive(folder: Path) -> bool:
@@ -109,6 +109,6 @@ def _alive(folder: Path) -> bool:
 
 def _read(folder: Path) -> Started | None:
     try:
-        return Started.model_validate_json(disk.read(folder / STARTED))
+        return Started.model_validate_json(disk.read_file(folder / STARTED))
     except (OSError, ValidationError):
         return None

@@ -73,7 +73,7 @@ class ToldTable(_Told):
 
     file: str
     title: str
-    table_rows: int
+    rows: int
     unchecked: int | None = None
 
 
@@ -206,7 +206,7 @@ def entry(archive: Path, bag: Path) -> ArchivedBag:
     """One bag of an archive."""
     place = str(bag.relative_to(archive))
     try:
-        link = Link.read(disk.read(bag / chain.LINK))
+        link = Link.read(disk.read_file(bag / chain.LINK))
     except (OSError, ValueError):
         link = None
     try:
@@ -222,13 +222,13 @@ def entry(archive: Path, bag: Path) -> ArchivedBag:
 
 def read_run(file: Path) -> ToldRun:
     """run.json, as far as it is read. Raises OSError or ValidationError."""
-    return ToldRun.model_validate_json(disk.read(file, _RUN))
+    return ToldRun.model_validate_json(disk.read_file(file, _RUN))
 
 
 def table_rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
     """The columns and the rows of a table (CSV); None where it is not there or is none that a run would leave."""
     try:
-        content = disk.read(file, _TABLE)
+        content = disk.read_file(file, _TABLE)
         with io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream)
             columns = list(table.fieldnames or ())
@@ -241,7 +241,7 @@ def table_rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
 def _holds_no_run(bag: Path) -> bool:
     """Whether a bag says itself that it has no run.json: an entry of the archive's own, such as a new signer's."""
     try:
-        manifest = disk.read(bag / "manifest-sha256.txt").decode("utf-8", "replace")
+        manifest = disk.read_file(bag / "manifest-sha256.txt").decode("utf-8", "replace")
     except OSError:
         return False
     return not re.search(r"^\S+ {1,2}data/run\.json$", manifest, re.MULTILINE)

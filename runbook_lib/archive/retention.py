@@ -108,8 +108,8 @@ def holds(archive: Path) -> dict[str, Hold]:
             file = bag / "data" / f"{job}.json"
             if f"Z-{job}" in bag.name and file.exists():
                 try:
-                    number = Link.read(disk.read(bag / chain.LINK)).sequence
-                    told.append((number, job, json.loads(disk.read(file))))
+                    number = Link.read(disk.read_file(bag / chain.LINK)).sequence
+                    told.append((number, job, json.loads(disk.read_file(file))))
                 except (OSError, ValueError, RecursionError) as error:
                     raise RunbookError(Reason.UNREADABLE_FILE, f"{file} cannot be read: {error}.") from None
     found: dict[str, Hold] = {}
@@ -205,7 +205,7 @@ def _groups(archive: Path, places: Iterable[str]) -> dict[str, str]:
     """The groups of the bags that have one."""
     found = {}
     for place in places:
-        info = disk.read(archive / place / "bag-info.txt").decode("utf-8", "replace")
+        info = disk.read_file(archive / place / "bag-info.txt").decode("utf-8", "replace")
         if match := re.search(rf"^{GROUP}: (.+)$", info, re.MULTILINE):
             found[place] = match[1]
     return found

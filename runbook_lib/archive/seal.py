@@ -104,15 +104,15 @@ def into_chain(
         signer=signer.fingerprint if signer else NONE,
         next_signer=successor or (signer.fingerprint if signer else head.next_signer),
     )
-    disk.write(aside / chain.LINK, link.text())
+    disk.write_file(aside / chain.LINK, link.text())
     came, waiting = timestamps.to_list(archive)
     if came or beside:
-        disk.write(aside / timestamps.BESIDE, timestamps.stamp_sums({**came, **(beside or {})}))
+        disk.write_file(aside / timestamps.BESIDE, timestamps.stamp_sums({**came, **(beside or {})}))
     tags = _close(aside)
     signature = b""
     if signer is not None:
         signature = signer.sign(tags)
-        disk.write(folder / SIGNATURE, signature)
+        disk.write_file(folder / SIGNATURE, signature)
     _check(aside)
     for inner in [aside, *(path for path in aside.rglob("*") if path.is_dir()), folder]:
         disk.sync_folder(inner)
@@ -172,7 +172,7 @@ def write_guides(archive: Path) -> None:
     for name, folder in GUIDES.items():
         content = (folder / name).read_bytes()
         try:
-            same = disk.read(archive / name) == content
+            same = disk.read_file(archive / name) == content
         except OSError:
             same = False
         if not same:
@@ -200,7 +200,7 @@ def _close(bag: Path) -> bytes:
     """Write the tag manifest: nothing is written into the bag after this."""
     tags = sorted(path for path in bag.iterdir() if path.is_file())
     lines = "".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
-    disk.write(bag / chain.TAGS, lines)
+    disk.write_file(bag / chain.TAGS, lines)
     return lines
 
 
@@ -225,6 +225,6 @@ def _move(archive: Path, folder: Path, target: Path) -> None:
 
 def _digest(bag: Path) -> str:
     try:
-        return disk.sha256(disk.read(bag / chain.TAGS))
+        return disk.sha256(disk.read_file(bag / chain.TAGS))
     except OSError:
         return ""

@@ -90,7 +90,7 @@ def load_signer(archive: Path, signer: str, environ: Mapping[str, str]) -> Signe
     certs = archive / CERTS
     try:
         reference = _references(certs)[signer]
-        certificates = tuple(x509.load_pem_x509_certificates(disk.read(certs / f"{signer}.pem", follow=True)))
+        certificates = tuple(x509.load_pem_x509_certificates(disk.read_file(certs / f"{signer}.pem", follow=True)))
         key = _open(certs / f"{signer}.key", reference, environ)
     except KeyError:
         raise RunbookError(Reason.NOT_SIGNED, f"{CERTS}/{REFERENCES} names no passphrase for {signer}.") from None
@@ -159,8 +159,8 @@ def request_signer(archive: Path, *, passphrase: str, at: datetime, environ: Map
     sealed = _sealed(key, passphrase, environ)
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(archive, at)).sign(key, hashes.SHA256())
     _remember(certs, REQUEST, passphrase)
-    disk.write(csr_file, csr.public_bytes(Encoding.PEM))
-    disk.write(key_file, sealed, mode=0o600)
+    disk.write_file(csr_file, csr.public_bytes(Encoding.PEM))
+    disk.write_file(key_file, sealed, mode=0o600)
     return csr_file
 
 
@@ -217,7 +217,7 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
     if why:
         raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
     roots_file = certs / ROOTS
-    roots = x509.load_pem_x509_certificates(disk.read(roots_file, follow=True)) if roots_file.exists() else []
+    roots = x509.load_pem_x509_certificates(disk.read_file(roots_file, follow=True)) if roots_file.exists() else []
     disk.replace(certs / f"{signer.fingerprint}.pem", certificates_pem(*signer.certificates))
     disk.replace(roots_file, certificates_pem(*roots, *([] if root in roots else [root])))
     _remember(certs, signer.fingerprint, passphrase)
@@ -251,7 +251,7 @@ def openssl(command: list[str]) -> str:
         RunbookError: UNREADABLE_FILE where there is no openssl.
     """
     try:
-        done = programs.run("openssl", command, seconds=_PATIENCE, more=programs.NO_CERTIFICATES)
+        done = programs.run_program("openssl", command, seconds=_PATIENCE, more=programs.NO_CERTIFICATES)
     except subprocess.TimeoutExpired:
         return f"openssl did not come to an end within {_PATIENCE:g} s"
     except FileNotFoundError:
@@ -270,7 +270,7 @@ def openssl(command: list[str]) -> str:
 def _open(file: Path, reference: str, environ: Mapping[str, str]) -> Key:
     secret = resolve(reference, environ=environ)
     try:
-        key = load_pem_private_key(disk.read(file, follow=True), secret.reveal().encode())
+        key = load_pem_private_key(disk.read_file(file, follow=True), secret.reveal().encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise RunbookError(
             Reason.WRONG_PASSWORD, f"{CERTS}/{file.name} does not open with the passphrase at {reference}."
@@ -293,7 +293,7 @@ def _sealed(key: Key, passphrase: str, environ: Mapping[str, str]) -> bytes:
 
 def _references(certs: Path) -> dict[str, str]:
     try:
-        content = json.loads(disk.read(certs / REFERENCES, follow=True))
+        content = json.loads(disk.read_file(certs / REFERENCES, follow=True))
         return {name: str(one["passphrase"]) for name, one in content.items()}
     except FileNotFoundError:
         return {}

@@ -49,8 +49,8 @@ def configured(archive: Path) -> TimestampAuthority | None:
     """The authority that an archive has; None without one. Raises RunbookError (UNREADABLE_FILE)."""
     certs = archive / CERTS
     try:
-        url = json.loads(disk.read(certs / SETTINGS, follow=True))["url"]
-        return TimestampAuthority(str(url), disk.read(certs / ROOTS, follow=True))
+        url = json.loads(disk.read_file(certs / SETTINGS, follow=True))["url"]
+        return TimestampAuthority(str(url), disk.read_file(certs / ROOTS, follow=True))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -166,7 +166,7 @@ def stamp_refused(stamp: Path, content: Path, roots: Path) -> str:
 def _refused(stamp: Path, over: list[str], roots: Path) -> str:
     command = ["ts", "-verify", *over, "-in", str(stamp), "-CAfile", str(roots)]
     try:
-        at = stamped_at(disk.read(stamp))
+        at = stamped_at(disk.read_file(stamp))
     except ValueError as error:
         return openssl(command) or str(error)  # openssl says what else it is
     return openssl([*command, "-attime", str(int(at.timestamp()))])

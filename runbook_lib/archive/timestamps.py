@@ -87,7 +87,7 @@ def after(archive: Path, place: Path) -> RunbookError | None:
 
 def _stamp(archive: Path, bag: Path, source: TimestampAuthority) -> None:
     content = subject(bag)
-    answer = timestamp_authority.token(source, disk.read(content))
+    answer = timestamp_authority.token(source, disk.read_file(content))
     with chain.archive_lock(archive, timestamp_authority.PATIENCE):
         # another process may have been faster, and a bag names that token already; or the bag was purged meanwhile
         if content.exists() and not stamp_of(bag).exists():
@@ -108,7 +108,7 @@ def to_list(archive: Path) -> tuple[dict[str, str], list[str]]:
     waiting: list[str] = []
     for place in _waiting(archive):
         try:
-            came[f"{place}.tsr"] = disk.sha256(disk.read(stamp_of(archive / place)))
+            came[f"{place}.tsr"] = disk.sha256(disk.read_file(stamp_of(archive / place)))
         except FileNotFoundError:
             waiting.append(place)
     return came, waiting
@@ -128,7 +128,7 @@ def stamp_sums(listed: Mapping[str, str]) -> bytes:
 def read_list(bag: Path) -> dict[str, str]:
     """What a bag lists: path, digest. What is no such line is left out; `verify` reports it."""
     try:
-        text = disk.read(bag / BESIDE).decode("ascii", "replace")
+        text = disk.read_file(bag / BESIDE).decode("ascii", "replace")
     except OSError:
         return {}
     return {path: digest for digest, _, path in (line.partition("  ") for line in text.splitlines())}
@@ -137,7 +137,7 @@ def read_list(bag: Path) -> dict[str, str]:
 def _waiting(archive: Path) -> list[str]:
     """The bags, oldest first, that no list names a token of."""
     try:
-        told = disk.read(archive / WAITING).decode("ascii").splitlines()
+        told = disk.read_file(archive / WAITING).decode("ascii").splitlines()
     except (OSError, UnicodeDecodeError):
         told = list(_unlisted(archive))
     known = (place for place in dict.fromkeys(told) if re.fullmatch(chain.PLACE, place))

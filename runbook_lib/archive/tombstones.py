@@ -53,8 +53,8 @@ class TombstoneLine:
 
 def of(bag: Path) -> TombstoneLine:
     """A bag as it lies there. Raises OSError, or ValueError where it is in no chain."""
-    link = Link.read(disk.read(bag / chain.LINK))
-    return TombstoneLine(link, disk.sha256(disk.read(bag / chain.TAGS)), chain.signature_digest(bag))
+    link = Link.read(disk.read_file(bag / chain.LINK))
+    return TombstoneLine(link, disk.sha256(disk.read_file(bag / chain.TAGS)), chain.signature_digest(bag))
 
 
 def tombstone_text(bags: Iterable[TombstoneLine]) -> bytes:
@@ -82,7 +82,7 @@ def read_tombstone(content: bytes) -> list[TombstoneLine]:
 def purged_places(bag: Path) -> set[str]:
     """The places of the bags that a tombstone stands for; nothing for another bag, or where it was damaged."""
     try:
-        return {one.link.bag for one in read_tombstone(disk.read(bag / PURGED))}
+        return {one.link.bag for one in read_tombstone(disk.read_file(bag / PURGED))}
     except (OSError, ValueError):
         return set()
 
@@ -116,8 +116,8 @@ def remove(archive: Path) -> None:
 
 def _announced(archive: Path) -> list[TombstoneLine]:
     try:
-        tombstone = disk.read(archive / PURGING).decode("ascii").strip()
-        return read_tombstone(disk.read(archive / tombstone / PURGED)) if re.fullmatch(PLACE, tombstone) else []
+        tombstone = disk.read_file(archive / PURGING).decode("ascii").strip()
+        return read_tombstone(disk.read_file(archive / tombstone / PURGED)) if re.fullmatch(PLACE, tombstone) else []
     except (OSError, ValueError):
         return []  # it was not sealed, or nothing is being removed
 

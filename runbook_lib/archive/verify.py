@@ -233,7 +233,7 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
 
 def _link(bag: Path, place: str, findings: list[str]) -> Link | None:
     try:
-        return Link.read(disk.read(bag / chain.LINK, walk.SMALL))
+        return Link.read(disk.read_file(bag / chain.LINK, walk.SMALL))
     except FileNotFoundError:
         findings.append(f"{place}: not chained: it has no {chain.LINK}")
     except OSError as error:
@@ -246,7 +246,7 @@ def _link(bag: Path, place: str, findings: list[str]) -> Link | None:
 def _list(file: Path, name: str, findings: list[str], missing: str = "") -> Iterator[str]:
     """The lines of a list; nothing where it is not there, or where it is nothing to read."""
     try:
-        content = disk.read(file)
+        content = disk.read_file(file)
     except FileNotFoundError:
         if missing:
             findings.append(missing)
@@ -270,7 +270,7 @@ def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, s
 
 def _tombstone_lines(archive: Path, path: str, findings: list[str]) -> list[TombstoneLine]:
     try:
-        return tombstones.read_tombstone(disk.read(archive / path))
+        return tombstones.read_tombstone(disk.read_file(archive / path))
     except OSError as error:
         findings.append(f"{path}: cannot be read ({error.strerror})")
     except ValueError as error:

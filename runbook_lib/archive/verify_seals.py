@@ -57,7 +57,7 @@ def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for signer in named:
         try:
-            content = disk.read(archive / CERTS / f"{signer}.pem", walk.SMALL, follow=True)
+            content = disk.read_file(archive / CERTS / f"{signer}.pem", walk.SMALL, follow=True)
             first = x509.load_pem_x509_certificates(content)[0]
         except (OSError, ValueError):
             continue
@@ -133,4 +133,4 @@ def _stamp(archive: Path, one: SealToVerify) -> tuple[datetime | None, list[str]
     why = _unfit(roots) or timestamp_authority.stamp_refused(stamp_of(place), subject(place), roots)
     if why:
         return None, [f"{one.bag}.tsr: does not hold ({why})"]
-    return timestamp_authority.stamped_at(disk.read(stamp_of(place), walk.SMALL)), []
+    return timestamp_authority.stamped_at(disk.read_file(stamp_of(place), walk.SMALL)), []

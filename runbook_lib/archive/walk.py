@@ -139,7 +139,7 @@ def compare_with_manifest(
 def _payload(bag: Path, expected: Mapping[str, str]) -> int:
     """The largest size that a file of the payload may have."""
     try:
-        info = disk.read(bag / "bag-info.txt", SMALL)
+        info = disk.read_file(bag / "bag-info.txt", SMALL)
     except OSError:
         return UNDOUBTED
     told = _OXUM.search(info)

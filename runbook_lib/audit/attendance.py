@@ -33,7 +33,7 @@ _CALM = (Verdict.OK, Verdict.NOTHING_TO_DO)
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountAttendance:
     """An account in a run: why it does not count, in a few words, and how many of its rows nobody checked."""
 
     why_not: str
@@ -41,7 +41,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Ran:
+class AttendedRun:
     """A run as it is in the archive, or as it was.
 
     Args:
@@ -90,20 +90,20 @@ class Ran:
             return next((one for one in each if one is not None), None)
         return True if self.purged else _on(self.entry.run, environment)
 
-    def account(self, name: str, environment: str) -> Account | None:
+    def account(self, name: str, environment: str) -> AccountAttendance | None:
         """An account in it, on that environment: of a batch by its name there, of a single run the service user by id
         or name. None where it is not in it."""
         if self._rows is not None:
             row = self._rows.get(disarmed(name))
             return self._of_batch(row, environment) if row is not None else None
         if self.purged:
-            return Account(self.why_not, 0)
+            return AccountAttendance(self.why_not, 0)
         run = self.entry.run
         users = run.seen.service_users if run and run.seen else ()
         if not self.on(environment):
             return None
         if any(name in (user.id, user.name) for user in users):
-            return Account(self.why_not, self.unchecked)
+            return AccountAttendance(self.why_not, self.unchecked)
         return self._further.get(disarmed(name))
 
     @property
@@ -120,28 +120,28 @@ class Ran:
         return {disarmed(row["account"]): row for row in table[1]}
 
     @cached_property
-    def _further(self) -> Mapping[str, Account]:
+    def _further(self) -> Mapping[str, AccountAttendance]:
         """The further service users of a run, by id and by name."""
         table = reader.table_rows(self.entry.folder / "data" / SERVICE_USERS)
         rows = table[1] if table else []
         run = self.entry.run
         # a run in which one gave no answer is not done, and did ask the others
         whole = "" if run is not None and run.verdict == Verdict.UNCHECKED else self.why_not
-        found: dict[str, Account] = {}
+        found: dict[str, AccountAttendance] = {}
         for row in rows:
             unchecked = row.get("state") == Verdict.UNCHECKED
-            account = Account(whole or (f"not answered ({row.get('reason')})" if unchecked else ""), 0)
+            account = AccountAttendance(whole or (f"not answered ({row.get('reason')})" if unchecked else ""), 0)
             found |= {disarmed(key): account for key in (row.get("id"), row.get("name")) if key}
         return found
 
-    def _of_batch(self, row: Mapping[str, str], environment: str) -> Account | None:
+    def _of_batch(self, row: Mapping[str, str], environment: str) -> AccountAttendance | None:
         why = _why_not(row.get("status", ""), row.get("verdict"))
         if why and row.get("reason"):
             why += f" ({row['reason']})"
         if not environment and row.get("verdict") in _CALM:
-            return Account(why, 0)  # a batch has thousands: what its row tells is not looked up
+            return AccountAttendance(why, 0)  # a batch has thousands: what its row tells is not looked up
         told = self._told_of(row)
-        return Account(why, _unchecked(told)) if _on(told, environment) else None
+        return AccountAttendance(why, _unchecked(told)) if _on(told, environment) else None
 
     def _told_of(self, row: Mapping[str, str]) -> ToldRun | None:
         """run.json of a batch's account; it may lie in an earlier bag, where the batch was taken up again."""
@@ -152,7 +152,7 @@ class Ran:
             return None
 
 
-def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) -> tuple[Ran, ...]:
+def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) -> tuple[AttendedRun, ...]:
     """Every run of these jobs that started from the first moment on and before the second, in the order of its start.
 
     A bag that cannot be read is a run that does not count. Raises OSError where the archive cannot be listed.
@@ -162,12 +162,12 @@ def runs(archive: Path, jobs: frozenset[str], since: datetime, until: datetime) 
     bags = tuple(chain.bags(archive))
     named = [one for one in bags if first <= one.name[:stamp] <= last]
     read = (entry(archive, one) for one in named if any(one.name[stamp + 1 :].startswith(job) for job in jobs))
-    found = [Ran(one, one.job) for one in read]
+    found = [AttendedRun(one, one.job) for one in read]
     for link in _purged(bags):
         left = ArchivedBag(archive, link.bag, link, None)
         # a name may end like that of a second bag in the same second
         job = left.folder.name[stamp + 1 :]
-        found.append(Ran(left, job if job in jobs else left.job, purged=True))
+        found.append(AttendedRun(left, job if job in jobs else left.job, purged=True))
     inside = (one for one in found if one.job in jobs and since <= one.started < until)
     return tuple(sorted(inside, key=lambda one: (one.started, one.place)))
 
@@ -179,7 +179,7 @@ def _purged(bags: tuple[Path, ...]) -> Iterator[Link]:
         if f"-{PURGE}" in bag.name or f"-{EXPORT}" in bag.name:
             for name in (PURGED, ELSEWHERE):
                 with suppress(OSError, ValueError):  # `archive.verify` finds what was forged
-                    for one in tombstones.read_tombstone(disk.read(bag / name)):
+                    for one in tombstones.read_tombstone(disk.read_file(bag / name)):
                         place = tuple(one.link.bag.split("/"))
                         if place not in told:
                             told.add(place)

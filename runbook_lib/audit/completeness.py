@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbook_lib.archive.expectation import Declaration, Expected, declarations
-from runbook_lib.audit.attendance import Ran, runs
+from runbook_lib.audit.attendance import AttendedRun, runs
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
@@ -23,7 +23,7 @@ CLOCK_SLACK = timedelta(minutes=15)
 """Sealing takes time, and machines that share an archive may differ a little."""
 
 
-class Kind(StrEnum):
+class DeviationKind(StrEnum):
     """What is not as expected, from worst to best."""
 
     MISSING = "missing"
@@ -44,7 +44,7 @@ class Gap:
         bags: the runs that are there, below the archive, oldest first; none where nothing is.
     """
 
-    kind: Kind
+    kind: DeviationKind
     expected: Expected
     start: datetime
     account: str
@@ -117,7 +117,7 @@ def spans(gaps: Iterable[Gap]) -> list[tuple[Gap, Gap]]:
     Those with runs to look at stay by themselves.
     """
     found: list[tuple[Gap, Gap]] = []
-    last: dict[tuple[Kind, Expected, str, str], int] = {}
+    last: dict[tuple[DeviationKind, Expected, str, str], int] = {}
     for gap in gaps:
         alike = (gap.kind, gap.expected, gap.account, gap.what)
         number = last.get(alike)
@@ -165,16 +165,16 @@ def _periods(declared: tuple[Declaration, ...], until: datetime) -> Iterator[tup
                 start += expected.period
 
 
-def _judge(expected: Expected, start: datetime, there: tuple[Ran, ...], now: datetime) -> list[Gap] | None:
+def _judge(expected: Expected, start: datetime, there: tuple[AttendedRun, ...], now: datetime) -> list[Gap] | None:
     """What is wrong with a period; None while there is still time for a good run."""
     first, after = (bisect_left(there, at, key=lambda one: one.started) for at in (start, start + expected.period))
     mine = [one for one in there[first:after] if one.job == expected.job and _concerns(expected, one)]
     gaps = _of_accounts(expected, start, mine) if expected.accounts else _of_runs(expected, start, mine)
-    bad = any(gap.kind in (Kind.MISSING, Kind.FAILED) for gap in gaps)
+    bad = any(gap.kind in (DeviationKind.MISSING, DeviationKind.FAILED) for gap in gaps)
     return None if bad and now < start + expected.grace else gaps
 
 
-def _concerns(expected: Expected, run: Ran) -> bool:
+def _concerns(expected: Expected, run: AttendedRun) -> bool:
     if expected.accounts and run.is_batch:
         return True  # each of its accounts is asked
     there = run.on(expected.environment)
@@ -182,17 +182,17 @@ def _concerns(expected: Expected, run: Ran) -> bool:
     return bool(run.why_not) if there is None else there
 
 
-def _of_runs(expected: Expected, start: datetime, mine: list[Ran]) -> list[Gap]:
+def _of_runs(expected: Expected, start: datetime, mine: list[AttendedRun]) -> list[Gap]:
     good = [(one, one.unchecked) for one in mine if not one.why_not]
     if good:
         return _of_good(expected, start, "", good)
     if mine:
         return [_failed(expected, start, "", [(one, one.why_not) for one in mine])]
     where = f" on {expected.environment}" if expected.environment else " at all"
-    return [Gap(Kind.MISSING, expected, start, "", f"There is no run{where}.")]
+    return [Gap(DeviationKind.MISSING, expected, start, "", f"There is no run{where}.")]
 
 
-def _of_accounts(expected: Expected, start: datetime, mine: list[Ran]) -> list[Gap]:
+def _of_accounts(expected: Expected, start: datetime, mine: list[AttendedRun]) -> list[Gap]:
     if all(one.why_not and not one.tells_accounts for one in mine):
         return _of_runs(expected, start, mine)
     gaps = []
@@ -205,29 +205,31 @@ def _of_accounts(expected: Expected, start: datetime, mine: list[Ran]) -> list[G
             gaps.append(_failed(expected, start, name, [(one, account.why_not) for one, account in found]))
         else:
             places = tuple(one.place for one in mine)
-            gaps.append(Gap(Kind.MISSING, expected, start, name, "It is in none of the runs that are there.", places))
+            gaps.append(
+                Gap(DeviationKind.MISSING, expected, start, name, "It is in none of the runs that are there.", places)
+            )
     return gaps
 
 
-def _of_good(expected: Expected, start: datetime, account: str, good: list[tuple[Ran, int]]) -> list[Gap]:
+def _of_good(expected: Expected, start: datetime, account: str, good: list[tuple[AttendedRun, int]]) -> list[Gap]:
     gaps = []
     run, unchecked = min(good, key=lambda one: one[1])
     if unchecked:
         what = f"Done, and {unchecked} rows were not checked."
-        gaps.append(Gap(Kind.UNCHECKED, expected, start, account, what, (run.place,)))
+        gaps.append(Gap(DeviationKind.UNCHECKED, expected, start, account, what, (run.place,)))
     first = good[0][0]
     if first.started > start + expected.grace:
         what = f"Only started at {iso(first.started)}, after {iso(start + expected.grace)}."
-        gaps.append(Gap(Kind.LATE, expected, start, account, what, (first.place,)))
+        gaps.append(Gap(DeviationKind.LATE, expected, start, account, what, (first.place,)))
     return gaps
 
 
-def _failed(expected: Expected, start: datetime, account: str, found: list[tuple[Ran, str]]) -> Gap:
+def _failed(expected: Expected, start: datetime, account: str, found: list[tuple[AttendedRun, str]]) -> Gap:
     what = f"There is no good run: {', '.join(dict.fromkeys(why for _, why in found))}."
-    return Gap(Kind.FAILED, expected, start, account, what, tuple(one.place for one, _ in found))
+    return Gap(DeviationKind.FAILED, expected, start, account, what, tuple(one.place for one, _ in found))
 
 
-def _notes(there: tuple[Ran, ...]) -> Iterator[str]:
+def _notes(there: tuple[AttendedRun, ...]) -> Iterator[str]:
     """Where the times of runs contradict each other or themselves."""
     latest: tuple[datetime, str] | None = None
     for one in sorted((ran.entry for ran in there), key=lambda entry: entry.link.sequence if entry.link else 0):

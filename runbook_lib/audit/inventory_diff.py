@@ -49,7 +49,7 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True)
-class Certificate:
+class InventoryCertificate:
     """A row of an inventory, as far as it is compared."""
 
     name: str
@@ -78,7 +78,7 @@ class Certificate:
 
 
 @dataclass(frozen=True)
-class Inventory:
+class ArchivedInventory:
     """An inventory in the archive.
 
     Args:
@@ -89,7 +89,7 @@ class Inventory:
 
     entry: ArchivedBag
     run: ToldRun
-    rows: tuple[Certificate, ...]
+    rows: tuple[InventoryCertificate, ...]
     complete: bool
 
     @property
@@ -108,7 +108,7 @@ class Difference:
     change: Change
     was: str
     now: str
-    certificate: Certificate
+    certificate: InventoryCertificate
 
     def row(self) -> tuple[str, ...]:
         """Its cells, as `COLUMNS`."""
@@ -120,8 +120,8 @@ class Difference:
 class Comparison:
     """Two inventories and every difference, ordered by kind and name."""
 
-    before: Inventory
-    after: Inventory
+    before: ArchivedInventory
+    after: ArchivedInventory
     differences: tuple[Difference, ...]
 
     @property
@@ -149,7 +149,7 @@ class Comparison:
         return Table(name="changes", title="What changed", columns=COLUMNS, rows=rows)
 
 
-def compare(before: ArchivedBag, after: ArchivedBag) -> Comparison:
+def compare_inventories(before: ArchivedBag, after: ArchivedBag) -> Comparison:
     """Compare two inventories.
 
     Raises:
@@ -242,7 +242,7 @@ def _nearest(archive: Path, day: date) -> str:
     return "Archive one first: runbook run inventory."
 
 
-def _load(one: ArchivedBag) -> Inventory:
+def _load(one: ArchivedBag) -> ArchivedInventory:
     if one.run is None or not any(table.file == FILE for table in one.run.tables):
         raise RunbookError(
             Reason.BAD_PARAMETER,
@@ -257,8 +257,8 @@ def _load(one: ArchivedBag) -> Inventory:
             Reason.UNREADABLE_FILE, f"{one.place}: {FILE} lacks the columns {', '.join(sorted(missing))}."
         )
     # an older inventory has some cells as they came; disarmed twice is disarmed once
-    certificates = tuple(Certificate(*(disarmed(row[column] or "") for column in _READ)) for row in rows)
-    return Inventory(
+    certificates = tuple(InventoryCertificate(*(disarmed(row[column] or "") for column in _READ)) for row in rows)
+    return ArchivedInventory(
         entry=one,
         run=one.run,
         rows=tuple(one for one in certificates if one.id or one.serial or one.place or one.enabled != "unknown"),
@@ -270,8 +270,8 @@ def _load(one: ArchivedBag) -> Inventory:
 def _sealed(bag: Path, name: str) -> bytes:
     """A file as the bag's own manifest knows it. That the manifest is as it was is what `archive verify` tells."""
     try:
-        content = disk.read(bag / name)
-        manifest = disk.read(bag / "manifest-sha256.txt").decode("utf-8").splitlines()
+        content = disk.read_file(bag / name)
+        manifest = disk.read_file(bag / "manifest-sha256.txt").decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RunbookError(
             Reason.UNREADABLE_FILE, f"{bag.name}/{name} cannot be read: {type(error).__name__}."
@@ -305,12 +305,14 @@ def _refuse_apart(old: ToldRun, new: ToldRun) -> None:
 
 
 def _pairs(
-    old: tuple[Certificate, ...], new: tuple[Certificate, ...]
-) -> tuple[list[tuple[Certificate, Certificate]], list[Certificate], list[Certificate]]:
+    old: tuple[InventoryCertificate, ...], new: tuple[InventoryCertificate, ...]
+) -> tuple[
+    list[tuple[InventoryCertificate, InventoryCertificate]], list[InventoryCertificate], list[InventoryCertificate]
+]:
     """The rows that are the same certificate, and those of either side that have no counterpart."""
-    pairs: list[tuple[Certificate, Certificate]] = []
+    pairs: list[tuple[InventoryCertificate, InventoryCertificate]] = []
     left, right = list(old), list(new)
-    keys: tuple[Callable[[Certificate], Hashable], ...] = (
+    keys: tuple[Callable[[InventoryCertificate], Hashable], ...] = (
         lambda one: one.id or None,
         lambda one: (one.number, one.place) if one.serial else None,  # of copies, the one at the same place is meant
         lambda one: one.number if one.serial else None,
@@ -320,7 +322,7 @@ def _pairs(
         lambda one: None if one.id or one.serial or one.place else (one.name, one.ends, one.owner),
     )
     for key in keys:
-        waiting: dict[Hashable, list[Certificate]] = defaultdict(list)
+        waiting: dict[Hashable, list[InventoryCertificate]] = defaultdict(list)
         for one in left:
             waiting[key(one)].append(one)
         unmatched = []
@@ -338,14 +340,14 @@ def _pairs(
     return pairs, left, right
 
 
-def _may_be(one: Certificate, other: Certificate) -> bool:
+def _may_be(one: InventoryCertificate, other: InventoryCertificate) -> bool:
     """Two ids are two certificates, whatever else they share; where an id is missing, two serials are."""
     if one.id and other.id:
         return one.id == other.id
     return not (one.serial and other.serial) or one.number == other.number
 
 
-def _differences(old: Inventory, new: Inventory) -> Iterator[Difference]:
+def _differences(old: ArchivedInventory, new: ArchivedInventory) -> Iterator[Difference]:
     pairs, gone, come = _pairs(old.rows, new.rows)
     for one in gone:
         if new.complete:
@@ -361,7 +363,7 @@ def _differences(old: Inventory, new: Inventory) -> Iterator[Difference]:
         yield from _changes(before, after)
 
 
-def _changes(before: Certificate, after: Certificate) -> Iterator[Difference]:
+def _changes(before: InventoryCertificate, after: InventoryCertificate) -> Iterator[Difference]:
     silent = Verdict.UNCHECKED in (before.state, after.state)
     if before.state != after.state:
         yield Difference(Change.UNKNOWN if silent else Change.STATE, before.state, after.state, after)

@@ -14,7 +14,7 @@ from runbook_lib.visible import visible
 _TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn", Change.APPEARED: "good"}
 
 
-def page(comparison: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """The whole document. Every value is data, whoever sent it."""
     templates = Environment(
         loader=FileSystemLoader([Path(__file__).with_name("templates"), TEMPLATES]),

@@ -228,7 +228,7 @@ class Audit(Procedure[ArchiveParameters]):
                 verdict=Verdict.NOTHING_TO_DO,
                 headline="There are no two inventories of the same account in the period to compare.",
             )
-        comparison = inventory_diff.compare(*both)
+        comparison = inventory_diff.compare_inventories(*both)
         table = comparison.table()
         return Result(
             verdict=Verdict.OK if comparison.complete else Verdict.ATTENTION,

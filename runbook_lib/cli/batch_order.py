@@ -12,9 +12,9 @@ from runbook_lib.cli.batch_progress import watching
 from runbook_lib.cli.terminal import err
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import RunbookError
-from runbook_lib.fleet import engines, file
+from runbook_lib.fleet import executors, file
 from runbook_lib.fleet.file import Fleet, Shard
-from runbook_lib.fleet.run import Order, run_batch
+from runbook_lib.fleet.run_batch import BatchOrder, run_batch
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome
@@ -28,7 +28,7 @@ def run_fleet_file(
     path: Path, *, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path
 ) -> RunOutcome:
     """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
-    fleet = file.read(path)
+    fleet = file.read_fleet(path)
     order = _order(path, fleet, Shard.parse(shard), archive)
     if engine == "dask":
         _store_is_shared(order)
@@ -40,7 +40,7 @@ def run_fleet_file(
         return run_batch(order, running, clock=SystemClock(), watch=watch)
 
 
-def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> Order:
+def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> BatchOrder:
     beside = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
     notebook, job = find_notebook(beside)
     preload: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> Order:
         preload = ("runbook_lib.widgets.preload",)
         fleet = fleet.model_copy(update={"parameters": {"mode": "headless"} | fleet.parameters})
     part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
-    return Order(
+    return BatchOrder(
         fleet=fleet,
         file=path,
         source=Source.read(notebook),
@@ -61,7 +61,7 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> Order:
     )
 
 
-def _store_is_shared(order: Order) -> None:
+def _store_is_shared(order: BatchOrder) -> None:
     """A change that was cut off is taken up from its journal, so whichever worker repeats it has to find that."""
     own = [account.account for account in order.accounts if not order.fleet.given(account).get("store")]
     if order.job in CHANGING and own:
@@ -74,14 +74,14 @@ def _store_is_shared(order: Order) -> None:
 
 
 @contextmanager
-def _engine(engine: str, scheduler: str, jobs: int | None) -> Iterator[engines.Engine]:
+def _engine(engine: str, scheduler: str, jobs: int | None) -> Iterator[executors.BatchExecutor]:
     if engine == "local":
         if scheduler:
             raise RunbookError(Reason.BAD_PARAMETER, "--scheduler is for --engine dask.")
-        with engines.local(jobs or os.cpu_count() or 1) as running:
+        with executors.local(jobs or os.cpu_count() or 1) as running:
             yield running
     else:
         if not scheduler:
             raise RunbookError(Reason.BAD_PARAMETER, "--engine dask needs --scheduler, for example tcp://HOST:8786.")
-        with engines.dask(scheduler, jobs) as running:
+        with executors.dask(scheduler, jobs) as running:
             yield running

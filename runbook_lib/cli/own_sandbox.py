@@ -16,7 +16,7 @@ def own_sandbox(state: Path) -> Iterator[dict[str, str]]:
     """A sandbox for as long as the block runs, and the environment that points to it."""
     was_running = control.is_running(state)
     env = control.start(state)
-    listed = programs.run("sh", ["-c", 'set -a; . "$1"; env -0', "sh", str(env)], seconds=10).stdout.decode()
+    listed = programs.run_program("sh", ["-c", 'set -a; . "$1"; env -0', "sh", str(env)], seconds=10).stdout.decode()
     ours = dict(line.split("=", 1) for line in listed.split("\0") if line.startswith("DIGICERT_ONE_"))
     try:
         yield {**os.environ, **ours}

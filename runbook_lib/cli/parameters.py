@@ -15,7 +15,7 @@ def read_parameters(files: Iterable[Path], pairs: Iterable[tuple[str, str]]) -> 
     """Parameters of YAML files and of names with values; later ones win. Raises RunbookError (BAD_PARAMETER)."""
     found: dict[str, Any] = {}
     for file in files:
-        content, node = yaml_as_written.read_file(file)
+        content, node = yaml_as_written.read_yaml_file(file)
         if content is not None and not isinstance(content, dict):
             raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node is not None else {}

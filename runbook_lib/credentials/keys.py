@@ -53,7 +53,7 @@ def generate(kind: KeyKind) -> PrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
 
 
-def seal(key: PrivateKey, password: Secret) -> bytes:
+def seal_key(key: PrivateKey, password: Secret) -> bytes:
     """The key as encrypted PKCS#8 in PEM (RFC 5958, RFC 7468 section 11): PBES2 with AES-256.
 
     Raises:

@@ -76,4 +76,6 @@ def _keytool(data: bytes, kind: str, password: Secret | None) -> subprocess.Comp
         if password is not None:
             words += ["-storepass:env", _PASSWORD]
             more[_PASSWORD] = password.reveal()
-        return programs.run(PROGRAM, words, seconds=SECONDS, more=more, files=(copy.fileno(),), ends_with_us=True)
+        return programs.run_program(
+            PROGRAM, words, seconds=SECONDS, more=more, files=(copy.fileno(),), ends_with_us=True
+        )

@@ -27,7 +27,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(to: socket.socket, channel: bytes, frames: Sequence[bytes | memoryview]) -> None:
+def send_message(to: socket.socket, channel: bytes, frames: Sequence[bytes | memoryview]) -> None:
     """Send one message. Blocks while the other end is behind.
 
     Raises:

@@ -211,7 +211,7 @@ class _RunProcess:
             _NotBegun, and what the function raised.
         """
         with suppress(BrokenPipeError):
-            self._socket.sendall(protocol.whole(pickle.dumps(task)))
+            self._socket.sendall(protocol.framed(pickle.dumps(task)))
         return self._answer(seconds, signals)
 
     def _answer(self, seconds: float, signals: Sequence[signal.Signals]) -> Any:
@@ -276,7 +276,7 @@ def _forked(function: str, kernels: Kernels, caller: socket.socket, keeper: Keep
     from runbook_lib.engine import run_process  # what takes long to import
 
     return ForkedProcess(
-        partial(run_process.work, pkgutil.resolve_name(function), caller, keeper),
+        partial(run_process.perform_tasks, pkgutil.resolve_name(function), caller, keeper),
         kernels.log,
         keep=(caller.fileno(), keeper.socket.fileno()),
     )

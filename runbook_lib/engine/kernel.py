@@ -62,7 +62,7 @@ class Stream:
         self._to, self._name = to, name
 
     def send_multipart(self, frames: list[bytes], **_: object) -> None:
-        channel.send(self._to, self._name, frames)
+        channel.send_message(self._to, self._name, frames)
 
     def flush(self, *_: object) -> None:
         """Nothing waits here."""
@@ -108,7 +108,7 @@ class Publisher(IOPubThread):
 
     def _really_send(self, msg: list[bytes], *_: object, **__: object) -> None:
         try:
-            channel.send(self._listener, channel.IOPUB, msg)
+            channel.send_message(self._listener, channel.IOPUB, msg)
         except OSError:
             _nobody_listens(self._process)
 
@@ -214,7 +214,7 @@ def prepared() -> ChannelKernelApp:
     return app
 
 
-def serve(to: socket.socket, app: ChannelKernelApp | None) -> None:
+def serve_kernel(to: socket.socket, app: ChannelKernelApp | None) -> None:
     """Be the kernel at this end of a channel until the other end closes it; in a fresh fork, whose process it ends.
 
     Args:

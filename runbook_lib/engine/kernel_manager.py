@@ -26,7 +26,7 @@ from jupyter_client.session import Session
 from jupyter_core.paths import jupyter_path
 
 from runbook_lib.engine import channel
-from runbook_lib.engine.kernels import Keeper, send
+from runbook_lib.engine.kernels import Keeper, send_signal
 
 _GRACE_SECONDS = 5.0
 """How long a kernel may take for its exit hooks, as jupyter_client's `shutdown_wait_time`."""
@@ -43,7 +43,7 @@ class _Channel:
         self._kernel.session.send(self, message)  # type: ignore[arg-type]
 
     def send_multipart(self, frames: list[bytes], **_: object) -> None:
-        channel.send(self._kernel.socket, self._name, frames)
+        channel.send_message(self._kernel.socket, self._name, frames)
 
     async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
         """The next message. Raises queue.Empty after `timeout` seconds."""
@@ -93,7 +93,7 @@ class ForkedKernelManager:
             "argv": [str(ipykernel_launcher.__file__)],
             "log": None if log is None else str(log),
         }
-        channel.send(self.socket, channel.SHELL, [json.dumps(hello).encode("utf-8", "surrogatepass")])
+        channel.send_message(self.socket, channel.SHELL, [json.dumps(hello).encode("utf-8", "surrogatepass")])
 
     async def news(self, timeout: float | None) -> None:
         """Wait until a message has come, or for `timeout` seconds."""
@@ -143,7 +143,7 @@ class ForkedKernelManager:
         return not self._hung_up and not poll.poll(0)
 
     def interrupt_kernel(self) -> None:
-        send(self._handle, signal.SIGINT)
+        send_signal(self._handle, signal.SIGINT)
 
     def shutdown_kernel(self) -> None:
         """End it: it may run its exit hooks; then it is killed, and all that it started."""
@@ -164,7 +164,7 @@ class ForkedKernelManager:
                     poll.unregister(self.socket)
         except OSError:  # it is gone already
             pass
-        send(self._handle, signal.SIGKILL)
+        send_signal(self._handle, signal.SIGKILL)
         self.socket.close()
         os.close(self._handle)
         self._keeper.wait()

@@ -69,7 +69,8 @@ class Kernels:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         remove = str(self.folder) if self._own else ""
         with theirs:
-            self._server = self.program("server", str(theirs.fileno()), remove, *self._words, keep=[theirs.fileno()])
+            descriptor = theirs.fileno()
+            self._server = self.program("kernel_server", str(descriptor), remove, *self._words, keep=[descriptor])
         self._control = ours
 
     def program(self, name: str, *words: str, keep: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -180,7 +181,7 @@ def wait_for_end(held: int, seconds: float) -> bool:
     return bool(poll.poll(1000 * seconds))
 
 
-def send(handle: int, number: signal.Signals) -> None:
+def send_signal(handle: int, number: signal.Signals) -> None:
     """Send a signal to a process by its pidfd, unless it has ended."""
     if sys.platform != "linux":
         raise NotImplementedError("Only Linux has pidfds.")

@@ -23,10 +23,10 @@ def end_with(caller: socket.socket) -> None:
         poll.poll()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    beside(watch)
+    in_background(watch)
 
 
-def beside(work: Callable[[], object]) -> threading.Thread:
+def in_background(work: Callable[[], object]) -> threading.Thread:
     """Do it in a thread that gets no signals: those are for the main thread, which they wake."""
     thread = threading.Thread(target=work, daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # a thread has the mask of its starter

@@ -18,7 +18,7 @@ could not be done (a pickle); nothing was executed, for no kernel could be forke
 _SIZE = struct.Struct(">Q")
 
 
-def whole(content: bytes) -> bytes:
+def framed(content: bytes) -> bytes:
     """Content as it is sent: a process can be killed in the middle of it, so it says how long it is."""
     return _SIZE.pack(len(content)) + content
 

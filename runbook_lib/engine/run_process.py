@@ -27,13 +27,13 @@ from runbook_lib.errors import RunbookError, unexpected
 def _performed(perform: Callable[[Any, TaskContext], object], task: object, context: TaskContext) -> bytes:
     """Perform a task; gives the answer."""
     try:
-        return protocol.RESULT + protocol.whole(pickle.dumps(perform(task, context)))
+        return protocol.RESULT + protocol.framed(pickle.dumps(perform(task, context)))
     except NoKernel:
         return protocol.NO_KERNEL
     except (RunbookError, OSError, PapermillExecutionError) as error:  # it is raised at the caller
-        return protocol.ERROR + protocol.whole(pickle.dumps(error))
+        return protocol.ERROR + protocol.framed(pickle.dumps(error))
     except Exception as error:  # noqa: BLE001 - likewise, and not every kind comes out of a pickle again
-        return protocol.ERROR + protocol.whole(pickle.dumps(unexpected(error)))
+        return protocol.ERROR + protocol.framed(pickle.dumps(unexpected(error)))
 
 
 def _task(caller: socket.socket) -> bytes | None:
@@ -47,7 +47,7 @@ def _task(caller: socket.socket) -> bytes | None:
     return content
 
 
-def work(perform: Callable[[Any, TaskContext], object], caller: socket.socket, keeper: Keeper) -> None:
+def perform_tasks(perform: Callable[[Any, TaskContext], object], caller: socket.socket, keeper: Keeper) -> None:
     """Until the caller's end is closed."""
     end_with(caller)
     papermill_engines.register(ForkEngine.name, ForkEngine)
@@ -63,7 +63,7 @@ def main() -> None:
     function, caller, keeper = sys.argv[1:]
     perform = pkgutil.resolve_name(function)
     gc.collect()
-    work(perform, socket.socket(fileno=int(caller)), Keeper(socket.socket(fileno=int(keeper))))
+    perform_tasks(perform, socket.socket(fileno=int(caller)), Keeper(socket.socket(fileno=int(keeper))))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
-from runbook_lib.fleet.file import Budget
+from runbook_lib.fleet.file import HostBudget
 from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.fleet.pace import Host
-from runbook_lib.fleet.work import Work, perform
+from runbook_lib.fleet.worker import AccountWork, perform_work
 from runbook_lib.reports.job import Produced
 from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.reports.supervise import Interruptions
@@ -72,12 +72,12 @@ class Item:
     slug: str
     inputs: str
     host: str
-    work: Callable[[], Work]
+    work: Callable[[], AccountWork]
     attempts: int = 0
     lost: int = 0
 
 
-class EngineLost(RuntimeError):
+class ExecutorLost(RuntimeError):
     """Nothing more can be begun: whoever hands out the work is gone. `str` is why."""
 
 
@@ -101,7 +101,7 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True)
-class Ran:
+class BatchEnd:
     """How the running went.
 
     Args:
@@ -120,7 +120,7 @@ class Batch:
     Args:
         cut_off: ends what is under way, where the executor can.
         width: how many runs the executor can have under way; asked again and again, since a cluster grows and shrinks.
-            Raises EngineLost.
+            Raises ExecutorLost.
         deadline: for all of it.
     """
 
@@ -129,7 +129,7 @@ class Batch:
     width: Callable[[], int]
     cut_off: Callable[[], None]
     ledger: Ledger
-    budget: Budget
+    budget: HostBudget
     retries: int
     deadline: float
     interruptions: Interruptions
@@ -141,7 +141,7 @@ class Batch:
     _given_up: dict[str, str] = field(default_factory=dict)
     _repeated: int = 0
 
-    def run(self) -> Ran:
+    def run(self) -> BatchEnd:
         """Run them. Every run that ends is in the ledger at once. Raises OSError where the ledger cannot be written."""
         for item in self.items:
             self._hosts.setdefault(item.host, Host(self.budget)).waiting.append(item)
@@ -159,7 +159,7 @@ class Batch:
             try:
                 self._start(now)
                 self._settle(self._nap(now))
-            except EngineLost as error:
+            except ExecutorLost as error:
                 stopped, reason = Status.FAILED, str(error)
                 self._stop(reason)
                 break
@@ -172,7 +172,7 @@ class Batch:
             missing |= {item.account: f"under way when {reason}" for item in self._running.values()}
         elif missing:
             stopped = Status.FAILED
-        return Ran(stopped, missing)
+        return BatchEnd(stopped, missing)
 
     def _start(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:
@@ -184,7 +184,7 @@ class Batch:
             for host in ready[:room]:
                 item = host.start(now)
                 try:
-                    self._running[self.executor.submit(perform, item.work())] = item
+                    self._running[self.executor.submit(perform_work, item.work())] = item
                 except Exception as error:  # noqa: BLE001  the executor is broken or closed, whatever it calls that
                     host.ended()
                     self._lost(item, error)

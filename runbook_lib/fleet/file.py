@@ -60,14 +60,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Budget(_Strict):
+class HostBudget(_Strict):
     """How hard a host may be asked. It holds for a whole batch and all its parts, on however many machines it runs."""
 
     starts_per_second: float = Field(10, gt=0, le=10_000, description="runs begun in a second, for each host")
     at_once: int = Field(8, ge=1, le=10_000, description="runs under way at one moment, for each host")
 
 
-class Account(_Strict):
+class FleetAccount(_Strict):
     """One service user: a name of your choice, and the parameters that only it has."""
 
     account: Annotated[str, BeforeValidator(_account)]
@@ -83,14 +83,14 @@ class Fleet(_Strict):
 
     notebook: str = Field("inventory", min_length=1, description="a short name, or the path of an .ipynb file")
     parameters: Annotated[dict[str, Any], AfterValidator(_identifiers)] = Field({}, description="of every account")
-    budget: Budget = Budget()
+    budget: HostBudget = HostBudget()
     retries: int = Field(2, ge=0, le=10, description="more runs of an account whose server did not answer well")
     deadline: int = Field(6 * 3600, ge=1, description="of the whole batch")
     account_deadline: int = Field(3600, ge=1, description="of one account's run")
     cell_timeout: int = Field(600, ge=1, description="of one cell")
-    accounts: tuple[Account, ...]
+    accounts: tuple[FleetAccount, ...]
 
-    def given(self, account: Account) -> dict[str, Any]:
+    def given(self, account: FleetAccount) -> dict[str, Any]:
         """The parameters of an account's run."""
         return self.parameters | account.parameters
 
@@ -113,15 +113,17 @@ class Shard:
             )
         return cls(int(found[1]), int(found[2]))
 
-    def share(self, budget: Budget) -> Budget:
+    def share(self, budget: HostBudget) -> HostBudget:
         """What this part may do of a budget, while the others run too: of `at_once` it has one run at the least."""
-        return Budget(starts_per_second=budget.starts_per_second / self.of, at_once=max(1, budget.at_once // self.of))
+        return HostBudget(
+            starts_per_second=budget.starts_per_second / self.of, at_once=max(1, budget.at_once // self.of)
+        )
 
     def has(self, account: str) -> bool:
         return int(hashlib.sha256(account.encode()).hexdigest()[:12], 16) % self.of == self.number - 1
 
 
-def read(path: Path) -> Fleet:
+def read_fleet(path: Path) -> Fleet:
     """Read a fleet file.
 
     A CSV file holds accounts: a column `account`, and a column for each parameter, empty where an account has none of
@@ -165,7 +167,7 @@ def _content(path: Path) -> str:
 
 def _from_yaml(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
     """The file's mapping, each account in our model's shape, and the line each account is in."""
-    data, node = yaml_as_written.read(path, content)
+    data, node = yaml_as_written.read_yaml(path, content)
     if not isinstance(data, dict):
         raise RunbookError(
             Reason.BAD_PARAMETER,

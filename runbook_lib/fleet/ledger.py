@@ -135,7 +135,7 @@ class Ledger:
     def keep(self, entry: Kept, files: Mapping[str, bytes]) -> None:
         """Have a run's files on the disk, and then the line that says so."""
         for name, content in files.items():
-            disk.write(self._folder / KEPT / entry.folder / name, content)
+            disk.write_file(self._folder / KEPT / entry.folder / name, content)
         self._append(entry)
         self._take(entry)
 

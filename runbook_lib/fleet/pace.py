@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from runbook_lib.fleet.file import Budget
+from runbook_lib.fleet.file import HostBudget
 
 _T = TypeVar("_T")
 
@@ -18,7 +18,7 @@ class Host(Generic[_T]):
     Runs begin at even distances, without bursts: in no second do more begin than the budget says, plus one at its edge.
     """
 
-    budget: Budget
+    budget: HostBudget
     waiting: deque[_T] = field(default_factory=deque)
     under_way: int = 0
     free_at: float = 0.0

@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class AccountRow:
     """An account in a batch.
 
     Args:
@@ -78,7 +78,7 @@ class Row:
         return f"../../../../../{quote(self.bag)}/data/{page}" if self.bag else page
 
 
-def rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) -> list[Row]:
+def account_rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) -> list[AccountRow]:
     """A row for each account, in order; and one for each run whose account is no longer in the file."""
     here = {one.account: one for one in ledger.unsealed}
     found = []
@@ -87,19 +87,19 @@ def rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) ->
         if entry is None and account in ledger.sealed_in:
             entry, place = ledger.sealed_in[account]
         why = missing.get(account, "" if entry is not None and entry.ended else "not run")
-        found.append(Row(account, entry, why, place))
+        found.append(AccountRow(account, entry, why, place))
     return found
 
 
-def redacted(row: Row, scanner: Scanner) -> Row:
+def redacted(row: AccountRow, scanner: Scanner) -> AccountRow:
     """The row without secrets."""
     entry = row.entry
     if entry is not None:
         entry = entry.model_copy(update=scanner.redact(entry.model_dump(include={"account", "seen", "host"})))
-    return Row(scanner.redact(row.account), entry, scanner.redact(row.missing), row.bag)
+    return AccountRow(scanner.redact(row.account), entry, scanner.redact(row.missing), row.bag)
 
 
-def files(ledger: Ledger) -> dict[str, Path]:
+def kept_files(ledger: Ledger) -> dict[str, Path]:
     """The files of every run that no bag holds yet: the last of an account in its folder, earlier ones below it."""
     last = {one.account: one.attempt for one in ledger.unsealed}
     found: dict[str, Path] = {}
@@ -110,7 +110,7 @@ def files(ledger: Ledger) -> dict[str, Path]:
     return found
 
 
-def verdict_on(told: Sequence[Row], stopped: Status) -> tuple[Status, Verdict, Exit, RunbookError | None]:
+def verdict_on(told: Sequence[AccountRow], stopped: Status) -> tuple[Status, Verdict, Exit, RunbookError | None]:
     """How the batch ended: its status, verdict, exit code, and the error that says why it is not done.
 
     40 where the outcome of an account's request is unknown, 1 where accounts are missing, 30 where some failed: what
@@ -137,14 +137,14 @@ def verdict_on(told: Sequence[Row], stopped: Status) -> tuple[Status, Verdict, E
     return status, Verdict.FAILED, error.exit, error
 
 
-def _by_reason(failed: Sequence[Row]) -> str:
+def _by_reason(failed: Sequence[AccountRow]) -> str:
     """` (2 × “The server cannot be reached”, …)`, the most frequent first."""
     counts = Counter(row.entry.reason for row in failed if row.entry is not None and row.entry.reason in set(Reason))
     shown = [f"{count} × “{CATALOGUE[Reason(reason)].title}”" for reason, count in counts.most_common(5)]
     return f" ({', '.join(shown)}{', …' if len(counts) > 5 else ''})" if shown else ""
 
 
-def table(told: Sequence[Row]) -> tuple[TableFile, bytes]:
+def table(told: Sequence[AccountRow]) -> tuple[TableFile, bytes]:
     """The accounts as CSV, and its entry for run.json."""
     cells = tuple(
         (
@@ -167,28 +167,28 @@ def table(told: Sequence[Row]) -> tuple[TableFile, bytes]:
     return TableFile(file=TABLE, title="Accounts", rows=len(cells), sha256=disk.sha256(content)), content
 
 
-def drawn(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> tuple[RunRecord, str]:
+def drawn(record: RunRecord, told: Sequence[AccountRow], facts: Mapping[str, str]) -> tuple[RunRecord, str]:
     """The record and its page; where the page cannot be drawn, the record says why and the page is a bare one."""
     try:
-        return record, page(record, told, facts)
+        return record, batch_page(record, told, facts)
     except Exception as error:  # noqa: BLE001 - it is told, and the batch is sealed all the same
         why = visible(f"{type(error).__name__}: {error}"[:300])
         record = record.model_copy(update={"not_drawn": {"the accounts": why}})
-        return record, bare.page(record)
+        return record, bare.bare_page(record)
 
 
-def page(record: RunRecord, told: Sequence[Row], facts: Mapping[str, str]) -> str:
+def batch_page(record: RunRecord, told: Sequence[AccountRow], facts: Mapping[str, str]) -> str:
     """The batch's report.html: what it came to, what is not done and why, and every account with its report.
 
     It loads nothing. Its one script searches and sorts the table that is there without it.
     """
-    from runbook_lib.reports.html import lines, utc  # nbconvert is slow to import
+    from runbook_lib.reports.html import lines_html  # nbconvert is slow to import
 
     script = (_OWN / "batch.js").read_text(encoding="utf-8")
     templates = Environment(
         loader=FileSystemLoader([_OWN, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters.update(tone=tone, utc=utc, lines=lines, visible=lambda value: visible(str(value)))
+    templates.filters.update(tone=tone, utc=iso, lines=lines_html, visible=lambda value: visible(str(value)))
     order = sorted(told, key=lambda row: (row.done, -row.needs_action, row.account))
     return templates.get_template("batch.html.j2").render(
         run=record,

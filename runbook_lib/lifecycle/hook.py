@@ -78,7 +78,7 @@ def run_hook(command: str, *, environ: Mapping[str, str], seconds: int, secrets:
         words = shlex.split(command)
     except ValueError as error:
         return HookOutcome(False, f"could not be started: {error}", "")
-    ended = left_running.run(words, environ=clean, seconds=seconds)
+    ended = left_running.run_to_its_end(words, environ=clean, seconds=seconds)
     left = f", and left {ended.left} process{'es' * (ended.left > 1)} running" if ended.left else ""
     how = (ended.problem or f"ended with exit code {ended.code}") + left
     return HookOutcome(ended.code == 0, how, _clean(ended.said, secrets))

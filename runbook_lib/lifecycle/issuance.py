@@ -152,7 +152,7 @@ class Issuance:
         key = keys.generate(self._request.key_kind)
         csr = build_csr(key, self._request.subject)
         staging = self.credential.staging(number)
-        self.credential.write(staging / SEALED_KEY, keys.seal(key, password))
+        self.credential.write(staging / SEALED_KEY, keys.seal_key(key, password))
         self.credential.write(staging / CSR, csr_pem(csr).encode())
         self.journal.append(State.KEY_SEALED, number, spki_sha256=keys.spki_sha256(key.public_key()))
         return csr

@@ -37,7 +37,7 @@ from runbook_lib.lifecycle.rotation import rotate_command
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
-from runbook_lib.tables import SHOWN, folder
+from runbook_lib.tables import SHOWN, tables_folder
 
 COLUMNS = (
     *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
@@ -87,7 +87,7 @@ class Inventory(Procedure[InventoryParameters]):
         return Limits.days(self.session.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
 
     def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> ResultTables:
-        beside = folder(self.session.environ)
+        beside = tables_folder(self.session.environ)
         return result_tables(beside, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class Inventory(Procedure[InventoryParameters]):
         password = self.session.secret("folders_password") if self.parameters.folders_password else None
         self._files, beside = read_into_table(
             [str(given.path(path)) for path in self.parameters.folders],
-            folder(self.session.environ),
+            tables_folder(self.session.environ),
             limits,
             password=password,
         )

@@ -14,13 +14,13 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.looks import PATTERNS
 from runbook_lib.reports import html, sidecar_tables
 from runbook_lib.reports.runrecord import WITHHELD, Found, RunRecord, Scan, Started, TableFile, Who
-from runbook_lib.reports.scan import Finding, Scanner
+from runbook_lib.reports.scan import Scanner
 from runbook_lib.result import Status, StepRecord, Table, Verdict
 
 NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermill.log"
 
 
-def make(
+def make_artefacts(
     nb: NotebookNode, record: RunRecord, steps: tuple[StepRecord, ...], log: str, scanner: Scanner, folder: Path
 ) -> tuple[RunRecord, dict[str, bytes]]:
     """Everything that goes below `data/`.
@@ -39,13 +39,13 @@ def make(
         The record as it was archived, and the files' contents by name.
     """
     tables, contents = _tables(steps)
-    left = sidecar_tables.collect(steps, folder)
+    left = sidecar_tables.collect_sidecars(steps, folder)
     tables, contents = (*tables, *left.entries), contents | left.contents
     if left.problem is not None:
         record = _failed(record, left.problem)
     record = _with_scan(record.model_copy(update={"tables": tables}), scanner, [], [])
     notebook = _utf8(nbformat.writes(nb) + "\n")
-    page, not_drawn = html.page(nb, record)
+    page, not_drawn = html.notebook_page(nb, record)
     if not_drawn:
         record = record.model_copy(update={"not_drawn": not_drawn})
     files = {RECORD: as_json(record), REPORT: _utf8(page), **contents, NOTEBOOK: notebook}
@@ -70,7 +70,7 @@ def make(
 
 def _without(
     record: RunRecord,
-    found: list[Finding],
+    found: list[Found],
     out: set[str],
     kept: dict[str, bytes],
     nb: NotebookNode,
@@ -79,7 +79,7 @@ def _without(
     """What is sealed of a run in which a secret was found: searched once more, and as little as it takes."""
     left = tuple(table for table in record.tables if table.file in kept)
     try:
-        told = withheld(record.model_copy(update={"tables": left}), found, out, scanner)
+        told = redacted_record(record.model_copy(update={"tables": left}), found, out, scanner)
     except ValidationError:  # a field that cannot be redacted
         return least(record)
     files = _told(told, nb)
@@ -88,7 +88,7 @@ def _without(
     return told, files | kept
 
 
-def withheld(record: RunRecord, found: list[Finding], files: set[str], scanner: Scanner) -> RunRecord:
+def redacted_record(record: RunRecord, found: list[Found], files: set[str], scanner: Scanner) -> RunRecord:
     """The record of a run that failed since a secret was found, redacted. Raises pydantic.ValidationError.
 
     Args:
@@ -106,7 +106,7 @@ def least(record: RunRecord) -> tuple[RunRecord, dict[str, bytes]]:
 
 
 def _told(record: RunRecord, nb: NotebookNode) -> dict[str, bytes]:
-    page, not_drawn = html.page(nb, record)
+    page, not_drawn = html.notebook_page(nb, record)
     record = record.model_copy(update={"not_drawn": not_drawn})
     return {RECORD: as_json(record), REPORT: _utf8(page)}
 
@@ -180,18 +180,18 @@ def _unchecked(table: Table) -> int:
     return sum(any(row[number] == Verdict.UNCHECKED.value for number in telling) for row in table.rows)
 
 
-def _with_scan(record: RunRecord, scanner: Scanner, found: list[Finding], withheld: list[str]) -> RunRecord:
+def _with_scan(record: RunRecord, scanner: Scanner, found: list[Found], withheld: list[str]) -> RunRecord:
     done = Scan(
         searched=scanner.searched,
         not_searched=scanner.unsearched,
         patterns=tuple(PATTERNS),
-        found=tuple(Found(file=one.file, where=one.where, what=one.what) for one in found),
+        found=tuple(found),
         withheld=tuple(withheld),
     )
     return record.model_copy(update={"scan": done})
 
 
-def _failed_by(record: RunRecord, found: list[Finding]) -> RunRecord:
+def _failed_by(record: RunRecord, found: list[Found]) -> RunRecord:
     if record.status is Status.REFUSED:
         return record
     elsewhere = [str(one) for one in found if one.file not in (REPORT, RECORD)]

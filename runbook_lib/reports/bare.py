@@ -34,7 +34,7 @@ _PAGE = Markup("""<!DOCTYPE html>
 """)
 
 
-def page(record: RunRecord) -> str:
+def bare_page(record: RunRecord) -> str:
     """report.html without templates: how the run ended, and what of the report is not drawn."""
     error = record.error or {}
     facts = {
@@ -59,15 +59,15 @@ def page(record: RunRecord) -> str:
     return str(_PAGE.format(status=record.status.value, name=name, at=iso(record.started), facts=shown))
 
 
-def files(record: RunRecord) -> dict[str, bytes]:
+def bare_files(record: RunRecord) -> dict[str, bytes]:
     """The payload of its bag."""
     return {
         "run.json": (record.model_dump_json(indent=2) + "\n").encode("utf-8", "backslashreplace"),
-        "report.html": page(record).encode("utf-8", "backslashreplace"),
+        "report.html": bare_page(record).encode("utf-8", "backslashreplace"),
     }
 
 
-def told(
+def failed_unexpectedly(
     job: Job,
     error: BaseException,
     *,
@@ -99,7 +99,7 @@ def told(
         clock=clock,
         engine=engine,
     )
-    return Produced(record, {**files(record), LOG: frames_of(error).encode("utf-8", "backslashreplace")})
+    return Produced(record, {**bare_files(record), LOG: frames_of(error).encode("utf-8", "backslashreplace")})
 
 
 def _without_secrets(job: Job, problem: RunbookError) -> RunbookError:

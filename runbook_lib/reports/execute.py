@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 
-class Plan(BaseModel):
+class ExecutionPlan(BaseModel):
     """What the child does. `cell_timeout` in seconds; `ending` is where it writes an `Ending`, if it lives to."""
 
     notebook: Path
@@ -92,7 +92,7 @@ def note_reply(*, cell: Any, cell_index: int, execute_reply: Mapping[str, Any] |
         }
 
 
-def execute(plan: Plan, **engine: Any) -> Ending:
+def execute(plan: ExecutionPlan, **engine: Any) -> Ending:
     """Have papermill execute the plan, and write how it ended where the plan says.
 
     Args:
@@ -130,7 +130,7 @@ def main() -> None:
         # and where a killed one leaves them. JUPYTER_RUNTIME_DIR lies in the run's private folder.
         ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]).parent / "kernel")
 
-    plan = Plan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    plan = ExecutionPlan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     _end_with_parent()
     execute(plan, kernel_manager_class=IpcKernelManager)
 

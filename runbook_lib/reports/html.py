@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from datetime import datetime
 from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)
 
 
-def page(nb: NotebookNode, record: RunRecord) -> tuple[str, dict[str, str]]:
+def notebook_page(nb: NotebookNode, record: RunRecord) -> tuple[str, dict[str, str]]:
     """The report of a run, whatever its notebook holds; and what of it could not be drawn, and why.
 
     What fails in a cell is told in its place. Where the page as a whole fails, it is made without the cells.
@@ -95,7 +94,7 @@ def page(nb: NotebookNode, record: RunRecord) -> tuple[str, dict[str, str]]:
         return render(new_notebook(), record), record.not_drawn
     except Exception as error:  # noqa: BLE001
         record = record.model_copy(update={"not_drawn": {**record.not_drawn, "the page": _why(error)}})
-        return bare.page(record), record.not_drawn
+        return bare.bare_page(record), record.not_drawn
 
 
 def render(nb: NotebookNode, record: RunRecord) -> str:
@@ -216,12 +215,12 @@ def exporter() -> HTMLExporter:
         log=_LOG,
     )
     filters: dict[str, Any] = {
-        "text": text,
-        "lines": lines,
-        "terminal": _or_as_text(terminal, "text"),
+        "text": text_html,
+        "lines": lines_html,
+        "terminal": _or_as_text(terminal_html, "text"),
         "inert_html": _or_as_text(inert_html, "HTML"),
         "markdown_html": _or_as_text(markdown_html, "Markdown"),
-        "utc": utc,
+        "utc": iso,
         "tone": tone,
     }
     for name, function in filters.items():
@@ -261,18 +260,18 @@ def _count(cells: Cells) -> str:
     return ", ".join(f"{number} {word}" for word, number in parts.items() if number) or "none"
 
 
-def text(value: Any) -> markupsafe.Markup:
+def text_html(value: Any) -> markupsafe.Markup:
     """One line of text from anywhere, shown as it is."""
     return markupsafe.escape(visible(str(value)))
 
 
-def lines(value: Any) -> markupsafe.Markup:
+def lines_html(value: Any) -> markupsafe.Markup:
     """Text whose line ends are meant, and whose `back quotes` mean code."""
-    shown = "\n".join(text(line) for line in str(value).split("\n"))
+    shown = "\n".join(text_html(line) for line in str(value).split("\n"))
     return markupsafe.Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", shown))  # noqa: S704  `text` has escaped it
 
 
-def terminal(value: str) -> markupsafe.Markup:
+def terminal_html(value: str) -> markupsafe.Markup:
     """What was printed: colours kept, overwritten progress lines dropped, marks that reorder text made visible."""
     if len(value) > _MOST_COLOURED:
         value = strip_ansi(value)
@@ -317,7 +316,3 @@ def markdown_html(value: str) -> markupsafe.Markup:
 def _leads_somewhere(href: str) -> bool:
     """Whether a link works from within an archive: one to a table does, one to another notebook does not."""
     return href.startswith(("https://", "http://", "mailto:", "#")) or re.fullmatch(_TABLE, href) is not None
-
-
-def utc(value: datetime) -> str:
-    return iso(value)

@@ -108,12 +108,12 @@ class Produced:
 
 
 @dataclass(frozen=True)
-class Begun:
+class RunStart:
     """When a run began: by its clock, and by the machine's monotonic one, in seconds."""
 
     at: datetime
     ticks: float
 
     @classmethod
-    def now(cls, clock: Clock) -> Begun:
+    def now(cls, clock: Clock) -> RunStart:
         return cls(clock.now(), time.monotonic())

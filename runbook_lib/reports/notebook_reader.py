@@ -35,7 +35,7 @@ _OF_OUTPUT: dict[str, dict[str, Any]] = {
 }
 
 
-def read(content: bytes, *, executed: bool = False) -> tuple[NotebookNode, tuple[str, ...]]:
+def read_notebook(content: bytes, *, executed: bool = False) -> tuple[NotebookNode, tuple[str, ...]]:
     """A notebook file in the newest format, valid, and what had to be mended for it.
 
     Args:

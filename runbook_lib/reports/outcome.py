@@ -151,7 +151,7 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
     )
 
 
-def refused(error: RunbookError, nb: NotebookNode) -> Judgement:
+def judge_refusal(error: RunbookError, nb: NotebookNode) -> Judgement:
     """Nothing was executed."""
     cells = (CellState.NEVER_RAN,) * len(code_cells(nb))
     return Judgement(Status.REFUSED, error.exit, error.as_dict(), Verdict.UNCHECKED, 0, cells, ())

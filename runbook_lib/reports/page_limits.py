@@ -32,7 +32,7 @@ def megabytes(characters: int) -> str:
     return f"{characters / 1e6:,.1f} MB"
 
 
-def note(what: str) -> NotebookNode:
+def limit_note(what: str) -> NotebookNode:
     """An output that says what is missing."""
     said = f"Not drawn: {what}; run.ipynb has all of it."
     return NotebookNode(output_type="display_data", data=NotebookNode({NOTE: said}), metadata=NotebookNode())
@@ -63,7 +63,7 @@ def _fit_data(output: NotebookNode, tell: Tell) -> Iterator[NotebookNode]:
         if most is not None and _size(value) > most:
             del data[mime]
             tell(mime, megabytes(_size(value)))
-            yield note(f"{megabytes(_size(value))} of {mime}")
+            yield limit_note(f"{megabytes(_size(value))} of {mime}")
     told = next((mime for mime in ("text/plain", "text/latex") if mime in data), "")
     if data.keys() <= {"text/plain", "text/latex"}:
         yield from _pieces(output, data.get(told, ""), lambda text: {"data": NotebookNode({told: text})}, tell)
@@ -81,7 +81,7 @@ def _pieces(output: NotebookNode, text: str, of: Callable[[str], dict[str, Any]]
         return
     tell("text", megabytes(left_out))
     yield NotebookNode({**output, **of(begins)})
-    yield note(f"{megabytes(left_out)} of text")
+    yield limit_note(f"{megabytes(left_out)} of text")
     yield NotebookNode({**output, **of(ends)})
 
 
@@ -103,7 +103,7 @@ def _shared(outputs: list[NotebookNode], count: int, characters: int, tell: Tell
     middle = outputs[begins : len(outputs) - ends]
     what = f"{len(middle):,} outputs, {megabytes(sum(map(_characters, middle)))}"
     tell("outputs", what)
-    return [*outputs[:begins], note(what), *outputs[len(outputs) - ends :]]
+    return [*outputs[:begins], limit_note(what), *outputs[len(outputs) - ends :]]
 
 
 def _affordable(outputs: list[NotebookNode], count: int, characters: int) -> int:

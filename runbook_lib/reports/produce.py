@@ -22,10 +22,10 @@ from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
 from runbook_lib.looks import MIN_LENGTH
 from runbook_lib.reports import annotate, artefacts, bare, notebook_reader, scan
-from runbook_lib.reports.execute import Plan
-from runbook_lib.reports.job import Begun, Job, Produced, Source
-from runbook_lib.reports.outcome import Judgement, judge, refused
-from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, SecretSource, Step, told
+from runbook_lib.reports.execute import ExecutionPlan
+from runbook_lib.reports.job import Job, Produced, RunStart, Source
+from runbook_lib.reports.outcome import Judgement, judge, judge_refusal
+from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, SecretSource, Step, target_and_seen
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 from runbook_lib.result import Status
 
@@ -46,11 +46,13 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
     Returns:
         The record and the files, for every run: also a failed, killed, interrupted or refused one.
     """
-    signals, begun = interruptions or Interruptions(), Begun.now(clock)
-    return tell(job, lambda plan: started(job, plan, folder, signals), folder=folder, clock=clock, begun=begun)
+    signals, begun = interruptions or Interruptions(), RunStart.now(clock)
+    return execute_and_record(
+        job, lambda plan: execute_supervised(job, plan, folder, signals), folder=folder, clock=clock, begun=begun
+    )
 
 
-def started(job: Job, plan: Plan, folder: Path, interruptions: Interruptions) -> End:
+def execute_supervised(job: Job, plan: ExecutionPlan, folder: Path, interruptions: Interruptions) -> End:
     """Execute with a kernel that is started for it."""
     environ = os.environ if job.environ is None else job.environ
     return supervise(
@@ -64,13 +66,13 @@ def started(job: Job, plan: Plan, folder: Path, interruptions: Interruptions) ->
     )
 
 
-def tell(
+def execute_and_record(
     job: Job,
-    execute: Callable[[Plan], End],
+    execute: Callable[[ExecutionPlan], End],
     *,
     folder: Path,
     clock: Clock,
-    begun: Begun,
+    begun: RunStart,
     engine: Engine = "papermill",
 ) -> Produced:
     """Have a notebook executed, unless it must not be, and make the files that tell of it.
@@ -136,7 +138,7 @@ def _open(job: Job) -> _Opened:
     """Read the notebook and the parameters, and look up what must not be archived."""
     problem, mended = None, tuple[str, ...]()
     try:
-        nb, mended = notebook_reader.read(job.source.content)
+        nb, mended = notebook_reader.read_notebook(job.source.content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, nbformat.ValidationError) as error:
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         problem = RunbookError(
@@ -154,9 +156,9 @@ def _open(job: Job) -> _Opened:
     return _Opened(job, nb, problem, mended, given, defaults, earlier, scan.Scanner(references, environ))
 
 
-def _plan(opened: _Opened, folder: Path) -> Plan:
+def _plan(opened: _Opened, folder: Path) -> ExecutionPlan:
     """What papermill is to do, with the notebook in place."""
-    plan = Plan(
+    plan = ExecutionPlan(
         notebook=folder / "in.ipynb",
         output=folder / "out.ipynb",
         parameters=opened.given,
@@ -186,11 +188,11 @@ def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folde
     job, nb, log = opened.job, opened.nb, ""
     if end is None:
         assert refusal is not None  # noqa: S101 - else it was executed
-        judgement = refused(refusal, nb)
+        judgement = judge_refusal(refusal, nb)
     else:
         output = folder / "out.ipynb"
         # as papermill left it, or as it was where papermill never came to save one
-        nb = notebook_reader.read(output.read_bytes(), executed=True)[0] if output.exists() else nb
+        nb = notebook_reader.read_notebook(output.read_bytes(), executed=True)[0] if output.exists() else nb
         annotate.drop_papermill_markers(nb)
         judgement = judge(nb, end, cell_timeout=job.cell_timeout, deadline=job.deadline)
         log = _useful_log(judgement, end)
@@ -199,7 +201,9 @@ def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folde
     return _Judged(nb, judgement, log)
 
 
-def _record(opened: _Opened, judged: _Judged, *, folder: Path, clock: Clock, begun: Begun, engine: Engine) -> Produced:
+def _record(
+    opened: _Opened, judged: _Judged, *, folder: Path, clock: Clock, begun: RunStart, engine: Engine
+) -> Produced:
     """Make run.json, the tables and whatever shows them."""
     job, given, defaults, judgement = opened.job, opened.given, opened.defaults, judged.judgement
     record = RunRecord.of(
@@ -219,20 +223,20 @@ def _record(opened: _Opened, judged: _Judged, *, folder: Path, clock: Clock, beg
         unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
         defaults=None if defaults is None else {name: one for name, one in defaults.items() if name not in given},
         secrets=SecretSource.among({**(defaults or {}), **given}),
-        **told(judgement),
+        **target_and_seen(judgement),
         records=bool(judgement.records),
         cells=Cells.of(judgement.cells),
         steps=tuple(map(Step.of, judgement.steps)),
         next=judgement.finish.next if judgement.finish else (),
         mended=opened.mended,
     )
-    return Produced(*artefacts.make(judged.nb, record, judgement.steps, judged.log, opened.scanner, folder))
+    return Produced(*artefacts.make_artefacts(judged.nb, record, judgement.steps, judged.log, opened.scanner, folder))
 
 
 def _unexpected(
-    job: Job, error: Exception, begun: Begun, clock: Clock, *, executed: bool, engine: Engine | None = None
+    job: Job, error: Exception, begun: RunStart, clock: Clock, *, executed: bool, engine: Engine | None = None
 ) -> Produced:
-    return bare.told(
+    return bare.failed_unexpectedly(
         job, error, started=begun.at, finished=clock.now(), clock=clock.source, executed=executed, engine=engine
     )
 

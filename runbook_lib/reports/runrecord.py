@@ -174,6 +174,9 @@ class Found(_Frozen):
     where: str
     what: str
 
+    def __str__(self) -> str:
+        return f"{self.what} in {self.file}" + (f", {self.where}" if self.where else "")
+
 
 class Scan(_Frozen):
     """What was searched for, what could not be and why, what was found, and the files withheld for it."""
@@ -337,7 +340,7 @@ def _docstrings() -> dict[tuple[str, str], str]:
     return found
 
 
-def told(judgement: Judgement) -> dict[str, Any]:
+def target_and_seen(judgement: Judgement) -> dict[str, Any]:
     """What the notebook's records say of whom and what it talked to: the fields `target` and `seen`."""
     named = (one.target for one in reversed(judgement.records) if isinstance(one, ParametersRecord))
     steps = judgement.steps

@@ -25,6 +25,7 @@ from runbook_lib.looks import (
     names_secret,
     secret_forms,
 )
+from runbook_lib.reports.runrecord import Found
 from runbook_lib.reports.spellings import bones, spellings
 from runbook_lib.secrets import is_reference, resolve
 
@@ -74,18 +75,6 @@ def _looks(data: bytes, skeleton: bytes, lowered: bytes, is_text: bool) -> Itera
         yield "DigiCert API token"
     if may_be_header and any(map(_KEY_PARAMETER.search, texts)):
         yield "x-api-key header"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found and where. Never the secret: `what` is its reference or a pattern's name."""
-
-    file: str
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.what} in {self.file}" + (f", {self.where}" if self.where else "")
 
 
 @dataclass(frozen=True)
@@ -204,12 +193,12 @@ class Scanner:
         compact = b"".join(re.sub(rb"\\[nr]", b"", data).split())
         return {label for label, forms in self._exact.items() if any(f in data or f in compact for f in forms)}
 
-    def in_file(self, name: str, content: str | bytes) -> list[Finding]:
+    def in_file(self, name: str, content: str | bytes) -> list[Found]:
         """Search a file and its name. A name that holds a secret is not repeated."""
         told = "a file's name" if (in_name := self.labels_in(name)) else name
-        return [Finding(told, "", label) for label in sorted(in_name | self.labels_in(content))]
+        return [Found(file=told, where="", what=label) for label in sorted(in_name | self.labels_in(content))]
 
-    def in_notebook(self, name: str, nb: NotebookNode, content: str | bytes) -> list[Finding]:
+    def in_notebook(self, name: str, nb: NotebookNode, content: str | bytes) -> list[Found]:
         """Search a notebook's file, and what a reader puts together of it: adjacent outputs, adjacent cells.
 
         Args:
@@ -226,9 +215,11 @@ class Scanner:
         for where, part in parts:
             texts = [*_strings(part), json.dumps(part, ensure_ascii=False)]
             here = set[str]().union(*map(self.labels_in, texts))
-            found += [Finding(name, where, label) for label in sorted(here)]
+            found += [Found(file=name, where=where, what=label) for label in sorted(here)]
         missing = labels - {one.what for one in found}
-        return found + [Finding(name, "put together from several places", label) for label in sorted(missing)]
+        return found + [
+            Found(file=name, where="put together from several places", what=label) for label in sorted(missing)
+        ]
 
     def redact(self, value: Any) -> Any:
         """The same JSON value with each find replaced by what it is called, names of fields included.

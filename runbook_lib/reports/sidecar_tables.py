@@ -16,7 +16,7 @@ from runbook_lib.tables import DUCKDB
 
 
 @dataclass
-class Beside:
+class SidecarTables:
     """What lies beside a notebook.
 
     Args:
@@ -32,13 +32,13 @@ class Beside:
     problem: RunbookError | None = None
 
 
-def collect(steps: Iterable[StepRecord], folder: Path) -> Beside:
+def collect_sidecars(steps: Iterable[StepRecord], folder: Path) -> SidecarTables:
     """The files of every table that a step says it left.
 
     Args:
         folder: what their paths start from.
     """
-    found, missing = Beside(), []
+    found, missing = SidecarTables(), []
     for table in (table for step in steps if step.result for table in step.result.beside):
         for one in table.files:
             path = folder / one.file

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from runbook_lib import programs, tables
 from runbook_lib.interruptions import Interruptions as Interruptions
-from runbook_lib.reports.execute import Ending, Plan
+from runbook_lib.reports.execute import Ending, ExecutionPlan
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
@@ -47,7 +47,7 @@ class End:
 
 
 def supervise(
-    plan: Plan,
+    plan: ExecutionPlan,
     *,
     run: str,
     folder: Path,

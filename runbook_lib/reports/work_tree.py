@@ -68,7 +68,7 @@ def _git(root: Path, *words: str, may_fail: bool = False) -> str:
     # else it looks further up where what it finds here is no repository
     more = {"GIT_CEILING_DIRECTORIES": str(root.parent), "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = programs.run("git", command, seconds=_SECONDS, more=more)
+        done = programs.run_program("git", command, seconds=_SECONDS, more=more)
     except FileNotFoundError:
         raise _NotAsked("not asked: there is no git here") from None
     except (OSError, subprocess.TimeoutExpired):

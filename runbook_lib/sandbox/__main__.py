@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from runbook_lib.errors import RunbookError
-from runbook_lib.sandbox.control import serve
+from runbook_lib.sandbox.control import serve_sandbox
 from runbook_lib.sandbox.options import Options
 
 
@@ -16,7 +16,7 @@ def main(state: str, options: str) -> int:
     """The process's exit code: 0 after a stop, else the error's."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        serve(Path(state), Options(**json.loads(options)))
+        serve_sandbox(Path(state), Options(**json.loads(options)))
     except RunbookError as error:
         logging.error("%s", error.what)
         return int(error.exit)

@@ -19,11 +19,11 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.sandbox.faults import Faults, read_rules
 from runbook_lib.sandbox.seed import add_ordinary
-from runbook_lib.sandbox.state import SandboxClock, Store
+from runbook_lib.sandbox.state import SandboxClock, SandboxStore
 
 
 def admin_application(
-    store: Store, clock: SandboxClock, faults: Faults, token: str, faults_changed: Callable[[], None]
+    store: SandboxStore, clock: SandboxClock, faults: Faults, token: str, faults_changed: Callable[[], None]
 ) -> web.Application:
     """The admin listener's routes. `token` is what `Authorization: Bearer` has to carry.
 

@@ -25,11 +25,11 @@ from pydantic import ValidationError
 from runbook_lib.clock import Clock, iso, parse_utc
 from runbook_lib.digicert.models import CertificateRequest, EnableRequest
 from runbook_lib.rules import MAX_LIFETIME
-from runbook_lib.sandbox.answers import NO_ANSWER, Dropped, http_date, instead, lower_case_serials
-from runbook_lib.sandbox.ca import Authority, pem
-from runbook_lib.sandbox.csr import BadCsr, Csr, public_key_base64, read_csr
-from runbook_lib.sandbox.faults import Fault, Faults, Plan, Rule
-from runbook_lib.sandbox.state import Certificate, Entry, ServiceUser, Store, ended
+from runbook_lib.sandbox.ca import Authority, certificate_pem
+from runbook_lib.sandbox.faults import Fault, FaultPlan, Faults, Rule
+from runbook_lib.sandbox.odd_answers import NO_ANSWER, Dropped, http_date, instead, lower_case_serials
+from runbook_lib.sandbox.signing_request import BadCsr, Csr, public_key_base64, read_csr
+from runbook_lib.sandbox.state import IssuedCertificate, RequestEntry, SandboxStore, SeededUser, ended
 from runbook_lib.sandbox.user_me import user_me
 
 Listener = Literal["api", "clientauth"]
@@ -83,7 +83,7 @@ class AccountManager:
         faults: what is to go wrong.
     """
 
-    def __init__(self, store: Store, authority: Authority, clock: Clock, faults: Faults) -> None:
+    def __init__(self, store: SandboxStore, authority: Authority, clock: Clock, faults: Faults) -> None:
         self._store = store
         self._authority = authority
         self._clock = clock
@@ -107,9 +107,9 @@ class AccountManager:
 
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-            entry = Entry(iso(self._clock.now()), listener, request.method, request.path)
+            entry = RequestEntry(iso(self._clock.now()), listener, request.method, request.path)
             request[_ENTRY] = entry
-            request[_PLAN] = Plan()
+            request[_PLAN] = FaultPlan()
             through = self._through_faults(handler) if self._faults.on else handler
             try:
                 response = await _answer(request, through)
@@ -168,12 +168,12 @@ class AccountManager:
 
     # who is asking
 
-    def _by_key(self, request: web.Request) -> ServiceUser:
+    def _by_key(self, request: web.Request) -> SeededUser:
         key = request.headers.get("x-api-key", "")
         # bytes that are no text arrive as halves of surrogate pairs, which no database takes
         return self._active(request, self._store.user_by_key(key) if key.isascii() else None)
 
-    def _by_certificate(self, request: web.Request) -> ServiceUser:
+    def _by_certificate(self, request: web.Request) -> SeededUser:
         presented = _presented(request)
         if presented is None:
             raise _not_authenticated()
@@ -196,13 +196,13 @@ class AccountManager:
             raise _not_authenticated()
         return user
 
-    def _is_enabled(self, request: web.Request, known: Certificate) -> bool:
+    def _is_enabled(self, request: web.Request, known: IssuedCertificate) -> bool:
         enabled = self._faults.is_enabled(known.id, known.enabled)
         if enabled is not known.enabled:
             request[_ENTRY].faults.append("slow_enable")
         return enabled
 
-    def _active(self, request: web.Request, user: ServiceUser | None) -> ServiceUser:
+    def _active(self, request: web.Request, user: SeededUser | None) -> SeededUser:
         if user is None:
             raise _not_authenticated()
         request[_ENTRY].user_id = user.id
@@ -212,10 +212,10 @@ class AccountManager:
 
     # what is asked
 
-    async def _user_me(self, request: web.Request, caller: ServiceUser) -> web.Response:
+    async def _user_me(self, request: web.Request, caller: SeededUser) -> web.Response:
         return web.json_response(user_me(caller))
 
-    async def _list(self, request: web.Request, caller: ServiceUser) -> web.Response:
+    async def _list(self, request: web.Request, caller: SeededUser) -> web.Response:
         """Every certificate of the account, expired and disabled ones too, as a bare array."""
         _demand_management(caller)
         listed = []
@@ -228,7 +228,7 @@ class AccountManager:
             self._faults.shuffle(listed)
         return web.json_response(listed)
 
-    async def _request(self, request: web.Request, caller: ServiceUser) -> web.Response:
+    async def _request(self, request: web.Request, caller: SeededUser) -> web.Response:
         body = await _json_object(request)
         name = body.get("name")
         request[_ENTRY].certificate_name = name[:300] if isinstance(name, str) else None
@@ -247,7 +247,7 @@ class AccountManager:
             usage=ExtendedKeyUsageOID.SERVER_AUTH if _take(request, "wrong_eku") else ExtendedKeyUsageOID.CLIENT_AUTH,
             odd_serial=_take(request, "odd_serial") is not None,
         )
-        issued = Certificate(
+        issued = IssuedCertificate(
             id=str(uuid.uuid4()),
             account_id=caller.account_id,
             user_id=caller.id,
@@ -263,12 +263,14 @@ class AccountManager:
         request[_ENTRY].effect = True
         if late := _take(request, "late_in_list"):
             self._faults.list_late(issued.id, late.lag or 0)
-        answer = _as_json(issued, x509_cert=pem(certificate), ca_cert=pem(self._authority.intermediate))
+        answer = _as_json(
+            issued, x509_cert=certificate_pem(certificate), ca_cert=certificate_pem(self._authority.intermediate)
+        )
         if _take(request, "no_ca_cert"):
             del answer["ca_cert"]
         return web.json_response(answer, status=201)
 
-    async def _enable(self, request: web.Request, caller: ServiceUser) -> web.Response:
+    async def _enable(self, request: web.Request, caller: SeededUser) -> web.Response:
         _demand_management(caller)
         try:
             asked = EnableRequest.model_validate(await _json_object(request))
@@ -285,7 +287,7 @@ class AccountManager:
         return web.json_response(_as_json(changed))
 
     @staticmethod
-    def _validity(asked: datetime | None, caller: ServiceUser, now: datetime) -> tuple[datetime, datetime]:
+    def _validity(asked: datetime | None, caller: SeededUser, now: datetime) -> tuple[datetime, datetime]:
         """Start and end of a new certificate: at most 397 days, never past the service user's own end."""
         now = now.replace(microsecond=0)
         today = now.replace(hour=0, minute=0, second=0)
@@ -307,8 +309,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _authenticated(
-    identify: Callable[[web.Request], ServiceUser],
-    handler: Callable[[web.Request, ServiceUser], Awaitable[web.Response]],
+    identify: Callable[[web.Request], SeededUser],
+    handler: Callable[[web.Request, SeededUser], Awaitable[web.Response]],
 ) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         return await handler(request, identify(request))
@@ -318,7 +320,7 @@ def _authenticated(
 
 def _take(request: web.Request, fault: Fault) -> Rule | None:
     """The rule of this fault if the request is to meet it, which counts as met from now on."""
-    plan: Plan = request[_PLAN]
+    plan: FaultPlan = request[_PLAN]
     return plan.take(fault)
 
 
@@ -333,7 +335,7 @@ def _tells_serials(answer: web.StreamResponse) -> TypeGuard[web.Response]:
     return isinstance(answer, web.Response) and isinstance(answer.body, bytes) and b'"serial_number"' in answer.body
 
 
-def _demand_management(caller: ServiceUser) -> None:
+def _demand_management(caller: SeededUser) -> None:
     if not caller.may_manage:
         raise _no_access()
 
@@ -369,7 +371,7 @@ def _read_request(body: dict[str, Any]) -> tuple[CertificateRequest, Csr]:
         raise _invalid() from None
 
 
-def _as_json(known: Certificate, *, x509_cert: str | None = None, ca_cert: str | None = None) -> dict[str, Any]:
+def _as_json(known: IssuedCertificate, *, x509_cert: str | None = None, ca_cert: str | None = None) -> dict[str, Any]:
     """In the order of the tutorial's samples. The PEMs are in the answer to the POST and in no other."""
     pems = {"x509_cert": x509_cert, "ca_cert": ca_cert} if x509_cert else {}
     return {

@@ -109,7 +109,7 @@ class Authority:
         anchors = [self._self_signed(self.root_key, constrained=False)]
         if trusts == "intermediate":
             anchors.append(self.intermediate)
-        context.load_verify_locations(cadata="".join(pem(anchor) for anchor in anchors))
+        context.load_verify_locations(cadata="".join(certificate_pem(anchor) for anchor in anchors))
         return context
 
     def _load_identity(self, context: ssl.SSLContext, clock: Clock) -> None:
@@ -135,7 +135,10 @@ class Authority:
         # Python's ssl reads keys from files only: encrypted, readable by us alone, gone at once
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             # the root goes along: else OpenSSL adds one of its own choice, and that is the twin that is in no file
-            file.write(_encrypted(key, passphrase.encode()) + (pem(certificate) + pem(self.root)).encode())
+            file.write(
+                _encrypted(key, passphrase.encode())
+                + (certificate_pem(certificate) + certificate_pem(self.root)).encode()
+            )
             file.flush()
             context.load_cert_chain(file.name, password=passphrase)
 
@@ -150,7 +153,7 @@ class Authority:
         return builder.sign(key, hashes.SHA256())
 
 
-def pem(certificate: x509.Certificate) -> str:
+def certificate_pem(certificate: x509.Certificate) -> str:
     """The certificate in PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
@@ -185,8 +188,8 @@ def _create(folder: Path) -> None:
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".ca-"))
     files = {
         "passphrase": passphrase,
-        "root.pem": pem(root).encode(),
-        "intermediate.pem": pem(intermediate).encode(),
+        "root.pem": certificate_pem(root).encode(),
+        "intermediate.pem": certificate_pem(intermediate).encode(),
         "root.key": _encrypted(root_key, passphrase),
         "intermediate.key": _encrypted(intermediate_key, passphrase),
     }

@@ -61,7 +61,7 @@ def start(
     _check(options)
     state = _prepare(state)
     if foreground:
-        if not serve(state, options):
+        if not serve_sandbox(state, options):
             _demand_same(options, state)
         return state / "sandbox.env"
     if _is_locked(state):
@@ -100,13 +100,13 @@ def fault_seed_of(env: Path) -> str:
     return next((line.partition("=")[2] for line in lines if line.startswith("DIGICERT_ONE_FAULT_SEED=")), "")
 
 
-def serve(state: Path, options: Options) -> bool:
+def serve_sandbox(state: Path, options: Options) -> bool:
     """Be the sandbox, in this process, until it is told to end. False if another process is it already.
 
     Raises:
         RunbookError: as `start`.
     """
-    from runbook_lib.sandbox.server import run  # only the process that serves needs to load a server
+    from runbook_lib.sandbox.listeners import serve_listeners  # only the process that serves needs to load a server
 
     os.umask(0o077)
     with _lock(state) as file:
@@ -115,7 +115,7 @@ def serve(state: Path, options: Options) -> bool:
         base = {"pid": os.getpid(), "options": asdict(options)}
         _tell(file, {**base, "phase": "starting"})
         try:
-            run(state, options, lambda: _tell(file, {**base, "phase": "ready"}))
+            serve_listeners(state, options, lambda: _tell(file, {**base, "phase": "ready"}))
         except RunbookError as error:
             _tell(file, {**base, "phase": "failed", "reason": error.reason, "what": error.what})
             raise

@@ -163,7 +163,7 @@ def read_rules_file(path: Path) -> list[Rule]:
     Raises:
         RunbookError: BAD_PARAMETER for a file that cannot be read or that holds something else.
     """
-    data, _ = yaml_as_written.read_file(path)
+    data, _ = yaml_as_written.read_yaml_file(path)
     try:
         return read_rules(data)
     except RunbookError as error:
@@ -195,7 +195,7 @@ class Counted:
 
 
 @dataclass
-class Plan:
+class FaultPlan:
     """The faults that one request is to meet. Whoever applies one takes it, and only then it counts.
 
     Args:
@@ -249,12 +249,12 @@ class Faults:
     def as_json(self) -> dict[str, Any]:
         return {"seed": self.seed, "rules": [counted.as_json() for counted in self._rules]}
 
-    def plan(self, method: str, path: str, name: str | None, applied: list[str]) -> Plan:
+    def plan(self, method: str, path: str, name: str | None, applied: list[str]) -> FaultPlan:
         """What the next request is to meet: every rule that fires.
 
         Of several faults that take the answer's place, the first in the list wins.
         """
-        plan = Plan(applied=applied)
+        plan = FaultPlan(applied=applied)
         for counted in self._rules:
             rule = counted.rule
             if not rule.matches(method, path, name):

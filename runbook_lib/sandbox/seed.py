@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from runbook_lib.clock import iso
-from runbook_lib.sandbox.state import Certificate, ServiceUser, Store
+from runbook_lib.sandbox.state import IssuedCertificate, SandboxStore, SeededUser
 
 USERS_PER_ACCOUNT = 10
 """Populated users share accounts, so that one API key sees certificates of every age."""
@@ -27,7 +27,7 @@ _HOSTILE = ("<script>alert(1)</script>", "a|b|c", "\u202egnp.exe", "line\nbreak"
 """What a name from a server may hold. The certificate's own name cannot: DigiCert ONE restricts it."""
 
 
-def seed(store: Store, now: datetime) -> None:
+def seed(store: SandboxStore, now: datetime) -> None:
     """Make the service users that tests and practice need, unless they are there."""
     if store.users():
         return
@@ -36,7 +36,7 @@ def seed(store: Store, now: datetime) -> None:
 
     def user(
         role: str, account: str, days: int | None = None, status: str = "ACTIVE", manages: bool = True
-    ) -> ServiceUser:
+    ) -> SeededUser:
         end = None if days is None else _end_of_day(now + timedelta(days=days))
         return _service_user(
             role, account, accounts[account], f"Sandbox {role} service user", now, end, status, manages
@@ -55,7 +55,7 @@ def seed(store: Store, now: datetime) -> None:
     )
 
 
-def add_ordinary(store: Store, now: datetime) -> ServiceUser:
+def add_ordinary(store: SandboxStore, now: datetime) -> SeededUser:
     """One more ordinary service user, in an account of its own. Its role is `added`."""
     account = str(uuid.uuid4())
     name = "Sandbox added service user"
@@ -64,7 +64,7 @@ def add_ordinary(store: Store, now: datetime) -> ServiceUser:
     return user
 
 
-def populate(store: Store, count: int, now: datetime) -> None:
+def populate(store: SandboxStore, count: int, now: datetime) -> None:
     """Bring the number of populated service users up to `count`, each with one certificate, of all ages in turn."""
     users, certificates = [], []
     there = store.count_users("populated")
@@ -89,7 +89,7 @@ def populate(store: Store, count: int, now: datetime) -> None:
         key = ec.generate_private_key(ec.SECP256R1()).public_key()
         users.append(user)
         certificates.append(
-            Certificate(
+            IssuedCertificate(
                 id=str(uuid.uuid4()),
                 account_id=account,
                 user_id=user.id,
@@ -108,9 +108,9 @@ def populate(store: Store, count: int, now: datetime) -> None:
 
 def _service_user(
     role: str, account: str, account_name: str, name: str, now: datetime, end: str | None, status: str, manages: bool
-) -> ServiceUser:
+) -> SeededUser:
     id = str(uuid.uuid4())
-    return ServiceUser(
+    return SeededUser(
         id=id,
         role=role,
         # the form of DigiCert ONE's API tokens

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS journal (
 
 
 @dataclass(frozen=True, repr=False)
-class ServiceUser:
+class SeededUser:
     """A service user with its API key.
 
     Args:
@@ -56,7 +56,7 @@ class ServiceUser:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class IssuedCertificate:
     """A client authentication certificate as the Account Manager keeps it: without its PEM."""
 
     id: str
@@ -72,7 +72,7 @@ class Certificate:
 
 
 @dataclass
-class Entry:
+class RequestEntry:
     """One request in the journal: what was asked, what was done, what was answered. Never a key, a body or a header.
 
     Args:
@@ -96,7 +96,7 @@ class Entry:
     faults: list[str] = field(default_factory=list)
 
 
-class Store:
+class SandboxStore:
     """The SQLite file."""
 
     def __init__(self, path: Path) -> None:
@@ -124,27 +124,27 @@ class Store:
 
     # users
 
-    def add_users(self, users: Iterable[ServiceUser]) -> None:
+    def add_users(self, users: Iterable[SeededUser]) -> None:
         self._insert("users", users)
 
-    def users(self) -> list[ServiceUser]:
+    def users(self) -> list[SeededUser]:
         return [_user(row) for row in self._db.execute("SELECT * FROM users ORDER BY rowid")]
 
     def count_users(self, role: str) -> int:
         return int(self._db.execute("SELECT count(*) FROM users WHERE role = ?", (role,)).fetchone()[0])
 
-    def user_by_key(self, api_key: str) -> ServiceUser | None:
+    def user_by_key(self, api_key: str) -> SeededUser | None:
         return _user_or_none(self._db.execute("SELECT * FROM users WHERE api_key = ?", (api_key,)).fetchone())
 
-    def user(self, id: str) -> ServiceUser | None:
+    def user(self, id: str) -> SeededUser | None:
         return _user_or_none(self._db.execute("SELECT * FROM users WHERE id = ?", (id,)).fetchone())
 
     # certificates
 
-    def add_certificates(self, certificates: Iterable[Certificate]) -> None:
+    def add_certificates(self, certificates: Iterable[IssuedCertificate]) -> None:
         self._insert("certificates", certificates)
 
-    def certificates(self, account_id: str | None = None) -> list[Certificate]:
+    def certificates(self, account_id: str | None = None) -> list[IssuedCertificate]:
         """Of one account, or of all, in the order they were made."""
         where, values = ("WHERE account_id = ?", (account_id,)) if account_id else ("", ())
         rows = self._db.execute(f"SELECT * FROM certificates {where} ORDER BY rowid", values)  # noqa: S608 - fixed text
@@ -155,22 +155,22 @@ class Store:
         found = self._db.execute("SELECT 1 FROM certificates WHERE account_id = ? AND name = ?", (account_id, name))
         return found.fetchone() is not None
 
-    def certificate(self, id: str) -> Certificate | None:
+    def certificate(self, id: str) -> IssuedCertificate | None:
         row = self._db.execute("SELECT * FROM certificates WHERE id = ?", (id,)).fetchone()
         return _certificate(row) if row else None
 
-    def certificate_by_serial(self, serial_number: str) -> Certificate | None:
+    def certificate_by_serial(self, serial_number: str) -> IssuedCertificate | None:
         row = self._db.execute("SELECT * FROM certificates WHERE serial_number = ?", (serial_number,)).fetchone()
         return _certificate(row) if row else None
 
-    def enable_certificate(self, id: str, *, enabled: bool) -> Certificate:
+    def enable_certificate(self, id: str, *, enabled: bool) -> IssuedCertificate:
         """The certificate as it is now."""
         row = self._db.execute("UPDATE certificates SET enabled = ? WHERE id = ? RETURNING *", (enabled, id)).fetchone()
         return _certificate(row)
 
     # journal
 
-    def add_request(self, entry: Entry) -> None:
+    def add_request(self, entry: RequestEntry) -> None:
         row = {**asdict(entry), "faults": " ".join(entry.faults)}
         self._db.execute(
             f"INSERT INTO journal ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",  # noqa: S608 - names are ours
@@ -201,7 +201,7 @@ class SandboxClock:
 
     source = "sandbox clock"
 
-    def __init__(self, store: Store, base: Clock) -> None:
+    def __init__(self, store: SandboxStore, base: Clock) -> None:
         self._store = store
         self._base = base
         self._offset = timedelta(seconds=float(store.setting("clock_offset_seconds", "0")))
@@ -230,16 +230,16 @@ def ended(end_date: str | None, now: datetime) -> bool:
     return end_date is not None and now >= parse_utc(end_date) + timedelta(seconds=1)
 
 
-def _user(row: sqlite3.Row) -> ServiceUser:
-    return ServiceUser(**{**dict(row), "may_manage": bool(row["may_manage"])})
+def _user(row: sqlite3.Row) -> SeededUser:
+    return SeededUser(**{**dict(row), "may_manage": bool(row["may_manage"])})
 
 
-def _user_or_none(row: sqlite3.Row | None) -> ServiceUser | None:
+def _user_or_none(row: sqlite3.Row | None) -> SeededUser | None:
     return _user(row) if row else None
 
 
-def _certificate(row: sqlite3.Row) -> Certificate:
-    return Certificate(**{**dict(row), "enabled": bool(row["enabled"])})
+def _certificate(row: sqlite3.Row) -> IssuedCertificate:
+    return IssuedCertificate(**{**dict(row), "enabled": bool(row["enabled"])})
 
 
 def _request(row: sqlite3.Row) -> dict[str, Any]:

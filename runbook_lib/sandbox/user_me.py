@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from runbook_lib.sandbox.state import ServiceUser
+from runbook_lib.sandbox.state import SeededUser
 
 _CREATOR = "8f7f8b1f-63c1-4580-af7d-ea4cd890e8f7"
 _SERVICE_PERIOD = {"from": "2021-05-06", "to": "2040-05-06"}
@@ -38,7 +38,7 @@ _APPLICATIONS = (
 )
 
 
-def user_me(user: ServiceUser) -> dict[str, Any]:
+def user_me(user: SeededUser) -> dict[str, Any]:
     """Every field of the sample; `end_date` besides, for a user that has one.
 
     A user without permission keeps the permissions to look at things, and loses the others.

@@ -68,14 +68,14 @@ class Buttons:
         record = self._record(step)
         if record is not None:
             cell.again = True
-            cell.area.update(panels.bundle(record))
+            cell.area.update(panels.output_bundle(record))
         self._refresh()
 
     def finish(self) -> None:
         """Show the summary, which is kept up to date from now on."""
         if self._summary is not None:
             self._summary.mark(_EARLIER_RESULT)
-        self._summary = Area(panels.bundle(self._finish()))
+        self._summary = Area(panels.output_bundle(self._finish()))
 
     def retire(self) -> None:
         """Another form has taken this one's place: nothing of it acts any more."""
@@ -95,11 +95,11 @@ class Buttons:
             parameters, rows = intake(self._class.model, values)
             self._procedure = self._class(parameters, prompt=self.form.prompt)
         except RunbookError as problem:
-            self._parameters.update(panels.bundle(refused(self._class, problem)))
+            self._parameters.update(panels.output_bundle(refused(self._class, problem)))
             return
         self.form.lock()
         rows = tuple(row.model_copy(update={"source": "form"}) if row.name in typed else row for row in rows)
-        self._parameters.update(panels.bundle(self._procedure.begin(rows), folded=True))
+        self._parameters.update(panels.output_bundle(self._procedure.begin(rows), folded=True))
         self._bind()
         self._summarise()
         self._refresh()
@@ -133,7 +133,7 @@ class Buttons:
         except Exception as problem:  # noqa: BLE001  (whatever it is, the person who pressed the button has to see it)
             what = f"{type(problem).__name__}: {problem}"
             record = self._broken(procedure, cell.step, RunbookError(Reason.NOTEBOOK_ERROR, what))
-        cell.area.update(panels.bundle(record))
+        cell.area.update(panels.output_bundle(record))
         for other in self._after(cell.step):
             if not self._record(other.step):
                 other.area.update(panels.note(_NOT_DONE, waits=True))  # it rested on what this step found before
@@ -191,7 +191,7 @@ class Buttons:
 
     def _summarise(self) -> None:
         if self._summary is not None:
-            self._summary.update(panels.bundle(self._finish()))
+            self._summary.update(panels.output_bundle(self._finish()))
 
     def _record(self, step: Step) -> StepRecord | None:
         records = self._procedure.records if self._procedure else []

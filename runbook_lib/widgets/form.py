@@ -186,7 +186,7 @@ class Form:
             for field in self._fields.values():
                 field.restore()
             return
-        problems = check(self._model, self.values())
+        problems = check_parameters(self._model, self.values())
         for name, field in self._fields.items():
             field.show(problems.pop(name, ""))
         self._general.value = "".join(_alert(f"{name}: {words}" if name else words) for name, words in problems.items())
@@ -309,7 +309,7 @@ class _Password(w.Password):  # type: ignore[misc]
     continuous_update = traitlets.Bool(False).tag(sync=True)
 
 
-def check(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:
+def check_parameters(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with parameters, in words: one entry per parameter, and one under "" for what concerns several."""
     try:
         model.model_validate(dict(values))

@@ -38,7 +38,7 @@ def _month(year: int, month: int) -> str:
     return f"{year + (month - 1) // 12}-{(month - 1) % 12 + 1:02}"
 
 
-def describe(histogram: Histogram) -> str:
+def describe_histogram(histogram: Histogram) -> str:
     """The histogram in words: its accessible name, and its line in the plain text."""
     labels, counts = bins(histogram)
     sums = [sum(column) for column in zip(*counts.values(), strict=True)] or [0] * len(labels)
@@ -73,4 +73,4 @@ def histogram_svg(histogram: Histogram) -> str:
             axes.legend(frameon=False, labelcolor=INK, ncols=len(counts), loc="upper left", bbox_to_anchor=(0, 1.16))
         figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.3)
 
-    return as_svg(draw, height=3.2, words=describe(histogram))
+    return as_svg(draw, height=3.2, words=describe_histogram(histogram))

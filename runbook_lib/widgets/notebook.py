@@ -57,7 +57,7 @@ class Runbook:
             parameters, rows = intake(model, given)
             self._way: _Way = _with_buttons(procedure, given) if interactive else _AtOnce(procedure, parameters, rows)
         except RunbookError as problem:
-            show(panels.bundle(refused(procedure, problem)))
+            show(panels.output_bundle(refused(procedure, problem)))
             raise
         _Newest.replace(self)
 
@@ -140,16 +140,16 @@ class _AtOnce:
 
     def __init__(self, procedure: type[Procedure[Any]], parameters: Parameters, rows: tuple[ParameterRow, ...]) -> None:
         self._procedure = procedure(parameters)
-        show(panels.bundle(self._procedure.begin(rows)))
+        show(panels.output_bundle(self._procedure.begin(rows)))
 
     def retire(self) -> None:
         """Nothing of it is left that somebody could press."""
 
     def step(self, step: Step) -> None:
         record = self._procedure.perform(step.slug)
-        show(panels.bundle(record))
+        show(panels.output_bundle(record))
         if record.error is not None:
             raise RunbookError.from_dict(record.error)
 
     def finish(self) -> None:
-        show(panels.bundle(self._procedure.finish()))
+        show(panels.output_bundle(self._procedure.finish()))

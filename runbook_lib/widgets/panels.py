@@ -55,15 +55,15 @@ _HEADLINES = {
 }
 
 
-def bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> Bundle:
+def output_bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> Bundle:
     """A record as an output: HTML, plain text, and the record itself.
 
     Args:
         folded: the table of parameters is closed until it is clicked, where a form shows the same already.
     """
-    plain = text(record)
+    plain = record_text(record)
     try:
-        shown = html(record, folded=folded)
+        shown = record_html(record, folded=folded)
     except Exception as error:  # noqa: BLE001 - it is told on top of the plain text
         shown = f"{_not_drawn(error)}<pre>{escape(plain)}</pre>"
     return {"text/html": shown, "text/plain": plain, MIME: record.model_dump(mode="json")}
@@ -90,7 +90,7 @@ def style(*, live: bool = False) -> Bundle:
 # --- HTML -------------------------------------------------------------------------------------------------------------
 
 
-def html(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> str:
+def record_html(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> str:
     """A record as HTML, to be shown beside `style()`."""
     match record:
         case ParametersRecord():
@@ -200,7 +200,7 @@ def _render(template: str, **values: Any) -> str:
 # --- plain text -------------------------------------------------------------------------------------------------------
 
 
-def text(record: ParametersRecord | StepRecord | FinishRecord) -> str:
+def record_text(record: ParametersRecord | StepRecord | FinishRecord) -> str:
     """A record as plain text, complete: what grep, nbval and a terminal see."""
     match record:
         case ParametersRecord():
@@ -232,7 +232,7 @@ def _step_text(record: StepRecord) -> Iterable[str]:
         for verdict, name, seen in result.details:
             yield f"  {mark(verdict.value)} {verdict.value}: {visible(name)}" + (f" – {visible(seen)}" if seen else "")
         if result.histogram:
-            yield f"({visible(histogram.describe(result.histogram))})"
+            yield f"({visible(histogram.describe_histogram(result.histogram))})"
         if result.timeline:
             yield f"({visible(plots.describe(result.timeline))})"
         for table in result.tables:

@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup, Tag
 
 from runbook_lib.archive import reader
 from runbook_lib.archive.index import write_index
-from runbook_lib.archive.verify import verify
+from runbook_lib.archive.verify import verify_archive
 from runbook_lib.cli.root import run_words
 from tests.archive import bags, many
 from tests.archive.many import Told
@@ -39,7 +39,7 @@ def test_a_run_that_is_sealed_stands_in_the_index_and_leads_to_its_report(archiv
     assert (archive / str(link["href"])).read_bytes() == (place.folder / "data" / "report.html").read_bytes()
     assert (first["class"], second["class"]) == (["warn"], ["bad"])
     assert "run.json cannot be read" in told(second)
-    assert verify(archive).findings == ()
+    assert verify_archive(archive).findings == ()
 
 
 def test_an_archive_s_new_signer_is_no_damage(archive: Path):
@@ -75,7 +75,7 @@ def test_adding_a_run_reads_and_writes_as_much_in_a_large_archive_as_in_a_small_
     read: list[Path] = []
     entry = reader.entry
 
-    def noted(where: Path, bag: Path) -> reader.Entry:
+    def noted(where: Path, bag: Path) -> reader.ArchivedBag:
         read.append(bag)
         return entry(where, bag)
 

@@ -222,13 +222,13 @@ WRITER = """
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from runbook_lib.reports import retention
+from runbook_lib.archive import retention
 from tests.archive.test_retention import DAY, ENVIRON, LATER
 archive = Path(sys.argv[1])
 what = retention.plan(archive, LATER.date(), at=LATER)
 print("ready", flush=True)
 sys.stdin.readline()
-retention.purge(archive, what, why="retention", at=LATER, environ=ENVIRON)
+retention.purge_runs(archive, what, why="retention", at=LATER, environ=ENVIRON)
 print("done", flush=True)
 """
 

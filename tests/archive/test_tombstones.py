@@ -275,7 +275,7 @@ def test_a_tombstone_of_the_first_format_is_told_and_so_is_an_excerpt_that_hands
     with monkeypatch.context() as patched:
         for module in (bag_room, __import__("runbook_lib.archive.entries", fromlist=["fill"])):
             patched.setattr(module, "fill", unmarked)
-        patched.setattr(bound, "keep", lambda _: {})
+        patched.setattr(bound, "binding_files", lambda _: {})
         small(archive, signed=False, bags=5)
         early = chain.sealed_bag(archive, places(archive)[0])
         what = retention.plan(archive, AT.date(), at=LATER)

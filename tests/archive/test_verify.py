@@ -244,7 +244,7 @@ def test_a_run_that_is_sealed_while_somebody_verifies_is_no_finding(
             seal()
         return seen
 
-    monkeypatch.setattr(walk, "places", places_and_then_it_is_sealed)
+    monkeypatch.setattr(walk, "bag_places", places_and_then_it_is_sealed)
     audit = verify_archive(archive)
     assert (audit.findings, audit.bags) == ((), 4)
     # the same for the shell: it comes between the digests of all files and the list of all folders

@@ -17,7 +17,7 @@ from runbook_lib.archive.excerpt import export_excerpt
 from runbook_lib.archive.expectation import declarations, declare, read_expectation
 from runbook_lib.archive.seal import Place
 from runbook_lib.archive.verify import verify_archive
-from runbook_lib.audit.completeness import Completeness, Kind, completeness, spans
+from runbook_lib.audit.completeness import Completeness, DeviationKind, completeness, spans
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import TableFile
@@ -440,7 +440,7 @@ def test_runs_that_overlap_and_one_found_dead_later_are_no_contradiction(archive
 def test_a_gap_tells_which_job_and_kind(archive: Path) -> None:
     expect(archive, nightly())
     (gap,) = look(archive, days=1).gaps
-    assert (gap.job, gap.kind, gap.expected.environment) == ("inventory", Kind.MISSING, "")
+    assert (gap.job, gap.kind, gap.expected.environment) == ("inventory", DeviationKind.MISSING, "")
 
 
 def test_ten_thousand_bags_of_other_nights_are_not_opened(archive: Path) -> None:
@@ -482,7 +482,10 @@ def test_purged_runs_count_as_having_been_there_good_or_bad(archive: Path) -> No
     assert verify_archive(archive).findings == ()
     found = look(archive, days=2)
     assert found.purged == 3
-    assert [(gap.kind, gap.job) for gap in found.gaps] == [(Kind.FAILED, "inventory"), (Kind.MISSING, "inventory-2")]
+    assert [(gap.kind, gap.job) for gap in found.gaps] == [
+        (DeviationKind.FAILED, "inventory"),
+        (DeviationKind.MISSING, "inventory-2"),
+    ]
 
 
 def test_a_purge_that_was_cut_off_counts_no_run_twice_and_an_expectation_is_never_purged(archive: Path) -> None:

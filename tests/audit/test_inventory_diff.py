@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 
 from runbook_lib.archive import reader
 from runbook_lib.audit import inventory_diff
-from runbook_lib.audit.inventory_diff import Change, Comparison, compare, named
+from runbook_lib.audit.inventory_diff import Change, Comparison, compare_inventories, named
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.root import run_words
 from runbook_lib.errors import RunbookError
@@ -62,7 +62,7 @@ def test_each_kind_of_change_is_told_for_its_certificate(archive: Path):
             row("New", id="6"),
         ],
     )
-    assert changes(compare(before, after)) == [
+    assert changes(compare_inventories(before, after)) == [
         ("vanished", "Gone", "healthy", "not there"),
         ("appeared", "New", "not there", "healthy"),
         ("state", "Ends soon", "healthy", "urgent"),
@@ -72,12 +72,15 @@ def test_each_kind_of_change_is_told_for_its_certificate(archive: Path):
         ("closer to its end", "Ends soon", "95 days left", "below 30"),
         ("closer to its end", "Long gone", "5 days left", "ended 2023-11-02T00:00:00Z"),
     ]
-    assert changes(compare(after, after)) == []
+    assert changes(compare_inventories(after, after)) == []
 
 
 def test_a_name_that_changed_hands_is_another_certificate(archive: Path):
     before, after = archived(archive, [row("Signer", id="1", serial="0A")], [row("Signer", id="2", serial="0B")])
-    assert [one[:2] for one in changes(compare(before, after))] == [("vanished", "Signer"), ("appeared", "Signer")]
+    assert [one[:2] for one in changes(compare_inventories(before, after))] == [
+        ("vanished", "Signer"),
+        ("appeared", "Signer"),
+    ]
 
 
 def test_where_an_id_is_missing_the_serial_number_counts_however_it_is_written(archive: Path):
@@ -86,15 +89,15 @@ def test_where_an_id_is_missing_the_serial_number_counts_however_it_is_written(a
         [row("Signer", id="1", serial="0AbC")],
         [row("Signer", "missing", serial="ABC", in_the_store="Signer/0001")],
     )
-    assert changes(compare(before, after)) == [("state", "Signer", "healthy", "missing")]
+    assert changes(compare_inventories(before, after)) == [("state", "Signer", "healthy", "missing")]
 
 
 def test_two_of_one_name_without_ids_are_two(archive: Path):
     first, second = row("Signer", ends="2027-01-01T00:00:00Z"), row("Signer", ends="2028-01-01T00:00:00Z")
     before, after = archived(archive, [first], [second, first])
-    assert len(compare(before, after).after.rows) == 2
-    assert changes(compare(before, after)) == [("appeared", "Signer", "not there", "healthy")]
-    assert changes(compare(after, after)) == []
+    assert len(compare_inventories(before, after).after.rows) == 2
+    assert changes(compare_inventories(before, after)) == [("appeared", "Signer", "not there", "healthy")]
+    assert changes(compare_inventories(after, after)) == []
 
 
 def test_copies_of_a_certificate_are_told_apart_by_where_they_lie(archive: Path):
@@ -103,7 +106,7 @@ def test_copies_of_a_certificate_are_told_apart_by_where_they_lie(archive: Path)
     other = row("Other", "mismatch", serial="0A", in_the_store="Other/0001")
     broken = row("Broken", "unreadable", "", in_the_store="Broken/0001 (in use)")
     before, after = archived(archive, [one, copy, broken], [other, broken, copy, one])
-    assert changes(compare(before, after)) == [("appeared", "Other", "not there", "mismatch")]
+    assert changes(compare_inventories(before, after)) == [("appeared", "Other", "not there", "mismatch")]
 
 
 def test_a_file_of_a_folder_that_was_not_read_makes_no_certificate_of_digicert_one_unknown(archive: Path):
@@ -111,24 +114,24 @@ def test_a_file_of_a_folder_that_was_not_read_makes_no_certificate_of_digicert_o
     step |= {"slug": "read-folders", "finished": "2026-11-28T03:00:00Z"}
     gone = row("Gone", id="2")
     before, after = archived(archive, [row("Stays", id="1"), gone], [row("Stays", id="1")], more={"steps": [step]})
-    assert [one[:2] for one in changes(compare(before, after))] == [("vanished", "Gone")]
+    assert [one[:2] for one in changes(compare_inventories(before, after))] == [("vanished", "Gone")]
     collect = step | {"slug": "collect"}
     other = archive.with_name("other")
     before, after = archived(other, [row("Stays", id="1"), gone], [row("Stays", id="1")], more={"steps": [collect]})
-    assert [one[:2] for one in changes(compare(before, after))] == [("not known", "Gone")]
+    assert [one[:2] for one in changes(compare_inventories(before, after))] == [("not known", "Gone")]
 
 
 def test_what_a_silent_source_does_not_list_has_not_vanished(archive: Path):
     listed = [row("Held", id="1", serial="0A", in_the_store="Held/0001"), row("Elsewhere", id="2", serial="0B")]
     held = row("Held", "unchecked", serial="0A", enabled="unknown", in_the_store="Held/0001")
     before, silent, after = archived(archive, listed, [SILENT, held], listed)
-    lost = compare(before, silent)
+    lost = compare_inventories(before, silent)
     assert {one.change for one in lost.differences} == {Change.UNKNOWN}
     assert "silent" in lost.warnings[0]
     assert not lost.complete
-    found = compare(silent, after)
+    found = compare_inventories(silent, after)
     assert {one.change for one in found.differences} == {Change.UNKNOWN}
-    assert compare(before, after).complete
+    assert compare_inventories(before, after).complete
 
 
 def test_a_day_is_its_last_inventory_and_a_day_without_one_is_refused_with_the_nearest(archive: Path):
@@ -155,15 +158,15 @@ def test_inventories_of_several_accounts_are_never_mixed(archive: Path):
         named(archive, "2023-11-01")
     one, other, third = sorted(reader.archived_bags(archive), key=lambda each: each.place)
     with pytest.raises(RunbookError, match="https://a"):
-        compare(one, other)
+        compare_inventories(one, other)
     with pytest.raises(RunbookError, match="different service users"):
-        compare(other, third)
+        compare_inventories(other, third)
 
 
 def test_the_older_one_comes_first(archive: Path):
     before, after = archived(archive, [row("A", id="1")], [row("A", id="1")])
     with pytest.raises(RunbookError, match="is older than the first"):
-        compare(after, before)
+        compare_inventories(after, before)
 
 
 @pytest.mark.parametrize("name", ["data/run.json", f"data/{inventory_diff.FILE}"])
@@ -172,7 +175,7 @@ def test_a_file_that_was_changed_since_it_was_sealed_is_not_compared(archive: Pa
     changed = before.folder / name
     changed.write_bytes(changed.read_bytes() + b"\n")
     with pytest.raises(RunbookError) as refused:
-        compare(before, after)
+        compare_inventories(before, after)
     assert refused.value.reason is Reason.UNREADABLE_FILE
 
 

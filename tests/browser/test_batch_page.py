@@ -23,11 +23,11 @@ ACCOUNTS = 5000
 HOSTILE = "<img src=x onerror=alert(1)> & \u202egnp.exe"
 
 
-def row(number: int) -> rollup.Row:
+def row(number: int) -> rollup.AccountRow:
     name = HOSTILE if number == 7 else f"account {number:04}"
     failed = number % 100 == 3
     if number == 11:
-        return rollup.Row(name, None, "not begun when SIGINT arrived")
+        return rollup.AccountRow(name, None, "not begun when SIGINT arrived")
     entry = Kept(
         account=name,
         slug=f"a{number}",
@@ -46,7 +46,7 @@ def row(number: int) -> rollup.Row:
         seen="DigiCert ONE refused the API key: HTTP 401." if failed else "6 rows: 6 healthy.",
         files=("report.html",),
     )
-    return rollup.Row(name, entry, "")
+    return rollup.AccountRow(name, entry, "")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def page_of_5000(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     record = RunRecord.model_construct(**fields)
     path = tmp_path_factory.mktemp("batch") / "report.html"
-    path.write_text(rollup.page(record, told, {"Engine": "local"}), encoding="utf-8")
+    path.write_text(rollup.batch_page(record, told, {"Engine": "local"}), encoding="utf-8")
     return path
 
 

@@ -37,7 +37,7 @@ def write(path: Path, *, style: str) -> str:
     record = StepRecord(
         procedure="p", step="s", title="Look", kind=Kind.CHECK, started=NOW, finished=NOW, result=result
     )
-    path.write_text(f"<!DOCTYPE html><meta charset=utf-8><body style='margin:24px'>{style}{panels.html(record)}")
+    path.write_text(f"<!DOCTYPE html><meta charset=utf-8><body style='margin:24px'>{style}{panels.record_html(record)}")
     return path.as_uri()
 
 

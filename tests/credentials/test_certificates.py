@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import extended_key_usage, facts, is_ca, load_certificate, load_certificates
 from runbook_lib.credentials.csr import build_csr, csr_pem
-from runbook_lib.credentials.keys import KeyKind, generate, seal
+from runbook_lib.credentials.keys import KeyKind, generate, seal_key
 from runbook_lib.errors import Reason, RunbookError
 from tests.credentials.pki import CHAIN, PASSWORD, SUBJECT, identity
 
@@ -40,8 +40,8 @@ def test_a_chain_keeps_its_order():
         (PEM.replace(b"\n", b"\\n"), "jq -r"),
         (b"<!DOCTYPE html><html><body>Sign in</body></html>", "HTML"),
         (LEAF.public_bytes(Encoding.DER), "DER"),
-        (seal(KEY, PASSWORD), "private key"),
-        (PEM + seal(KEY, PASSWORD), "private key"),
+        (seal_key(KEY, PASSWORD), "private key"),
+        (PEM + seal_key(KEY, PASSWORD), "private key"),
         (csr_pem(build_csr(KEY, SUBJECT)), "CSR"),
         (b"hello", "no certificate in PEM"),
         ("\ud800", "no certificate in PEM"),

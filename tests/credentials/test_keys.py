@@ -17,7 +17,7 @@ from runbook_lib.credentials.keys import (
     check_password,
     generate,
     same_key,
-    seal,
+    seal_key,
     spki,
     spki_sha256,
     unseal,
@@ -28,7 +28,7 @@ from runbook_lib.secrets import Secret
 from tests.credentials.pki import PASSWORD
 
 KEY = generate(KeyKind.P256)
-SEALED = seal(KEY, PASSWORD)
+SEALED = seal_key(KEY, PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_sealed_key_holds_no_plaintext():
 
 def test_a_key_is_never_sealed_under_a_weak_password():
     with pytest.raises(RunbookError) as caught:
-        seal(KEY, Secret("hunter2", "env:WEAK"))
+        seal_key(KEY, Secret("hunter2", "env:WEAK"))
     assert caught.value.reason is Reason.WEAK_PASSWORD
     assert "hunter2" not in str(caught.value)
 

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runbook_lib.credentials.certificates import load_certificate
 from runbook_lib.credentials.csr import build_csr, csr_pem
-from runbook_lib.credentials.keys import KeyKind, generate, seal
+from runbook_lib.credentials.keys import KeyKind, generate, seal_key
 from runbook_lib.credentials.lint import LintFinding, lint
 from runbook_lib.identity import PrivateKey
 from tests.credentials.pki import (
@@ -164,7 +164,7 @@ def test_a_csr_that_was_changed_after_signing_is_found():
 def openssl_ca(tmp_path_factory):
     """Signs what pyca refuses to sign: gives a function from openssl's options to a certificate and its CA."""
     folder = tmp_path_factory.mktemp("ca")
-    (folder / "ca.key").write_bytes(seal(INTERMEDIATE.key, PASSWORD))
+    (folder / "ca.key").write_bytes(seal_key(INTERMEDIATE.key, PASSWORD))
     (folder / "ca.pem").write_bytes(INTERMEDIATE.certificate.public_bytes(Encoding.PEM))
     (folder / "ext").write_text("basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n")
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import extended_key_usage, facts
-from runbook_lib.credentials.keys import KeyKind, generate, seal, spki_sha256
+from runbook_lib.credentials.keys import KeyKind, generate, seal_key, spki_sha256
 from runbook_lib.credentials.pkcs12 import Profile, open_p12, unrelated_identity, write_p12
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.identity import Identity
@@ -112,7 +112,7 @@ def test_one_changed_byte_is_found():
         (b"hello", "no PKCS#12"),
         (WHOLE.certificate.public_bytes(Encoding.DER), "no PKCS#12"),
         (WHOLE.certificate.public_bytes(Encoding.PEM), "PEM"),
-        (seal(WHOLE.key, PASSWORD), "PEM"),
+        (seal_key(WHOLE.key, PASSWORD), "PEM"),
     ],
 )
 def test_what_is_no_p12_is_unreadable(data, says):
@@ -154,7 +154,7 @@ def test_a_p12_without_a_password_is_refused_and_its_key_called_exposed():
 
 @pytest.mark.interop
 def test_a_file_with_the_old_rc2_that_openssl_3_refuses_still_opens(tmp_path):
-    (tmp_path / "sealed.pem").write_bytes(seal(WHOLE.key, PASSWORD))
+    (tmp_path / "sealed.pem").write_bytes(seal_key(WHOLE.key, PASSWORD))
     (tmp_path / "cert.pem").write_bytes(WHOLE.certificate.public_bytes(Encoding.PEM))
     environ = {**os.environ, "P": PASSWORD.reveal()}
     subprocess.run(

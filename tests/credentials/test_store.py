@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.credentials.certificates import facts
 from runbook_lib.credentials.generation import Generation, Meta, read_public
-from runbook_lib.credentials.keys import KeyKind, seal, spki_sha256
+from runbook_lib.credentials.keys import KeyKind, seal_key, spki_sha256
 from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.credentials.store import SEALED_KEY, Credential, Store
 from runbook_lib.errors import Reason, RunbookError
@@ -51,7 +51,7 @@ def meta(given: Identity = ONE) -> Meta:
 def stage(credential: Credential, given: Identity = ONE) -> Path:
     """A whole staging folder for the next generation."""
     staging = credential.staging(credential.next_number())
-    credential.write(staging / SEALED_KEY, seal(given.key, PASSWORD), mode=0o400)
+    credential.write(staging / SEALED_KEY, seal_key(given.key, PASSWORD), mode=0o400)
     credential.write(staging / "identity.p12", P12[given])
     credential.write(staging / "cert.pem", given.certificate.public_bytes(Encoding.PEM))
     credential.write(staging / "chain.pem", b"".join(one.public_bytes(Encoding.PEM) for one in given.chain))

@@ -341,7 +341,7 @@ def test_the_server_has_one_thread_no_secret_and_nothing_of_a_run(
         assert psutil.Process(own.process).num_threads() == 1
         assert psutil.Process(own.process).net_connections() == []
         assert secret.encode() not in _memory(own.process)
-        assert b"runbook_lib.engine.server" in _memory(own.process)  # the search can find
+        assert b"runbook_lib.engine.kernel_server" in _memory(own.process)  # the search can find
         (keeper,) = psutil.Process(own.process).children()
         assert keeper.num_threads() == 1
         assert secret.encode() not in _memory(keeper.pid)

@@ -243,7 +243,7 @@ def test_a_batch_whose_own_page_cannot_be_drawn_has_a_bare_one(monkeypatch: pyte
     at = parse_utc("2026-11-28T12:00:00Z")
     started = Job(Source("nb.ipynb", b"", None), "batch-night", {}).started(at)
     record = RunRecord.of(started, status=Status.DONE, error=None, finished=at, clock="test")
-    monkeypatch.setattr(rollup, "page", lambda *_: 1 / 0)
+    monkeypatch.setattr(rollup, "batch_page", lambda *_: 1 / 0)
     told, page = rollup.drawn(record, [], {})
     assert told.not_drawn == {"the accounts": "ZeroDivisionError: division by zero"}
     assert told.status is Status.DONE

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from runbook_lib.archive.expectation import declare
-from runbook_lib.audit.completeness import Kind, completeness
+from runbook_lib.audit.completeness import DeviationKind, completeness
 from runbook_lib.clock import SystemClock
 from tests.fleet.conftest import Fleet
 from tests.reports.reading import record
@@ -27,7 +27,10 @@ def test_an_account_that_failed_or_was_left_out_of_a_batch_is_a_gap(night: Calla
     _, bag, _ = fleet.run()
     assert record(bag.place)["lock_sha256"]
     found = completeness(fleet.archive, now=SystemClock().now() + timedelta(days=7), until=SystemClock().now())
-    assert [(gap.kind, gap.account) for gap in found.gaps] == [(Kind.FAILED, "a1"), (Kind.MISSING, "a2")]
+    assert [(gap.kind, gap.account) for gap in found.gaps] == [
+        (DeviationKind.FAILED, "a1"),
+        (DeviationKind.MISSING, "a2"),
+    ]
     del fleet.accounts[1]["fails"]
     fleet.accounts.append({"account": "a2", "account_": "a2"})
     fleet.run()

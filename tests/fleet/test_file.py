@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from runbook_lib.archive.bag import PAYLOAD
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.fleet.file import Budget, Fleet, Shard, read, slug
+from runbook_lib.fleet.file import Fleet, HostBudget, Shard, read_fleet, slug
 
 SAMPLE = Path(__file__).parents[2] / "parameters" / "fleet.yaml"
 
 
 def fleet(tmp_path: Path, content: str, name: str = "fleet.yaml") -> Fleet:
     (tmp_path / name).write_text(content, encoding="utf-8")
-    return read(tmp_path / name)
+    return read_fleet(tmp_path / name)
 
 
 def refused(tmp_path: Path, content: str, name: str = "fleet.yaml") -> RunbookError:
@@ -30,7 +30,7 @@ def refused(tmp_path: Path, content: str, name: str = "fleet.yaml") -> RunbookEr
 
 
 def test_the_sample_says_every_setting_with_its_default():
-    sample = read(SAMPLE)
+    sample = read_fleet(SAMPLE)
     told = SAMPLE.read_text(encoding="utf-8")
     for name, field in Fleet.model_fields.items():
         assert f"{name}:" in told
@@ -70,7 +70,7 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
     assert [found.given(one) for one in found.accounts][1] == {"environment": "demo", "api_key": "env:B"}
     (tmp_path / "accounts.csv").write_text("account,api_key\na,env:A\na,env:B\n")
     with pytest.raises(RunbookError, match=r"accounts.csv, line 3, account 'a': the same account as in line 2"):
-        read(tmp_path / "fleet.yaml")
+        read_fleet(tmp_path / "fleet.yaml")
 
 
 @pytest.mark.parametrize(
@@ -177,10 +177,10 @@ def test_a_secret_in_the_file_refuses_it_and_is_not_repeated(tmp_path: Path, con
 
 def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path):
     with pytest.raises(RunbookError, match="No such file"):
-        read(tmp_path / "none.yaml")
+        read_fleet(tmp_path / "none.yaml")
     (tmp_path / "latin.csv").write_bytes(b"account\nM\xfcller\n")
     with pytest.raises(RunbookError, match="UTF-8"):
-        read(tmp_path / "latin.csv")
+        read_fleet(tmp_path / "latin.csv")
 
 
 @given(st.lists(st.text(min_size=1, max_size=60), min_size=2, max_size=20, unique=True))
@@ -203,7 +203,7 @@ def test_shards_are_of_about_one_size():
 
 
 def test_the_parts_of_a_batch_share_its_budget():
-    whole = Budget(starts_per_second=10, at_once=8)
+    whole = HostBudget(starts_per_second=10, at_once=8)
     parts = [Shard(number, 4).share(whole) for number in (1, 2, 3, 4)]
     assert sum(part.starts_per_second for part in parts) == whole.starts_per_second
     assert sum(part.at_once for part in parts) == whole.at_once
@@ -228,7 +228,7 @@ def test_what_a_spreadsheet_exports_is_read(tmp_path: Path, delimiter: str, enco
     """With the empty columns, byte order marks, tabs and line ends that Excel and LibreOffice write."""
     file = tmp_path / "accounts.csv"
     file.write_bytes("".join(delimiter.join(row + [""] * empty) + end for row in SPREADSHEET).encode(encoding))
-    assert [(one.account, one.parameters) for one in read(file).accounts] == [
+    assert [(one.account, one.parameters) for one in read_fleet(file).accounts] == [
         ("Müller", {"environment": "demo", "api_key": "env:A"}),
         ("0012", {"api_key": "env:B"}),
     ]

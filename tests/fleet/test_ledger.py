@@ -16,9 +16,9 @@ from runbook_lib.archive import bag, verify
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock
 from runbook_lib.errors import RunbookError
-from runbook_lib.fleet import run
-from runbook_lib.fleet.engines import Engine
-from runbook_lib.fleet.file import Account, Fleet, Shard
+from runbook_lib.fleet import run_batch
+from runbook_lib.fleet.executors import BatchExecutor
+from runbook_lib.fleet.file import Fleet, FleetAccount, Shard
 from runbook_lib.fleet.ledger import Begun, Kept, Ledger
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome
@@ -43,9 +43,9 @@ class Killed(BaseException):
     """What a test raises where a batch is to be killed: nothing of ours catches it."""
 
 
-def order(archive: Path, *accounts: str) -> run.Order:
-    return run.Order(
-        fleet=Fleet(accounts=tuple(Account(account=one) for one in accounts)),
+def order(archive: Path, *accounts: str) -> run_batch.BatchOrder:
+    return run_batch.BatchOrder(
+        fleet=Fleet(accounts=tuple(FleetAccount(account=one) for one in accounts)),
         file=archive / "night.yaml",
         source=Source("nb.ipynb", b"{}", None),  # no notebook: whoever runs it is refused, at once
         name=NAME,
@@ -56,7 +56,7 @@ def order(archive: Path, *accounts: str) -> run.Order:
     )
 
 
-def kept(wanted: run.Order, account: str, *, attempt: int = 1, ended: bool = True) -> Kept:
+def kept(wanted: run_batch.BatchOrder, account: str, *, attempt: int = 1, ended: bool = True) -> Kept:
     return Kept(
         account=account,
         slug=account,
@@ -78,14 +78,14 @@ def kept(wanted: run.Order, account: str, *, attempt: int = 1, ended: bool = Tru
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[BatchExecutor]:
     executor: Executor
     with ThreadPoolExecutor(2) as executor:
-        yield Engine("local", executor, lambda: 2, lambda: None)
+        yield BatchExecutor("local", executor, lambda: 2, lambda: None)
 
 
-def batch(wanted: run.Order, engine: Engine, at: datetime = AT) -> tuple[RunOutcome, Bag]:
-    outcome = run.run_batch(wanted, engine, clock=FixedClock(at), watch=Silent())
+def batch(wanted: run_batch.BatchOrder, engine: BatchExecutor, at: datetime = AT) -> tuple[RunOutcome, Bag]:
+    outcome = run_batch.run_batch(wanted, engine, clock=FixedClock(at), watch=Silent())
     return outcome, Bag(outcome.bag)
 
 
@@ -133,7 +133,7 @@ def test_one_process_has_it_at_a_time(tmp_path: Path) -> None:
     assert caught.value.exit is Exit.BUSY
 
 
-def test_what_a_killed_batch_kept_is_sealed_with_what_it_had_not_begun(tmp_path: Path, engine: Engine) -> None:
+def test_what_a_killed_batch_kept_is_sealed_with_what_it_had_not_begun(tmp_path: Path, engine: BatchExecutor) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
         ledger.begin(BEGUN)
@@ -146,7 +146,7 @@ def test_what_a_killed_batch_kept_is_sealed_with_what_it_had_not_begun(tmp_path:
     assert not (tmp_path / ".batches" / NAME / "kept").exists()
 
 
-def test_after_twelve_hours_it_is_sealed_as_it_is_and_a_new_batch_begins(tmp_path: Path, engine: Engine) -> None:
+def test_after_twelve_hours_it_is_sealed_as_it_is_and_a_new_batch_begins(tmp_path: Path, engine: BatchExecutor) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
         ledger.begin(BEGUN)
@@ -161,7 +161,7 @@ def test_after_twelve_hours_it_is_sealed_as_it_is_and_a_new_batch_begins(tmp_pat
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_it_seals_it_is_in_one_bag(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, moment: str
+    tmp_path: Path, engine: BatchExecutor, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     wanted = order(tmp_path, "a", "b")
     with Ledger.held(tmp_path, NAME) as ledger:
@@ -186,7 +186,7 @@ def test_killed_while_it_seals_it_is_in_one_bag(
         assert (ledger.unsealed, ledger.begun) == ([], None)
 
 
-def test_an_earlier_attempt_is_evidence_too(tmp_path: Path, engine: Engine) -> None:
+def test_an_earlier_attempt_is_evidence_too(tmp_path: Path, engine: BatchExecutor) -> None:
     wanted = order(tmp_path, "a")
     with Ledger.held(tmp_path, NAME) as ledger:
         ledger.begin(BEGUN)
@@ -197,7 +197,7 @@ def test_an_earlier_attempt_is_evidence_too(tmp_path: Path, engine: Engine) -> N
     assert found.rows["a"]["attempts"] == "2"
 
 
-def test_another_file_of_the_same_name_does_not_go_on_with_it(tmp_path: Path, engine: Engine) -> None:
+def test_another_file_of_the_same_name_does_not_go_on_with_it(tmp_path: Path, engine: BatchExecutor) -> None:
     wanted = replace(order(tmp_path, "a", "b"), file=tmp_path / "one" / "night.yaml")
     wanted.file.parent.mkdir()
     wanted.file.touch()
@@ -220,7 +220,7 @@ def test_another_file_of_the_same_name_does_not_go_on_with_it(tmp_path: Path, en
     assert str(wanted.file) in found.page
 
 
-def test_a_shard_without_accounts_leaves_a_bag_all_the_same(tmp_path: Path, engine: Engine) -> None:
+def test_a_shard_without_accounts_leaves_a_bag_all_the_same(tmp_path: Path, engine: BatchExecutor) -> None:
     wanted = order(tmp_path, "a")
     empty = next(one for one in (Shard(1, 2), Shard(2, 2)) if not one.has("a"))
     outcome, found = batch(replace(wanted, shard=empty), engine)

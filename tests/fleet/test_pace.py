@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.catalogue import Exit
 from runbook_lib.clock import parse_utc
-from runbook_lib.fleet.file import Budget
+from runbook_lib.fleet.file import HostBudget
 from runbook_lib.fleet.pace import Host
 from tests.conftest import Sandbox
 from tests.fleet.conftest import Fleet
@@ -22,7 +22,7 @@ from tests.fleet.conftest import Fleet
 def test_no_second_sees_more_begin_than_the_budget_and_no_moment_more_under_way(
     rate: float, at_once: int, steps: list[float]
 ) -> None:
-    host = Host[int](Budget(starts_per_second=rate, at_once=at_once))
+    host = Host[int](HostBudget(starts_per_second=rate, at_once=at_once))
     host.waiting.extend(range(1000))
     now, begun = 1000.0, []
     for number, step in enumerate(steps):

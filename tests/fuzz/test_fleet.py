@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from runbook_lib.archive.expectation import read_expectation as read_expectation
-from runbook_lib.fleet.file import Shard, read
+from runbook_lib.fleet.file import Shard, read_fleet
 from runbook_lib.sandbox.faults import read_rules_file
 from tests.fuzz.doors import door, fuzz, mutated, text
 
@@ -29,7 +29,7 @@ def a_file(content: bytes, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_bytes(content)
-        fleet = door(lambda: read(file))
+        fleet = door(lambda: read_fleet(file))
         if fleet is not None:
             assert fleet.accounts
             assert len({one.slug for one in fleet.accounts}) == len(fleet.accounts)

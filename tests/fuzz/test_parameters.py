@@ -13,7 +13,7 @@ from runbook_lib import yaml_as_written
 from runbook_lib.cli.parameters import read_parameters
 from runbook_lib.procedures.parameters import MODELS, Parameters, intake
 from runbook_lib.secrets import resolve
-from runbook_lib.widgets.form import check
+from runbook_lib.widgets.form import check_parameters
 from tests.fuzz.doors import door, fuzz, mutated, nasty, text, values
 
 NAMES = sorted({name for model in MODELS for name in model.model_fields})
@@ -33,7 +33,7 @@ def readable(given: dict[str, Any]) -> None:
 
 @fuzz(documents, examples=300)
 def test_a_file_is_read_or_refused_in_words(content: str) -> None:
-    read = door(lambda: yaml_as_written.read(HERE, content))
+    read = door(lambda: yaml_as_written.read_yaml(HERE, content))
     if read is not None and isinstance(read[0], dict):
         assert all(isinstance(name, str) for name in read[0])
         readable(read[0])
@@ -62,7 +62,7 @@ def test_pairs_become_lines_of_a_notebook_or_are_refused(pairs: list[tuple[str, 
 def test_a_model_takes_or_refuses_and_the_form_says_the_same(model: type[Parameters], given: dict[str, Any]) -> None:
     own = {name: value for name, value in given.items() if name in model.model_fields}
     taken = door(lambda: intake(model, own))
-    assert (taken is None) == bool(check(model, own))
+    assert (taken is None) == bool(check_parameters(model, own))
     if taken is not None:
         parameters, _ = taken
         door(parameters.make_clock)

@@ -18,7 +18,7 @@ from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.parameters import DoctorParameters, intake
 from runbook_lib.procedures.procedure import Procedure
 from runbook_lib.procedures.rotate import Rotate
-from runbook_lib.widgets.form import check
+from runbook_lib.widgets.form import check_parameters
 from tests.conftest import Sandbox
 from tests.procedures.conftest import issue, run
 from tests.soak import SOAK
@@ -92,7 +92,7 @@ def test_issue(sandbox: Sandbox, given: dict[str, Any]) -> None:
     values = {"name": name, "confirm": name, "key_kind": "p-256"} | given
     planned = refusal(Issue, sandbox, **values, dry_run=True)
     assert planned == refusal(Issue, sandbox, **values)
-    wrong = check(Issue.model, {"mode": "headless", **values})
+    wrong = check_parameters(Issue.model, {"mode": "headless", **values})
     if wrong:
         assert planned is not None
         assert all(f"{one}: {words}" in planned[1] for one, words in wrong.items())

@@ -22,7 +22,7 @@ def told(what: str, environ: dict[str, str] | None = None) -> Produced:
         environ={"PASSWORD": PASSWORD} if environ is None else environ,
     )
     error = RunbookError(Reason.ENGINE_FAILED, what)
-    return bare.told(job, error, started=AT, finished=AT, clock="test", executed=True)
+    return bare.failed_unexpectedly(job, error, started=AT, finished=AT, clock="test", executed=True)
 
 
 def test_an_error_is_told_in_its_words() -> None:

@@ -171,7 +171,7 @@ def test_whatever_fails_behind_the_execution_is_a_failed_run_and_no_second_one(
     def fail(*_: object) -> None:
         raise KeyError("a secret value")
 
-    monkeypatch.setattr(artefacts, "make", fail)
+    monkeypatch.setattr(artefacts, "make_artefacts", fail)
     made = _by_papermill(job)
     record: RunRecord = made.record
     assert (record.status.value, record.exit, (record.error or {})["reason"]) == ("failed", 1, Reason.UNEXPECTED)
@@ -186,7 +186,9 @@ def test_the_page_of_last_resort_is_data_and_no_markup() -> None:
 
     at = parse_utc("2026-11-23T14:15:00Z")
     job = Job(Source("<b>.ipynb", b"", None), "demo", {}, account="<script>")
-    made = bare.told(job, ValueError("x"), started=at, finished=FixedClock(at).now(), clock="test", executed=True)
+    made = bare.failed_unexpectedly(
+        job, ValueError("x"), started=at, finished=FixedClock(at).now(), clock="test", executed=True
+    )
     page = made.files["report.html"].decode()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

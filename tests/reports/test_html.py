@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from runbook_lib.reports.html import inert_html, lines, markdown_html, terminal, text
+from runbook_lib.reports.html import inert_html, lines_html, markdown_html, terminal_html, text_html
 from runbook_lib.runner import RunOutcome
 from tests.notebook_runs import RECORDS
 from tests.reports import reading
@@ -37,17 +37,17 @@ ATTACKS = (
 
 
 def test_text_from_elsewhere_shows_as_text() -> None:
-    assert "<" not in text(HOSTILE)
-    assert "\n" not in text(HOSTILE)
-    assert "\u202e" not in text(HOSTILE)
-    assert "\\u202e" in text(HOSTILE)
-    assert lines("a `b<` c\nd") == "a <code>b&lt;</code> c\nd"
+    assert "<" not in text_html(HOSTILE)
+    assert "\n" not in text_html(HOSTILE)
+    assert "\u202e" not in text_html(HOSTILE)
+    assert "\\u202e" in text_html(HOSTILE)
+    assert lines_html("a `b<` c\nd") == "a <code>b&lt;</code> c\nd"
 
 
 def test_printed_text_keeps_its_colours_and_loses_its_tricks() -> None:
-    assert terminal("\x1b[31mred\x1b[0m <b>") == '<span class="ansi-red-fg">red</span> &lt;b&gt;'
-    assert terminal("10%\r100%\r\nnext\n") == "100%\nnext\n"
-    assert terminal("a\u202eb\x07") == "a\\u202eb\\x07"
+    assert terminal_html("\x1b[31mred\x1b[0m <b>") == '<span class="ansi-red-fg">red</span> &lt;b&gt;'
+    assert terminal_html("10%\r100%\r\nnext\n") == "100%\nnext\n"
+    assert terminal_html("a\u202eb\x07") == "a\\u202eb\\x07"
 
 
 @pytest.mark.parametrize("attack", ATTACKS[:7])

@@ -110,7 +110,7 @@ ODD: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_notebook_is_read_and_what_was_mended_is_said(name: str) -> None:
     content, words = ODD[name]
-    nb, mended = notebook_reader.read(content)
+    nb, mended = notebook_reader.read_notebook(content)
     nbformat.validate(nb)
     assert words in "\n".join(mended)
     assert bool(mended) == bool(words)
@@ -118,7 +118,7 @@ def test_an_odd_notebook_is_read_and_what_was_mended_is_said(name: str) -> None:
 
 
 def test_a_tag_that_stands_twice_still_counts() -> None:
-    nb, _ = notebook_reader.read(ODD["a tag twice"][0])
+    nb, _ = notebook_reader.read_notebook(ODD["a tag twice"][0])
     assert nb.cells[0].metadata.tags == ["parameters"]
 
 
@@ -143,7 +143,7 @@ def test_an_odd_notebook_runs_and_its_digest_is_of_the_file(
 @pytest.mark.parametrize("content", [b"{}", b"[]", b"3", b"", b'{"nbformat": 4}', b'{"nbformat": 9, "cells": []}'])
 def test_what_papermill_does_not_read_either_is_no_notebook(content: bytes) -> None:
     with pytest.raises((ValueError, nbformat.ValidationError)):
-        notebook_reader.read(content)
+        notebook_reader.read_notebook(content)
 
 
 def test_a_notebook_may_have_a_long_name(tmp_path: Path) -> None:

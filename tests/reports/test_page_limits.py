@@ -28,7 +28,7 @@ def page() -> Page:
     def drawn(*cells: NotebookNode) -> tuple[str, dict[str, str]]:
         html.exporter()
         begun = time.process_time()
-        made = html.page(new_notebook(cells=list(cells)), record)
+        made = html.notebook_page(new_notebook(cells=list(cells)), record)
         assert time.process_time() - begun < 20  # on its own: 3 s
         return made
 

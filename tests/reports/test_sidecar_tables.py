@@ -13,7 +13,7 @@ import duckdb
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason
 from runbook_lib.reports.outcome import RunOutcome
-from runbook_lib.reports.sidecar_tables import Beside, collect
+from runbook_lib.reports.sidecar_tables import SidecarTables, collect_sidecars
 from runbook_lib.result import FileBeside, Kind, Result, Status, StepRecord, TableBeside, Verdict
 from runbook_lib.runner import run_notebook
 from runbook_lib.tables import LongTable
@@ -27,9 +27,9 @@ SECRET = "correct-horse-battery-staple"
 
 LEAVE = """
 import os
-from runbook_lib.tables import LongTable, folder
+from runbook_lib.tables import LongTable, tables_folder
 def leave(*cells):
-    with LongTable(folder(os.environ), "long", "A long one", ("name", "state")) as table:
+    with LongTable(tables_folder(os.environ), "long", "A long one", ("name", "state")) as table:
         table.add([(cell, "unchecked") for cell in cells])
         return Result(verdict=Verdict.OK, headline="Left.", beside=(table.finish(unchecked=len(cells)),))
 """
@@ -45,11 +45,11 @@ def leave(folder: Path, *cells: str) -> TableBeside:
         return table.finish(unchecked=len(cells))
 
 
-def found(folder: Path, table: TableBeside) -> Beside:
+def found(folder: Path, table: TableBeside) -> SidecarTables:
     """What is collected of a run whose one step said that it left this table."""
     result = Result(verdict=Verdict.OK, headline="Left.", beside=(table,))
     record = StepRecord(procedure="p", step="s", title="S", kind=Kind.CHECK, started=NOW, finished=NOW, result=result)
-    return collect([record], folder)
+    return collect_sidecars([record], folder)
 
 
 def with_parquet(folder: Path, table: TableBeside, content: bytes) -> TableBeside:

@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.sandbox import start, stop
-from runbook_lib.sandbox.csr import public_key_base64
+from runbook_lib.sandbox.signing_request import public_key_base64
 from tests.conftest import Sandbox, read_env
 from tests.sandbox.conftest import CERTIFICATES, USER_ME, Caller, Identity, caller_of, csr
 

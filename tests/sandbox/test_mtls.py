@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from runbook_lib.sandbox.ca import Authority, pem
+from runbook_lib.sandbox.ca import Authority, certificate_pem
 from tests.conftest import Sandbox
 from tests.sandbox.conftest import CERTIFICATES, NOT_AUTHENTICATED, USER_ME, Caller, Identity, caller_of
 
@@ -164,4 +164,6 @@ def _minted(sandbox: Sandbox, usage: x509.ObjectIdentifier | None) -> Identity:
     if usage:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     certificate = builder.sign(authority.intermediate_key, hashes.SHA256())
-    return Identity(key, {"x509_cert": pem(certificate), "ca_cert": pem(authority.intermediate)})
+    return Identity(
+        key, {"x509_cert": certificate_pem(certificate), "ca_cert": certificate_pem(authority.intermediate)}
+    )

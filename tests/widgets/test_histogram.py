@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from runbook_lib.result import Histogram
-from runbook_lib.widgets.histogram import AFTER, BEFORE, bins, describe, histogram_svg
+from runbook_lib.widgets.histogram import AFTER, BEFORE, bins, describe_histogram, histogram_svg
 from tests.widgets.test_plots import texts
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
@@ -44,6 +44,6 @@ def test_a_drawing_of_a_hundred_thousand_is_as_small_as_one_of_ten():
 
 
 def test_its_counts_are_in_words_too():
-    assert describe(histogram(("2026-12", "due", 1200), ("2026-12", "healthy", 34))) == "Ends: 2026-12 1,234"
-    assert describe(histogram()) == "Ends: none"
+    assert describe_histogram(histogram(("2026-12", "due", 1200), ("2026-12", "healthy", 34))) == "Ends: 2026-12 1,234"
+    assert describe_histogram(histogram()) == "Ends: none"
     assert histogram_svg(histogram()).startswith("<svg")

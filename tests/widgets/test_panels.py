@@ -76,7 +76,7 @@ class Elements(HTMLParser):
 
 
 def test_both_twins_of_a_step_say_everything():
-    bundle = panels.bundle(step(result=everything("word"), tutorial="Step 9"))
+    bundle = panels.output_bundle(step(result=everything("word"), tutorial="Step 9"))
     for twin in (bundle["text/html"], bundle["text/plain"]):
         for letter in "HFVNSTRLCX":
             assert f"{letter} word" in twin
@@ -86,7 +86,7 @@ def test_both_twins_of_a_step_say_everything():
 
 
 def test_hostile_values_are_text_in_html_and_visible_in_plain_text():
-    bundle = panels.bundle(step(result=everything(HOSTILE), title=HOSTILE, tutorial=HOSTILE))
+    bundle = panels.output_bundle(step(result=everything(HOSTILE), title=HOSTILE, tutorial=HOSTILE))
     elements = Elements(bundle["text/html"])
     assert "script" not in elements.names
     assert not [one for one in elements.attributes if one[1].startswith("on")]
@@ -108,13 +108,13 @@ def test_hostile_values_in_parameters_errors_and_summary_are_text_too():
         ),
     )
     for record in records:
-        elements = Elements(panels.html(record))
+        elements = Elements(panels.record_html(record))
         assert "script" not in elements.names
-        assert "\u202e" not in panels.html(record) + panels.text(record)
+        assert "\u202e" not in panels.record_html(record) + panels.record_text(record)
 
 
 def test_an_error_says_what_happened_what_it_means_what_to_do_and_where():
-    bundle = panels.bundle(step(error=RunbookError(Reason.CERTIFICATE_DISABLED, "It is off.").as_dict()))
+    bundle = panels.output_bundle(step(error=RunbookError(Reason.CERTIFICATE_DISABLED, "It is off.").as_dict()))
     for twin in (bundle["text/html"], bundle["text/plain"]):
         for words in ("The certificate is disabled", "It is off.", "What it means", "What to do", "03_access.ipynb"):
             assert words in twin
@@ -123,7 +123,7 @@ def test_an_error_says_what_happened_what_it_means_what_to_do_and_where():
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_known_error_can_be_shown(reason: Reason):
-    html = panels.html(step(error=RunbookError(reason, "This happened.").as_dict()))
+    html = panels.record_html(step(error=RunbookError(reason, "This happened.").as_dict()))
     Elements(html)
     if CATALOGUE[reason].notebook:
         assert f'href="{CATALOGUE[reason].notebook}.ipynb"' in html
@@ -145,7 +145,7 @@ def test_a_sentence_links_to_the_notebook_it_names(sentence: str, html: str):
 
 
 def test_tables_have_headings_that_a_screen_reader_finds_and_states_carry_words():
-    html = panels.html(step(result=everything("due")))
+    html = panels.record_html(step(result=everything("due")))
     assert '<th scope="col">name</th>' in html
     assert '<th scope="row">R due</th>' in html
     assert re.search(r'<td><span class="dor-badge dor-warn">due</span></td>', html)
@@ -165,7 +165,7 @@ WAY = Table(
 
 def test_a_way_is_drawn_as_steps_in_order_and_says_in_words_what_its_colours_say():
     record = step(result=Result(verdict=Verdict.OK, headline="h", tables=(WAY,)))
-    html, text = panels.html(record), panels.text(record)
+    html, text = panels.record_html(record), panels.record_text(record)
     Elements(html)
     drawn = re.findall(r'<li class="dor-(\w+)"( aria-current="step")?>.*?</li>', html)
     assert drawn == [("good", ""), ("info", ' aria-current="step"'), ("calm", "")]
@@ -180,7 +180,7 @@ def test_a_way_is_drawn_as_steps_in_order_and_says_in_words_what_its_colours_say
 def test_hostile_values_in_a_way_and_in_a_table_with_many_columns_are_text():
     way = Table(name="path", title=HOSTILE, columns=("step", "state", "when"), rows=((HOSTILE, HOSTILE, HOSTILE),))
     wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=((HOSTILE,) * 9,))
-    elements = Elements(panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(way, wide)))))
+    elements = Elements(panels.record_html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(way, wide)))))
     assert "script" not in elements.names
     assert not [one for one in elements.attributes if one[1].startswith("on")]
 
@@ -189,7 +189,7 @@ def test_a_table_with_many_columns_may_break_its_ids_and_moments_and_is_copied_w
     uuid = "e281fe3b-fb97-4183-a4fa-205913a7aee4"
     values = ("a longer name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", uuid, *"bcdef")
     wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=(values,))
-    html = panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(wide,))))
+    html = panels.record_html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(wide,))))
     assert '<span class="dor-short">2027-10-26</span><wbr>T00:00:00Z' in html
     assert "0A1B2C3D<wbr>4E5F6071<wbr>8293" in html
     cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd](?: scope=.row.)?>(.*?)</t[hd]>", html)]
@@ -198,13 +198,13 @@ def test_a_table_with_many_columns_may_break_its_ids_and_moments_and_is_copied_w
 
 def test_a_table_that_fits_the_page_is_left_whole():
     table = Table(name="t", title="t", columns=("name", "ends"), rows=(("North", "2027-10-26T00:00:00Z"),))
-    html = panels.html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(table,))))
+    html = panels.record_html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(table,))))
     assert '<td class="dor-short">2027-10-26T00:00:00Z</td>' in html
 
 
 def test_the_summary_says_how_far_a_rotation_has_come_and_others_say_nothing_of_it():
     shape = {"procedure": "p", "at": NOW, "verdict": Verdict.OK, "steps": ()}
-    for twin in (panels.html, panels.text):
+    for twin in (panels.record_html, panels.record_text):
         assert "waiting" in twin(FinishRecord.model_validate(shape | {"progress": "waiting"}))
         assert "How far" not in twin(FinishRecord.model_validate(shape))
 
@@ -212,13 +212,13 @@ def test_the_summary_says_how_far_a_rotation_has_come_and_others_say_nothing_of_
 def test_an_empty_table_says_so():
     empty = Table(name="t", title="Nothing here", columns=("name",), rows=())
     record = step(result=Result(verdict=Verdict.OK, headline="h", tables=(empty,)))
-    assert "none" in panels.html(record)
-    assert "none" in panels.text(record)
+    assert "none" in panels.record_html(record)
+    assert "none" in panels.record_text(record)
 
 
 def test_plain_tables_are_aligned():
     table = Table(name="t", title="T", columns=("a", "b"), rows=(("long one", "1"), ("x", "2")))
-    lines = panels.text(step(result=Result(verdict=Verdict.OK, headline="h", tables=(table,)))).splitlines()
+    lines = panels.record_text(step(result=Result(verdict=Verdict.OK, headline="h", tables=(table,)))).splitlines()
     assert lines[3:7] == ["  a         b", "  --------  -", "  long one  1", "  x         2"]
 
 
@@ -249,7 +249,7 @@ def test_a_plot_that_cannot_be_drawn_takes_no_table_with_it():
     table = Table(name="seen", title="Seen", columns=("name",), rows=(("kept",),))
     odd = Histogram(title="Ends", months=(("2026-11", "healthy", 10**400),), now=NOW)
     result = Result(verdict=Verdict.OK, headline="Read", tables=(table,), histogram=odd)
-    shown = panels.bundle(step(result=result))
+    shown = panels.output_bundle(step(result=result))
     assert "Not drawn: OverflowError" in shown["text/html"]
     assert "kept" in shown["text/html"]
     assert read_record(shown[MIME]) == step(result=result)

@@ -33,17 +33,17 @@ def command(before: str, after: str, archive: Path, csv: Path | None, html: Path
     from rich.table import Table
 
     from runbook_lib.archive import bag
-    from runbook_lib.audit.inventory_diff import compare, named
-    from runbook_lib.audit.inventory_diff_page import page
+    from runbook_lib.audit.inventory_diff import compare_inventories, named
+    from runbook_lib.audit.inventory_diff_page import comparison_page
 
-    comparison = compare(named(archive, before), named(archive, after))
+    comparison = compare_inventories(named(archive, before), named(archive, after))
     table = comparison.table()
     if csv is not None:
         with bag.archive_errors(csv):
             csv.write_bytes(csv_of(table))
     if html is not None:
         with bag.archive_errors(html):
-            html.write_text(page(comparison), encoding="utf-8")
+            html.write_text(comparison_page(comparison), encoding="utf-8")
     if table.rows:
         shown = Table(box=None, header_style="bold", pad_edge=False)
         filled = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]

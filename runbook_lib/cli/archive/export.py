@@ -27,6 +27,8 @@ def command(archive: Path, since: date, until: date, into: Path) -> None:
     from runbook_lib.archive import excerpt
     from runbook_lib.clock import SystemClock
 
-    made, bags = excerpt.export(archive, into, since=since, until=until, at=SystemClock().now(), environ=os.environ)
+    made, bags = excerpt.export_excerpt(
+        archive, into, since=since, until=until, at=SystemClock().now(), environ=os.environ
+    )
     out(f"{bags} bags, and the entry that says what is elsewhere. Whoever gets it runs: sh verify.sh")
     sys.stdout.write(f"{made}\n")

@@ -28,5 +28,5 @@ def command(archive: Path, name: str, why: str, since: date | None, until: date 
     from runbook_lib.clock import SystemClock
 
     what = retention.Hold(name, since, until, why)
-    place = retention.hold(archive, what, at=SystemClock().now(), environ=os.environ)
+    place = retention.hold_runs(archive, what, at=SystemClock().now(), environ=os.environ)
     sys.stdout.write(f"{place.folder}\n")

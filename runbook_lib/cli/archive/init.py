@@ -54,14 +54,14 @@ def command(archive: Path, passphrase: str, csr: bool, certificate: Path | None,
             )
         now = SystemClock().now()
         if csr:
-            made = signing.request(archive, passphrase=passphrase, at=now, environ=os.environ)
+            made = signing.request_signer(archive, passphrase=passphrase, at=now, environ=os.environ)
             out(f"Have your CA certify {made} for signing, then bring signer, intermediates and root in one file:")
             out(f"runbook archive init --archive {archive} --certificate FILE{' --roll-over' if roll_over else ''}")
             return
         if certificate is not None:
             signer = signing.accept(archive, certificate, os.environ)
         else:
-            signer = signing.make(archive, passphrase=passphrase, at=now, environ=os.environ)
+            signer = signing.make_signer(archive, passphrase=passphrase, at=now, environ=os.environ)
         place = entries.begin_signing(archive, signer, at=now, environ=os.environ)
     out("Every run is signed from now on. Keep this where nobody who writes to the archive can change it:")
     out(f"signer {signer.fingerprint}")

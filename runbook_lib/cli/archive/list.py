@@ -27,7 +27,7 @@ def command(archive: Path, job: str | None, last: int) -> None:
     from runbook_lib.archive.bag import archive_errors
 
     with archive_errors(archive):
-        newest = list(islice((entry for entry in reader.entries(archive) if job in (None, entry.job)), last))
+        newest = list(islice((entry for entry in reader.archived_bags(archive) if job in (None, entry.job)), last))
     for entry in reversed(newest):
         needs = f"{entry.run.needs_action} need action" if entry.run and entry.run.needs_action else ""
         out(visible(f"{iso(entry.at)}  {entry.status:<12} {needs:<16} {entry.place}"))

@@ -50,6 +50,6 @@ def command(archive: Path, before: date, why: str, dry_run: bool, confirm: str) 
             f"--confirm {confirm!r} is not the name of the archive's folder." if confirm else "Nobody confirmed it.",
             remedy=f"Look at the plan above, then add --confirm {folder!r}.",
         )
-    tombstone = retention.purge(archive, plan, why=why, at=now, environ=os.environ)
+    tombstone = retention.purge_runs(archive, plan, why=why, at=now, environ=os.environ)
     out("They are gone. This is their tombstone; keep the new head: runbook archive head")
     sys.stdout.write(f"{tombstone.folder}\n")

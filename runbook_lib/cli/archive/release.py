@@ -24,5 +24,5 @@ def command(archive: Path, name: str, why: str) -> None:
     from runbook_lib.archive import retention
     from runbook_lib.clock import SystemClock
 
-    place = retention.release(archive, name, why=why, at=SystemClock().now(), environ=os.environ)
+    place = retention.release_hold(archive, name, why=why, at=SystemClock().now(), environ=os.environ)
     sys.stdout.write(f"{place.folder}\n")

@@ -16,7 +16,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
 
 if TYPE_CHECKING:
-    from runbook_lib.archive.reader import Entry
+    from runbook_lib.archive.reader import ArchivedBag
 
 
 @click.command(cls=Command)
@@ -53,7 +53,7 @@ def command(bag: str, archive: Path) -> None:
     out(visible(f"{'Report:':<14} {entry.folder / 'data' / 'report.html'}"))
 
 
-def _find(archive: Path, bag: str) -> Entry:
+def _find(archive: Path, bag: str) -> ArchivedBag:
     from runbook_lib.archive import chain, reader
     from runbook_lib.archive.bag import archive_errors
 

@@ -30,7 +30,7 @@ def command(archive: Path) -> None:
                 f"{archive} has no time-stamp authority.",
                 remedy="Choose one: runbook archive authority DIR URL --roots FILE",
             )
-        done = timestamps.stamp(archive)
+        done = timestamps.stamp_bags(archive)
     out(f"Time stamps that came: {done.came}. Still missing: {done.waiting}.")
     if done.problem is not None:
         raise done.problem

@@ -23,7 +23,7 @@ def command(archive: Path, head: str | None, excerpt: bool) -> Exit:
 
     Exit 0 if all of them hold, else 1 and a line for each finding.
     """
-    from runbook_lib.archive.verify import verify as check
+    from runbook_lib.archive.verify import verify_archive as check
 
     audit = check(archive, head=head, excerpt=excerpt)
     if audit.findings:

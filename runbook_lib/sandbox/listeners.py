@@ -20,11 +20,11 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.sandbox.admin import admin_application
 from runbook_lib.sandbox.alerts import send_alerts
 from runbook_lib.sandbox.api import AccountManager
-from runbook_lib.sandbox.ca import Authority, pem
+from runbook_lib.sandbox.ca import Authority, certificate_pem
 from runbook_lib.sandbox.faults import Faults, read_rules
 from runbook_lib.sandbox.options import Options
 from runbook_lib.sandbox.seed import populate, seed
-from runbook_lib.sandbox.state import SandboxClock, Store
+from runbook_lib.sandbox.state import SandboxClock, SandboxStore
 
 _LOOPBACK = "127.0.0.1"
 # below the range that Linux gives to outgoing connections: a port is still free after a stop and a start
@@ -33,21 +33,21 @@ _PORTS = range(20_000, 32_000)
 _log = logging.getLogger(__name__)
 
 
-def run(state: Path, options: Options, ready: Callable[[], None]) -> None:
+def serve_listeners(state: Path, options: Options, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C. `ready` is called once all three listeners answer and sandbox.env is written.
 
     Raises:
         RunbookError: BAD_PARAMETER for a port that is taken, UNREADABLE_FILE for a damaged CA.
     """
     send_alerts()
-    store = Store(state / "sandbox.db")
+    store = SandboxStore(state / "sandbox.db")
     try:
         asyncio.run(_serve(state, options, store, ready))
     finally:
         store.close()
 
 
-async def _serve(state: Path, options: Options, store: Store, ready: Callable[[], None]) -> None:
+async def _serve(state: Path, options: Options, store: SandboxStore, ready: Callable[[], None]) -> None:
     machine = SystemClock()
     clock = SandboxClock(store, machine)
     authority = Authority.open(state / "ca")
@@ -84,7 +84,7 @@ async def _serve(state: Path, options: Options, store: Store, ready: Callable[[]
             await runner.setup()
             runners.append(runner)
             await web.SockSite(runner, _bind(store, name, wanted), ssl_context=context).start()
-        _write(state / "ca.pem", pem(authority.root))
+        _write(state / "ca.pem", certificate_pem(authority.root))
         write_env()
         ready()
         await stopped.wait()
@@ -93,7 +93,7 @@ async def _serve(state: Path, options: Options, store: Store, ready: Callable[[]
             await runner.cleanup()
 
 
-def _bind(store: Store, name: str, wanted: int) -> socket.socket:
+def _bind(store: SandboxStore, name: str, wanted: int) -> socket.socket:
     """A bound socket: on the port wanted, else on the one of the last start, else on a free one, which is kept."""
     kept = int(store.setting(name, "0"))
     for port in (wanted,) if wanted else (kept, *secrets.SystemRandom().sample(_PORTS, 50)):
@@ -118,7 +118,7 @@ def _bind(store: Store, name: str, wanted: int) -> socket.socket:
     raise RunbookError(Reason.BAD_PARAMETER, what, remedy="Choose another port, or leave the choice to the sandbox.")
 
 
-def _env(state: Path, store: Store, token: str, fault_seed: int | None) -> str:
+def _env(state: Path, store: SandboxStore, token: str, fault_seed: int | None) -> str:
     ordinary = next(user for user in store.users() if user.role == "ordinary")
     values = {
         "DIGICERT_ONE_URL": f"https://localhost:{store.setting('port', '')}",

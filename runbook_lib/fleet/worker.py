@@ -20,7 +20,7 @@ from runbook_lib.reports.supervise import Interruptions
 
 
 @dataclass(frozen=True)
-class Work:
+class AccountWork:
     """A run to do. It holds references to secrets and no secret: it travels.
 
     Args:
@@ -34,7 +34,7 @@ class Work:
     preload: tuple[str, ...] = ()
 
 
-def perform(work: Work) -> Produced:
+def perform_work(work: AccountWork) -> Produced:
     """Do it here. Called in a thread of a worker: of this process, or of a dask worker on another machine."""
     environ = {name: value for name, value in os.environ.items() if name not in work.hide}
     return _HERE.run(replace(work.job, environ=environ), work.preload)

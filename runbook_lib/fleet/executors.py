@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.fleet import work
-from runbook_lib.fleet.batch import EngineLost
+from runbook_lib.fleet import worker
+from runbook_lib.fleet.batch import ExecutorLost
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
 @dataclass(frozen=True)
-class Engine:
+class BatchExecutor:
     """An executor, how much it can do at a time, and how to end what it is doing."""
 
     name: str
@@ -28,14 +28,14 @@ class Engine:
 
 
 @contextmanager
-def local(jobs: int) -> Iterator[Engine]:
+def local(jobs: int) -> Iterator[BatchExecutor]:
     """This machine. A thread only waits for its run's process, so `jobs` is the number of processes."""
-    with ThreadPoolExecutor(jobs, thread_name_prefix="account") as executor, work.here() as cut_off:
-        yield Engine("local", executor, lambda: jobs, cut_off)
+    with ThreadPoolExecutor(jobs, thread_name_prefix="account") as executor, worker.here() as cut_off:
+        yield BatchExecutor("local", executor, lambda: jobs, cut_off)
 
 
 @contextmanager
-def dask(scheduler: str, jobs: int | None = None) -> Iterator[Engine]:
+def dask(scheduler: str, jobs: int | None = None) -> Iterator[BatchExecutor]:
     """A dask cluster: its workers resolve the secrets, and need this software and what the references point to.
 
     A worker that is lost costs a repetition: dask gives its runs to another. What is under way when the batch is
@@ -66,16 +66,16 @@ def dask(scheduler: str, jobs: int | None = None) -> Iterator[Engine]:
             remedy="Start it with `dask scheduler`, and workers with `dask worker ADDR`; then run again.",
         ) from None
     try:
-        yield Engine("dask", client.get_executor(pure=False), lambda: _threads(client, jobs), lambda: None)
+        yield BatchExecutor("dask", client.get_executor(pure=False), lambda: _threads(client, jobs), lambda: None)
     finally:
         client.close(timeout=5)
 
 
 def _threads(client: Client, jobs: int | None) -> int:
-    """How many runs the workers of this moment can have under way. Raises EngineLost."""
+    """How many runs the workers of this moment can have under way. Raises ExecutorLost."""
     try:
         workers = client.scheduler_info(n_workers=-1)["workers"]
     except (OSError, RuntimeError, CancelledError, KeyError) as error:  # KeyError: an empty identity
-        raise EngineLost(f"the scheduler was lost ({type(error).__name__})") from None
+        raise ExecutorLost(f"the scheduler was lost ({type(error).__name__})") from None
     threads = sum(int(worker["nthreads"]) for worker in workers.values())
     return threads if jobs is None else min(threads, jobs)

@@ -19,16 +19,16 @@ from runbook_lib.clock import Clock, iso
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet import rollup
-from runbook_lib.fleet.batch import Batch, Item, Ran, Watch
-from runbook_lib.fleet.engines import Engine
-from runbook_lib.fleet.file import Account, Fleet, Shard, inputs_digest
+from runbook_lib.fleet.batch import Batch, BatchEnd, Item, Watch
+from runbook_lib.fleet.executors import BatchExecutor
+from runbook_lib.fleet.file import Fleet, FleetAccount, Shard, inputs_digest
 from runbook_lib.fleet.ledger import Begun, Ledger
-from runbook_lib.fleet.work import Work
+from runbook_lib.fleet.worker import AccountWork
 from runbook_lib.reports import artefacts
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome
-from runbook_lib.reports.runrecord import RunRecord, lock_sha256, who
-from runbook_lib.reports.scan import Finding, Scanner, references_in, refuse_names
+from runbook_lib.reports.runrecord import Found, RunRecord, lock_sha256, who
+from runbook_lib.reports.scan import Scanner, references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import Status
 
@@ -37,7 +37,7 @@ RESUME = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchOrder:
     """A batch that is wanted.
 
     Args:
@@ -59,14 +59,14 @@ class Order:
     preload: tuple[str, ...] = ()
 
     @property
-    def accounts(self) -> tuple[Account, ...]:
+    def accounts(self) -> tuple[FleetAccount, ...]:
         return tuple(one for one in self.fleet.accounts if self.shard.has(one.account))
 
-    def inputs(self, account: Account) -> str:
+    def inputs(self, account: FleetAccount) -> str:
         return inputs_digest(self.source.sha256, self.fleet.given(account))
 
 
-def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> RunOutcome:
+def run_batch(order: BatchOrder, engine: BatchExecutor, *, clock: Clock, watch: Watch) -> RunOutcome:
     """Run what is missing of a batch, and seal what was done, whatever becomes of the rest.
 
     Returns:
@@ -117,7 +117,7 @@ def run_batch(order: Order, engine: Engine, *, clock: Clock, watch: Watch) -> Ru
 class _Batch:
     """One go at a batch: a run of its own, with a staging folder and a bag."""
 
-    def __init__(self, order: Order, ledger: Ledger, clock: Clock, engine: str) -> None:
+    def __init__(self, order: BatchOrder, ledger: Ledger, clock: Clock, engine: str) -> None:
         self.order, self.ledger, self.clock, self.engine = order, ledger, clock, engine
         self.run, self.started, self._ticks = str(uuid.uuid4()), clock.now(), time.monotonic()
 
@@ -147,11 +147,11 @@ class _Batch:
             if self.ledger.done(account.account, order.inputs(account)) is None
         ]
 
-    def _item(self, account: Account, hide: frozenset[str], keep_out: tuple[str, ...]) -> Item:
+    def _item(self, account: FleetAccount, hide: frozenset[str], keep_out: tuple[str, ...]) -> Item:
         order, fleet = self.order, self.order.fleet
         given = fleet.given(account)
 
-        def work() -> Work:
+        def work() -> AccountWork:
             job = Job(
                 source=order.source,
                 name=order.job,
@@ -161,7 +161,7 @@ class _Batch:
                 deadline=fleet.account_deadline,
                 keep_out=keep_out,
             )
-            return Work(job, hide - _variables_of(given), order.preload)
+            return AccountWork(job, hide - _variables_of(given), order.preload)
 
         return Item(
             account=account.account,
@@ -172,10 +172,10 @@ class _Batch:
             attempts=self.ledger.attempts(account.account),
         )
 
-    def seal(self, folder: Path, ran: Ran) -> RunOutcome:
+    def seal(self, folder: Path, ran: BatchEnd) -> RunOutcome:
         """Put everything that no bag holds yet into one."""
         order, ledger = self.order, self.ledger
-        told = rollup.rows([one.account for one in order.accounts], ledger, ran.missing)
+        told = rollup.account_rows([one.account for one in order.accounts], ledger, ran.missing)
         status, verdict, code, error = rollup.verdict_on(told, ran.stopped)
         entry, content = rollup.table(told)
         here = [row for row in told if row.missing or not row.bag]
@@ -199,7 +199,7 @@ class _Batch:
                 f"{order.shard.number} of {order.shard.of}; the whole has {len(order.fleet.accounts)} accounts"
             )
         record, own = self._searched(record, told, facts, content)
-        files: dict[str, bytes | Path] = {**own, **rollup.files(ledger)}
+        files: dict[str, bytes | Path] = {**own, **rollup.kept_files(ledger)}
         work = bag.BagSummary(
             order.name,
             self.started,
@@ -224,7 +224,7 @@ class _Batch:
         )
 
     def _searched(
-        self, record: RunRecord, told: list[rollup.Row], facts: dict[str, str], table: bytes
+        self, record: RunRecord, told: list[rollup.AccountRow], facts: dict[str, str], table: bytes
     ) -> tuple[RunRecord, dict[str, bytes]]:
         """What the batch itself tells, searched as it would be sealed; its workers have searched the accounts' files.
 
@@ -232,12 +232,12 @@ class _Batch:
         """
         scanner = Scanner(_references(self.order), self.order.environ)
 
-        def files(record: RunRecord, told: list[rollup.Row], table: bytes) -> dict[str, bytes]:
+        def files(record: RunRecord, told: list[rollup.AccountRow], table: bytes) -> dict[str, bytes]:
             record, page = rollup.drawn(record, told, facts)
             shown = page.encode("utf-8", "backslashreplace")
             return {rollup.RECORD: artefacts.as_json(record), rollup.REPORT: shown, rollup.TABLE: table}
 
-        def found(made: dict[str, bytes]) -> list[Finding]:
+        def found(made: dict[str, bytes]) -> list[Found]:
             return [one for name, content in made.items() for one in scanner.in_file(name, content)]
 
         made = files(record, told, table)
@@ -248,7 +248,7 @@ class _Batch:
         entry, table = rollup.table(told)
         facts = scanner.redact(facts)
         try:
-            record = artefacts.withheld(record.model_copy(update={"tables": (entry,)}), holds, set(), scanner)
+            record = artefacts.redacted_record(record.model_copy(update={"tables": (entry,)}), holds, set(), scanner)
         except ValidationError:  # a field that cannot be redacted
             return artefacts.least(record)
         made = files(record, told, table)
@@ -285,7 +285,7 @@ class _Batch:
             info = (place / "bag-info.txt").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
-        held = (place / "data" / name for name in rollup.files(self.ledger))
+        held = (place / "data" / name for name in rollup.kept_files(self.ledger))
         return f"urn:uuid:{run}\n" in info and all(path.is_file() for path in held)
 
     def seal_what_is_left(self) -> None:
@@ -298,11 +298,11 @@ class _Batch:
                     for one in self.order.accounts
                     if self.ledger.done(one.account, self.order.inputs(one)) is None
                 }
-                old.seal(folder, Ran(Status.INTERRUPTED, missing))
+                old.seal(folder, BatchEnd(Status.INTERRUPTED, missing))
         self.ledger.end()
 
 
-def _references(order: Order) -> tuple[str, ...]:
+def _references(order: BatchOrder) -> tuple[str, ...]:
     """Every reference of a batch: those of all accounts, and the signer's."""
     given = [order.fleet.given(one) for one in order.fleet.accounts]
     return references_in({"": [given, order.fleet.parameters, signing.references(order.archive)]})

@@ -32,7 +32,7 @@ class Dropped(web.Response):
         raise ConnectionResetError("dropped on purpose")  # aiohttp takes it for a client that has gone
 
 
-class Truncated(web.StreamResponse):
+class TruncatedAnswer(web.StreamResponse):
     """The status and the headers of an answer, and the first half of its body; then the connection ends."""
 
     def __init__(self, whole: web.Response) -> None:
@@ -58,7 +58,7 @@ def instead(rule: Rule, answer: web.StreamResponse | None, now: datetime) -> web
         case "drop_before" | "drop_after":
             return Dropped()
         case "truncated" if isinstance(answer, web.Response):
-            return Truncated(answer)
+            return TruncatedAnswer(answer)
         case "too_many_requests":
             return _error(429, "rate_limit_exceeded", "Too many requests", rule, now)
         case "internal_server_error":

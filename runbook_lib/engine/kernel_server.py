@@ -1,4 +1,4 @@
-"""The server: `python -m runbook_lib.engine.server FD FOLDER IPYTHON [MODULE…]`. Imports, and then only forks.
+"""The server: `python -m runbook_lib.engine.kernel_server FD FOLDER IPYTHON [MODULE…]`. Imports, and then only forks.
 
 FD is a socket on which each request brings a socket of its own: at its end a keeper is forked, which forks kernels, one
 after the other. Neither ever reads from a kernel's channel: what is in a job, its secrets too, never comes here. When
@@ -66,7 +66,7 @@ class Server:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
             code = 1
             try:
-                keep(caller, held, self._prepared)
+                keep_kernels(caller, held, self._prepared)
                 code = 0
             finally:
                 os._exit(code)
@@ -84,7 +84,7 @@ class Server:
                         end_children(spare=self._keepers)
 
 
-def keep(caller: socket.socket, held: list[int], prepared: kernel.ChannelKernelApp | None) -> None:
+def keep_kernels(caller: socket.socket, held: list[int], prepared: kernel.ChannelKernelApp | None) -> None:
     """Fork a kernel whenever asked, and end all that it leaves, before another is forked or the caller's end is closed.
 
     Args:
@@ -105,7 +105,7 @@ def keep(caller: socket.socket, held: list[int], prepared: kernel.ChannelKernelA
                 for one in held:
                     os.close(one)
                 caller.close()
-                kernel.serve(to, prepared)
+                kernel.serve_kernel(to, prepared)
         handle = os.pidfd_open(process)
         with suppress(OSError):  # whoever asked may be gone
             socket.send_fds(caller, [protocol.STARTED], [handle])
