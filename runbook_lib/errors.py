@@ -47,6 +47,10 @@ def frames_of(error: BaseException) -> str:
 _MOST_FRAMES = 500
 
 
+LONGEST = 5_000
+"""Characters of what an error says. A value that was mistyped may be as long as a file."""
+
+
 class RunbookError(Exception):
     """Anything this project refuses or could not do, in words a person can act on.
 
@@ -60,11 +64,11 @@ class RunbookError(Exception):
     def __init__(
         self, reason: Reason, what: str, *, remedy: str | None = None, retry_after: float | None = None
     ) -> None:
-        super().__init__(what)
         self.reason = reason
-        self.what = what
+        self.what = _sayable(what)
         self.retry_after = retry_after
-        self._remedy = remedy
+        self._remedy = remedy and _sayable(remedy)
+        super().__init__(self.what)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunbookError:
@@ -109,6 +113,12 @@ class RunbookError(Exception):
     def _render_traceback_(self) -> list[str]:
         """IPython shows this in place of a traceback: a person at a notebook wants the remedy, not our call stack."""
         return [f"{self.explanation.title} [{self.reason.value}]", *str(self).splitlines()]
+
+
+def _sayable(text: str) -> str:
+    """Text with a value or a path of any content, as a file and a terminal take it: in UTF-8, and not without end."""
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
 
 
 def _rebuild(

@@ -11,12 +11,13 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from runbook_lib import disk
+from runbook_lib import disk, given
 from runbook_lib.archive import reader
 from runbook_lib.archive.reader import ArchivedBag, ToldRun
 from runbook_lib.catalogue import Reason
@@ -180,10 +181,12 @@ def named(archive: Path, text: str) -> ArchivedBag:
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         return _of_day(archive, text)
-    for bag in (Path(text), archive / text):
-        if (bag / "data").is_dir():
-            root = bag.absolute()
-            return reader.entry(root.parents[3] if len(root.parents) > 3 else root.parent, root)
+    with suppress(ValueError, OSError):  # of no path, or of one that is too long
+        place = given.path(text)
+        for bag in (place, archive / place):
+            if (bag / "data").is_dir():
+                root = bag.absolute()
+                return reader.entry(root.parents[3] if len(root.parents) > 3 else root.parent, root)
     raise RunbookError(
         Reason.BAD_PARAMETER,
         f"{text} is neither a bag nor a day.",

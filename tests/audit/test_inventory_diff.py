@@ -218,3 +218,9 @@ def test_nothing_that_changed_is_told_so(archive: Path, capsys: pytest.CaptureFi
 def test_it_reads_the_inventory_s_own_columns():
     assert set(inventory_diff._READ) <= set(inventory.COLUMNS)
     assert inventory.COLUMNS[: len(many.COLUMNS)] == many.COLUMNS
+
+
+@pytest.mark.parametrize("text", ["x" * 300, "y/" * 3000, "\ud800", "\0", "", "no such bag"])
+def test_what_cannot_be_a_path_is_neither_a_bag_nor_a_day(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RunbookError, match="neither a bag nor a day"):
+        named(tmp_path, text)
