@@ -189,7 +189,7 @@ def named(archive: Path, text: str) -> ArchivedBag:
                 return reader.entry(root.parents[3] if len(root.parents) > 3 else root.parent, root)
     raise RunbookError(
         Reason.BAD_PARAMETER,
-        f"{text} is neither a bag nor a day.",
+        f"{given.shown(text)} is neither a bag nor a day.",
         remedy="Write a day as YYYY-MM-DD, or a bag as YYYY/MM/DD/<utc>-<job>.",
     )
 

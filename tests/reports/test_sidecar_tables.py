@@ -98,7 +98,7 @@ def test_an_inventory_of_folders_has_its_table_beside_it_and_a_small_notebook_an
 
 
 def test_one_that_was_changed_fails_the_run_and_is_not_archived(run: Callable[..., RunOutcome]) -> None:
-    change = 'step("look", leave("one"))\n(folder(os.environ) / "long.csv").write_text("x")'
+    change = 'step("look", leave("one"))\n(tables_folder(os.environ) / "long.csv").write_text("x")'
     outcome = run(RECORDS + LEAVE, change, "finish(Verdict.OK)")
     assert outcome.status is Status.FAILED
     assert outcome.error is not None
