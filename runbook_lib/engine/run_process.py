@@ -13,15 +13,19 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from papermill.engines import papermill_engines
-from papermill.exceptions import PapermillExecutionError
+# before papermill is imported, and in this process alone: jsonschema imports it to check a format that no schema of a
+# notebook names, and compiling its grammar takes as long as a run
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-from runbook_lib.engine import protocol
-from runbook_lib.engine.kernels import Keeper, NoKernel
-from runbook_lib.engine.papermill_engine import ForkEngine
-from runbook_lib.engine.processes import end_with
-from runbook_lib.engine.task_context import TaskContext
-from runbook_lib.errors import RunbookError, unexpected
+from papermill.engines import papermill_engines  # noqa: E402
+from papermill.exceptions import PapermillExecutionError  # noqa: E402
+
+from runbook_lib.engine import protocol  # noqa: E402
+from runbook_lib.engine.kernels import Keeper, NoKernel  # noqa: E402
+from runbook_lib.engine.papermill_engine import ForkEngine  # noqa: E402
+from runbook_lib.engine.processes import end_with  # noqa: E402
+from runbook_lib.engine.task_context import TaskContext  # noqa: E402
+from runbook_lib.errors import RunbookError, unexpected  # noqa: E402
 
 
 def _performed(perform: Callable[[Any, TaskContext], object], task: object, context: TaskContext) -> bytes:

@@ -102,7 +102,7 @@ def test_ctrl_c_at_any_moment_is_no_traceback(notebook: Path, seconds: float) ->
         running.send_signal(signal.SIGINT)
         told = running.communicate(timeout=60)[1]
     assert "Traceback" not in told
-    # CPython ends by the signal itself, though it was caught, where it came while a string was executed (as dataclasses do)
+    # CPython ends by the signal itself, though it was caught, where it came while a string was executed: dataclasses do
     assert running.returncode in (0, 1, -signal.SIGINT)
     if running.returncode == 0 or (notebook.parent / "ran").exists():
         assert len(list(notebook.parent.glob("a/*/*/*/*-nb"))) == 1
