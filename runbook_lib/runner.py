@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.archive import bag, signing
-from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.engine.kernels import Kernels
 from runbook_lib.errors import RunbookError
@@ -109,18 +109,7 @@ def run_notebook(
         )
         wait = max(until - time.monotonic(), SEAL_SECONDS)
         place = bag.put(archive, folder, work, run=todo.run, files=produced.files, environ=environ, wait=wait)
-    return RunOutcome(
-        status=record.status,
-        # a run that is done and whose evidence is not signed is not the success that was asked for
-        exit=Exit(record.exit) or (place.unsigned.exit if place.unsigned else Exit.DONE),
-        bag=place.folder,
-        error=record.error,
-        verdict=record.verdict,
-        needs_action=record.needs_action,
-        progress=record.progress,
-        unsigned=place.unsigned.as_dict() if place.unsigned else None,
-        unstamped=place.unstamped.as_dict() if place.unstamped else None,
-    )
+    return RunOutcome.of(record, place.folder, unsigned=place.unsigned, unstamped=place.unstamped)
 
 
 def _produced(job: Job, folder: Path, clock: Clock, interruptions: Interruptions, kernels: Kernels | None) -> Produced:

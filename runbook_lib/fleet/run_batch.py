@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from runbook_lib.archive import bag, chain, seal, signing
-from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock, iso
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.errors import RunbookError
@@ -211,17 +211,8 @@ class _Batch:
         ledger.about_to_seal(self.run)
         place = bag.put(order.archive, folder, work, run=self.run, files=files, environ=order.environ)
         ledger.sealed(self.run, str(place.folder.relative_to(order.archive)))
-        return RunOutcome(
-            status=record.status,
-            exit=Exit(record.exit) or (place.unsigned.exit if place.unsigned else Exit.DONE),
-            bag=place.folder,
-            error=record.error,
-            verdict=record.verdict,
-            needs_action=needs_action,
-            progress="",
-            unsigned=place.unsigned.as_dict() if place.unsigned else None,
-            unstamped=place.unstamped.as_dict() if place.unstamped else None,
-        )
+        outcome = RunOutcome.of(record, place.folder, unsigned=place.unsigned, unstamped=place.unstamped)
+        return replace(outcome, needs_action=needs_action)  # a record that tells only the least does not count them
 
     def _searched(
         self, record: RunRecord, told: list[rollup.AccountRow], facts: dict[str, str], table: bytes

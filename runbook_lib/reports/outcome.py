@@ -26,6 +26,8 @@ from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Status, Ste
 if TYPE_CHECKING:  # slow to import, and the caller of a run looks into no notebook
     from nbformat import NotebookNode
 
+    from runbook_lib.reports.runrecord import RunRecord
+
 AnyRecord = ParametersRecord | StepRecord | FinishRecord
 
 
@@ -54,6 +56,23 @@ class RunOutcome:
     progress: str
     unsigned: dict[str, Any] | None = None
     unstamped: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls, record: RunRecord, bag: Path, *, unsigned: RunbookError | None, unstamped: RunbookError | None
+    ) -> RunOutcome:
+        """What a run's record and its bag say. A run that is done and not signed is no success."""
+        return cls(
+            status=record.status,
+            exit=Exit(record.exit) or (unsigned.exit if unsigned else Exit.DONE),
+            bag=bag,
+            error=record.error,
+            verdict=record.verdict,
+            needs_action=record.needs_action,
+            progress=record.progress,
+            unsigned=unsigned.as_dict() if unsigned else None,
+            unstamped=unstamped.as_dict() if unstamped else None,
+        )
 
 
 class CellState(StrEnum):
