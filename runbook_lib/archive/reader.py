@@ -202,6 +202,19 @@ def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
                 yield entry(archive, bag)
 
 
+def bag_at(archive: Path, text: str) -> ArchivedBag | None:
+    """The bag at a path, from the current folder or from the archive; None where there is none."""
+    for folder in (Path(text), archive / text):
+        try:
+            found = (folder / "data").is_dir()
+        except (OSError, ValueError):  # too long for a path, or no path
+            continue
+        if found:
+            bag = folder.absolute()
+            return entry(bag.parents[3] if len(bag.parents) > 3 else bag.parent, bag)
+    return None
+
+
 def entry(archive: Path, bag: Path) -> ArchivedBag:
     """One bag of an archive."""
     place = str(bag.relative_to(archive))

@@ -11,7 +11,6 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -181,12 +180,8 @@ def named(archive: Path, text: str) -> ArchivedBag:
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         return _of_day(archive, text)
-    with suppress(ValueError, OSError):  # of no path, or of one that is too long
-        place = given.path(text)
-        for bag in (place, archive / place):
-            if (bag / "data").is_dir():
-                root = bag.absolute()
-                return reader.entry(root.parents[3] if len(root.parents) > 3 else root.parent, root)
+    if (bag := reader.bag_at(archive, text)) is not None:
+        return bag
     raise RunbookError(
         Reason.BAD_PARAMETER,
         f"{given.shown(text)} is neither a bag nor a day.",

@@ -70,3 +70,9 @@ def test_what_is_no_run_or_not_there_is_told(archive: Path, capsys: pytest.Captu
     assert "Holds:         Who signs from now on." in capsys.readouterr().out
     assert run_words(["archive", "show", "20231103T061700Z-rotate", "--archive", str(archive)]) == Exit.USAGE
     assert f"runbook archive list {archive}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 3000, "\ud800", "\0"])
+def test_what_cannot_be_a_path_is_no_bag(archive: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run_words(["archive", "show", name, "--archive", str(archive)]) == Exit.USAGE
+    assert "holds no bag" in capsys.readouterr().err

@@ -17,7 +17,15 @@ from runbook_lib.procedures.parameters import DoctorParameters
 from tests.cli.commands import call, commands, options
 from tests.fuzz.doors import door, fuzz, nasty, text
 
-ACTS = ("archive head", "archive verify", "archive index", "archive gaps", "archive diff")
+ACTS = (
+    "archive head",
+    "archive verify",
+    "archive index",
+    "archive gaps",
+    "archive diff",
+    "archive list",
+    "archive show",
+)
 """Commands that only read an archive, and so can be tried as they are."""
 
 COMMANDS = {name: command for name, command in commands().items() if isinstance(command, Command)}
@@ -45,7 +53,7 @@ def test_words_are_understood_or_refused_with_exit_code_2(name: str, given: list
 @fuzz(st.sampled_from(ACTS), st.lists(text | st.sampled_from(["--from", "--to", "--head", "--excerpt"]), max_size=4))
 def test_a_command_on_an_empty_archive_ends_in_words(name: str, given: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        place = ["--archive", folder] if name == "archive diff" else [folder]
+        place = ["--archive", folder] if name in ("archive diff", "archive show") else [folder]
         with contextlib.suppress(click.UsageError, click.exceptions.Exit):
             door(lambda: call([*name.split(), *given, *place]))
 

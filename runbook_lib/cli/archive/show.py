@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbook_lib import given
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import archive_option
@@ -57,15 +58,15 @@ def _find(archive: Path, bag: str) -> ArchivedBag:
     from runbook_lib.archive import chain, reader
     from runbook_lib.archive.bag import archive_errors
 
-    path = Path(bag).absolute()
-    if (path / "data").is_dir() and len(path.parents) > 3:
-        return reader.entry(path.parents[3], path)
+    if (found := reader.bag_at(archive, bag)) is not None:
+        return found
+    name = Path(bag).absolute().name
     with archive_errors(archive):
         for folder in chain.bags(archive):
-            if folder.name == path.name:
+            if folder.name == name:
                 return reader.entry(archive, folder)
     raise RunbookError(
         Reason.BAD_PARAMETER,
-        f"{archive} holds no bag {bag!r}.",
+        f"{archive} holds no bag {given.shown(bag)}.",
         remedy=f"List what it holds: runbook archive list {archive}",
     )
