@@ -109,7 +109,9 @@ def prose(markdown: str) -> str:
 def check(text: Text) -> list[Finding]:
     """The findings in one text, in the order of its lines."""
     lines = prose(text.content)
-    joined = re.sub(r"(?<!\n)\n(?!\n)", " ", f"\n{lines}\n")
+    joined = re.sub(r"\n(?=\n)", "¶", f"\n{lines}\n").replace(
+        "\n", " "
+    )  # a phrase may wrap, and ends with its paragraph
     found = (
         Finding(text.place, lines.count("\n", 0, max(0, result.span[0] - 1)) + 1, " ".join(result.message.split()))
         for one in CHECKS
