@@ -190,7 +190,7 @@ def test_the_schedulers_guide_can_be_followed(reader: Reader, fresh_sandbox: Cal
         (etc / name).touch(0o600)
         (etc / name).write_text(text)
     runbook = Path(sys.executable).with_name("runbook")
-    issue = [runbook, "run", "issue", "-f", "parameters/production-rotate.yaml", "--archive", "archive"]
+    issue = [str(runbook), "run", "issue", "-f", "parameters/production-rotate.yaml", "--archive", "archive"]
     environ = {**os.environ, **reader.environ, "HOME": str(reader.home)}
     issued = subprocess.run(issue, cwd=reader.copy, env=environ, capture_output=True, text=True)
     assert issued.returncode == Exit.DONE, issued.stderr
