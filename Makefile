@@ -37,7 +37,7 @@ tools:
 	sh tests/tools.sh
 
 test: check tools
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 # The proofs that nothing is lost, in full (`make test` runs them bounded): hours. Their figures are in docs/measured.md.
 soak: $(READY) tools
