@@ -15,8 +15,8 @@ from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
-import bleach
 import markupsafe
+import nh3
 from bs4 import BeautifulSoup, Comment
 from bs4.exceptions import ParserRejectedMarkup
 from jinja2 import Environment, pass_context
@@ -58,10 +58,10 @@ _MARKDOWN_TAGS = {
     *("summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul"),
 }
 _MARKDOWN_ATTRIBUTES = {
-    "a": lambda tag, name, value: name == "title" or (name == "href" and _leads_somewhere(value)),
-    "img": ["src", "alt", "title"],
-    "th": ["scope"],
-    "*": ["class", "id"],
+    "a": {"href", "title"},
+    "img": {"src", "alt", "title"},
+    "th": {"scope"},
+    "*": {"class", "id"},
 }
 
 _UNDESCRIBED = re.compile(r"<img(?![^>]*\salt=)", re.IGNORECASE)
@@ -301,16 +301,18 @@ def inert_html(value: str) -> markupsafe.Markup:
 @lru_cache(maxsize=256)  # the text of a notebook is the same in each of its runs
 def markdown_html(value: str) -> markupsafe.Markup:
     """HTML made from Markdown, which may hold any HTML: only what Markdown itself can make is kept."""
-    clean = bleach.clean(
+    clean = nh3.clean(
         value,
         tags=_MARKDOWN_TAGS,
+        clean_content_tags=set(),  # the text of a script stays, as text
         attributes=_MARKDOWN_ATTRIBUTES,
-        protocols={"http", "https", "mailto", "data"},
-        strip=False,
+        attribute_filter=lambda tag, name, value: None if name == "href" and not _leads_somewhere(value) else value,
+        url_schemes={"http", "https", "mailto", "data"},
+        link_rel=None,
     )
     # Markdown knows no table without a head; an empty one is nothing that a screen reader should announce
     headed = re.sub(r"<thead>\s*<tr>\s*(?:<th></th>\s*)+</tr>\s*</thead>", "", clean)
-    return markupsafe.Markup(headed)  # noqa: S704  bleach has cleaned it
+    return markupsafe.Markup(headed)  # noqa: S704  nh3 has cleaned it
 
 
 def _leads_somewhere(href: str) -> bool:
