@@ -24,7 +24,7 @@ from tests.archive import bags, tsa
 from tests.archive.many import Told, inventory, row
 from tests.conftest import Sandbox
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[1]
 NOT_OURS = ("DIGICERT_", "JUPYTER", "RUNBOOK_", "MAKE", "MFLAGS", "XDG_", "PYTHONDONTWRITEBYTECODE")
@@ -113,7 +113,7 @@ class Reader:
         ours = {"HOME": str(self.home), "BROWSER": str(self.home / "browser"), "PYTHONPATH": str(self.copy)}
         environ = kept | ours | self.environ
         bash = ["bash", "--noprofile", "--norc", "-c", "\n".join(script)]
-        ended = subprocess.run(bash, cwd=self.copy, env=environ, capture_output=True, text=True, timeout=280)
+        ended = subprocess.run(bash, cwd=self.copy, env=environ, capture_output=True, text=True, timeout=560)
         ran = len(list(done.glob("*.code")))
         last = f"{commands[ran - 1]}\n{(done / f'{ran - 1}.out').read_text()}{ended.stderr}"
         assert (ran, ended.returncode) == (len(commands), 0), last
