@@ -55,7 +55,7 @@ def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     """Rows as CSV: UTF-8, comma, CRLF (RFC 4180).
 
     Without a byte order mark: a script that reads UTF-8 would take it as part of the first column's name, and scripts
-    rely on these names. README.md says how a spreadsheet is told the encoding. Our own readers take both.
+    rely on these names. docs/compliance.md says how a spreadsheet reads it. Our own readers take both.
     """
     return csv_lines(",".join(map(csv_cell, row)) or '""' for row in rows)
 
