@@ -217,7 +217,7 @@ def test_only_pem_is_read_beyond_sixteen_mebibytes(tmp_path: Path) -> None:
     assert [one.der for one in look_file(large) if one.der] == [DER, DER]
     large.write_bytes(b"#" * (folder.MAX_BYTES_BUT_PEM + 1) + PEM)
     (found,) = look_file(large)
-    assert (found.reason, "of what is not PEM" in found.why) == (Reason.FILE_TOO_LARGE, True)
+    assert (found.reason, "the limit for files other than PEM" in found.why) == (Reason.FILE_TOO_LARGE, True)
     large.write_bytes(PEM + b"-----BEGIN CERTIFICATE-----\n" + b"M" * armour.MAX_BLOCK + b"\n" + PEM)
     assert reasons(look_file(large)) == [None, Reason.FILE_TOO_LARGE, None]
 
@@ -257,7 +257,7 @@ def test_a_file_that_is_written_to_meanwhile_is_no_damaged_certificate(
     monkeypatch.setattr(os, "fstat", and_then_written)
     (found,) = look_file(tmp_path / "one.pem")
     monkeypatch.undo()
-    assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "it was written to while it was read")
+    assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "it changed while it was read")
 
 
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path):
