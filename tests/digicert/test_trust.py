@@ -234,6 +234,6 @@ def test_a_ca_without_key_identifiers_is_the_cause_where_python_is_strict(
     assert told.value.reason is Reason.TLS_NOT_TRUSTED
     assert "VERIFY_X509_STRICT" in told.value.what
     assert "authorityKeyIdentifier" in told.value.remedy
-    assert "does not mend this" in told.value.remedy
+    assert "does not fix this" in told.value.remedy
     fine = FINE["as it should be"]
     assert meets(pem(fine.leaf, fine.middle), pem(fine.root)).server == "CN=localhost"
