@@ -91,8 +91,8 @@ def test_a_wrong_password_is_called_one(password):
 def test_a_password_with_a_line_end_around_it_is_told_so(around):
     error = refused(P12, Secret(around.format(PASSWORD.reveal()), "file:/run/p12"))
     assert error.reason is Reason.WRONG_PASSWORD
-    assert "opens with the password from file:/run/p12 once" in error.what
-    assert "once" not in refused(P12, Secret(around.format(OTHER_PASSWORD.reveal()), "env:P12")).what
+    assert "The password from file:/run/p12 has a space or line end around it" in error.what
+    assert "around it" not in refused(P12, Secret(around.format(OTHER_PASSWORD.reveal()), "env:P12")).what
 
 
 def test_one_changed_byte_is_found():

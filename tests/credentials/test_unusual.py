@@ -144,7 +144,7 @@ def test_one_certificate_is_the_same_however_its_base64_is_wrapped(wrap):
 def test_bytes_behind_a_certificate_are_told_and_do_not_hide_it():
     leaf = identity().certificate.public_bytes(Encoding.DER)
     found, _ = read(pem(leaf + b"extra"))
-    assert (found.der, found.reason, found.why) == (leaf, Reason.UNUSUAL_ENCODING, "5 bytes behind it")
+    assert (found.der, found.reason, found.why) == (leaf, Reason.UNUSUAL_ENCODING, "5 bytes follow it")
 
 
 def test_the_second_reader_gives_facts_of_what_cannot_be_used_here():

@@ -75,7 +75,7 @@ def test_a_list_that_is_not_whole_says_so_and_is_no_proof_of_absence(scripted: S
     scripted.says(200, json.dumps({"total": 2, "items": [ONE]}))
     listing = scripted.client().certificates()
     assert listing.problem is not None
-    assert "it has 2, and gave 1" in listing.problem.what
+    assert "it announced 2 entries, but returned 1" in listing.problem.what
     assert listing.first(lambda one: one.id == "1") is not None
     assert reason_of(lambda: listing.first(lambda one: one.id == "2")) is Reason.LIST_NOT_WHOLE
     assert [one.id for one in listing.named("a")] == ["1"]

@@ -104,7 +104,7 @@ def test_a_folder_in_which_no_certificate_was_found_is_not_calm(tmp_path: Path, 
         (place / file).write_bytes(content)
     told = result_of(*read_into_table([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
     assert (told.verdict, told.needs_action) == (Verdict.ATTENTION, 1)
-    assert "0 certificates found in 1 of 1 folder" in told.headline
+    assert "No certificates found in 1 of 1 folder" in told.headline
 
 
 def test_a_run_ends_as_the_table_says(sandbox: Sandbox, tmp_path: Path) -> None:
