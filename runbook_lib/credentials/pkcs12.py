@@ -56,7 +56,7 @@ def write_p12(identity: Identity, password: Secret, *, profile: Profile, friendl
     algorithm, mac = (
         (pyca.PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256())
         if profile is Profile.MODERN
-        else (pyca.PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  (what the old readers know)
+        else (pyca.PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  (what old readers know)
     )
     encryption = (
         PrivateFormat.PKCS12.encryption_builder()

@@ -121,7 +121,7 @@ def test_starting_a_running_one_changes_nothing_and_gives_its_env(state: Path) -
 def test_a_running_one_is_not_silently_taken_for_another(state: Path) -> None:
     start(state)
     for options in ({"clientauth_trusts": "root"}, {"port": free_port()}, {"populate": 5}):
-        with pytest.raises(RunbookError, match="is running already") as caught:
+        with pytest.raises(RunbookError, match="is already running") as caught:
             start(state, **options)
         assert caught.value.reason is Reason.BAD_PARAMETER
         assert "sandbox stop" in caught.value.remedy
