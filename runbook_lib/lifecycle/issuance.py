@@ -140,8 +140,8 @@ class Issuance:
             return last, plan, differing
         raise RunbookError(
             Reason.CONFLICTING_PARAMETER,
-            f"An issuance of “{self._request.name}” was started on {iso(plan.at)} and is not finished. It was started "
-            f"with a different {', '.join(differing)}.",
+            f"The unfinished issuance of “{self._request.name}” was started on {iso(plan.at)} with different values: "
+            f"{', '.join(differing)}.",
             remedy="Enter the values it was started with, or another `name`.",
         )
 

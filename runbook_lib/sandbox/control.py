@@ -214,7 +214,7 @@ def _demand_same(options: Options, state: Path) -> None:
     if different:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"The sandbox in {state} is already running with a different {', '.join(different)}.",
+            f"The sandbox in {state} is already running with different options: {', '.join(different)}.",
             remedy=f"Stop it with `runbook sandbox stop --state {state}`, then start it again.",
         )
 

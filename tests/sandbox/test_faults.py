@@ -539,7 +539,9 @@ def test_a_person_starts_it_with_a_file_of_faults_and_is_told_the_seed(tmp_path:
         assert f"Their seed is {seed}." in again.stdout
         rules.write_text("- {fault: drop_before}")
         changed = runbook("start", "--faults", str(rules))
-        assert (changed.returncode, "another faults" in changed.stderr) == (2, True), "an edited file is another one"
+        assert (changed.returncode, "different options: faults" in changed.stderr) == (2, True), (
+            "an edited file is another one"
+        )
     finally:
         stop(state)
 
