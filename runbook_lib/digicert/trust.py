@@ -47,10 +47,10 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 _UNKNOWN_ISSUER = (
-    "If a company proxy, a private CA or a sandbox signs this certificate, set `ca_file` (DIGICERT_ONE_CA_FILE) to its "
-    "CA. If `ca_file` is set, it does not hold the CA that signed: `openssl s_client -connect {host} -showcerts` shows "
-    "which. If the server does not send its intermediate CAs, add them to the file too. Otherwise treat this as an "
-    "attack."
+    "If a company proxy, a private CA or a sandbox signs this certificate, name its CA in `ca_file` "
+    "(DIGICERT_ONE_CA_FILE). If `ca_file` is set, it does not hold the CA that signed: `openssl s_client -connect "
+    "{host} -showcerts` shows which. If the server does not send its intermediate CAs, add them to the file too. "
+    "Otherwise treat this as an attack."
 )
 
 

@@ -49,7 +49,7 @@ def test_a_chain_keeps_its_order():
         (PEM + PEM, "2 certificates"),
     ],
 )
-def test_what_is_no_certificate_is_named_for_what_it_is(data, says):
+def test_what_is_not_a_certificate_is_named_for_what_it_is(data, says):
     with pytest.raises(RunbookError) as caught:
         load_certificate(data, label="client_auth.crt")
     assert caught.value.reason is Reason.UNREADABLE_FILE

@@ -36,7 +36,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return (place / "store").read_bytes()
 
 
-def test_every_certificate_is_read_and_an_integrity_that_was_not_checked_is_told(store: bytes) -> None:
+def test_every_certificate_is_read_and_an_integrity_that_was_not_checked_is_reported(store: bytes) -> None:
     for password, why in (
         (PASSWORD, ""),
         (None, "its integrity was not checked: no password"),

@@ -202,7 +202,7 @@ def test_many_starts_at_once_give_one_sandbox(state: Path) -> None:
     assert status_of(Sandbox(state, read_env(state / "sandbox.env"))) == 200
 
 
-def test_in_the_foreground_it_serves_until_it_is_told_to_end(state: Path) -> None:
+def test_in_the_foreground_it_serves_until_it_is_stopped(state: Path) -> None:
     program = "import sys, pathlib, runbook_lib.sandbox as s; s.start(pathlib.Path(sys.argv[1]), foreground=True)"
     process = subprocess.Popen([sys.executable, "-c", program, str(state)], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 20

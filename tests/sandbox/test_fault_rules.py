@@ -1,4 +1,4 @@
-"""Rules of faults: what they match, that they can be repeated, and what a bad one is told."""
+"""Rules of faults: what they match, that they are repeatable, and how a bad one is reported."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_one_request_has_one_end_and_the_first_rule_s_wins() -> None:
         ),
     ],
 )
-def test_a_bad_rule_is_told_by_its_number_and_what_is_wrong_with_it(rule: Any, said: str) -> None:
+def test_a_bad_rule_is_reported_by_its_number_with_what_is_wrong_with_it(rule: Any, said: str) -> None:
     with pytest.raises(RunbookError) as caught:
         read_rules([{"fault": "drop_before"}, rule])
     assert caught.value.reason is Reason.BAD_PARAMETER
