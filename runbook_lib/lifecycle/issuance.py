@@ -248,8 +248,8 @@ class Issuance:
             raise RunbookError(
                 Reason.DUPLICATE_NAME,
                 f"{what}, or the store was restored from an old backup.",
-                remedy=f"Check “{name}” in DigiCert ONE. If nobody has its key, disable it. Then run again: the next "
-                "name is requested.",
+                remedy=f"Check “{name}” in DigiCert ONE; if nobody has its key, disable it. Run again: the next name "
+                "is requested.",
             )
         if found.x509_cert:
             self.journal.append(State.RECONCILED, number, found="issued, and adopted")
