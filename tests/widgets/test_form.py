@@ -112,7 +112,7 @@ def test_a_secret_is_typed_into_a_password_field_that_is_empty_again_once_it_was
     one = Form(IssueParameters, {}, on_start=lambda: started.append("started"), on_change=lambda: None)
     one["p12_password"].value = "prompt:"
     one.start.click()
-    assert one.message("p12_password") == "type the secret into the field above"
+    assert one.message("p12_password") == "Type the secret into the field above."
     assert not started
     one.password("p12_password").value = PASSWORD
     assert one.password("p12_password").value == ""  # long before Start
