@@ -111,7 +111,8 @@ class Inventory(Procedure[InventoryParameters]):
             (
                 "Store",
                 str(store.root / environment.name),
-                f"{number_of(len(self._local), 'certificate')}, {len(unreadable) or 'none'} unreadable",
+                f"{number_of(len(self._local), 'certificate')}"
+                + (f", {len(unreadable)} of them unreadable" if unreadable else ""),
             ),
         ]
         headline, shown = "Both sources answered.", ResultTables()
@@ -337,7 +338,7 @@ class Inventory(Procedure[InventoryParameters]):
             headline=f"Action needed: {len(todo):,} {'entry' if len(todo) == 1 else 'entries'}.",
             tables=shown.tables,
             beside=shown.beside,
-            next=("Work through the table above, top to bottom.",),
+            next=("Work through the table “To do”, top to bottom.",),
         )
 
 

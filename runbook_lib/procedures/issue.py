@@ -267,5 +267,5 @@ class Issue(Procedure[IssueParameters]):
 
 
 def _journal_row(entry: JournalEntry) -> tuple[str, ...]:
-    data = ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject")
+    data = ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject" and value != "")
     return iso(entry.at), entry.state.value, f"{entry.generation:04d}", data

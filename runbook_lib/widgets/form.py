@@ -29,7 +29,7 @@ WITHOUT_FIELD = frozenset({"mode", "clock", "confirm"})
 """Parameters without a field: a person at the form works interactively, and confirms with the step's button."""
 
 _LOCKED = "set in the parameters cell"
-_LABEL, _INPUT = 14.0, 20.0  # rem
+_LABEL, _INPUT = 13.5, 18.5  # rem; two columns fit into a notebook 1,280 pixels wide
 _MISSING = "Type the secret into the field above."
 _UNTYPED = "never saved"
 _TYPED = "in memory, never saved"
@@ -207,7 +207,7 @@ class Form:
             sections["Connection" if name in Parameters.model_fields else "This runbook"].append(field.box)
         # what differs between certificates comes first
         columns = [
-            w.VBox([w.HTML(f"<b>{heading}</b>"), *rows], layout=w.Layout(margin="0 2rem 0 0"))
+            w.VBox([w.HTML(f"<b>{heading}</b>"), *rows], layout=w.Layout(margin="0 1rem 0 0"))
             for heading, rows in reversed(sections.items())
             if rows
         ]

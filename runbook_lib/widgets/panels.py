@@ -256,7 +256,7 @@ def _step_text(record: StepRecord) -> Iterable[str]:
 def _finish_text(record: FinishRecord) -> Iterable[str]:
     yield f"[{record.verdict.value}] {_HEADLINES[record.verdict]}"
     if record.progress:
-        yield f"Progress: {record.progress}"
+        yield f"Rotation: {record.progress}"
     yield from _table_text(("step", "verdict"), [(title, verdict.value) for _, title, verdict in record.steps])
     if record.needs_action:
         yield f"Certificates that need action: {record.needs_action}"

@@ -71,7 +71,7 @@ class Days:
         return {one["name"]: one["enabled"] for one in listed if one["name"].startswith(self.name)}
 
     def says(self, words: str) -> None:
-        expect(self.desk.page.get_by_label("Summary", exact=True)).to_contain_text(f"Progress: {words}")
+        expect(self.desk.page.get_by_label("Summary", exact=True)).to_contain_text(f"Rotation: {words}")
 
 
 def test_05_a_whole_rotation_is_clicked_through_with_a_lost_answer_on_the_way(desk: Open, lab_sandbox: Sandbox):
