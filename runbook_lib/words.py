@@ -25,6 +25,11 @@ def counted(number: int, noun: str, many: str = "") -> str:
     return f"{shown} {noun if number == 1 else many or f'{noun}s'}"
 
 
+def certificates_need_action(number: int) -> str:
+    """`1 certificate needs action`, `2 certificates need action`."""
+    return f"{counted(number, 'certificate')} {'needs' if number == 1 else 'need'} action"
+
+
 def date_words(moment: datetime, now: datetime | None = None) -> str:
     """A moment for people: `8 Dec 2026 (in 10 days)`, `25 Nov 2026 (3 days ago)`.
 

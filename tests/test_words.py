@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from runbook_lib.clock import parse_utc
-from runbook_lib.words import counted, date_words, dates_html, dates_text, time_html, words_html
+from runbook_lib.words import certificates_need_action, counted, date_words, dates_html, dates_text, time_html, words_html
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
@@ -21,6 +21,14 @@ def test_a_count_agrees_with_its_noun(number: int, words: str) -> None:
 
 def test_a_plural_may_be_more_than_an_s() -> None:
     assert [counted(number, "entry", "entries") for number in (0, 1, 2)] == ["no entries", "1 entry", "2 entries"]
+
+
+def test_the_verb_agrees_too() -> None:
+    assert [certificates_need_action(number) for number in (0, 1, 2)] == [
+        "no certificates need action",
+        "1 certificate needs action",
+        "2 certificates need action",
+    ]
 
 
 @pytest.mark.parametrize(
