@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from runbook_lib.clock import parse_utc
-from runbook_lib.words import certificates_need_action, counted, date_words, dates_html, dates_text, time_html, words_html
+from runbook_lib.words import (
+    certificates_need_action,
+    counted,
+    date_words,
+    dates_html,
+    dates_text,
+    time_html,
+    words_html,
+)
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 

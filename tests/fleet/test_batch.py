@@ -247,4 +247,4 @@ def test_a_batch_whose_own_page_cannot_be_drawn_has_a_bare_one(monkeypatch: pyte
     told, page = rollup.drawn(record, [], {})
     assert told.not_drawn == {"the accounts": "ZeroDivisionError: division by zero"}
     assert told.status is Status.DONE
-    assert "Not drawn: the accounts" in page
+    assert "Not shown: the accounts" in page
