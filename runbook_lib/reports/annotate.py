@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 from runbook_lib.reports.outcome import CellState, Judgement, code_cells
 from runbook_lib.result import Status
 from runbook_lib.visible import visible
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 BANNER_TAG = "runbook-banner"
 PAPERMILL_ERROR_TAG = "papermill-error-cell-tag"
@@ -72,7 +72,7 @@ def banner(judgement: Judgement) -> NotebookNode:
         ]
     elif judgement.verdict is not None:
         lines.append(f"The notebook finished with the verdict *{_plain(judgement.verdict.value)}*.")
-    cells = counted(len(judgement.cells), "code cell")
+    cells = quantity(len(judgement.cells), "code cell")
     never = judgement.cells.count(CellState.NEVER_RAN)
     if never:
         lines.append(f"{never} of {cells} never ran.")

@@ -17,7 +17,7 @@ from runbook_lib.reports.job import Job, Produced
 from runbook_lib.reports.runrecord import Engine, RunRecord
 from runbook_lib.result import Status
 from runbook_lib.visible import visible
-from runbook_lib.words import counted, date_words, dates_html, time_html, words_html
+from runbook_lib.words import date_words, dates_html, quantity, time_html, words_html
 
 LOG = "unexpected.log"
 """The types and places of an unexpected error, without values."""
@@ -50,7 +50,7 @@ def bare_page(record: RunRecord) -> str:
         "Notebook": f"{record.notebook.name}, SHA-256 {record.notebook.sha256}",
         **{f"Not shown: {what}": why for what, why in record.not_drawn.items()},
         **{f"Step: {step.title}": f"{step.verdict.value}: {step.headline}" for step in record.steps},
-        **{f"Table: {table.file}": f"{table.title}, {counted(table.rows, 'row')}" for table in record.tables},
+        **{f"Table: {table.file}": f"{table.title}, {quantity(table.rows, 'row')}" for table in record.tables},
         "Run": record.run,
     }
     pair = Markup("<dt>{}</dt><dd>{}</dd>\n")

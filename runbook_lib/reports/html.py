@@ -34,7 +34,7 @@ from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.result import MIME
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
-from runbook_lib.words import counted, date_words, dates_html, time_html, words_html
+from runbook_lib.words import date_words, dates_html, quantity, time_html, words_html
 
 # In order of preference. Scripts and widgets are not in the list: their plain text is shown.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain", "text/latex"]
@@ -228,7 +228,7 @@ def exporter() -> HTMLExporter:
         "markdown_html": _or_as_text(markdown_html, "Markdown"),
         "time": time_html,
         "moment": date_words,
-        "counted": counted,
+        "quantity": quantity,
         "tone": tone,
     }
     for name, function in filters.items():

@@ -20,7 +20,7 @@ from nbformat import NBFormatError, NotebookNode
 from nbformat.corpus.words import generate_corpus_id
 from nbformat.validator import iter_validate, normalize
 
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 _MOST = 20
 """Repairs that are listed one by one."""
@@ -62,7 +62,7 @@ def read_notebook(content: bytes, *, executed: bool = False) -> tuple[NotebookNo
         nb = nbformat.v4.upgrade(nb) or nb
         if any(iter_validate(nb)):
             changes, nb = normalize(nb, strip_invalid_metadata=True)
-            entries = counted(changes, "invalid metadata entry", "invalid metadata entries")
+            entries = quantity(changes, "invalid metadata entry", "invalid metadata entries")
             mended += [f"removed {entries}"] if changes else []
             mended += [f"not repaired: {error.message[:100]}" for error in iter_validate(nb)]
     more = [f"and {len(mended) - _MOST} more"] if len(mended) > _MOST else []
@@ -165,7 +165,7 @@ def _mend_cell(cell: dict[str, Any], seen: set[str], minor: int) -> Iterator[str
         invalid += len(cell["outputs"])
         cell["outputs"] = [output for output in cell["outputs"] if isinstance(output, dict)]
         if invalid := invalid - len(cell["outputs"]):
-            yield f"repaired or removed {counted(invalid, 'invalid output')}"
+            yield f"repaired or removed {quantity(invalid, 'invalid output')}"
 
 
 def _mend_output(output: dict[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.reports.execute import REPLY, NotSaved
 from runbook_lib.reports.supervise import End
 from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Status, StepRecord, Verdict, read_record
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 if TYPE_CHECKING:  # slow to import, and the caller of a run reads no notebook
     from nbformat import NotebookNode
@@ -159,7 +159,7 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
             exit_code = Exit(error["exit"])
     elif status is Status.DONE and CellState.NEVER_RAN in cells:
         status, exit_code = Status.FAILED, Exit.UNEXPECTED
-        never = counted(cells.count(CellState.NEVER_RAN), "code cell")
+        never = quantity(cells.count(CellState.NEVER_RAN), "code cell")
         error = _error(Reason.NOTEBOOK_STOPPED_EARLY, f"{never} never ran.")
     return Judgement(
         status=status,

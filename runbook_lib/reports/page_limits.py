@@ -10,7 +10,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 TEXT = 1_000_000
 MARKUP = {"text/html": 1_000_000, "text/markdown": 100_000, "image/svg+xml": 10_000_000}
@@ -103,7 +103,7 @@ def _shared(outputs: list[NotebookNode], count: int, characters: int, tell: Tell
     begins = _affordable(outputs, count // 2, characters // 2)
     ends = _affordable(outputs[begins:][::-1], count // 2, characters // 2)
     middle = outputs[begins : len(outputs) - ends]
-    what = f"{counted(len(middle), 'output')}, {megabytes(sum(map(_characters, middle)))}"
+    what = f"{quantity(len(middle), 'output')}, {megabytes(sum(map(_characters, middle)))}"
     tell("outputs", what)
     return [*outputs[:begins], limit_note(what), *outputs[len(outputs) - ends :]]
 
