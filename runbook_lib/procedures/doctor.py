@@ -10,9 +10,10 @@ from runbook_lib.digicert.environments import FROM_VARIABLES, base_url
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.lifecycle.proof import refuse_wrong_clock
 from runbook_lib.procedures.parameters import DoctorParameters
-from runbook_lib.procedures.procedure import Method, Procedure, check, number_of
+from runbook_lib.procedures.procedure import Method, Procedure, check
 from runbook_lib.result import Result, Verdict
 from runbook_lib.secrets import SecretRef
+from runbook_lib.words import quantity
 
 
 def _as_result(method: Method) -> Method:
@@ -133,7 +134,7 @@ class Doctor(Procedure[DoctorParameters]):
         return Result(
             verdict=Verdict.OK if active else Verdict.ATTENTION,
             headline=f"The API key belongs to {user.friendly_name or user.id} and lists "
-            f"{number_of(len(listed), 'certificate')}.",
+            f"{quantity(len(listed), 'certificate')}.",
             facts={
                 "User id": user.id,
                 "Status": user.status,

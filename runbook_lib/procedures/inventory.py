@@ -35,9 +35,10 @@ from runbook_lib.inventories.long_tables import ResultTables, Rows, by_month, co
 from runbook_lib.lifecycle.proof import refuse_wrong_clock
 from runbook_lib.lifecycle.rotation import rotate_command
 from runbook_lib.procedures.parameters import InventoryParameters
-from runbook_lib.procedures.procedure import Procedure, check, number_of
+from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
 from runbook_lib.tables import SHOWN, tables_folder
+from runbook_lib.words import quantity
 
 COLUMNS = (
     *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
@@ -101,23 +102,16 @@ class Inventory(Procedure[InventoryParameters]):
         store, environment = self.session.store, self.session.environment
         self._local, self._unfinished = read_store(store, environment.name, self.session.clock)
         silent = [answer.problem for answer in self._others if answer.problem is not None]
-        unreadable = [local for local in self._local if local.seen is None]
+        unreadable = sum(local.seen is None for local in self._local)
+        stored = quantity(len(self._local), "certificate") + (f", {unreadable} unreadable" if unreadable else "")
+        listed = f"NO LIST: {problem.reason}: {problem.what}" if problem else _listing(self._listed or Listing())
         sources = [
-            (
-                "Account Manager API",
-                environment.api_url,
-                f"NO RESPONSE: {problem.reason}: {problem.what}" if problem else _listing(self._listed or Listing()),
-            ),
-            (
-                "Store",
-                str(store.root / environment.name),
-                f"{number_of(len(self._local), 'certificate')}"
-                + (f", {len(unreadable)} of them unreadable" if unreadable else ""),
-            ),
+            ("Account Manager API", environment.api_url, listed),
+            ("Store", str(store.root / environment.name), stored),
         ]
         headline, shown = "Both sources answered.", ResultTables()
         if problem is not None:
-            headline = f"DigiCert ONE sent no list, so only this store is shown. {problem.what}"
+            headline = f"DigiCert ONE sent no list, so only the other sources are shown. {problem.what}"
         part = self._listed.problem if self._listed is not None else None
         if part is not None:
             headline = f"The list may be incomplete: a certificate without a row may exist. {part.what}"
@@ -136,9 +130,7 @@ class Inventory(Procedure[InventoryParameters]):
             next=tuple(dict.fromkeys(error.remedy for error in problems)),
             reason=problems[0].reason if problems else "",
             retry_after=problems[0].retry_after if problems else None,
-            facts={
-                "Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown (no response)"
-            },
+            facts={"Service user": _owner(self._user, problem)},
             tables=(table, *shown.tables),
             beside=shown.beside,
         )
@@ -178,7 +170,7 @@ class Inventory(Procedure[InventoryParameters]):
         rows += [self._row(None, local) for local in store.left]
         rows += list(self._unread())
         if self._listed is None:
-            rows.insert(0, self._silent(f"no response from {self.session.environment.api_url}"))
+            rows.insert(0, self._silent(f"no list from {self.session.environment.api_url}"))
         elif self._listed.doubt:
             rows.insert(0, self._silent(f"its list may be incomplete: {self._listed.doubt}"))
         now = self._limits.now
@@ -197,7 +189,7 @@ class Inventory(Procedure[InventoryParameters]):
         dated = [row for row in rows if row.start and row.end]
         return Result(
             verdict=Verdict.UNCHECKED if counts[Health.UNCHECKED] else Verdict.ATTENTION if needs else Verdict.OK,
-            headline=f"{number_of(len(rows), 'row')}: {counted(counts)}."
+            headline=f"{quantity(len(rows), 'row')}: {counted(counts)}."
             if rows
             else "There are no certificates, neither in DigiCert ONE nor in the store.",
             facts={
@@ -255,7 +247,7 @@ class Inventory(Procedure[InventoryParameters]):
             return Health.MISMATCH if mixed else Health.UNREADABLE, local.problem.what
         if listed is None:
             if self._listed is None:
-                return Health.UNCHECKED, "no response from DigiCert ONE"
+                return Health.UNCHECKED, "no list from DigiCert ONE"
             twin = self._by_serial.get(local.seen.serial) if local is not None and local.seen is not None else None
             if twin is not None:
                 return Health.MISMATCH, f"a copy of the certificate listed as “{twin.name}”"
@@ -356,9 +348,15 @@ def _histogram(rows: list[InventoryRow], now: datetime) -> Histogram:
     return by_month(months, now)
 
 
+def _owner(user: User | None, problem: RunbookError | None) -> str:
+    if user is None:
+        return f"unknown ({problem.reason})" if problem else "unknown"
+    return user.friendly_name or user.id
+
+
 def _listing(listing: Listing) -> str:
     problem = listing.problem
-    return number_of(len(listing), "certificate") + (f". UNCHECKED: {problem.what}" if problem else "")
+    return quantity(len(listing), "certificate") + (f". UNCHECKED: {problem.what}" if problem else "")
 
 
 def _other(owner: User | None, listed: ClientAuthCertificate | None) -> str:

@@ -90,11 +90,6 @@ def _mark(title: str, kind: Kind, tutorial: str, **more: Any) -> Callable[[Metho
 NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the chosen action.")
 
 
-def number_of(number: int, noun: str) -> str:
-    """A number with its noun: “1 row”, “2 rows”, “1,200 rows”."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 class Procedure(Generic[P]):
     """The steps of one notebook.
 

@@ -24,9 +24,10 @@ from runbook_lib.lifecycle.request import IssuanceRequest
 from runbook_lib.lifecycle.rotation import Rotation, Stage, replay
 from runbook_lib.lifecycle.rotation_state import RotationState, due_since, effective_end, find_state
 from runbook_lib.procedures.parameters import RotateParameters
-from runbook_lib.procedures.procedure import Procedure, change, check, number_of
+from runbook_lib.procedures.procedure import Procedure, change, check
 from runbook_lib.procedures.rotation_tables import bars, next_step, rotations, way
 from runbook_lib.result import Result, Timeline, Verdict
+from runbook_lib.words import quantity
 
 
 def _nothing(why: str) -> Result:
@@ -149,8 +150,7 @@ class Rotate(Procedure[RotateParameters]):
             # `rotate_now` may be set to get another key, not a later end date
             if new_end <= end + timedelta(days=1) and not self.parameters.rotate_now:
                 raise RunbookError(
-                    Reason.ROTATION_POINTLESS,
-                    f"The new certificate would end on {iso(new_end)}, the one in use ends on {iso(end)}.",
+                    Reason.ROTATION_POINTLESS, f"A new certificate would end on {iso(new_end)}, this one on {iso(end)}."
                 )
         elif rotation.stage is Stage.ROLLING_BACK:
             raise RunbookError(
@@ -234,7 +234,7 @@ class Rotate(Procedure[RotateParameters]):
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 6",
         plan=lambda self: (
-            f"disable the old certificate if the overlap ({number_of(self.parameters.overlap_days, 'day')}) is over"
+            f"disable the old certificate if the overlap ({quantity(self.parameters.overlap_days, 'day')}) is over"
         ),
     )
     def disable_old(self) -> Result:
@@ -299,7 +299,7 @@ class Rotate(Procedure[RotateParameters]):
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 8",
         plan=lambda self: (
-            f"delete the old P12 if the grace period ({number_of(self.parameters.grace_days, 'day')}) is over"
+            f"delete the old P12 if the grace period ({quantity(self.parameters.grace_days, 'day')}) is over"
         ),
     )
     def retire(self) -> Result:
@@ -315,9 +315,7 @@ class Rotate(Procedure[RotateParameters]):
             prove(self.session, self._current)
             self.credential.retire(Generation(self.credential.folder / f"{rotation.old:04d}"))
             self._journal.append(State.RETIRED, rotation.new or 0)
-        return Result(
-            verdict=Verdict.OK, headline=f"The key of {rotation.old:04d} is deleted; its certificate is kept."
-        )
+        return Result(verdict=Verdict.OK, headline=f"The key of {rotation.old:04d} is deleted, its certificate kept.")
 
     # --- roll-back ------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from runbook_lib.lifecycle.rotation import WORDS, Rotation, Stage, replay
 from runbook_lib.lifecycle.rotation_state import RotationState
 from runbook_lib.lifecycle.session import Session
 from runbook_lib.procedures.parameters import RotateParameters
-from runbook_lib.procedures.procedure import number_of
 from runbook_lib.result import Bar, Table
+from runbook_lib.words import quantity
 
 BACK = "Roll back to the old certificate"
 
@@ -68,7 +68,7 @@ def _not_before(rotation: Rotation | None, stage: Stage, parameters: RotateParam
 
 
 def _after(days: int) -> str:
-    return "immediately" if days == 0 else f"{number_of(days, 'day')} after that"
+    return "immediately" if days == 0 else f"{quantity(days, 'day')} after that"
 
 
 def next_step(state: RotationState, parameters: RotateParameters) -> tuple[str, str]:

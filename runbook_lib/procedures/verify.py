@@ -12,8 +12,9 @@ from runbook_lib.digicert.tls import TlsFacts
 from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.proof import certificate_rows, let_in, probe, run_controls
 from runbook_lib.procedures.parameters import VerifyParameters
-from runbook_lib.procedures.procedure import Procedure, check, number_of
+from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Result, Table, Verdict, worst
+from runbook_lib.words import quantity
 
 DEMANDS_MTLS = {
     "Software Trust": "required for every signing operation",
@@ -47,12 +48,12 @@ class Verify(Procedure[VerifyParameters]):
             (
                 Verdict.OK if in_date else Verdict.ATTENTION,
                 "In date",
-                f"{iso(seen.not_before)} to {iso(seen.not_after)}, {number_of(left, 'day')} left",
+                f"{iso(seen.not_before)} to {iso(seen.not_after)}, {quantity(left, 'day')} left",
             ),
             (
                 Verdict.OK if chain else Verdict.ATTENTION,
                 "Holds its CA",
-                number_of(chain, "CA certificate") if chain else "none: Java sends no certificate without it",
+                quantity(chain, "CA certificate") if chain else "none: Java sends no certificate without it",
             ),
         ]
         return Result(
@@ -99,7 +100,7 @@ class Verify(Procedure[VerifyParameters]):
         required = sum(1 for row in rows if row[1].startswith("required"))
         return Result(
             verdict=Verdict.OK if rows else Verdict.ATTENTION,
-            headline=f"{number_of(len(rows), 'application')}, {required or 'none'} with operations that require mTLS."
+            headline=f"{quantity(len(rows), 'application')}, {required or 'none'} with operations that require mTLS."
             if rows
             else "The service user has no permissions in any application.",
             tables=(

@@ -21,6 +21,7 @@ from runbook_lib.widgets import panels
 from runbook_lib.widgets.form import Form
 from runbook_lib.widgets.notebook import refused
 from runbook_lib.widgets.outputs import Area, show_widget
+from runbook_lib.words import words_html
 
 w: Any = ipywidgets  # it has no types
 
@@ -317,7 +318,7 @@ class _StepCell:
         return f"Dry run, changes nothing. {plan}" if _is_dry(procedure) else plan
 
     def _say(self, words: str) -> None:
-        self.note.value = f"<span>{panels.code(words)}</span>"
+        self.note.value = f"<span>{words_html(words, None)}</span>"
 
 
 def _is_dry(procedure: Procedure[Any]) -> bool:

@@ -22,6 +22,7 @@ from runbook_lib.procedures.parameters import Parameters
 from runbook_lib.procedures.values import is_secret, limits, problems
 from runbook_lib.secrets import Prompt, Secret, SecretRef
 from runbook_lib.visible import visible
+from runbook_lib.words import words_html
 
 w: Any = ipywidgets  # it has no types
 
@@ -342,4 +343,4 @@ def _look() -> dict[str, Any]:
 
 def _alert(problem: str) -> str:
     colour = "var(--jp-error-color1, #cb3a33)"
-    return f'<div role="alert" style="color:{colour};line-height:1.3">✗ {escape(visible(problem))}</div>'
+    return f'<div role="alert" style="color:{colour};line-height:1.3">✗ {words_html(problem, None)}</div>'

@@ -18,6 +18,7 @@ from markupsafe import escape
 from runbook_lib.result import Bar, Timeline
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
+from runbook_lib.words import date_words, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,10 +100,10 @@ def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
 def describe(timeline: Timeline) -> str:
     """The timeline as text: its accessible name, and its line in the plain text."""
     shown, total = len(most_pressing(timeline)), len(timeline.bars)
-    text = f"{timeline.title}: {total} certificate{'' if total == 1 else 's'}"
+    text = f"{timeline.title}: {quantity(total, 'certificate')}"
     if shown < total:
         text += f"; the {shown} that end soonest are drawn, {total - shown} not"
-    return f"{text}; as of {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{text}; as of {date_words(timeline.now)}"
 
 
 def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
@@ -152,7 +153,7 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
 
 
 def _caption(timeline: Timeline, shown: int) -> str:
-    text = f"dashed line: now, {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    text = f"dashed line: now, {date_words(timeline.now)}"
     hidden = len(timeline.bars) - shown
     return f"{text}.  {hidden} more in the table, not drawn" if hidden else text
 

@@ -120,11 +120,11 @@ def test_an_api_that_does_not_answer_is_a_row_and_nothing_is_called_healthy(own:
         rows, end, procedure = take(own, environ)
         assert {row["state"] for row in rows.values()} == {"unchecked"}
         assert "(DigiCert ONE)" in rows
-        assert rows["Known here"]["why"] == "no response from DigiCert ONE"
+        assert rows["Known here"]["why"] == "no list from DigiCert ONE"
         assert end.verdict is Verdict.UNCHECKED
         sources = procedure.records[0].result
         assert sources is not None
-        assert "NO RESPONSE" in sources.tables[0].rows[0][2]
+        assert "NO LIST" in sources.tables[0].rows[0][2]
         assert sources.reason == reason
 
 
