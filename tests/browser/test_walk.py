@@ -78,7 +78,7 @@ def test_01_an_analyst_corrects_a_wrong_country_and_issues_a_certificate(desk: O
     one = desk("01_issue")
     one.run_all()
     one.fill(**{"Name": NAME, "Common name (CN)": NAME, "Country (C)": "USA"})
-    wrong = one.page.get_by_role("alert").filter(has_text="two capital letters")
+    wrong = one.page.get_by_role("alert").filter(has_text="Enter a two-letter code")
     expect(wrong).to_be_visible()
     expect(one.button("Start")).to_be_disabled()
     one.picture("01_issue-wrong-country")
