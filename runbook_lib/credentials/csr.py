@@ -30,7 +30,7 @@ def _common_name(text: str) -> str:
 
 def _country(text: str) -> str:
     if not re.fullmatch("[A-Z]{2}", text):
-        raise ValueError("must be two capital letters (ISO 3166-1), for example US, CA, GB or DE")
+        raise ValueError("Enter a two-letter code in capitals, for example DE")
     return text
 
 

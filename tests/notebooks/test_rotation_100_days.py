@@ -68,8 +68,8 @@ def expected(day: int) -> Expected:
     if day < RETIRE:
         return Expected("waiting", Exit.WAITING, following="Delete the old key", enabled=(new,))
     if day == RETIRE:
-        return Expected("finished", Exit.DONE, verdict="ok", following="Begin the next rotation", enabled=(new,))
-    return Expected("nothing due", Exit.NOTHING_DUE, following="Begin the next rotation", enabled=(new,))
+        return Expected("finished", Exit.DONE, verdict="ok", following="Start the next rotation", enabled=(new,))
+    return Expected("nothing due", Exit.NOTHING_DUE, following="Start the next rotation", enabled=(new,))
 
 
 @dataclass
