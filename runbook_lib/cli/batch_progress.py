@@ -44,7 +44,9 @@ def watching(total: int) -> Iterator[ProgressLines]:
 
 
 def _title(entry: Kept) -> str:
-    return CATALOGUE[Reason(entry.reason)].title if entry.reason in set(Reason) else entry.seen
+    """The cause of a failure. NOT_PROVEN has none of its own: the run's title names it, which begins `seen`."""
+    known = entry.reason in set(Reason) and entry.reason != Reason.NOT_PROVEN
+    return CATALOGUE[Reason(entry.reason)].title if known else entry.seen
 
 
 class ProgressLines:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.execute import REPLY, NotSaved
 from runbook_lib.reports.supervise import End
-from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Status, StepRecord, Verdict, read_record
+from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Result, Status, StepRecord, Verdict, read_record
 
 if TYPE_CHECKING:  # slow to import, and the caller of a run looks into no notebook
     from nbformat import NotebookNode
@@ -233,15 +233,28 @@ def _recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
 
 
 def _not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
-    """The error of a run whose steps raised none, and whose verdict is bad all the same."""
+    """The error of a run whose steps raised none, and whose verdict is bad all the same. Its title names the cause."""
     bad = [
-        (one.title, one.result)
-        for one in records
-        if isinstance(one, StepRecord) and one.result and one.verdict in (Verdict.FAILED, Verdict.UNCHECKED)
+        (step.title, step.result)
+        for step in records
+        if isinstance(step, StepRecord) and step.result and step.verdict in (Verdict.FAILED, Verdict.UNCHECKED)
     ]
-    what = " ".join(f"“{title}”: {result.headline}" for title, result in bad[:2]) or "The notebook's verdict says so."
+    cause = next((result for _, result in bad if result.verdict is Verdict.FAILED), bad[0][1] if bad else None)
+    what = " ".join(_shortcoming(title, result, result is cause) for title, result in bad[:2])
     remedy = next((result.next[0] for _, result in bad if result.next), None)
-    return RunbookError(Reason.NOT_PROVEN, what, remedy=remedy).as_dict()
+    title = None
+    if cause is not None:
+        known = cause.reason in set(Reason)
+        title = CATALOGUE[Reason(cause.reason)].title if known else cause.headline.removesuffix(".")
+    what = what or "The notebook's verdict says so."
+    return RunbookError(Reason.NOT_PROVEN, what, remedy=remedy, title=title).as_dict()
+
+
+def _shortcoming(step: str, result: Result, in_title: bool) -> str:
+    """What a step did not show; its headline is left out if the title says it."""
+    if not in_title or result.reason in set(Reason):
+        return f"“{step}”: {result.headline}"
+    return f"“{step}” {'failed' if result.verdict is Verdict.FAILED else 'could not be checked'}."
 
 
 def _cell_error(number: int, failure: _Failure) -> dict[str, Any]:
@@ -251,7 +264,9 @@ def _cell_error(number: int, failure: _Failure) -> dict[str, Any]:
         title = re.search(r"\[(\w+)\]\s*$", failure.traceback[0])
         if title and title[1] in set(Reason):
             return _error(Reason(title[1]), failure.evalue.partition("\nWhat it means:")[0])
-    return _error(Reason.NOTEBOOK_ERROR, f"Code cell {number}: {failure.ename}: {failure.evalue[:300]}")
+    title = f"A notebook cell failed with {failure.ename}" if failure.ename.isidentifier() else None
+    what = f"Code cell {number}: {failure.ename}: {failure.evalue[:300]}"
+    return RunbookError(Reason.NOTEBOOK_ERROR, what, title=title).as_dict()
 
 
 def _reached(cell: NotebookNode) -> bool:
