@@ -40,10 +40,10 @@ def test_a_parameter_that_stands_twice_in_a_file_is_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 400, "9" * 400 + ".5"])
 def test_a_number_nobody_can_mean_is_told_with_its_parameter_or_line(tmp_path: Path, digits: str) -> None:
-    with pytest.raises(RunbookError, match=r"-p due_days: a number of [\d,]+ digits"):
+    with pytest.raises(RunbookError, match=r"-p due_days: the number has [\d,]+ digits"):
         read_parameters([], [("due_days", digits)])
     (tmp_path / "given.yaml").write_text(f"name: a\ndue_days: {digits}\n")
-    with pytest.raises(RunbookError, match=r"line 2: a number of [\d,]+ digits"):
+    with pytest.raises(RunbookError, match=r"line 2: the number has [\d,]+ digits"):
         read_parameters([tmp_path / "given.yaml"], [])
 
 
