@@ -178,7 +178,7 @@ CATALOGUE: dict[Reason, Explanation] = {
         "A parameter holds a value instead of a reference to a secret",
         "Parameters are archived with the notebook, so they only say where a secret is. The value was not used and is "
         "not shown here. If it is in a file or a shell history, treat it as leaked and replace it.",
-        "Say where the secret is: env:NAME, file:PATH, keyring:SERVICE/USER, or prompt: in a notebook.",
+        "Give a reference: env:NAME, file:PATH, keyring:SERVICE/USER, or prompt: in a notebook.",
         "00_start_here",
         Exit.USAGE,
     ),

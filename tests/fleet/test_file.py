@@ -107,7 +107,7 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
         ("budget: {at_once: 0}\naccounts: [{account: a}]\n", "budget.at_once: "),
         (
             "accounts:\n- account: a\n  api_key: env:A\n  api_key: env:B\n",
-            "line 4: `api_key` is there already, in line 3",
+            "line 4: `api_key` is already in line 3",
         ),
         ("accounts:\n- account: a\n bad", "is not YAML in line 3"),
         ("accounts: 12\n", "accounts: a list is due"),
