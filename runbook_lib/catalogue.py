@@ -147,7 +147,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     Reason.BAD_PARAMETER: Explanation(
         "A parameter has an invalid value",
         "The value was refused before anything changed.",
-        "Correct the parameter named above, in the form or in the YAML file, and run again.",
+        "Correct the value named above, in the form, the file or the command, and run again.",
         "",
         Exit.USAGE,
     ),
@@ -168,8 +168,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.CONFIRMATION_MISSING: Explanation(
         "The change is not confirmed",
-        "A headless run changes something only if `confirm` repeats the certificate's name exactly. Nothing was "
-        "changed.",
+        "Without an exact confirmation, a headless run changes nothing.",
         "Read the plan with `dry_run: true`, then set `confirm` to the certificate's name.",
         "",
         Exit.USAGE,
@@ -433,8 +432,8 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.UNREADABLE_FILE: Explanation(
         "A file cannot be read as expected",
-        "It is truncated, damaged or of another kind.",
-        "Restore it from a backup, or issue a new certificate with notebook 01.",
+        "It is missing, truncated, damaged or of another kind.",
+        "Check the path. Restore the file from a backup, or issue a new certificate with notebook 01.",
         "01_issue",
         Exit.CHECK_FAILED,
     ),
@@ -775,8 +774,8 @@ CATALOGUE: dict[Reason, Explanation] = {
         Exit.UNEXPECTED,
     ),
     Reason.NOTHING_EXPECTED: Explanation(
-        "The archive has no expectation",
-        "Without an expectation for this period, missing runs cannot be detected.",
+        "There is no expectation for this period",
+        "Without one, missing runs cannot be detected.",
         "Declare one with `runbook archive expect FILE --archive DIR`; parameters/expected/nightly.yaml is a sample.",
         "",
         Exit.CHECK_FAILED,

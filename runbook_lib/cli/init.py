@@ -30,6 +30,7 @@ def command(folder: Path) -> None:
             Reason.BAD_PARAMETER,
             f"Already there: {' and '.join(there)}. Nothing was copied.",
             remedy="Choose another folder.",
+            title="DIR already has notebooks or parameters",
         )
     for source, copy in copies.items():
         shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".*"))

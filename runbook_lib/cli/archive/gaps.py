@@ -55,7 +55,8 @@ def command(archive: Path, since: date | None, until: date | None) -> Exit:
         out(f"NOT COMPLETE: {present}", alarm=True)
         return Exit.CHECK_FAILED
     if not found.periods and not found.open:
-        raise RunbookError(Reason.NOTHING_EXPECTED, f"No runs were expected {span}.")
+        when = span if found.since < found.until else f"before {iso(found.until)}"
+        raise RunbookError(Reason.NOTHING_EXPECTED, f"No runs were expected {when}.")
     out(f"COMPLETE: {present}" if found.periods else f"COMPLETE: no period starting {span} has ended.{still}")
     out(f"This trusts what the bags say. To check that they are unchanged: runbook archive verify {archive}")
     return Exit.DONE

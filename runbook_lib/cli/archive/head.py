@@ -25,5 +25,5 @@ def command(archive: Path) -> None:
     with bag.archive_errors(archive):
         last = chain.find_head(archive)
     if last == chain.GENESIS:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} contains no bag.")
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} contains no bag.", title="The archive is empty")
     sys.stdout.write(f"{last.sequence} {last.digest}\n")

@@ -51,8 +51,9 @@ def command(archive: Path, passphrase: str, csr: bool, certificate: Path | None,
         if before != chain.NONE and not roll_over:
             raise RunbookError(
                 Reason.CONFIRMATION_MISSING,
-                f"{archive} already has a signer: {before}.",
+                f"The signer of {archive} is {before}.",
                 remedy="Add --roll-over to replace it.",
+                title="The archive already has a signer",
             )
         now = SystemClock().now()
         if csr:

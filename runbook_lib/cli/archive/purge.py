@@ -52,8 +52,9 @@ def command(archive: Path, before: date, why: str, dry_run: bool, confirm: str) 
             Reason.CONFIRMATION_MISSING,
             f"--confirm {confirm!r} is not the name of the archive's folder."
             if confirm
-            else "The purge is not confirmed.",
+            else "--confirm is missing.",
             remedy=f"Read the plan above, then add --confirm {folder!r}.",
+            title="The purge is not confirmed",
         )
     tombstone = retention.purge_runs(archive, plan, why=why, at=now, environ=os.environ)
     out(f"Deleted. Keep the new head: runbook archive head {archive}")

@@ -12,7 +12,7 @@ from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import archive_option
-from runbook_lib.cli.terminal import out
+from runbook_lib.cli.terminal import out, plain
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
@@ -45,11 +45,11 @@ def command(bag: str, archive: Path) -> None:
         if run.error is not None:
             facts["Error"] = entry.seen
     for name, value in facts.items():
-        out(visible(f"{name + ':':<14} {value}"))
+        out(plain(f"{name + ':':<14} {value}"))
     if run is None:
         return
     for step in run.steps:
-        out(visible(f"  {step.verdict:<14} {step.title}: {step.headline}"))
+        out(plain(f"  {step.verdict:<14} {step.title}: {step.headline}"))
     for table in run.tables:
         out(visible(f"  {amount(table.rows, 'row')}: {entry.folder / 'data' / table.file}"))
     out(visible(f"{'Report:':<14} {entry.folder / 'data' / 'report.html'}"))
@@ -70,4 +70,5 @@ def _find(archive: Path, bag: str) -> ArchivedBag:
         Reason.BAD_PARAMETER,
         f"{archive} holds no bag {given.shown(bag)}.",
         remedy=f"List its bags: runbook archive list {archive}",
+        title="There is no such bag",
     )

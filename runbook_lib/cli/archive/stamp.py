@@ -29,6 +29,7 @@ def command(archive: Path) -> None:
                 Reason.BAD_PARAMETER,
                 f"{archive} has no time-stamp authority.",
                 remedy="Choose one: runbook archive authority DIR URL --roots FILE",
+                title="The archive has no time-stamp authority",
             )
         done = timestamps.stamp_bags(archive)
     out(f"Time stamps received: {done.came}. Still missing: {done.waiting}.")
