@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.batch_progress import watching
 from runbook_lib.cli.terminal import err
@@ -20,6 +19,7 @@ from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 CHANGING = ("issue", "access", "rotate")
 """Notebooks that change something."""
@@ -36,7 +36,7 @@ def run_fleet_file(
     total = len(order.accounts)
     with _engine(engine, scheduler, jobs) as running, watching(total) as watch:
         where = f"part {order.shard.number} of {order.shard.of}, " if order.shard.of > 1 else ""
-        work = f"{where}{amount(total, 'account')}, {running.width()} at a time ({running.name})"
+        work = f"{where}{quantity(total, 'account')}, {running.width()} at a time ({running.name})"
         err(f"{order.name}: {work}. Archive: {archive}")
         return run_batch(order, running, clock=SystemClock(), watch=watch)
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import CATALOGUE, Reason
 from runbook_lib.cli.terminal import err, is_watched
 from runbook_lib.looks import withheld
 from runbook_lib.result import Status
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 if TYPE_CHECKING:
     from runbook_lib.fleet.ledger import Kept
@@ -60,7 +60,7 @@ class ProgressLines:
 
     def begun(self, already: int) -> None:
         if already:
-            self._say(f"{amount(already, 'account')} finished earlier; {self._total - already} to run")
+            self._say(f"{quantity(already, 'account')} finished earlier; {self._total - already} to run")
         self._total -= already
 
     def ended(self, entry: Kept) -> None:
@@ -77,7 +77,7 @@ class ProgressLines:
         self._say(f"{account}: worker lost: {why}", style="yellow")
 
     def stopping(self, why: str, under_way: int) -> None:
-        self._say(f"{why}: no new runs start; {amount(under_way, 'run')} still running", style="yellow")
+        self._say(f"{why}: no new runs start; {quantity(under_way, 'run')} still running", style="yellow")
 
     def _say(self, text: str, style: str = "") -> None:
         err(visible(text))
@@ -93,7 +93,7 @@ class ProgressLines:
         left = (self._total - self._ended) / max(self._rate(), 1e-9)
         more = f", about {left:.0f} s left" if self._ended < self._total else ""
         failed = f"{self._failed or 'none'} failed"
-        self._say(f"{self._ended} of {amount(self._total, 'account')}, {failed}, {self._rate():.1f}/s{more}")
+        self._say(f"{self._ended} of {quantity(self._total, 'account')}, {failed}, {self._rate():.1f}/s{more}")
 
 
 class ProgressBar(ProgressLines):

@@ -8,12 +8,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.streams import Unwritten, hang_up
 from runbook_lib.cli.terminal import err, show_error
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
+from runbook_lib.words import certificates_need_action
 
 if TYPE_CHECKING:
     from runbook_lib.reports.outcome import RunOutcome
@@ -82,8 +82,7 @@ def report(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = F
         code = PROGRESS.get(outcome.progress, code)
     summary = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
     if outcome.needs_action:
-        need = "needs" if outcome.needs_action == 1 else "need"
-        summary += f", {amount(outcome.needs_action, 'certificate')} {need} action"
+        summary += f", {certificates_need_action(outcome.needs_action)}"
     err(summary)
     _print_place(outcome.bag)
     return code

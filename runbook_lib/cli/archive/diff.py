@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import FILE, archive_option
 from runbook_lib.cli.terminal import out
 from runbook_lib.tables import csv_of
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 SHOWN = 200
 """How many changes a terminal shows."""
@@ -54,7 +54,7 @@ def command(before: str, after: str, archive: Path, csv: Path | None, html: Path
             shown.add_row(*(visible(row[number]) for number in filled))
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(shown)
     if len(table.rows) > SHOWN:
-        out(f"… and {amount(len(table.rows) - SHOWN, 'more change')}; --csv and --html write all.")
+        out(f"… and {quantity(len(table.rows) - SHOWN, 'more change')}; --csv and --html write all.")
     out(visible(comparison.headline))
     for line in comparison.warnings:
         out(visible(line), alarm=True)

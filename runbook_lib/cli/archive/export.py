@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from runbook_lib.amounts import amount
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import DAY, FILE, archive_argument
 from runbook_lib.cli.terminal import out
+from runbook_lib.words import quantity
 
 
 @click.command(cls=Command)
@@ -31,5 +31,7 @@ def command(archive: Path, since: date, until: date, into: Path) -> None:
     made, bags = excerpt.export_excerpt(
         archive, into, since=since, until=until, at=SystemClock().now(), environ=os.environ
     )
-    out(f"Exported {amount(bags, 'bag')}; an entry lists what was left out. The recipient verifies with: sh verify.sh")
+    out(
+        f"Exported {quantity(bags, 'bag')}; an entry lists what was left out. The recipient verifies with: sh verify.sh"
+    )
     sys.stdout.write(f"{made}\n")

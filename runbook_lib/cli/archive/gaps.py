@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import DAY, archive_argument
@@ -15,6 +14,7 @@ from runbook_lib.cli.terminal import out
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 
 @click.command(cls=Command)
@@ -48,9 +48,9 @@ def command(archive: Path, since: date | None, until: date | None) -> Exit:
     for note in found.notes:
         out(visible(f"Note: {note}"))
     if found.purged:
-        out(f"{amount(found.purged, 'run')} purged or not in this excerpt, counted as present.")
-    still = f" {amount(found.open, 'period')} still open." if found.open else ""
-    present = f"expected runs present in {found.met} of {amount(found.periods, 'period')} starting {span}.{still}"
+        out(f"{quantity(found.purged, 'run')} purged or not in this excerpt, counted as present.")
+    still = f" {quantity(found.open, 'period')} still open." if found.open else ""
+    present = f"expected runs present in {found.met} of {quantity(found.periods, 'period')} starting {span}.{still}"
     if found.gaps:
         out(f"NOT COMPLETE: {present}", alarm=True)
         return Exit.CHECK_FAILED

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import DAY, archive_argument, why_option
 from runbook_lib.cli.terminal import out
 from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 
 @click.command(cls=Command)
@@ -43,16 +43,14 @@ def command(archive: Path, before: date, why: str, dry_run: bool, confirm: str) 
         out(visible(f"  keep   {held}: under the hold {name!r}"))
     for place in plan.waits:
         out(f"  keep   {place}: a later bag of the same batch stays")
-    out(f"Would delete {amount(len(plan.goes), 'run')} from before {plan.before}; under holds: {len(plan.held)}.")
+    out(f"Would delete {quantity(len(plan.goes), 'run')} from before {plan.before}; under holds: {len(plan.held)}.")
     if dry_run:
         return
     folder = archive.resolve().name
     if confirm != folder:
         raise RunbookError(
             Reason.CONFIRMATION_MISSING,
-            f"--confirm {confirm!r} is not the name of the archive's folder."
-            if confirm
-            else "--confirm is missing.",
+            f"--confirm {confirm!r} is not the name of the archive's folder." if confirm else "--confirm is missing.",
             remedy=f"Read the plan above, then add --confirm {folder!r}.",
             title="The purge is not confirmed",
         )

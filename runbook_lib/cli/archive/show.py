@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from runbook_lib import given
-from runbook_lib.amounts import amount
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import archive_option
@@ -16,6 +15,7 @@ from runbook_lib.cli.terminal import out, plain
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 if TYPE_CHECKING:
     from runbook_lib.archive.reader import ArchivedBag
@@ -51,7 +51,7 @@ def command(bag: str, archive: Path) -> None:
     for step in run.steps:
         out(plain(f"  {step.verdict:<14} {step.title}: {step.headline}"))
     for table in run.tables:
-        out(visible(f"  {amount(table.rows, 'row')}: {entry.folder / 'data' / table.file}"))
+        out(visible(f"  {quantity(table.rows, 'row')}: {entry.folder / 'data' / table.file}"))
     out(visible(f"{'Report:':<14} {entry.folder / 'data' / 'report.html'}"))
 
 
