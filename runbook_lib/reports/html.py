@@ -319,7 +319,7 @@ def markdown_html(value: str) -> markupsafe.Markup:
     )
     # Markdown has no table without a head; a screen reader should not announce an empty one
     headed = re.sub(r"<thead>\s*<tr>\s*(?:<th></th>\s*)+</tr>\s*</thead>", "", clean)
-    return markupsafe.Markup(headed)  # noqa: S704  nh3 has cleaned it
+    return markupsafe.Markup(headed)  # noqa: S704  nh3 cleaned it
 
 
 def _leads_somewhere(href: str) -> bool:
