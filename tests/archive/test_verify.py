@@ -114,8 +114,8 @@ def test_a_new_signer_is_an_entry_that_the_old_one_signs(tmp_path: Path, archive
     (after / chain.TAGS).write_text("".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags))
     signature_of(after).write_bytes(stranger.sign((after / chain.TAGS).read_bytes()))
     (archive / ".head").unlink()
-    assert any("whose turn it was" in one for one in verify_archive(archive).findings)
-    assert "whose turn it was" in verify_sh(archive, tools).stdout
+    assert any("its signer is not the one that the bag before it names" in one for one in verify_archive(archive).findings)
+    assert "its signer is not the one that the bag before it names" in verify_sh(archive, tools).stdout
 
 
 def test_a_bag_that_could_not_be_signed_is_a_finding_until_a_signed_one_follows(tmp_path: Path, archive: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_company_ca_certifies_the_signer(tmp_path: Path, archive: Path) -> Non
 
 
 def test_an_archive_without_a_bag_and_one_that_is_none_are_not_ok(tmp_path: Path) -> None:
-    assert verify_archive(tmp_path).findings == ("there is no bag in a chain here: nothing was verified",)
+    assert verify_archive(tmp_path).findings == ("no chained bag found: nothing was verified",)
     with pytest.raises(RunbookError):
         verify_archive(tmp_path / "nowhere")
 
