@@ -75,15 +75,15 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Bag:
-    """A bag of the chain, present or not. `beside` is its list of files next to the bags: path, digest. `entry`: an
-    archive entry. `marked`: of the format whose lists keep binding data."""
+    """A bag of the chain, present or not. `neighbours` are the files next to the bags that it lists: path, digest.
+    `entry`: an archive entry. `marked`: of the format whose lists keep binding data."""
 
     link: Link
     digest: str
     signature: str
     here: bool = True
     entry: bool = False
-    beside: tuple[tuple[str, str], ...] = ()
+    neighbours: tuple[tuple[str, str], ...] = ()
     marked: bool = False
 
 
@@ -302,7 +302,7 @@ def _check_beside(archive: Path, bags: Sequence[_Bag], loose: set[str], gone: se
     """Compare time stamps and the authority's roots with what the chain lists. The last listed roots count."""
     roots = NONE
     for bag in bags:
-        for path, digest in bag.beside:
+        for path, digest in bag.neighbours:
             place = path.removesuffix(".tsr")
             if place == path:
                 roots = digest

@@ -402,10 +402,10 @@ def test_the_sample_is_one() -> None:
         ("expected: [{job: a}]", "expected.0.from: Field required"),
         ("expected: [{job: a, from: 2026-11-01, evry: day}]", "expected.0.evry"),
         ("expected: [{job: a, from: 2026-11-01, every: month}]", "expected.0.every"),
-        ("expected: [{job: a, from: 2026-11-01T10:00:00}]", "must be a moment"),
-        ("expected: [{job: a, from: '2026-13-01'}]", "must be a moment"),
+        ("expected: [{job: a, from: 2026-11-01T10:00:00}]", "must be a date or time in UTC"),
+        ("expected: [{job: a, from: '2026-13-01'}]", "must be a date or time in UTC"),
         ("expected: [{job: a, from: 2026-11-01, grace_hours: 25}]", "longer than a day"),
-        ("expected: [{job: a, from: 2026-11-01, until: 2026-11-01}]", "until is not after from"),
+        ("expected: [{job: a, from: 2026-11-01, until: 2026-11-01}]", "until must be after from"),
         ("expected: [{job: a, from: 2026-11-01, accounts: [b, b]}]", "twice"),
     ],
 )

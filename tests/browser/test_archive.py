@@ -138,7 +138,7 @@ def test_what_was_purged_is_not_said_to_be_missing(browser: Browser, tmp_path: P
     assert gone
     page = browser.new_page()
     page.goto((archive / "index.html").as_uri())
-    expect(page.get_by_text("Bags were removed; this stands for them.")).to_be_visible()
+    expect(page.get_by_text("Bags purged; this is their tombstone.")).to_be_visible()
     expect(page.get_by_role("note")).to_have_count(0)
     text = (archive / "index.html").read_text(encoding="utf-8")
     (archive / "index.html").write_text(re.sub(r' data-gone="[^"]*"', "", text), encoding="utf-8")
