@@ -22,10 +22,10 @@ from runbook_lib import disk
 from runbook_lib.archive import chain, reader, tombstones
 from runbook_lib.archive.reader import ArchivedBag
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED
-from runbook_lib.clock import iso
 from runbook_lib.reports import TEMPLATES
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
+from runbook_lib.words import certificates_need_action, time_html, words_html
 
 INDEX = "index.html"
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -95,19 +95,18 @@ def _frame() -> tuple[bytes, bytes]:
 def _row(one: ArchivedBag) -> str:
     """A bag as a table row. Every value is data, whoever wrote it."""
     told = one.run
-    when = iso(one.at)
+    when = time_html(one.at)
     link = f'<a href="{quote(one.place)}/data/report.html">{when}</a>'
     has_report = (one.folder / "data" / "report.html").is_file()
     verdict = told.verdict if told is not None else None
-    seen = visible(one.seen)
-    seen = seen if len(seen) <= _SEEN else f"{seen[:_SEEN]}…"
-    act = f" <b>{told.needs_action} to act on.</b>" if told is not None and told.needs_action else ""
+    seen = one.seen if len(one.seen) <= _SEEN else f"{one.seen[:_SEEN]}…"
+    act = f" <b>{certificates_need_action(told.needs_action)}.</b>" if told is not None and told.needs_action else ""
     worst = max((tone(word) for word in (one.status, verdict) if word), key=_WORST.index)
     number = one.link.sequence if one.link is not None else 0
     return (
         f'<tr class="{worst}" data-n="{number}"{_gone(one)}><th scope="row">{link if has_report else when}</th>'
         f"<td>{escape(visible(one.job))}</td><td>{_badge(one.status)}</td>"
-        f"<td>{_badge(verdict) if verdict else ''}</td><td>{escape(seen)}{act}</td></tr>\n"
+        f"<td>{_badge(verdict) if verdict else ''}</td><td>{words_html(seen, one.at)}{act}</td></tr>\n"
     )
 
 

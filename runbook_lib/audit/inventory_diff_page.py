@@ -7,9 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbook_lib.audit.inventory_diff import Change, Comparison
-from runbook_lib.clock import iso
 from runbook_lib.reports import TEMPLATES
-from runbook_lib.visible import visible
+from runbook_lib.words import date_words, dates_html
 
 _TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn", Change.APPEARED: "good"}
 
@@ -22,6 +21,6 @@ def comparison_page(comparison: Comparison) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    templates.filters.update(utc=iso, visible=lambda value: visible(str(value)))
+    templates.filters.update(moment=date_words, dates=lambda value: dates_html(str(value), comparison.after.at))
     template = templates.get_template("inventory_diff.html.j2")
     return template.render(comparison=comparison, table=comparison.table(), tones=_TONES)

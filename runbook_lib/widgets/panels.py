@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from runbook_lib.clock import iso
 from runbook_lib.result import (
     MIME,
     FinishRecord,
@@ -27,6 +29,7 @@ from runbook_lib.result import (
 from runbook_lib.tone import mark, tone
 from runbook_lib.visible import visible
 from runbook_lib.widgets import histogram, plots
+from runbook_lib.words import dates_html, dates_text, time_html, words_html
 
 NOTEBOOKS = (
     "00_start_here",
@@ -95,18 +98,19 @@ def record_html(record: ParametersRecord | StepRecord | FinishRecord, *, folded:
     match record:
         case ParametersRecord():
             rows = [(row.name, row.value, row.source, row.description) for row in record.rows]
-            return _render("parameters.html", record=record, rows=rows, folded=folded)
+            return _render("parameters.html", now=record.at, record=record, rows=rows, folded=folded)
         case StepRecord():
-            return _render("step.html", record=record)
+            return _render("step.html", now=record.finished, record=record)
         case FinishRecord():
             rows2 = [(title, verdict.value) for _, title, verdict in record.steps]
-            return _render("finish.html", record=record, rows=rows2, headline=_HEADLINES[record.verdict])
+            return _render("finish.html", now=record.at, record=record, rows=rows2, headline=_HEADLINES[record.verdict])
 
 
-def prose(words: str) -> Markup:
-    """A sentence: `code` in backticks, one *word* in asterisks, a link to a notebook it names. All else is escaped."""
-    safe = str(escape(visible(words)))
-    safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
+def prose(words: str, now: datetime | None = None) -> Markup:
+    """A sentence: `code` in backticks, one *word* in asterisks, dates, a link to a notebook it names. All else is
+    escaped.
+    """
+    safe = str(words_html(words, now))
     safe = re.sub(r"(?<!\w)\*(\w+)\*(?!\w)", r"<em>\1</em>", safe)
     return Markup(_MENTION.sub(_link, safe))  # noqa: S704  (escaped above)
 
@@ -121,28 +125,26 @@ def _lines(code: str) -> Markup:
     return Markup("\n").join(escape(visible(line)) for line in code.split("\n"))
 
 
-def utc(moment: datetime) -> str:
-    """A moment to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _is_wide(table: tuple[tuple[str, ...], ...]) -> bool:
+@pass_context
+def _is_wide(context: Context, table: tuple[tuple[str, ...], ...]) -> bool:
     """Whether a table's rows would be longer than a page is wide, if none of its cells were broken into lines."""
-    return sum(min(max(map(len, column)), _SHORT) + 2 for column in zip(*table, strict=True)) > _PAGE
+    columns = zip(*table, strict=True)
+    widest = (max(len(dates_text(cell, context["now"])) for cell in column) for column in columns)
+    return sum(min(width, _SHORT) + 2 for width in widest) > _PAGE
 
 
 _SHORT, _PAGE = 40, 105  # characters
-_MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\dZ)")
 _LONG_DIGITS = re.compile(r"\b[0-9A-Fa-f]{12,}\b")
 
 
-def _narrow(cell: str) -> Markup:
-    """A cell of a table that is too wide for a page: says where a moment, a serial or an id may be broken.
+@pass_context
+def _narrow(context: Context, cell: str) -> Markup:
+    """A cell of a table that is too wide for a page: says where a serial or an id may be broken.
 
     What is copied from the page is the value as it is: `<wbr>` is no character.
     """
-    safe = _LONG_DIGITS.sub(lambda found: re.sub(r"(.{8})(?=.)", r"\1<wbr>", found[0]), str(escape(visible(cell))))
-    return Markup(_MOMENT.sub(r'<span class="dor-short">\1</span><wbr>\2', safe))  # noqa: S704  (escaped above)
+    safe = str(dates_html(cell, context["now"]))
+    return Markup(_LONG_DIGITS.sub(lambda found: re.sub(r"(.{8})(?=.)", r"\1<wbr>", found[0]), safe))  # noqa: S704
 
 
 def _seconds(record: StepRecord) -> str:
@@ -174,9 +176,10 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters.update(
-    prose=prose,
+    prose=pass_context(lambda context, words: prose(words, context["now"])),
+    dates=pass_context(lambda context, text: dates_html(text, context["now"])),
     lines=_lines,
-    utc=utc,
+    time=time_html,
     seconds=_seconds,
     narrow=_narrow,
     is_wide=_is_wide,
@@ -247,7 +250,7 @@ def _step_text(record: StepRecord) -> Iterable[str]:
             yield "---"
         yield from _next_text(result.next)
     tutorial = f", tutorial: {visible(record.tutorial)}" if record.tutorial else ""
-    yield f"({utc(record.started)}, {_seconds(record)}{tutorial})"
+    yield f"({iso(record.started)}, {_seconds(record)}{tutorial})"
 
 
 def _finish_text(record: FinishRecord) -> Iterable[str]:
@@ -258,7 +261,7 @@ def _finish_text(record: FinishRecord) -> Iterable[str]:
     if record.needs_action:
         yield f"Certificates that need somebody to act: {record.needs_action}"
     yield from _next_text(record.next)
-    yield f"({utc(record.at)})"
+    yield f"({iso(record.at)})"
 
 
 def _error_text(problem: dict[str, Any]) -> Iterable[str]:

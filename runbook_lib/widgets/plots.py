@@ -18,6 +18,7 @@ from markupsafe import escape
 from runbook_lib.result import Bar, Timeline
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
+from runbook_lib.words import counted, date_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,10 +101,10 @@ def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
 def describe(timeline: Timeline) -> str:
     """The timeline in words: its accessible name, and its line in the plain text."""
     shown, all_of_them = len(most_pressing(timeline)), len(timeline.bars)
-    text = f"{timeline.title}: {all_of_them} certificate{'' if all_of_them == 1 else 's'}"
+    text = f"{timeline.title}: {counted(all_of_them, 'certificate')}"
     if shown < all_of_them:
         text += f", of which the {shown} that end soonest are drawn; {all_of_them - shown} are not shown here"
-    return f"{text}; as of {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{text}; as of {date_words(timeline.now)}"
 
 
 def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
@@ -153,7 +154,7 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
 
 
 def _caption(timeline: Timeline, shown: int) -> str:
-    text = f"dashed line: now, {timeline.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    text = f"dashed line: now, {date_words(timeline.now)}"
     hidden = len(timeline.bars) - shown
     return f"{text}.  {hidden} more are in the table but not drawn" if hidden else text
 

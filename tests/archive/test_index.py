@@ -33,7 +33,7 @@ def test_a_run_that_is_sealed_stands_in_the_index_and_leads_to_its_report(archiv
     )
     bags.put(archive, job="demo", at=bags.AT + timedelta(days=1))
     first, second = rows(archive)
-    assert told(first) == "2026-11-23T14:15:00Z | verify | done | attention | mTLS works; the end is near."
+    assert told(first) == "23 Nov 2026, 14:15:00 UTC | verify | done | attention | mTLS works; the end is near."
     link = first.select_one("th[scope=row] a")
     assert link
     assert (archive / str(link["href"])).read_bytes() == (place.folder / "data" / "report.html").read_bytes()
@@ -42,10 +42,19 @@ def test_a_run_that_is_sealed_stands_in_the_index_and_leads_to_its_report(archiv
     assert verify_archive(archive).findings == ()
 
 
+def test_a_headline_has_dates_and_code_and_the_count_agrees_with_its_noun(archive: Path):
+    record = Told("verify", bags.AT, headline="`current` ends 2026-12-08T23:59:59Z.").record() | {"needs_action": 1}
+    bags.put(archive, {"run.json": json.dumps(record).encode()}, job="verify")
+    (row,) = rows(archive)
+    assert told(row).endswith("current ends 8 Dec 2026 (in 15 days). 1 certificate needs action.")
+    assert [one["datetime"] for one in row.select("time")] == ["2026-11-23T14:15:00Z", "2026-12-08T23:59:59Z"]
+    assert [one.get_text() for one in row.select("code")] == ["current"]
+
+
 def test_an_archive_s_new_signer_is_no_damage(archive: Path):
     bags.sign(archive)
     (row,) = rows(archive)
-    assert told(row).startswith("2026-11-23T14:15:00Z | signer | done")
+    assert told(row).startswith("23 Nov 2026, 14:15:00 UTC | signer | done")
     assert told(row).endswith("New signer.")
 
 

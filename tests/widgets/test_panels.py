@@ -80,8 +80,9 @@ def test_both_twins_of_a_step_say_everything():
     for twin in (bundle["text/html"], bundle["text/plain"]):
         for letter in "HFVNSTRLCX":
             assert f"{letter} word" in twin
-        for words in ("first word", "last", "attention", "failed", "Step 9", "2026-11-23 14:00:00 UTC"):
+        for words in ("first word", "last", "attention", "failed", "Step 9", "2026-11-23T14:00:00Z"):
             assert words in twin
+    assert ">23 Nov 2026, 14:00:00 UTC</time>" in bundle["text/html"]
     assert read_record(bundle[MIME]) == step(result=everything("word"), tutorial="Step 9")
 
 
@@ -172,9 +173,11 @@ def test_a_way_is_drawn_as_steps_in_order_and_says_in_words_what_its_colours_say
     states = re.findall(r'<span class="dor-state">(\w+)</span>', html)
     assert states == ["done", "next", "later"]
     assert "Delete <code>0001</code>" in html
-    for words in ("2027-10-26T00:00:00Z", "from 2027-10-27T00:00:00Z", "7 days after that", "The way"):
+    for words in ("2027-10-26T00:00:00Z", "2027-10-27T00:00:00Z", "7 days after that", "The way"):
         assert words in html
         assert words in text
+    assert "from 2027-10-27T00:00:00Z" in text
+    assert re.search(r"from <time [^>]*>27 Oct 2027</time> \(in 337 days\)", html)
 
 
 def test_hostile_values_in_a_way_and_in_a_table_with_many_columns_are_text():
@@ -187,19 +190,38 @@ def test_hostile_values_in_a_way_and_in_a_table_with_many_columns_are_text():
 
 def test_a_table_with_many_columns_may_break_its_ids_and_moments_and_is_copied_whole():
     uuid = "e281fe3b-fb97-4183-a4fa-205913a7aee4"
-    values = ("a longer name", "2027-10-26T00:00:00Z", "0A1B2C3D4E5F60718293", uuid, *"bcdef")
+    values = ("a longer name", "2026-12-08T00:00:00Z", "0A1B2C3D4E5F60718293", uuid, *"bcdef")
     wide = Table(name="wide", title="w", columns=tuple("abcdefghi"), rows=(values,))
     html = panels.record_html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(wide,))))
-    assert '<span class="dor-short">2027-10-26</span><wbr>T00:00:00Z' in html
+    assert '<time datetime="2026-12-08T00:00:00Z" title="2026-12-08T00:00:00Z">8 Dec 2026</time> (in 14 days)' in html
     assert "0A1B2C3D<wbr>4E5F6071<wbr>8293" in html
     cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd](?: scope=.row.)?>(.*?)</t[hd]>", html)]
-    assert cells == list(values)
+    assert cells == [values[0], "8 Dec 2026 (in 14 days)", *values[2:]]
 
 
 def test_a_table_that_fits_the_page_is_left_whole():
-    table = Table(name="t", title="t", columns=("name", "ends"), rows=(("North", "2027-10-26T00:00:00Z"),))
+    table = Table(name="t", title="t", columns=("name", "ends"), rows=(("North", "2026-11-23T17:30:00Z"),))
     html = panels.record_html(step(result=Result(verdict=Verdict.OK, headline="h", tables=(table,))))
-    assert '<td class="dor-short">2027-10-26T00:00:00Z</td>' in html
+    assert re.search(r'<td class="dor-short"><time [^>]*>23 Nov 2026, 17:30:00 UTC</time> \(in 3 hours\)</td>', html)
+
+
+def test_a_date_in_a_fact_or_a_sentence_is_for_people_and_the_record_keeps_the_moment():
+    said = "It ends 2026-12-08T00:00:00Z."
+    shape = Result(
+        verdict=Verdict.OK, headline=said, facts={"Ends": said}, details=((Verdict.OK, "end", said),), next=(said,)
+    )
+    bundle = panels.output_bundle(step(result=shape))
+    words = re.sub(r"<[^>]*>", "", bundle["text/html"])
+    assert words.count("It ends 8 Dec 2026 (in 14 days).") == 4
+    assert bundle["text/html"].count('datetime="2026-12-08T00:00:00Z"') == 4
+    assert bundle["text/plain"].count(said) == 4
+    assert read_record(bundle[MIME]) == step(result=shape)
+
+
+def test_a_parameter_is_shown_as_it_was_given():
+    row = ParameterRow(name="clock", value="2026-12-08T00:00:00Z", source="given", description="moment")
+    html = panels.record_html(ParametersRecord(procedure="p", at=NOW, rows=(row,)))
+    assert '<td class="dor-short">2026-12-08T00:00:00Z</td>' in html
 
 
 def test_the_summary_says_how_far_a_rotation_has_come_and_others_say_nothing_of_it():

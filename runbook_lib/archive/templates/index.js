@@ -5,16 +5,23 @@ document.documentElement.className = 'js';
 addEventListener('DOMContentLoaded', () => {
   const STEP = 100, RANK = ['good', 'calm', 'warn', 'bad'];
   const WORD = { good: 'all done', calm: 'all done', warn: 'attention', bad: 'something failed' };
+  const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
   const at = id => document.getElementById(id);
   const make = (name, more = {}, ...inside) => {
     const one = Object.assign(document.createElement(name), more);
     one.append(...inside);
     return one;
   };
+  // '2026', '2026-12' or '2026-12-08' for people
+  const spoken = days => {
+    const [year, month, day] = days.split('-');
+    return [day && +day, month && MONTHS[month - 1], year].filter(Boolean).join(' ');
+  };
   const table = at('runs'), body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const runs = [...body.rows].map(row => {
-    const cells = [...row.cells].map(cell => cell.textContent);
-    return { row, cells, text: cells.join(' ').toLowerCase(), tone: row.className, day: cells[0].slice(0, 10), n: +row.dataset.n };
+    const cells = [...row.cells].map(cell => cell.textContent), words = cells[0];
+    cells[0] = row.querySelector('time').dateTime;
+    return { row, cells, text: (cells.join(' ') + ' ' + words).toLowerCase(), tone: row.className, day: cells[0].slice(0, 10), n: +row.dataset.n };
   });
   const words = at('words'), trouble = at('trouble');
   // what is asked for stands in the address, so that it is there again when the reader comes back from a report
@@ -40,7 +47,7 @@ addEventListener('DOMContentLoaded', () => {
     table.className = 'runs ready';
     heads.forEach((head, c) => head.setAttribute('aria-sort', c !== state.column ? 'none' : state.up ? 'ascending' : 'descending'));
     const count = found.length.toLocaleString('en') + ' of ' + runs.length.toLocaleString('en') + ' runs';
-    at('shown').replaceChildren(count + (state.days ? ', ' + state.days : '') + (shown.length < found.length ? '; the first ' + shown.length + ' are shown. ' : '. '));
+    at('shown').replaceChildren(count + (state.days ? ', ' + spoken(state.days) : '') + (shown.length < found.length ? '; the first ' + shown.length + ' are shown. ' : '. '));
     if (state.days) at('shown').append(make('button', { type: 'button', className: 'act', textContent: 'All days', onclick: () => choose(state.days) }));
     at('more').hidden = shown.length === found.length;
   }
@@ -98,7 +105,7 @@ addEventListener('DOMContentLoaded', () => {
     const one = days.get(day), number = String(+day.slice(8));
     if (!one) {
       const gap = day > first && day < last;
-      const span = make('span', { className: gap ? 'day gap' : 'day outside', textContent: number, title: gap ? day + ': nothing ran' : '' });
+      const span = make('span', { className: gap ? 'day gap' : 'day outside', textContent: number, title: gap ? spoken(day) + ': nothing ran' : '' });
       if (gap) span.append(make('span', { className: 'unseen', textContent: ' nothing ran' }));
       return make('td', {}, span);
     }
@@ -113,7 +120,7 @@ addEventListener('DOMContentLoaded', () => {
     const prefix = date(year, m, 1).slice(0, 7), lead = (new Date(Date.UTC(year, m, 1)).getUTCDay() + 6) % 7;
     const size = new Date(Date.UTC(year, m + 1, 0)).getUTCDate();
     const name = new Date(Date.UTC(year, m, 1)).toLocaleString('en', { month: 'long', timeZone: 'UTC' });
-    const one = make('table', { className: 'month' }, make('caption', {}, pick(prefix, { textContent: name, title: 'List ' + prefix })));
+    const one = make('table', { className: 'month' }, make('caption', {}, pick(prefix, { textContent: name, title: 'List ' + spoken(prefix) })));
     one.createTHead().insertRow().append(...['Mo', 'Tu', 'We', 'Th', 'Fr', 'Sa', 'Su'].map(day => make('th', { scope: 'col', textContent: day })));
     const weeks = one.createTBody();
     for (let slot = 0; slot < lead + size; slot += 1) {
@@ -170,7 +177,7 @@ addEventListener('DOMContentLoaded', () => {
       + '. “runbook archive verify” or “sh verify.sh” tells whether they are missing from the archive too.';
     at('gaps').hidden = false;
   }
-  at('title').textContent = runs.length.toLocaleString('en') + (runs.length === 1 ? ' run' : ' runs') + (first ? ', ' + first + (first === last ? '' : ' to ' + last) : '');
+  at('title').textContent = runs.length.toLocaleString('en') + (runs.length === 1 ? ' run' : ' runs') + (first ? ', ' + spoken(first) + (first === last ? '' : ' to ' + spoken(last)) : '');
   document.title = 'Archive: ' + at('title').textContent;
   at('calendar').hidden = at('skip').hidden = !runs.length;
   at('search').hidden = at('shown').hidden = false;
