@@ -24,6 +24,7 @@ from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Table, Verdict
 from runbook_lib.tables import disarmed
+from runbook_lib.words import counted
 
 FILE = "tables/inventory.csv"
 FOLDERS = "read-folders"
@@ -97,7 +98,7 @@ class ArchivedInventory:
         return self.entry.at
 
     def __str__(self) -> str:
-        line = f"{self.entry.place}: {len(self.rows):,} certificate{'s' * (len(self.rows) != 1)}"
+        line = f"{self.entry.place}: {counted(len(self.rows), 'certificate')}"
         return line if self.complete else f"{line}; INCOMPLETE: a source did not answer"
 
 

@@ -22,6 +22,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
+from runbook_lib.words import counted
 
 SHOWN = 500
 """Most rows of a table. Nobody reads a longer one; the title says how many there are."""
@@ -68,7 +69,7 @@ class Audit(Procedure[ArchiveParameters]):
             rows = tuple((finding,) for finding in proof.findings)
             return Result(
                 verdict=Verdict.FAILED,
-                headline=f"This archive is not as it was sealed: {_count(len(rows), 'finding')}.",
+                headline=f"This archive is not as it was sealed: {counted(len(rows), 'finding')}.",
                 facts=facts,
                 tables=(_table("findings", "Findings", ("finding",), rows),),
                 next=(
@@ -77,7 +78,7 @@ class Audit(Procedure[ArchiveParameters]):
                 ),
             )
         stamps = proof.stamped
-        covering = f", which also cover {_count(proof.covered, 'unsigned bag')}" if proof.covered else ""
+        covering = f", which also cover {counted(proof.covered, 'unsigned bag')}" if proof.covered else ""
         details = [
             (Verdict.OK, "Files", "none changed, added, removed or renamed since its bag was sealed"),
             (Verdict.OK, "Chain", "complete from the first bag to the last"),
@@ -98,12 +99,12 @@ class Audit(Procedure[ArchiveParameters]):
             ),
         ]
         if proof.purged:
-            details.append((Verdict.OK, "Purged", f"{_count(proof.purged, 'bag')}, as archive entries declare"))
+            details.append((Verdict.OK, "Purged", f"{counted(proof.purged, 'bag')}, as archive entries declare"))
         if proof.word:
-            caveat = f"no binding data for {_count(proof.word, 'bag')}: only the tombstone's word vouches for them and "
-            details.append((Verdict.ATTENTION, "Older tombstones", f"{caveat}the chain before them"))
+            caveat = f"no binding data for {counted(proof.word, 'bag')}: they and the chain before them rest on its word"
+            details.append((Verdict.ATTENTION, "Old tombstone", caveat))
         if proof.late:
-            late = f"{_count(proof.late, 'signature')}: the certificate was not valid at the stamped time"
+            late = f"{counted(proof.late, 'signature')}: the certificate was not valid at the stamped time"
             details.append((Verdict.ATTENTION, "Late", late))
         return Result(
             verdict=Verdict.OK if proof.signer and not proof.late and not proof.word else Verdict.ATTENTION,
@@ -142,7 +143,7 @@ class Audit(Procedure[ArchiveParameters]):
             tables.append(_table("not-done", "Runs that were not done", columns, odd))
         return Result(
             verdict=Verdict.ATTENTION if odd else Verdict.OK,
-            headline=f"{_days(self._entries[0].at, self._entries[-1].at)}: {_count(len(self._entries), 'run')}, "
+            headline=f"{_days(self._entries[0].at, self._entries[-1].at)}: {counted(len(self._entries), 'run')}, "
             f"{f'{len(odd):,} not done' if odd else 'all done'}.",
             facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
             tables=tuple(tables),
@@ -168,7 +169,7 @@ class Audit(Procedure[ArchiveParameters]):
         failed = sum(change.verdict not in (Verdict.OK, Verdict.ATTENTION) for change in known)
         unreadable = sum(change.unreadable for change in made)
         sentences = [
-            f"{_count(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
+            f"{counted(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
             if known
             else "No known changes.",
             _unknown(len(made) - len(known) - unreadable, "run was cut off", "runs were cut off"),
@@ -208,7 +209,7 @@ class Audit(Procedure[ArchiveParameters]):
             )
         expected = "; ".join(map(str, found.declarations[-1].expected)) or "no runs"
         facts = {"Declared": expected, "Periods": f"{found.periods:,} expected, {found.met:,} without gaps"}
-        facts |= {"Purged": f"{_count(found.purged, 'run')}, counted as present"} if found.purged else {}
+        facts |= {"Purged": f"{counted(found.purged, 'run')}, counted as present"} if found.purged else {}
         return Result(
             verdict=Verdict.ATTENTION if gaps else Verdict.OK,
             headline=_completeness(found),
@@ -261,16 +262,12 @@ def _days(first: datetime, last: datetime) -> str:
     return f"On {begin}" if begin == end else f"From {begin} to {end}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _completeness(found: Completeness) -> str:
     short = found.periods - found.met
     if short:
-        return f"{short:,} of {_count(found.periods, 'expected period')} {'has' if short == 1 else 'have'} gaps."
+        return f"{short:,} of {counted(found.periods, 'expected period')} {'has' if short == 1 else 'have'} gaps."
     if found.periods:
-        return f"Complete: {_count(found.periods, 'expected period')}, no gaps."
+        return f"Complete: {counted(found.periods, 'expected period')}, no gaps."
     return "No expected period is over yet." if found.open else "No runs were expected in this period."
 
 
