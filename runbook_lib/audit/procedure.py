@@ -101,7 +101,7 @@ class Audit(Procedure[ArchiveParameters]):
         if proof.purged:
             details.append((Verdict.OK, "Purged", f"{counted(proof.purged, 'bag')}, as archive entries declare"))
         if proof.word:
-            caveat = f"no binding data for {counted(proof.word, 'bag')}: they and the chain before them rest on its word"
+            caveat = f"no binding data for {counted(proof.word, 'bag')}: they and the chain before rest on its word"
             details.append((Verdict.ATTENTION, "Old tombstone", caveat))
         if proof.late:
             late = f"{counted(proof.late, 'signature')}: the certificate was not valid at the stamped time"
