@@ -19,7 +19,7 @@ _MOMENTS = re.compile(_MOMENT)
 _SENTENCE = re.compile(rf"`([^`\n]+)`|{_MOMENT}")
 
 
-def counted(number: int, noun: str, many: str = "") -> str:
+def quantity(number: int, noun: str, many: str = "") -> str:
     """`1 row`, `2 rows`, `no rows`. `many` is the plural where an s is not enough."""
     shown = f"{number:,}" if number else "no"
     return f"{shown} {noun if number == 1 else many or f'{noun}s'}"
@@ -27,7 +27,7 @@ def counted(number: int, noun: str, many: str = "") -> str:
 
 def certificates_need_action(number: int) -> str:
     """`1 certificate needs action`, `2 certificates need action`."""
-    return f"{counted(number, 'certificate')} {'needs' if number == 1 else 'need'} action"
+    return f"{quantity(number, 'certificate')} {'needs' if number == 1 else 'need'} action"
 
 
 def date_words(moment: datetime, now: datetime | None = None) -> str:
@@ -49,7 +49,7 @@ def _distance(seconds: float) -> str:
     """`in 10 days`, `3 hours ago`; empty for less than a minute."""
     for size, unit in _UNITS:
         if abs(seconds) >= size * (2 if unit == "year" else 1):
-            said = counted(int(abs(seconds) // size), unit)
+            said = quantity(int(abs(seconds) // size), unit)
             return f"in {said}" if seconds > 0 else f"{said} ago"
     return ""
 

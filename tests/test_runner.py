@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock, parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import Engine
@@ -111,6 +111,18 @@ def test_a_failed_verdict_fails_a_run_that_reached_its_end(run: Run) -> None:
     assert outcome.error is not None
     assert (outcome.error["reason"], outcome.error["remedy"]) == (Reason.NOT_PROVEN, "Ask again.")
     _tells(outcome, "“Look”: Nobody answered.")
+
+
+def test_the_title_of_a_failed_run_names_the_cause_that_a_step_recorded(run: Run) -> None:
+    outcome = run(
+        RECORDS,
+        'step("look", Result(verdict=Verdict.UNCHECKED, headline="HTTP 401.", reason=Reason.API_KEY_REFUSED))',
+        "finish(Verdict.UNCHECKED)",
+    )
+    assert outcome.error is not None
+    assert (outcome.error["reason"], outcome.exit) == (Reason.NOT_PROVEN, Exit.CHECK_FAILED)
+    assert outcome.error["title"] == CATALOGUE[Reason.API_KEY_REFUSED].title
+    assert f"<h2>{CATALOGUE[Reason.API_KEY_REFUSED].title}</h2>" in reading.page(outcome.bag)
 
 
 def test_our_error_outside_a_step_keeps_its_reason(run: Run) -> None:

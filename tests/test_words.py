@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from runbook_lib.clock import parse_utc
-from runbook_lib.words import certificates_need_action, counted, date_words, dates_html, dates_text, time_html, words_html
+from runbook_lib.words import (
+    certificates_need_action,
+    date_words,
+    dates_html,
+    dates_text,
+    quantity,
+    time_html,
+    words_html,
+)
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
@@ -16,11 +24,11 @@ NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
     ("number", "words"), [(0, "no rows"), (1, "1 row"), (2, "2 rows"), (1_234_567, "1,234,567 rows")]
 )
 def test_a_count_agrees_with_its_noun(number: int, words: str) -> None:
-    assert counted(number, "row") == words
+    assert quantity(number, "row") == words
 
 
 def test_a_plural_may_be_more_than_an_s() -> None:
-    assert [counted(number, "entry", "entries") for number in (0, 1, 2)] == ["no entries", "1 entry", "2 entries"]
+    assert [quantity(number, "entry", "entries") for number in (0, 1, 2)] == ["no entries", "1 entry", "2 entries"]
 
 
 def test_the_verb_agrees_too() -> None:

@@ -1,1 +1,1 @@
-"""Many accounts: one notebook for each, on one machine or on a cluster, sealed in one bag."""
+"""Batches: one notebook for many accounts, on one machine or a cluster, sealed in one bag."""

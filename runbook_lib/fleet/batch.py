@@ -1,5 +1,6 @@
-"""Runs the accounts of a batch: at the pace their hosts allow, again where that may help, until all is done or time is
-up. Written against `concurrent.futures.Executor`: where the runs happen is the executor's business.
+"""Runs the accounts of a batch at the pace their hosts allow, with repetitions, until all are done or time is up.
+
+It is written against `concurrent.futures.Executor`; the executor decides where the runs execute.
 """
 
 from __future__ import annotations
@@ -23,26 +24,27 @@ from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import SEVERITY, Status, Verdict
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 _LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS, CUT_SECONDS = 20.0, 15.0
-"""How long runs under way may take to end by themselves when the batch is stopped, and then to be cut off. Together
-less than systemd waits before it kills. A further signal ends each wait."""
+"""How long runs in progress may take to end when the batch is stopped, and then to be cut off. Together this is less
+than systemd waits before it kills. Another signal ends each wait."""
 
 POLL_SECONDS = 0.1
 BACK_OFF_SECONDS = 5.0
-"""Before the first repetition, on average; twice as long before each that follows."""
+"""The average wait before the first repetition; it doubles with each one."""
 
 RETRY_SHARE, RETRY_FLOOR = 0.2, 10
-"""Repetitions in the whole batch: so many, and this share of its accounts. Where a host is down for all of them,
-asking again for each is a second storm, and tells nothing new."""
+"""Most repetitions in a batch: this number, plus this share of the accounts. If a host is down for all accounts,
+repeating each run is a second storm and reveals nothing new."""
 
 LOST = 3
-"""So many workers may be lost under one account. After that the account is missing, and the next batch takes it."""
+"""After the loss of so many workers, an account is missing and left for the next batch."""
 
 SEEN = 400
-"""So many characters of what a run came to stand in the roll-up; its own report has them all."""
+"""Characters of a run's result in the roll-up; the run's own report has all of them."""
 
 PASSING = frozenset(
     {
@@ -50,22 +52,22 @@ PASSING = frozenset(
         Reason.TIMED_OUT,
         Reason.RATE_LIMITED,
         Reason.SERVER_ERROR,
-        # the notebook's own journal finds out what became of the request, before anything is sent
+        # the journal finds out what became of the request before anything is sent again
         Reason.OUTCOME_UNKNOWN,
         Reason.BUSY,
     }
 )
-"""Why a run is repeated: what may be otherwise a moment later. A wrong key is as wrong then."""
+"""The reasons for repeating a run: a moment later it can succeed. A wrong key stays wrong."""
 
 
 @dataclass
 class Item:
-    """An account that is to be done.
+    """An account to do.
 
     Args:
-        work: makes what is sent to a worker, anew for each attempt: each is a run of its own.
-        host: whom it asks; the budget counts by it.
-        attempts: how many are in the ledger already.
+        work: makes the work for a worker; each attempt is a new run.
+        host: the host that the run asks; the budget applies per host.
+        attempts: attempts that are in the ledger already.
     """
 
     account: str
@@ -78,35 +80,35 @@ class Item:
 
 
 class ExecutorLost(RuntimeError):
-    """Nothing more can be begun: whoever hands out the work is gone. `str` is why."""
+    """No run can start any more: the executor's scheduler is gone. `str` says why."""
 
 
 class Watch(Protocol):
-    """Whoever shows how far a batch is."""
+    """Shows the progress of a batch."""
 
     def begun(self, already: int) -> None:
-        """It begins; so many accounts have their end from an earlier go."""
+        """The batch starts; so many accounts finished earlier."""
 
     def ended(self, entry: Kept) -> None:
-        """An account has its end."""
+        """An account finished."""
 
     def again(self, entry: Kept, seconds: float) -> None:
-        """It is to be run again, in so many seconds."""
+        """An account's run is repeated in so many seconds."""
 
     def lost(self, account: str, why: str) -> None:
-        """A worker was lost under it."""
+        """An account's worker was lost."""
 
     def stopping(self, why: str, under_way: int) -> None:
-        """Nothing more is begun."""
+        """The batch stops: no more runs start."""
 
 
 @dataclass(frozen=True)
 class BatchEnd:
-    """How the running went.
+    """How the batch ended.
 
     Args:
-        stopped: INTERRUPTED or TIMED_OUT where it was stopped; FAILED where workers were lost for good; DONE else.
-        missing: accounts without an end, and why.
+        stopped: INTERRUPTED or TIMED_OUT if it was stopped; FAILED if accounts are missing otherwise; else DONE.
+        missing: accounts that did not finish, and why.
     """
 
     stopped: Status
@@ -115,13 +117,13 @@ class BatchEnd:
 
 @dataclass
 class Batch:
-    """One go at the accounts that are missing. Times in seconds.
+    """One attempt at the accounts that are missing. Times are in seconds.
 
     Args:
-        cut_off: ends what is under way, where the executor can.
-        width: how many runs the executor can have under way; asked again and again, since a cluster grows and shrinks.
-            Raises ExecutorLost.
-        deadline: for all of it.
+        cut_off: ends the runs in progress, if the executor can.
+        width: how many runs the executor can do at once; called repeatedly, as a cluster grows and shrinks. Raises
+            ExecutorLost.
+        deadline: for the whole batch.
     """
 
     items: Sequence[Item]
@@ -142,7 +144,7 @@ class Batch:
     _repeated: int = 0
 
     def run(self) -> BatchEnd:
-        """Run them. Every run that ends is in the ledger at once. Raises OSError where the ledger cannot be written."""
+        """Run the accounts. Each run that ends goes into the ledger. Raises OSError if that cannot be written."""
         for item in self.items:
             self._hosts.setdefault(item.host, Host(self.budget)).waiting.append(item)
         until = time.monotonic() + self.deadline
@@ -152,7 +154,7 @@ class Batch:
             if self.interruptions.signals:
                 stopped, reason = Status.INTERRUPTED, f"{self.interruptions.signals[0].name} arrived"
             elif now >= until:
-                stopped, reason = Status.TIMED_OUT, f"the batch's {self.deadline:g} s were over"
+                stopped, reason = Status.TIMED_OUT, f"the batch's deadline of {self.deadline:g} s passed"
             if stopped is not Status.DONE:
                 self._stop(reason)
                 break
@@ -166,10 +168,10 @@ class Batch:
         missing = dict(self._given_up)
         if stopped is not Status.DONE:
             missing |= {
-                item.account: f"{'lost, and not begun again' if item.lost else 'not begun'} when {reason}"
+                item.account: f"{'worker lost, not restarted' if item.lost else 'not started'} when {reason}"
                 for item in self._not_begun()
             }
-            missing |= {item.account: f"under way when {reason}" for item in self._running.values()}
+            missing |= {item.account: f"in progress when {reason}" for item in self._running.values()}
         elif missing:
             stopped = Status.FAILED
         return BatchEnd(stopped, missing)
@@ -185,7 +187,7 @@ class Batch:
                 item = host.start(now)
                 try:
                     self._running[self.executor.submit(perform_work, item.work())] = item
-                except Exception as error:  # noqa: BLE001  the executor is broken or closed, whatever it calls that
+                except Exception as error:  # noqa: BLE001  the executor is broken or closed
                     host.ended()
                     self._lost(item, error)
             room -= len(ready)
@@ -193,14 +195,14 @@ class Batch:
                 return
 
     def _nap(self, now: float) -> float:
-        """How long nothing can have to be done but to take in what has ended."""
+        """Seconds in which nothing needs doing except collecting runs that end."""
         moments = [self._later[0][0] - now] if self._later else []
         if self.width() > len(self._running):
             moments += [seconds for host in self._hosts.values() if (seconds := host.opens_in(now)) is not None]
         return max(0.0, min([POLL_SECONDS, *moments]))
 
     def _settle(self, seconds: float, *, stopping: bool = False) -> None:
-        """Take in what ended within so many seconds."""
+        """Collect the runs that end within so many seconds."""
         if not self._running:
             time.sleep(seconds)
             return
@@ -220,7 +222,7 @@ class Batch:
         allowed = self._repeated < RETRY_FLOOR + RETRY_SHARE * len(self.items) and item.attempts <= self.retries
         again = passing and allowed
         cut_off = stopping and produced.record.status is Status.INTERRUPTED
-        # whoever runs the batch again after a 40 wants to know what became of the request: that has not ended either
+        # after exit code 40, running the batch again finds out what became of the request: the account has not finished
         unknown = produced.record.exit == Exit.OUTCOME_UNKNOWN
         ended = not (again or cut_off or unknown)
         entry = kept(item, produced, ended=ended)
@@ -237,13 +239,13 @@ class Batch:
             self._given_up[item.account] = (
                 "the outcome of its request is unknown"
                 if unknown
-                else "cut off when the batch was stopped; its report says how far it had come"
+                else "cut off when the batch was stopped; its report says how far it got"
                 if cut_off
-                else "to be run again when the batch was stopped"
+                else "waiting for its repetition when the batch was stopped"
             )
 
     def _again(self, item: Item, times: int, *, least: float = 0.0) -> float:
-        """Queue it once more, at a moment of its own: what failed together is not repeated together."""
+        """Queue a repetition at a random moment: runs that failed together are not repeated together."""
         seconds: float = least + self.back_off * 2 ** (times - 1) * random.uniform(0.5, 1.5)  # noqa: S311  no secret
         heapq.heappush(self._later, (time.monotonic() + seconds, id(item), item))
         return seconds
@@ -255,10 +257,10 @@ class Batch:
         if item.lost < LOST:
             self._again(item, item.lost)
         else:
-            self._given_up[item.account] = f"{item.lost} workers were lost under it: {why}"
+            self._given_up[item.account] = f"it lost {quantity(item.lost, 'worker')}: {why}"
 
     def _stop(self, why: str) -> None:
-        """Begin nothing more. What is under way may end by itself; then, or at a second signal, it is cut off."""
+        """Start no more runs. Those in progress may end; after that, or at a second signal, they are cut off."""
         self.watch.stopping(why, len(self._running))
         seen = max(1, len(self.interruptions.signals))
         self._collect(GRACE_SECONDS, signals=seen)
@@ -267,7 +269,7 @@ class Batch:
             self._collect(CUT_SECONDS, signals=seen + 1)
 
     def _collect(self, seconds: float, *, signals: int) -> None:
-        """Take in what ends, for so long, or until more signals than these have come."""
+        """Collect runs that end, for so many seconds or until more signals than these arrive."""
         until = time.monotonic() + seconds
         while self._running and time.monotonic() < until and len(self.interruptions.signals) <= signals:
             self._settle(POLL_SECONDS, stopping=True)
@@ -280,9 +282,9 @@ class Batch:
 
 
 def why(record: RunRecord) -> tuple[str, str]:
-    """Why a run did not do what it should have, as the catalogue names it, and in words; empty where it did.
+    """Why a run failed: its reason code and its words; empty if it did not fail.
 
-    A notebook that goes on although nobody answered ends as NOT_PROVEN; the step that asked knows more.
+    A notebook that goes on without an answer ends as NOT_PROVEN; the step that asked knows the cause.
     """
     if record.error is None:
         return "", ""
@@ -294,12 +296,12 @@ def why(record: RunRecord) -> tuple[str, str]:
 
 
 def asked_to_wait(record: RunRecord) -> float:
-    """Seconds that a server asked to wait (Retry-After) before it is asked again; 0 where none did."""
+    """Seconds that a server asked to wait (Retry-After); 0 if none did."""
     return max((step.retry_after for step in record.steps if step.retry_after is not None), default=0.0)
 
 
 def kept(item: Item, produced: Produced, *, ended: bool) -> Kept:
-    """The ledger's line about a run."""
+    """The ledger's line for a run."""
     record = produced.record
     return Kept(
         account=item.account,
@@ -322,11 +324,11 @@ def kept(item: Item, produced: Produced, *, ended: bool) -> Kept:
 
 
 def _seen(record: RunRecord) -> str:
-    """What a run came to, in a line: its error, or its most pressing step."""
+    """A run's result in one line: its error, or its most severe step."""
     if record.error is not None:
         return _line(why(record)[1])
-    told = [step for step in record.steps if step.verdict is not Verdict.NOTHING_TO_DO] or list(record.steps)
-    return _line(max(told, key=lambda step: SEVERITY[step.verdict]).headline) if told else ""
+    steps = [step for step in record.steps if step.verdict is not Verdict.NOTHING_TO_DO] or list(record.steps)
+    return _line(max(steps, key=lambda step: SEVERITY[step.verdict]).headline) if steps else ""
 
 
 def _line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the runs of a batch happen: on this machine, or on a dask cluster."""
+"""Where the runs of a batch execute: on this machine or on a dask cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BatchExecutor:
-    """An executor, how much it can do at a time, and how to end what it is doing."""
+    """An executor, how many runs it can do at once, and how to cut them off."""
 
     name: str
     executor: Executor
@@ -29,24 +29,23 @@ class BatchExecutor:
 
 @contextmanager
 def local(jobs: int) -> Iterator[BatchExecutor]:
-    """This machine. A thread only waits for its run's process, so `jobs` is the number of processes."""
+    """This machine, with `jobs` processes at once. A thread only waits for its run's process."""
     with ThreadPoolExecutor(jobs, thread_name_prefix="account") as executor, worker.here() as cut_off:
         yield BatchExecutor("local", executor, lambda: jobs, cut_off)
 
 
 @contextmanager
 def dask(scheduler: str, jobs: int | None = None) -> Iterator[BatchExecutor]:
-    """A dask cluster: its workers resolve the secrets, and need this software and what the references point to.
+    """A dask cluster. Its workers resolve the secrets, so they need this software and what the references point to.
 
-    A worker that is lost costs a repetition: dask gives its runs to another. What is under way when the batch is
-    stopped cannot be ended from here.
+    After the loss of a worker, dask gives its runs to another. Runs in progress cannot be cut off when the batch stops.
 
     Args:
-        scheduler: its address, `tcp://HOST:8786` or `tls://…`; certificates for TLS are dask's own configuration.
-        jobs: at most so many runs at a time; else as many as the workers have threads.
+        scheduler: its address, `tcp://HOST:8786` or `tls://…`. TLS certificates are set in dask's own configuration.
+        jobs: most runs at once; None for as many as the workers have threads.
 
     Raises:
-        RunbookError: BAD_PARAMETER where dask is not installed, the scheduler does not answer, or has no worker.
+        RunbookError: BAD_PARAMETER if dask is not installed or the scheduler does not answer.
     """
     try:
         from distributed import Client
@@ -54,16 +53,16 @@ def dask(scheduler: str, jobs: int | None = None) -> Iterator[BatchExecutor]:
         raise RunbookError(
             Reason.BAD_PARAMETER,
             "--engine dask: dask is not installed.",
-            remedy="pip install 'digicert-one-runbooks[dask]', here and on every worker.",
+            remedy="Run `pip install 'digicert-one-runbooks[dask]'` here and on every worker.",
         ) from None
     try:
-        # how long it waits for a scheduler, or for a lost one to come back, is dask's own setting (30 s)
+        # dask's own setting says how long it waits for a scheduler (30 s)
         client = Client(scheduler, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"--scheduler {scheduler}: nobody answers there ({type(error).__name__}).",
-            remedy="Start it with `dask scheduler`, and workers with `dask worker ADDR`; then run again.",
+            f"--scheduler {scheduler}: no answer ({type(error).__name__}).",
+            remedy="Start it with `dask scheduler` and its workers with `dask worker ADDR`; then run again.",
         ) from None
     try:
         yield BatchExecutor("dask", client.get_executor(pure=False), lambda: _threads(client, jobs), lambda: None)
@@ -72,7 +71,7 @@ def dask(scheduler: str, jobs: int | None = None) -> Iterator[BatchExecutor]:
 
 
 def _threads(client: Client, jobs: int | None) -> int:
-    """How many runs the workers of this moment can have under way. Raises ExecutorLost."""
+    """How many runs the present workers can do at once. Raises ExecutorLost."""
     try:
         workers = client.scheduler_info(n_workers=-1)["workers"]
     except (OSError, RuntimeError, CancelledError, KeyError) as error:  # KeyError: an empty identity

@@ -1,7 +1,7 @@
-"""The fleet file: which accounts, which notebook, how fast at most. YAML, or CSV for the accounts alone.
+"""The fleet file: accounts, notebook and limits. YAML, or CSV for the accounts alone.
 
-A mistake in the file refuses the whole of it before anything runs, with its line and account. What a notebook says of
-a parameter's *value* is another matter: that costs one account, and the night's others are done.
+A mistake in the file refuses the file before anything runs, with its line and account. A parameter *value* that the
+notebook refuses costs only that account.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.looks import withheld
 from runbook_lib.reports.scan import plain_secrets
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 SHOWN = 20
-"""So many mistakes are told at once."""
+"""Mistakes that are listed at once."""
 
 PLAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def slug(account: str) -> str:
-    """An account's name as a folder's: itself where it is one already, else with a digest, so that no two are alike."""
+    """The name of an account's folder: the account's name if it can be one, else a unique name with a digest."""
     if PLAIN.fullmatch(account):
         return account
     readable = re.sub(r"[^a-z0-9]+", "-", account.lower()).strip("-")[:40]
@@ -44,7 +45,7 @@ def slug(account: str) -> str:
 def _account(text: Any) -> Any:
     given.quoted(text)
     if not text or text != text.strip() or len(text) > 200 or visible(text) != text:
-        raise ValueError("a name has 1 to 200 characters that can be seen, and no spaces around it")
+        raise ValueError("must have 1 to 200 visible characters and no spaces around them")
     return text
 
 
@@ -61,14 +62,14 @@ class _Strict(BaseModel):
 
 
 class HostBudget(_Strict):
-    """How hard a host may be asked. It holds for a whole batch and all its parts, on however many machines it runs."""
+    """Limits per host, for a whole batch with all its parts on all machines."""
 
-    starts_per_second: float = Field(10, gt=0, le=10_000, description="runs begun in a second, for each host")
-    at_once: int = Field(8, ge=1, le=10_000, description="runs under way at one moment, for each host")
+    starts_per_second: float = Field(10, gt=0, le=10_000, description="runs that start in a second, per host")
+    at_once: int = Field(8, ge=1, le=10_000, description="runs in progress at once, per host")
 
 
 class FleetAccount(_Strict):
-    """One service user: a name of your choice, and the parameters that only it has."""
+    """One service user: a name of your choice, and its own parameters."""
 
     account: Annotated[str, BeforeValidator(_account)]
     parameters: Annotated[dict[str, Any], AfterValidator(_identifiers)] = {}
@@ -79,12 +80,12 @@ class FleetAccount(_Strict):
 
 
 class Fleet(_Strict):
-    """The whole file. Times in seconds."""
+    """The content of a fleet file. Times are in seconds."""
 
     notebook: str = Field("inventory", min_length=1, description="a short name, or the path of an .ipynb file")
     parameters: Annotated[dict[str, Any], AfterValidator(_identifiers)] = Field({}, description="of every account")
     budget: HostBudget = HostBudget()
-    retries: int = Field(2, ge=0, le=10, description="more runs of an account whose server did not answer well")
+    retries: int = Field(2, ge=0, le=10, description="repetitions for an account whose server did not answer properly")
     deadline: int = Field(6 * 3600, ge=1, description="of the whole batch")
     account_deadline: int = Field(3600, ge=1, description="of one account's run")
     cell_timeout: int = Field(600, ge=1, description="of one cell")
@@ -97,7 +98,7 @@ class Fleet(_Strict):
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `of`, from 1. An account's part depends on its name alone, not on its neighbours."""
+    """Part `number` of `of`, from 1. An account's part depends only on its name."""
 
     number: int = 1
     of: int = 1
@@ -109,12 +110,12 @@ class Shard:
         if found is None or int(found[1]) > int(found[2]):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"--shard {given.shown(text)}: write I/N, with I from 1 to N: 1/4, 2/4, 3/4 and 4/4.",
+                f"--shard {given.shown(text)}: write I/N with I from 1 to N, for example 1/4.",
             )
         return cls(int(found[1]), int(found[2]))
 
     def share(self, budget: HostBudget) -> HostBudget:
-        """What this part may do of a budget, while the others run too: of `at_once` it has one run at the least."""
+        """This part's share of a budget while all parts run; at least one run at once."""
         return HostBudget(
             starts_per_second=budget.starts_per_second / self.of, at_once=max(1, budget.at_once // self.of)
         )
@@ -126,8 +127,8 @@ class Shard:
 def read_fleet(path: Path) -> Fleet:
     """Read a fleet file.
 
-    A CSV file holds accounts: a column `account`, and a column for each parameter, empty where an account has none of
-    its own; its values are text. `accounts` in a YAML file is a list, or the name of such a CSV file beside it.
+    A CSV file has a column `account` and a column for each parameter; an empty cell sets nothing. Its values are text.
+    `accounts` in a YAML file is a list, or the name of such a CSV file next to it.
 
     Raises:
         RunbookError: BAD_PARAMETER or SECRET_AS_VALUE, with line, account and remedy.
@@ -138,27 +139,25 @@ def read_fleet(path: Path) -> Fleet:
     data, lines = _from_yaml(path, content)
     if isinstance(data.get("accounts"), str):
         try:
-            beside = path.parent / given.path(data["accounts"])
+            table = path.parent / given.path(data["accounts"])
         except ValueError as error:
             raise _refused([f"{path}: accounts: {error}"]) from None
-        rows, lines = _from_csv(beside, _content(beside))
-        return _checked(path, data | rows, lines, accounts_in=beside)
+        rows, lines = _from_csv(table, _content(table))
+        return _checked(path, data | rows, lines, accounts_in=table)
     return _checked(path, data, lines)
 
 
 def _content(path: Path) -> str:
     try:
         content = path.read_bytes()
-        # with a byte order mark: Excel's “Unicode text” is UTF-16, and its “CSV UTF-8” has one too
+        # Excel's “Unicode text” is UTF-16, and its “CSV UTF-8” has a byte order mark
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if utf16 else "utf-8-sig")
     except OSError as error:
-        raise _refused(
-            [f"{path} cannot be read: {error.strerror}."], remedy="Name a fleet file that is there."
-        ) from None
+        raise _refused([f"{path} cannot be read: {error.strerror}."], remedy="Give the path of a fleet file.") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        remedy = "Save it as UTF-8 text; a spreadsheet exports “CSV UTF-8”."
+        remedy = "Save it as UTF-8 text; in a spreadsheet, choose “CSV UTF-8”."
         raise _refused([f"{path}, line {line}: not UTF-8 text."], remedy=remedy) from None
 
 
@@ -166,22 +165,22 @@ def _content(path: Path) -> str:
 
 
 def _from_yaml(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
-    """The file's mapping, each account in our model's shape, and the line each account is in."""
+    """The file's mapping with each account in our model's shape, and the line of each account."""
     data, node = yaml_as_written.read_yaml(path, content)
     if not isinstance(data, dict):
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"{path} holds no fleet.",
-            remedy="Begin with `accounts:` and below it `- account: NAME`; parameters/fleet.yaml is a sample.",
+            f"{path} is not a fleet file.",
+            remedy="Start it with `accounts:` and, below, `- account: NAME`. parameters/fleet.yaml is a sample.",
         )
     accounts = data.get("accounts")
     if isinstance(accounts, list):
-        data["accounts"] = [_split(one) for one in accounts]
+        data["accounts"] = [_split(entry) for entry in accounts]
     return data, _lines(node, "accounts")
 
 
 def _split(entry: Any) -> Any:
-    """`{account, api_key, …}` as it is written → `{account, parameters: {api_key, …}}`."""
+    """`{account, api_key, …}` as written → `{account, parameters: {api_key, …}}`."""
     if not isinstance(entry, dict) or "account" not in entry:
         return entry
     rest = {name: value for name, value in entry.items() if name != "account"}
@@ -199,11 +198,11 @@ def _lines(node: Any, name: str) -> list[int]:
 
 
 def _from_csv(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
-    # Excel begins a file with `sep=;` where somebody told it to, and then minds nothing else
-    told = re.match(r"sep=(.)\r?\n", content)
-    rest = content[told.end() :] if told else content
-    above = 1 if told else 0
-    reader = csv.reader(io.StringIO(rest, newline=""), delimiter=told[1] if told else _delimiter(rest), strict=True)
+    # a first line `sep=;` names the separator for Excel
+    named = re.match(r"sep=(.)\r?\n", content)
+    rest = content[named.end() :] if named else content
+    above = 1 if named else 0
+    reader = csv.reader(io.StringIO(rest, newline=""), delimiter=named[1] if named else _delimiter(rest), strict=True)
     accounts: list[dict[str, Any]] = []
     lines: list[int] = []
     try:
@@ -211,18 +210,19 @@ def _from_csv(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
         if "account" not in header or "" in header or len(set(header)) != len(header):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"{path}, line {above + 1}: the header must name `account`, and each parameter once.",
-                remedy="Begin the file with, for example: account,environment,api_key (commas, semicolons or tabs).",
+                f"{path}, line {above + 1}: the header must name `account`, and each column once.",
+                remedy="Write a header such as: account,environment,api_key (with commas, semicolons or tabs).",
             )
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
             beyond = any(cell.strip() for cell in row[len(header) :])
-            if beyond or len(row) < len(header):  # a shorter one may be cut off
+            if beyond or len(row) < len(header):  # a shorter row may be cut off
+                cells_here = quantity(len(row), "cell")
                 raise RunbookError(
                     Reason.BAD_PARAMETER,
-                    f"{path}, line {above + reader.line_num}: {len(row)} cells, and the header has {len(header)}.",
-                    remedy='Put a value that holds a comma into "quotation marks".',
+                    f"{path}, line {above + reader.line_num}: {cells_here}, but the header has {len(header)}.",
+                    remedy='Put a value with a comma into "quotation marks".',
                 )
             cells = {name: cell.strip() for name, cell in zip(header, row, strict=False)}
             account = cells.pop("account")
@@ -235,13 +235,13 @@ def _from_csv(path: Path, content: str) -> tuple[dict[str, Any], list[int]]:
 
 
 def _delimiter(content: str) -> str:
-    """What the header has: semicolons where the comma is the decimal sign, tabs in a spreadsheet's Unicode text."""
+    """The header's separator. Some locales export semicolons; a spreadsheet's Unicode text has tabs."""
     first = re.split("[\r\n]", content, maxsplit=1)[0]
-    return next((one for one in (",", ";", "\t") if one in first), ",")
+    return next((sign for sign in (",", ";", "\t") if sign in first), ",")
 
 
 def _without_empty_end(header: list[str]) -> list[str]:
-    """A header without the empty cells that a spreadsheet writes for columns which once held something."""
+    """The header without the empty cells that a spreadsheet writes for cleared columns."""
     filled = next((number for number in range(len(header), 0, -1) if header[number - 1]), 0)
     return header[:filled]
 
@@ -263,45 +263,52 @@ def _checked(path: Path, data: dict[str, Any], lines: list[int], *, accounts_in:
     try:
         fleet = Fleet.model_validate(data)
     except ValidationError as error:
-        raise _refused([_told(path, item, where) for item in error.errors(include_input=False)]) from None
+        raise _refused([_mistake(path, item, where) for item in error.errors(include_input=False)]) from None
     if not fleet.accounts:
-        raise _refused([f"{source}: accounts: there is none"], remedy="Name at least one: - account: NAME")
+        raise _refused([f"{source}: accounts: the list is empty"], remedy="Add at least one: - account: NAME")
     leaked = [f"{path}: `parameters`: {name}" for name, _ in plain_secrets([fleet.parameters])]
-    for index, one in enumerate(fleet.accounts):
-        leaked += [f"{where(index)}: {name}" for name, _ in plain_secrets([one.parameters])]
-        if any(plain_secrets([{"account": one.account}])):
+    for index, account in enumerate(fleet.accounts):
+        leaked += [f"{where(index)}: {name}" for name, _ in plain_secrets([account.parameters])]
+        if any(plain_secrets([{"account": account.account}])):
             leaked.append(f"{source}, line {lines[index]}: account")
     if leaked:
-        raise RunbookError(Reason.SECRET_AS_VALUE, f"A plain value stands where a reference is due.\n{_list(leaked)}")
+        what = f"A plain value instead of a reference to a secret:\n{_list(leaked)}"
+        raise RunbookError(Reason.SECRET_AS_VALUE, what)
     if twice := [f"{where(index)}: {what} in line {lines[before]}" for index, what, before in _twice(fleet)]:
-        raise _refused(twice, remedy="Remove one of the two, or give it what is its own. Nothing has run.")
+        raise _refused(twice, remedy="Remove one of the two, or give it its own name and parameters. Nothing has run.")
     return fleet
 
 
 def _twice(fleet: Fleet) -> Iterator[tuple[int, str, int]]:
-    """Accounts that cannot be told from an earlier one: (its index, what is the same as, the other's index).
+    """Accounts that duplicate an earlier one: the index, what is the same, and the other's index.
 
-    Names that read alike are one name to whoever looks for it in the report, and to some file systems. Where all
-    parameters are the same, one service user would be reported under two names, and the other not at all.
+    Names that look alike are one name to a reader, and to some file systems. With the same parameters, one service user
+    would be reported under two names, and another would be missing.
     """
     names: dict[str, int] = {}
     parameters: dict[str, int] = {}
-    for index, one in enumerate(fleet.accounts):
-        name = " ".join(unicodedata.normalize("NFKC", one.account).casefold().split())
-        given = inputs_digest("", fleet.given(one))
+    for index, account in enumerate(fleet.accounts):
+        name = " ".join(unicodedata.normalize("NFKC", account.account).casefold().split())
+        given = inputs_digest("", fleet.given(account))
         if name in names:
-            same = one.account == fleet.accounts[names[name]].account
-            yield index, "the same account as" if same else "it reads like the account", names[name]
+            same = account.account == fleet.accounts[names[name]].account
+            yield index, "the same account as" if same else "looks like the account", names[name]
         elif given in parameters:
-            yield index, "all its parameters are those of the account", parameters[given]
+            yield index, "has the same parameters as the account", parameters[given]
         names.setdefault(name, index)
         parameters.setdefault(given, index)
 
 
-def _told(path: Path, item: Any, where: Any) -> str:
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "tuple_type":
-        message = "a list is due, or the name of a CSV file beside this one"
+_MESSAGES = {
+    "tuple_type": "must be a list, or the name of a CSV file next to this one",
+    "missing": "missing",
+    "extra_forbidden": "unknown setting",
+}
+"""What pydantic's messages of these types say here."""
+
+
+def _mistake(path: Path, item: Any, where: Any) -> str:
+    message = _MESSAGES.get(item["type"], item["msg"].removeprefix("Value error, "))
     match item["loc"]:
         case ("accounts", int(index), *rest):
             inner = [str(part) for part in rest if part != "parameters"]
@@ -310,17 +317,17 @@ def _told(path: Path, item: Any, where: Any) -> str:
             return ": ".join([str(path), ".".join(map(str, rest)), message])
 
 
-def _refused(told: list[str], *, remedy: str | None = None) -> RunbookError:
-    remedy = remedy or "Correct what is named above; parameters/fleet.yaml shows every setting. Nothing has run."
-    return RunbookError(Reason.BAD_PARAMETER, _list(told), remedy=remedy)
+def _refused(mistakes: list[str], *, remedy: str | None = None) -> RunbookError:
+    remedy = remedy or "Correct the file; parameters/fleet.yaml shows every setting. Nothing has run."
+    return RunbookError(Reason.BAD_PARAMETER, _list(mistakes), remedy=remedy)
 
 
-def _list(told: list[str]) -> str:
-    more = f"\n… and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    return withheld("\n".join(told[:SHOWN]) + more)
+def _list(lines: list[str]) -> str:
+    more = f"\n… and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    return withheld("\n".join(lines[:SHOWN]) + more)
 
 
 def inputs_digest(notebook: str, parameters: Mapping[str, Any]) -> str:
-    """SHA-256 of what a run of an account depends on: the notebook's digest and the parameters."""
+    """SHA-256 of what an account's run depends on: the notebook's digest and the parameters."""
     text = "\n".join([notebook, *(f"{name}={value!r}" for name, value in sorted(parameters.items()))])
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,13 +1,13 @@
-"""The ledger of a batch: what is done is on the disk, so running again does only what is missing.
+"""The ledger of a batch: completed runs are on disk, so running the batch again does only what is missing.
 
-`<archive>/.batches/<job>/ledger.jsonl` holds a line for each run that ended, appended and fsynced after the run's
-files are on the disk in `kept/` beside it. They lie there until a bag holds them. When every account
-has its end, the ledger ends.
+`<archive>/.batches/<job>/ledger.jsonl` has a line for each run that ended, appended and fsynced once the run's files
+are on disk in `kept/` next to it. The files stay there until a bag contains them. When every account has finished, the
+ledger is removed.
 
     begun     a batch starts
     kept      a run ended; its files are in kept/
     sealing   the bag of this batch is about to be made
-    sealed    it is in the archive: what was kept so far is in it
+    sealed    the bag is in the archive, with everything kept so far
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Line(BaseModel):
 
 
 class Begun(_Line):
-    """`batch` is the UUID of the batch's own run, `at` UTC, `file` the fleet file's place."""
+    """`batch` is the UUID of the batch's own run, `at` is UTC, `file` is the path of the fleet file."""
 
     line: Literal["begun"] = "begun"
     batch: str
@@ -45,18 +45,18 @@ class Begun(_Line):
 
 
 class Kept(_Line):
-    """A run of an account that ended, as the roll-up tells it.
+    """A run of an account that ended, as in the roll-up.
 
     Args:
-        account, slug: its name, and its folder's.
-        inputs: digest of the notebook and the parameters: another is another run.
+        account, slug: the account's name, and that of its folder.
+        inputs: digest of the notebook and the parameters; it changes with them.
         attempt: from 1.
-        ended: this is the account's end; else it is to be run again.
-        run, status, verdict, exit, needs_action, started, duration: of its run.json (seconds, UTC).
+        ended: the account has finished; otherwise the run is to be repeated.
+        run, status, verdict, exit, needs_action, started, duration: from run.json (UTC, seconds).
         host: where it ran.
-        reason: why it did not do what it should have; empty where it did.
-        seen: what it came to, in a line.
-        files: what lies in its folder.
+        reason: why it failed; empty if it did not.
+        seen: its result in one line.
+        files: the files in its folder.
     """
 
     line: Literal["kept"] = "kept"
@@ -103,9 +103,9 @@ _READ: TypeAdapter[Begun | Kept | Sealing | Sealed] = TypeAdapter(
 class Ledger:
     """The ledger of one job in one archive. One process has it at a time.
 
-    `begun` says which batch it is about, and when that was first started; None where there is none to go on with.
-    `unsealed` are the runs whose files are in `kept/`, oldest first; `sealed_in` says where the run of each account is
-    that is in a bag already. `sealing` is a batch that was killed while it made its bag.
+    `begun` is the batch and its first start; None if there is no batch to resume. `unsealed` are the runs whose files
+    are in `kept/`, oldest first. `sealed_in` maps an account to its sealed run and the bag. `sealing` is a batch that
+    was killed while it made its bag.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,49 +120,49 @@ class Ledger:
     @classmethod
     @contextmanager
     def held(cls, archive: Path, job: str) -> Iterator[Ledger]:
-        """The job's ledger, and nobody else has it meanwhile. Raises RunbookError (BUSY); OSError."""
+        """Lock and read the job's ledger. Raises RunbookError (BUSY); OSError."""
         folder = archive / BATCHES / job
         folder.mkdir(parents=True, exist_ok=True)
         with disk.locked(folder / LOCK, busy=f"Another process runs the batch {job} into {archive}:"):
             yield cls(folder)
 
     def begin(self, batch: Begun) -> None:
-        """A new batch. What the one before left must be sealed by now."""
+        """Start a new batch. Everything that the previous one kept must be sealed."""
         self.end()
         self._append(batch)
         self.begun = batch
 
     def keep(self, entry: Kept, files: Mapping[str, bytes]) -> None:
-        """Have a run's files on the disk, and then the line that says so."""
+        """Write a run's files to disk, then its line."""
         for name, content in files.items():
             disk.write_file(self._folder / KEPT / entry.folder / name, content)
         self._append(entry)
         self._take(entry)
 
     def files(self, entry: Kept) -> dict[str, Path]:
-        """The files of a run that is not sealed yet, by name."""
+        """The files of an unsealed run, by name."""
         return {name: self._folder / KEPT / entry.folder / name for name in entry.files}
 
     def done(self, account: str, inputs: str) -> Kept | None:
-        """The account's end in this batch, if it has one with these inputs."""
+        """The run with which the account finished in this batch with these inputs; None if it has not."""
         found = self._last.get(account)
         return found if found is not None and found.ended and found.inputs == inputs else None
 
     def attempts(self, account: str) -> int:
-        """How many runs of the account are kept or sealed in this batch."""
+        """How many runs of the account this batch has kept or sealed."""
         return self._last[account].attempt if account in self._last else 0
 
     def about_to_seal(self, batch: str) -> None:
         self._append(Sealing(batch=batch))
 
     def sealed(self, batch: str, bag: str) -> None:
-        """What was kept is in a bag: its files here are no longer needed."""
+        """Everything kept is in a bag now: remove the files here."""
         self._append(Sealed(batch=batch, bag=bag))
         self._take(Sealed(batch=batch, bag=bag))
         shutil.rmtree(self._folder / KEPT, ignore_errors=True)
 
     def end(self) -> None:
-        """Every account has its end and is sealed: the next batch begins anew."""
+        """Every account has finished and is sealed: remove the ledger. The next batch starts from the beginning."""
         with suppress(FileNotFoundError):
             (self._folder / LEDGER).unlink()
         shutil.rmtree(self._folder / KEPT, ignore_errors=True)
@@ -175,29 +175,29 @@ class Ledger:
         disk.append(self._folder / LEDGER, line.model_dump_json().encode() + b"\n")
 
     def _read(self) -> None:
-        """Take every whole line. A torn last one is what a crash leaves: what it was to say counts as not done."""
+        """Read every complete line. A crash can leave a torn last line; it counts as not written."""
         path = self._folder / LEDGER
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return
-        whole, _, torn = content.rpartition(b"\n")
+        complete, _, torn = content.rpartition(b"\n")
         if torn:
             os.truncate(path, len(content) - len(torn))
-        for number, text in enumerate(whole.splitlines(), 1):
+        for number, text in enumerate(complete.splitlines(), 1):
             try:
                 self._take(_READ.validate_json(text))
             except ValidationError:
                 raise RunbookError(
                     Reason.JOURNAL_DAMAGED,
-                    f"Line {number} of {path} is not what this software writes.",
-                    remedy=f"Move {self._folder} away and run again: what it holds is not in the archive yet, and "
-                    "every account is done anew.",
+                    f"Line {number} of {path} is not a valid ledger line.",
+                    remedy=f"Move {self._folder} away and run again; every account then runs again. Keep the folder: "
+                    "it may hold runs that are not in the archive.",
                 ) from None
-        # an account whose files the disk has lost is done again
-        self.unsealed = [one for one in self.unsealed if all(path.is_file() for path in self.files(one).values())]
-        self._last = {name: one for name, (one, _) in self.sealed_in.items()}
-        self._last |= {one.account: one for one in self.unsealed}
+        # an account whose files are missing runs again
+        self.unsealed = [entry for entry in self.unsealed if all(map(Path.is_file, self.files(entry).values()))]
+        self._last = {name: entry for name, (entry, _) in self.sealed_in.items()}
+        self._last |= {entry.account: entry for entry in self.unsealed}
 
     def _take(self, line: Begun | Kept | Sealing | Sealed) -> None:
         match line:
@@ -209,5 +209,5 @@ class Ledger:
             case Sealing():
                 self.sealing = line.batch
             case Sealed():
-                self.sealed_in |= {one.account: (one, line.bag) for one in self.unsealed}
+                self.sealed_in |= {entry.account: (entry, line.bag) for entry in self.unsealed}
                 self.unsealed, self.sealing = [], None

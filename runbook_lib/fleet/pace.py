@@ -1,4 +1,4 @@
-"""How fast a host may be asked: runs begun in a second, and runs under way at one moment."""
+"""Limits per host: runs that start in a second, and runs in progress at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _T = TypeVar("_T")
 
 @dataclass
 class Host(Generic[_T]):
-    """The work that waits for one host, and when the next of it may begin. Moments are seconds of a monotonic clock.
+    """The runs that wait for one host, and when the next one may start. Times are seconds of a monotonic clock.
 
-    Runs begin at even distances, without bursts: in no second do more begin than the budget says, plus one at its edge.
+    Runs start at even intervals, without bursts: in any second at most as many as the budget allows, plus one.
     """
 
     budget: HostBudget
@@ -32,14 +32,14 @@ class Host(Generic[_T]):
         return self.waiting.popleft()
 
     def pause(self, now: float, seconds: float) -> None:
-        """The host asked to wait: nothing begins before these seconds are over."""
+        """The host asked to wait: nothing starts for so many seconds."""
         self.free_at = max(self.free_at, now + seconds)
 
     def ended(self) -> None:
         self.under_way -= 1
 
     def opens_in(self, now: float) -> float | None:
-        """Seconds until time alone lets the next begin; None where something else has to happen first."""
+        """Seconds until the next run may start; None if a run must end first, or none waits."""
         if not self.waiting or self.under_way >= self.budget.at_once:
             return None
         return max(0.0, self.free_at - now)

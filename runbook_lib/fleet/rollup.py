@@ -1,4 +1,4 @@
-"""What a batch says of itself: a row for each account, one page, one table, and the batch's own run.json."""
+"""The roll-up of a batch: a row for each account, one page, one table and the batch's own run.json."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from runbook_lib.reports.scan import Scanner
 from runbook_lib.result import Status, Table, Verdict, worst
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
+from runbook_lib.words import certificates_need_action, date_words, quantity, time_html, words_html
 
 MISSING = "missing"
-"""Stands in place of a status where an account has no end."""
+"""The status of an account that has not finished."""
 
 RECORD, REPORT, TABLE = "run.json", "report.html", "tables/accounts.csv"
 _OWN = Path(__file__).with_name("templates")
@@ -41,9 +42,9 @@ class AccountRow:
     """An account in a batch.
 
     Args:
-        entry: its last run, if it has one.
-        missing: why it has no end; empty where it has.
-        bag: the earlier bag that its last run is in, below the archive; empty where it is in this one, or in none.
+        entry: its last run, if any.
+        missing: why it has not finished; empty if it has.
+        bag: the earlier bag with its last run, relative to the archive; empty if the run is in this bag or in none.
     """
 
     account: str
@@ -61,17 +62,17 @@ class AccountRow:
 
     @property
     def needs_action(self) -> int:
-        """Certificates that need somebody. Of an account that is not done the number is not known."""
+        """Certificates that need action; 0 for an account that is not done, whose number is unknown."""
         return self.entry.needs_action if self.done and self.entry is not None else 0
 
     @property
     def seen(self) -> str:
-        told = self.entry.seen if self.entry else ""
-        return f"{self.missing}{'. Its last run: ' if self.missing and told else ''}{told}"
+        last = self.entry.seen if self.entry else ""
+        return f"{self.missing}{'. Last run: ' if self.missing and last else ''}{last}"
 
     @property
     def report(self) -> str:
-        """Its report, as a link from the batch's page; empty where there is none."""
+        """The link from the batch's page to its report; empty if there is none."""
         if self.entry is None or REPORT not in self.entry.files:
             return ""
         page = f"accounts/{self.entry.slug}/{REPORT}"
@@ -79,8 +80,8 @@ class AccountRow:
 
 
 def account_rows(accounts: Sequence[str], ledger: Ledger, missing: Mapping[str, str]) -> list[AccountRow]:
-    """A row for each account, in order; and one for each run whose account is no longer in the file."""
-    here = {one.account: one for one in ledger.unsealed}
+    """A row for each account, in order; and one for each run of an account that is no longer in the file."""
+    here = {entry.account: entry for entry in ledger.unsealed}
     found = []
     for account in dict.fromkeys([*accounts, *here]):
         entry, place = here.get(account), ""
@@ -100,8 +101,8 @@ def redacted(row: AccountRow, scanner: Scanner) -> AccountRow:
 
 
 def kept_files(ledger: Ledger) -> dict[str, Path]:
-    """The files of every run that no bag holds yet: the last of an account in its folder, earlier ones below it."""
-    last = {one.account: one.attempt for one in ledger.unsealed}
+    """The files of all unsealed runs: an account's last run in its folder, earlier ones below it."""
+    last = {entry.account: entry.attempt for entry in ledger.unsealed}
     found: dict[str, Path] = {}
     for entry in ledger.unsealed:
         folder = f"accounts/{entry.slug}"
@@ -110,27 +111,27 @@ def kept_files(ledger: Ledger) -> dict[str, Path]:
     return found
 
 
-def verdict_on(told: Sequence[AccountRow], stopped: Status) -> tuple[Status, Verdict, Exit, RunbookError | None]:
-    """How the batch ended: its status, verdict, exit code, and the error that says why it is not done.
+def verdict_on(rows: Sequence[AccountRow], stopped: Status) -> tuple[Status, Verdict, Exit, RunbookError | None]:
+    """How the batch ended: its status, verdict, exit code, and the error if it is not done.
 
-    40 where the outcome of an account's request is unknown, 1 where accounts are missing, 30 where some failed: what
-    has to be run again comes before what has to be looked at.
+    The exit code is 40 if the outcome of a request is unknown, 1 if accounts are missing, 30 if some failed: what must
+    run again comes before what needs a look.
     """
-    missing = [row for row in told if row.status == MISSING]
-    failed = [row for row in told if not row.done and row.status != MISSING]
-    unknown = [row for row in told if row.entry is not None and row.entry.exit == Exit.OUTCOME_UNKNOWN]
-    parts = [f"{len(missing)} without an end" if missing else "", f"{len(failed)} failed" if failed else ""]
-    what = f"Of {len(told)} accounts: {', '.join(filter(None, parts))}{_by_reason(failed)}."
+    missing = [row for row in rows if row.status == MISSING]
+    failed = [row for row in rows if not row.done and row.status != MISSING]
+    unknown = [row for row in rows if row.entry is not None and row.entry.exit == Exit.OUTCOME_UNKNOWN]
+    parts = [f"{len(missing):,} not finished" if missing else "", f"{len(failed):,} failed" if failed else ""]
+    what = f"Of {quantity(len(rows), 'account')}: {', '.join(filter(None, parts))}{_by_reason(failed)}."
     if not missing and not failed:
-        verdicts = [row.entry.verdict for row in told if row.entry is not None and row.entry.verdict is not None]
+        verdicts = [row.entry.verdict for row in rows if row.entry is not None and row.entry.verdict is not None]
         return Status.DONE, worst(verdicts) if verdicts else Verdict.OK, Exit.DONE, None
     status = Status.FAILED if not missing or stopped is Status.DONE else stopped
     if unknown:
         names = ", ".join(visible(row.account) for row in unknown[:5]) + (" …" if len(unknown) > 5 else "")
         error = RunbookError(
             Reason.OUTCOME_UNKNOWN,
-            f"{what} The outcome of a request is unknown for {len(unknown)}: {names}.",
-            remedy="Run the same batch again: each of these looks up what became of its request first.",
+            f"{what} The outcome of a request is unknown for {quantity(len(unknown), 'account')}: {names}.",
+            remedy="Run the same batch again: each of these accounts first finds out what became of its request.",
         )
     else:
         error = RunbookError(Reason.ACCOUNTS_MISSING if missing else Reason.ACCOUNTS_FAILED, what)
@@ -144,7 +145,7 @@ def _by_reason(failed: Sequence[AccountRow]) -> str:
     return f" ({', '.join(shown)}{', …' if len(counts) > 5 else ''})" if shown else ""
 
 
-def table(told: Sequence[AccountRow]) -> tuple[TableFile, bytes]:
+def table(rows: Sequence[AccountRow]) -> tuple[TableFile, bytes]:
     """The accounts as CSV, and its entry for run.json."""
     cells = tuple(
         (
@@ -161,26 +162,26 @@ def table(told: Sequence[AccountRow]) -> tuple[TableFile, bytes]:
             row.report,
             row.bag,
         )
-        for row in told
+        for row in rows
     )
     content = tables.csv_of(Table(name="accounts", title="Accounts", columns=_COLUMNS, rows=cells))
     return TableFile(file=TABLE, title="Accounts", rows=len(cells), sha256=disk.sha256(content)), content
 
 
-def drawn(record: RunRecord, told: Sequence[AccountRow], facts: Mapping[str, str]) -> tuple[RunRecord, str]:
-    """The record and its page; where the page cannot be drawn, the record says why and the page is a bare one."""
+def drawn(record: RunRecord, rows: Sequence[AccountRow], facts: Mapping[str, str]) -> tuple[RunRecord, str]:
+    """The record and its page. If the page cannot be drawn, the record says why and the page is a bare one."""
     try:
-        return record, batch_page(record, told, facts)
-    except Exception as error:  # noqa: BLE001 - it is told, and the batch is sealed all the same
+        return record, batch_page(record, rows, facts)
+    except Exception as error:  # noqa: BLE001 - the record reports it, and the batch is sealed all the same
         why = visible(f"{type(error).__name__}: {error}"[:300])
         record = record.model_copy(update={"not_drawn": {"the accounts": why}})
         return record, bare.bare_page(record)
 
 
-def batch_page(record: RunRecord, told: Sequence[AccountRow], facts: Mapping[str, str]) -> str:
-    """The batch's report.html: what it came to, what is not done and why, and every account with its report.
+def batch_page(record: RunRecord, rows: Sequence[AccountRow], facts: Mapping[str, str]) -> str:
+    """The batch's report.html: its result, the accounts that are not done and why, and every account with its report.
 
-    It loads nothing. Its one script searches and sorts the table that is there without it.
+    It loads nothing. Its one script searches and sorts the table, which is complete without it.
     """
     from runbook_lib.reports.html import lines_html  # nbconvert is slow to import
 
@@ -188,20 +189,29 @@ def batch_page(record: RunRecord, told: Sequence[AccountRow], facts: Mapping[str
     templates = Environment(
         loader=FileSystemLoader([_OWN, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters.update(tone=tone, utc=iso, lines=lines_html, visible=lambda value: visible(str(value)))
-    order = sorted(told, key=lambda row: (row.done, -row.needs_action, row.account))
+    templates.filters.update(
+        tone=tone,
+        time=time_html,
+        moment=date_words,
+        lines=lines_html,
+        words=words_html,
+        quantity=quantity,
+        need_action=certificates_need_action,
+        visible=lambda value: visible(str(value)),
+    )
+    order = sorted(rows, key=lambda row: (row.done, -row.needs_action, row.account))
     return templates.get_template("batch.html.j2").render(
         run=record,
         rows=order,
         facts=facts,
-        counts=Counter(row.status for row in told).most_common(),
+        counts=Counter(row.status for row in rows).most_common(),
         reasons=[
             (count, CATALOGUE[Reason(reason)] if reason in set(Reason) else None, reason)
             for reason, count in Counter(
-                row.entry.reason for row in told if row.entry is not None and row.entry.reason and not row.done
+                row.entry.reason for row in rows if row.entry is not None and row.entry.reason and not row.done
             ).most_common()
         ],
-        elsewhere=sum(1 for row in told if row.bag and not row.missing),
+        elsewhere=sum(1 for row in rows if row.bag and not row.missing),
         script=Markup(script),  # noqa: S704  our own
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -1,4 +1,4 @@
-"""One batch from the fleet file to the sealed bag; and what an earlier one left, taken up or sealed first."""
+"""One batch from the fleet file to the sealed bag. An interrupted batch is resumed, or sealed first if too old."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ from runbook_lib.reports.runrecord import Found, RunRecord, lock_sha256, who
 from runbook_lib.reports.scan import Scanner, references_in, refuse_names
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import Status
+from runbook_lib.words import quantity
 
 RESUME = timedelta(hours=12)
-"""A batch that was cut short is gone on with for so long. Later, reports of different days would count as one."""
+"""How long an interrupted batch can be resumed. Later, reports of different days would count as one batch."""
 
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """A batch that is wanted.
+    """A batch to run.
 
     Args:
-        name: names the bag and the ledger: lower-case letters, digits and dashes.
-        job: what the notebook is called in each account's run.json.
+        name: of the bag and the ledger: lower-case letters, digits and dashes.
+        job: the notebook's name in each account's run.json.
         file: the fleet file.
         preload: modules that the notebook imports.
-        environ: of this process; the workers have their own.
+        environ: this process's environment; the workers have their own.
     """
 
     fleet: Fleet
@@ -60,26 +61,26 @@ class BatchOrder:
 
     @property
     def accounts(self) -> tuple[FleetAccount, ...]:
-        return tuple(one for one in self.fleet.accounts if self.shard.has(one.account))
+        return tuple(account for account in self.fleet.accounts if self.shard.has(account.account))
 
     def inputs(self, account: FleetAccount) -> str:
         return inputs_digest(self.source.sha256, self.fleet.given(account))
 
 
 def run_batch(order: BatchOrder, engine: BatchExecutor, *, clock: Clock, watch: Watch) -> RunOutcome:
-    """Run what is missing of a batch, and seal what was done, whatever becomes of the rest.
+    """Run the accounts of a batch that are missing, and seal what was done, whatever becomes of the rest.
 
     Returns:
-        The outcome of the batch. Its `exit` is the worst that has to be told: see `rollup.verdict_on`.
+        The outcome of the batch, with the exit code of `rollup.verdict_on`.
 
     Raises:
-        RunbookError: BUSY where another process runs this batch; ARCHIVE_FAILED or DISK_FULL where archive or ledger
-            cannot be written; JOURNAL_DAMAGED for a ledger that is not ours; BAD_PARAMETER where the batch of another
-            fleet file of this name is not at its end.
+        RunbookError: BUSY if another process runs this batch; ARCHIVE_FAILED or DISK_FULL if archive or ledger cannot
+            be written; JOURNAL_DAMAGED for an invalid ledger; BAD_PARAMETER if a batch of another fleet file with this
+            name is unfinished.
     """
     archive = order.archive
     names = [order.name, order.source.name, str(order.file.absolute())]
-    names += [one.account for one in order.accounts]
+    names += [account.account for account in order.accounts]
     refuse_names(names, _references(order), order.environ)
     with (
         Interruptions().collected() as interruptions,
@@ -91,7 +92,7 @@ def run_batch(order: BatchOrder, engine: BatchExecutor, *, clock: Clock, watch: 
         batch.finish_sealing()
         if ledger.begun is not None and batch.started - ledger.begun.at >= RESUME:
             batch.seal_what_is_left()
-        with bag.staging(archive, batch.told()) as folder:
+        with bag.staging(archive, batch.started_record()) as folder:
             if ledger.begun is None:
                 ledger.begin(Begun(batch=batch.run, at=batch.started, file=str(order.file.absolute())))
             items = batch.items()
@@ -115,13 +116,13 @@ def run_batch(order: BatchOrder, engine: BatchExecutor, *, clock: Clock, watch: 
 
 
 class _Batch:
-    """One go at a batch: a run of its own, with a staging folder and a bag."""
+    """One attempt at a batch: a run with its own staging folder and bag."""
 
     def __init__(self, order: BatchOrder, ledger: Ledger, clock: Clock, engine: str) -> None:
         self.order, self.ledger, self.clock, self.engine = order, ledger, clock, engine
         self.run, self.started, self._ticks = str(uuid.uuid4()), clock.now(), time.monotonic()
 
-    def told(self) -> bag.Started:
+    def started_record(self) -> bag.Started:
         source = self.order.source
         return bag.Started(
             run=self.run,
@@ -137,7 +138,7 @@ class _Batch:
         )
 
     def items(self) -> list[Item]:
-        """What is missing, the hosts taking turns."""
+        """The accounts that are missing."""
         order = self.order
         hide = _variables(order.fleet)
         keep_out = signing.references(order.archive)
@@ -173,15 +174,15 @@ class _Batch:
         )
 
     def seal(self, folder: Path, ran: BatchEnd) -> RunOutcome:
-        """Put everything that no bag holds yet into one."""
+        """Put all unsealed runs into one bag."""
         order, ledger = self.order, self.ledger
-        told = rollup.account_rows([one.account for one in order.accounts], ledger, ran.missing)
-        status, verdict, code, error = rollup.verdict_on(told, ran.stopped)
-        entry, content = rollup.table(told)
-        here = [row for row in told if row.missing or not row.bag]
-        needs_action = sum(row.needs_action for row in told)
+        rows = rollup.account_rows([account.account for account in order.accounts], ledger, ran.missing)
+        status, verdict, code, error = rollup.verdict_on(rows, ran.stopped)
+        entry, content = rollup.table(rows)
+        here = [row for row in rows if row.missing or not row.bag]
+        needs_action = sum(row.needs_action for row in rows)
         record = RunRecord.of(
-            self.told(),
+            self.started_record(),
             status=status,
             verdict=verdict,
             exit=code,
@@ -193,12 +194,11 @@ class _Batch:
             parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
             tables=(entry,),
         )
-        facts = {"Engine": self.engine, "Time from": self.clock.source, "Fleet file": str(order.file.absolute())}
+        facts = {"Engine": self.engine, "Clock": self.clock.source, "Fleet file": str(order.file.absolute())}
         if order.shard.of > 1:
-            facts["Part"] = (
-                f"{order.shard.number} of {order.shard.of}; the whole has {len(order.fleet.accounts)} accounts"
-            )
-        record, own = self._searched(record, told, facts, content)
+            whole = quantity(len(order.fleet.accounts), "account")
+            facts["Part"] = f"{order.shard.number} of {order.shard.of}; {whole} in all parts"
+        record, own = self._searched(record, rows, facts, content)
         files: dict[str, bytes | Path] = {**own, **rollup.kept_files(ledger)}
         work = bag.BagSummary(
             order.name,
@@ -212,54 +212,55 @@ class _Batch:
         place = bag.put(order.archive, folder, work, run=self.run, files=files, environ=order.environ)
         ledger.sealed(self.run, str(place.folder.relative_to(order.archive)))
         outcome = RunOutcome.of(record, place.folder, unsigned=place.unsigned, unstamped=place.unstamped)
-        return replace(outcome, needs_action=needs_action)  # a record that tells only the least does not count them
+        return replace(outcome, needs_action=needs_action)  # a redacted record may not have the number
 
     def _searched(
-        self, record: RunRecord, told: list[rollup.AccountRow], facts: dict[str, str], table: bytes
+        self, record: RunRecord, rows: list[rollup.AccountRow], facts: dict[str, str], table: bytes
     ) -> tuple[RunRecord, dict[str, bytes]]:
-        """What the batch itself tells, searched as it would be sealed; its workers have searched the accounts' files.
+        """The batch's own files, searched for secrets as they would be sealed; the workers searched the others.
 
-        Where it holds a secret, the rows and the record are redacted and searched again; else only the least is told.
+        If a secret is found, the rows and the record are redacted and searched again; if that fails, only the least
+        remains.
         """
         scanner = Scanner(_references(self.order), self.order.environ)
 
-        def files(record: RunRecord, told: list[rollup.AccountRow], table: bytes) -> dict[str, bytes]:
-            record, page = rollup.drawn(record, told, facts)
+        def files(record: RunRecord, rows: list[rollup.AccountRow], table: bytes) -> dict[str, bytes]:
+            record, page = rollup.drawn(record, rows, facts)
             shown = page.encode("utf-8", "backslashreplace")
             return {rollup.RECORD: artefacts.as_json(record), rollup.REPORT: shown, rollup.TABLE: table}
 
         def found(made: dict[str, bytes]) -> list[Found]:
-            return [one for name, content in made.items() for one in scanner.in_file(name, content)]
+            return [finding for name, content in made.items() for finding in scanner.in_file(name, content)]
 
-        made = files(record, told, table)
+        made = files(record, rows, table)
         holds = found(made)
         if not holds:
             return record, made
-        told = [rollup.redacted(row, scanner) for row in told]
-        entry, table = rollup.table(told)
+        rows = [rollup.redacted(row, scanner) for row in rows]
+        entry, table = rollup.table(rows)
         facts = scanner.redact(facts)
         try:
             record = artefacts.redacted_record(record.model_copy(update={"tables": (entry,)}), holds, set(), scanner)
         except ValidationError:  # a field that cannot be redacted
             return artefacts.least(record)
-        made = files(record, told, table)
+        made = files(record, rows, table)
         return (record, made) if not found(made) else artefacts.least(record)
 
     def refuse_the_ledger_of_another_file(self) -> None:
-        """Files of one name in two folders make batches of one name: the accounts of one are not those of the other."""
+        """Refuse the ledger of another fleet file with the same name: its accounts are others."""
         begun = self.ledger.begun
         if begun is None or not begun.file or begun.file == str(self.order.file.absolute()):
             return
-        if Path(begun.file).exists():  # else it was moved
+        if Path(begun.file).exists():  # otherwise it was moved
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"{self.order.name} was begun {iso(begun.at)} with {begun.file}, and is not at its end. "
-                f"{self.order.file} is another file of that name.",
-                remedy="Give this file a name of its own in the archive; or run the other once more, to its end.",
+                f"The batch {self.order.name} of {iso(begun.at)} is unfinished. It belongs to {begun.file}, not to "
+                f"{self.order.file}.",
+                remedy="Rename this fleet file, or first run the batch with the other file until it finishes.",
             )
 
     def finish_sealing(self) -> None:
-        """A batch that was killed while it sealed may have a bag, or none: look, before anything is sealed twice."""
+        """Find out whether a batch that was killed while sealing has a bag, so that nothing is sealed twice."""
         if self.ledger.sealing is None:
             return
         archive = self.order.archive
@@ -271,7 +272,7 @@ class _Batch:
                     return
 
     def _is_ours(self, place: Path, run: str) -> bool:
-        """Whether a bag is that run's, and holds what the ledger kept: it may also say only that the run was killed."""
+        """Whether a bag is that run's and contains what the ledger kept; it may only record that the run was killed."""
         try:
             info = (place / "bag-info.txt").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -280,39 +281,39 @@ class _Batch:
         return f"urn:uuid:{run}\n" in info and all(path.is_file() for path in held)
 
     def seal_what_is_left(self) -> None:
-        """Seal what a batch did that was cut short too long ago to be gone on with."""
+        """Seal what a batch did that was interrupted too long ago to resume."""
         if self.ledger.unsealed:
             old = _Batch(self.order, self.ledger, self.clock, self.engine)
-            with bag.staging(self.order.archive, old.told()) as folder:
+            with bag.staging(self.order.archive, old.started_record()) as folder:
                 missing = {
-                    one.account: "the batch was cut short, and not gone on with in time"
-                    for one in self.order.accounts
-                    if self.ledger.done(one.account, self.order.inputs(one)) is None
+                    account.account: "the batch was interrupted and not resumed in time"
+                    for account in self.order.accounts
+                    if self.ledger.done(account.account, self.order.inputs(account)) is None
                 }
                 old.seal(folder, BatchEnd(Status.INTERRUPTED, missing))
         self.ledger.end()
 
 
 def _references(order: BatchOrder) -> tuple[str, ...]:
-    """Every reference of a batch: those of all accounts, and the signer's."""
-    given = [order.fleet.given(one) for one in order.fleet.accounts]
+    """All references of a batch: those of the accounts and of the signer."""
+    given = [order.fleet.given(account) for account in order.fleet.accounts]
     return references_in({"": [given, order.fleet.parameters, signing.references(order.archive)]})
 
 
 def _host(given: Mapping[str, Any], environ: Mapping[str, str]) -> str:
-    """Whom a run asks, as far as its parameters tell: runs of one host share its budget."""
+    """The host that a run asks, by its parameters. Runs of one host share its budget."""
     text = str(given.get("environment", ""))
     try:
         return Environment.named(text or "sandbox", environ=environ).api_url
     except RunbookError:
-        return text  # the run itself will say what is wrong with it
+        return text  # the run reports the mistake
 
 
 def _variables(fleet: Fleet) -> frozenset[str]:
-    """The variables of the environment that hold an account's secrets."""
+    """The environment variables with the accounts' secrets."""
     return frozenset().union(*(_variables_of(account.parameters) for account in fleet.accounts))
 
 
 def _variables_of(given: Mapping[str, Any]) -> frozenset[str]:
     found: Iterable[str] = references_in(given)
-    return frozenset(one.removeprefix("env:") for one in found if one.startswith("env:"))
+    return frozenset(text.removeprefix("env:") for text in found if text.startswith("env:"))

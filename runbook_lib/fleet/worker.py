@@ -1,4 +1,4 @@
-"""One account's run, on whichever machine: what is sent to a worker, and what the worker does with it."""
+"""One account's run on any machine: what a worker receives, and what it does."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from runbook_lib.reports.supervise import Interruptions
 
 @dataclass(frozen=True)
 class AccountWork:
-    """A run to do. It holds references to secrets and no secret: it travels.
+    """A run to do. It travels, so it holds references and no secrets.
 
     Args:
-        job: what is to run; its environment is the worker's.
-        hide: variables of the environment that hold other accounts' secrets. A run cannot show what it does not have.
+        job: the run; it gets the worker's environment.
+        hide: environment variables with other accounts' secrets, which the run does not get.
         preload: modules that the notebook imports, for `JobServer`.
     """
 
@@ -35,13 +35,13 @@ class AccountWork:
 
 
 def perform_work(work: AccountWork) -> Produced:
-    """Do it here. Called in a thread of a worker: of this process, or of a dask worker on another machine."""
+    """Do the run here: in a thread of this process, or of a dask worker on another machine."""
     environ = {name: value for name, value in os.environ.items() if name not in work.hide}
     return _HERE.run(replace(work.job, environ=environ), work.preload)
 
 
 class _Here:
-    """What runs notebooks in this process: a server that is started with the first of them."""
+    """Runs notebooks in this process, with a server that starts with the first run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class _Here:
             return produce(job, folder=Path(folder), clock=SystemClock(), interruptions=self.interruptions)
 
     def close(self) -> None:
-        """End it, and whatever it still runs."""
+        """Stop the server and its runs."""
         with self._lock:
             self._open.close()
             self._server = None
@@ -77,7 +77,7 @@ atexit.register(_HERE.close)
 
 @contextmanager
 def here() -> Iterator[Callable[[], None]]:
-    """Runs in this process, for as long as the block lasts; gives what cuts them off."""
+    """Runs in this process for the duration of the block; yields the function that cuts them off."""
     try:
         yield lambda: _HERE.interruptions.signals.append(signal.SIGINT)
     finally:

@@ -1,11 +1,11 @@
-"""One run of a notebook and what it leaves: executed, judged, searched for secrets, rendered, recorded."""
+"""One run of a notebook: execute it, judge it, search it for secrets, render and record it."""
 
 import sys
 from pathlib import Path
 
 TEMPLATES = Path(__file__).with_name("templates")
-"""Of reports; the pages of the archive take their style from them."""
+"""The report's templates. The archive's pages use their style."""
 
-# jsonschema imports it wherever it is installed, to check a format that no schema here names, and compiling its grammar
-# takes as long as a run. None makes that import fail, which jsonschema takes for "not installed".
+# If rfc3987_syntax is installed, jsonschema imports it for a format that no schema here names, and its grammar takes as
+# long to compile as a run. None makes the import fail, so jsonschema treats it as not installed.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Makes an executed notebook say what really happened, before it is archived."""
+"""Corrects an executed notebook before it is archived: true statuses, and a banner if the run did not succeed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from nbformat import NotebookNode
 from runbook_lib.reports.outcome import CellState, Judgement, code_cells
 from runbook_lib.result import Status
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 BANNER_TAG = "runbook-banner"
 PAPERMILL_ERROR_TAG = "papermill-error-cell-tag"
 
 
 def drop_papermill_markers(nb: NotebookNode) -> None:
-    """Remove the cells that papermill adds around an error; our banner takes their place."""
+    """Remove the cells that papermill adds around an error; our banner replaces them."""
     nb.cells = [cell for cell in nb.cells if PAPERMILL_ERROR_TAG not in cell.metadata.get("tags", [])]
 
 
 def clear(nb: NotebookNode) -> None:
-    """Take out what an earlier execution left: in a run that executed nothing it would be untrue."""
+    """Remove the outputs of an earlier execution: a run that executes nothing must not show them."""
     for cell in code_cells(nb):
         cell.outputs = []
         cell.execution_count = None
@@ -31,7 +32,7 @@ def clear(nb: NotebookNode) -> None:
 
 
 def correct(nb: NotebookNode, judgement: Judgement, *, run: str, notebook: str) -> None:
-    """Replace papermill's statuses by the true ones, its absolute paths by names, and put a banner on top if not done.
+    """Replace papermill's statuses by the true ones and its absolute paths by names; add a banner if not done.
 
     Args:
         run: the run's identifier.
@@ -42,7 +43,7 @@ def correct(nb: NotebookNode, judgement: Judgement, *, run: str, notebook: str) 
         bad = state not in (CellState.EXECUTED, CellState.SKIPPED, CellState.NEVER_RAN, CellState.UNKNOWN)
         cell.metadata["papermill"] = {
             "start_time": times.get("start_time"),
-            # what papermill writes there for a cell in flight is the time it gave up
+            # for a cell in progress, papermill writes the time at which it gave up
             "end_time": times.get("end_time"),
             "duration": times.get("duration"),
             "exception": bad,
@@ -60,7 +61,7 @@ def correct(nb: NotebookNode, judgement: Judgement, *, run: str, notebook: str) 
 
 def banner(judgement: Judgement) -> NotebookNode:
     """A Markdown cell that says what happened and what to do."""
-    lines = [f"**This run is not done: {judgement.status.value}.**"]
+    lines = [f"**This run did not succeed: {judgement.status.value}.**"]
     error: dict[str, Any] | None = judgement.error
     if error:
         lines += [
@@ -70,18 +71,19 @@ def banner(judgement: Judgement) -> NotebookNode:
             f"*What to do:* {_plain(error['remedy'])}",
         ]
     elif judgement.verdict is not None:
-        lines.append(f"The notebook reached its end; its verdict is *{_plain(judgement.verdict.value)}*.")
+        lines.append(f"The notebook finished with the verdict *{_plain(judgement.verdict.value)}*.")
+    cells = quantity(len(judgement.cells), "code cell")
     never = judgement.cells.count(CellState.NEVER_RAN)
     if never:
-        lines.append(f"{never} of {len(judgement.cells)} code cells never ran.")
+        lines.append(f"{never} of {cells} never ran.")
     unknown = judgement.cells.count(CellState.UNKNOWN)
     if unknown:
-        lines.append(f"Of {unknown} of {len(judgement.cells)} code cells nobody knows whether they ran.")
+        lines.append(f"{unknown} of {cells} may have run; this is unknown.")
     cell: NotebookNode = nbformat.v4.new_markdown_cell("\n>\n".join(f"> {line}" for line in lines), id=BANNER_TAG)
     cell.metadata["tags"] = [BANNER_TAG]
     return cell
 
 
 def _plain(text: str) -> str:
-    """Text from elsewhere as Markdown that shows it literally (CommonMark 2.4)."""
+    """Escape text from elsewhere so that Markdown shows it literally (CommonMark 2.4)."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>&$])", r"\\\1", visible(text))

@@ -23,26 +23,26 @@ NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermi
 def make_artefacts(
     nb: NotebookNode, record: RunRecord, steps: tuple[StepRecord, ...], log: str, scanner: Scanner, folder: Path
 ) -> tuple[RunRecord, dict[str, bytes]]:
-    """Everything that goes below `data/`.
+    """Make everything that goes below `data/`.
 
-    Every file is searched as it would be sealed, its name included. Where one holds a secret, it is withheld, and so is
-    the notebook; the report is made without its cells, the record says what was found where, and both are redacted and
-    searched again. If they still hold one, only the least is told.
+    Every file is searched for secrets exactly as it would be sealed, its name included. A file with a secret is
+    withheld, and so is the notebook. The report is then made without cells, the record says what was found where, and
+    both are redacted and searched again. If they still contain a secret, only the least remains (`least`).
 
     Args:
         nb: the executed, annotated notebook.
-        record: the record as far as it is known.
-        log: what papermill wrote, empty where it adds nothing.
-        folder: where the run's tables are that lie beside the notebook, in `tables`.
+        record: the record so far.
+        log: papermill's log; empty if it adds nothing.
+        folder: the folder whose `tables` holds the run's sidecar tables.
 
     Returns:
-        The record as it was archived, and the files' contents by name.
+        The record as archived, and the files' contents by name.
     """
     tables, contents = _tables(steps)
-    left = sidecar_tables.collect_sidecars(steps, folder)
-    tables, contents = (*tables, *left.entries), contents | left.contents
-    if left.problem is not None:
-        record = _failed(record, left.problem)
+    sidecars = sidecar_tables.collect_sidecars(steps, folder)
+    tables, contents = (*tables, *sidecars.entries), contents | sidecars.contents
+    if sidecars.problem is not None:
+        record = _failed(record, sidecars.problem)
     record = _with_scan(record.model_copy(update={"tables": tables}), scanner, [], [])
     notebook = _utf8(nbformat.writes(nb) + "\n")
     page, not_drawn = html.notebook_page(nb, record)
@@ -55,12 +55,12 @@ def make_artefacts(
     for name, content in files.items():
         if name != NOTEBOOK:
             found += scanner.in_file(name, content)
-            found += scanner.in_file(name, left.texts[name]) if name.endswith(".parquet") else []
+            found += scanner.in_file(name, sidecars.texts[name]) if name.endswith(".parquet") else []
     if not found:
         return record, files
-    out = {one.file for one in found}
+    out = {finding.file for finding in found}
     if record.status is not Status.REFUSED or not out <= {RECORD, REPORT}:
-        out.add(NOTEBOOK)  # what is in one of them came from the notebook; of a refused run, from its parameters
+        out.add(NOTEBOOK)  # the other files came from the notebook; those of a refused run, from its parameters
     stems = {Path(name).stem for name in out if name in contents}
     out |= {name for name in contents if Path(name).stem in stems}  # the same table in another form
     kept = {name: content for name, content in files.items() if name not in out | {RECORD, REPORT}}
@@ -76,43 +76,46 @@ def _without(
     nb: NotebookNode,
     scanner: Scanner,
 ) -> tuple[RunRecord, dict[str, bytes]]:
-    """What is sealed of a run in which a secret was found: searched once more, and as little as it takes."""
-    left = tuple(table for table in record.tables if table.file in kept)
+    """What remains of a run in which a secret was found, searched again."""
+    tables = tuple(table for table in record.tables if table.file in kept)
     try:
-        told = redacted_record(record.model_copy(update={"tables": left}), found, out, scanner)
+        redacted = redacted_record(record.model_copy(update={"tables": tables}), found, out, scanner)
     except ValidationError:  # a field that cannot be redacted
         return least(record)
-    files = _told(told, nb)
+    files = _record_and_page(redacted, nb)
     if any(scanner.in_file(name, content) for name, content in files.items()):
         return least(record)
-    return told, files | kept
+    return redacted, files | kept
 
 
 def redacted_record(record: RunRecord, found: list[Found], files: set[str], scanner: Scanner) -> RunRecord:
-    """The record of a run that failed since a secret was found, redacted. Raises pydantic.ValidationError.
+    """The redacted record of a run in which a secret was found.
 
     Args:
-        files: those that are withheld for it.
+        files: the files that are withheld.
+
+    Raises:
+        pydantic.ValidationError: a field cannot be redacted.
     """
     found = list(dict.fromkeys(found))
-    told = _with_scan(_failed_by(record, found), scanner, found, sorted(files))
-    return RunRecord.model_validate(scanner.redact(told.model_dump(mode="json")))
+    failed = _with_scan(_failed_by(record, found), scanner, found, sorted(files))
+    return RunRecord.model_validate(scanner.redact(failed.model_dump(mode="json")))
 
 
 def least(record: RunRecord) -> tuple[RunRecord, dict[str, bytes]]:
-    """What is told in any case: nothing of it came from a notebook, from parameters or from a server."""
-    told = _least(record)
-    return told, _told(told, nbformat.v4.new_notebook())
+    """The record and files that are always safe: nothing in them came from a notebook, parameters or a server."""
+    safe = _least(record)
+    return safe, _record_and_page(safe, nbformat.v4.new_notebook())
 
 
-def _told(record: RunRecord, nb: NotebookNode) -> dict[str, bytes]:
+def _record_and_page(record: RunRecord, nb: NotebookNode) -> dict[str, bytes]:
     page, not_drawn = html.notebook_page(nb, record)
     record = record.model_copy(update={"not_drawn": not_drawn})
     return {RECORD: as_json(record), REPORT: _utf8(page)}
 
 
 def _least(record: RunRecord) -> RunRecord:
-    what = "What the record itself would tell holds a secret, so that it is not told."
+    what = "The run's record contains a secret and is withheld."
     refused = record.status is Status.REFUSED
     started = Started(
         run=record.run,
@@ -139,7 +142,7 @@ def _least(record: RunRecord) -> RunRecord:
 
 
 def _failed(record: RunRecord, problem: RunbookError) -> RunRecord:
-    """The record of a run whose evidence is not whole; one that failed for another reason keeps that."""
+    """The record of a run whose evidence is incomplete. A run that failed already keeps its reason."""
     if record.status is not Status.DONE:
         return record
     update = {"status": Status.FAILED, "verdict": Verdict.FAILED, "exit": problem.exit, "error": problem.as_dict()}
@@ -152,7 +155,7 @@ def as_json(record: RunRecord) -> bytes:
 
 
 def _utf8(text: str) -> bytes:
-    # a kernel can print half of a surrogate pair, which no UTF-8 holds
+    # a kernel can print half of a surrogate pair, which is not UTF-8
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -176,28 +179,28 @@ def _tables(steps: tuple[StepRecord, ...]) -> tuple[tuple[TableFile, ...], dict[
 
 
 def _unchecked(table: Table) -> int:
-    telling = [number for number, column in enumerate(table.columns) if column in ("state", "verdict")]
-    return sum(any(row[number] == Verdict.UNCHECKED.value for number in telling) for row in table.rows)
+    states = [number for number, column in enumerate(table.columns) if column in ("state", "verdict")]
+    return sum(any(row[number] == Verdict.UNCHECKED.value for number in states) for row in table.rows)
 
 
 def _with_scan(record: RunRecord, scanner: Scanner, found: list[Found], withheld: list[str]) -> RunRecord:
-    done = Scan(
+    scan = Scan(
         searched=scanner.searched,
         not_searched=scanner.unsearched,
         patterns=tuple(PATTERNS),
         found=tuple(found),
         withheld=tuple(withheld),
     )
-    return record.model_copy(update={"scan": done})
+    return record.model_copy(update={"scan": scan})
 
 
 def _failed_by(record: RunRecord, found: list[Found]) -> RunRecord:
     if record.status is Status.REFUSED:
         return record
-    elsewhere = [str(one) for one in found if one.file not in (REPORT, RECORD)]
+    elsewhere = [str(finding) for finding in found if finding.file not in (REPORT, RECORD)]
     shown = list(dict.fromkeys(elsewhere)) or [str(found[0])]
-    more = f"; and {len(shown) - 5} more (run.json has them all)" if len(shown) > 5 else ""
-    what = f"Found: {'; '.join(shown[:5])}{more}. The run itself was {record.status.value}."
+    more = f"; and {len(shown) - 5} more (see run.json)" if len(shown) > 5 else ""
+    what = f"Found: {'; '.join(shown[:5])}{more}. The run's own status was “{record.status.value}”."
     return record.model_copy(
         update={
             "status": Status.WITHHELD,

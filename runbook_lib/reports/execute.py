@@ -1,8 +1,8 @@
-"""The child process of a run: stock papermill, told to talk to the kernel over IPC.
+"""The child process of a run: stock papermill that talks to the kernel over IPC.
 
-`python -m runbook_lib.reports.execute PLAN.json`. papermill's own command line has no option for the kernel's
-transport, and ipykernel 7.3 and later warns about every TCP kernel: code and outputs would pass a loopback port in
-plain text. Over IPC they pass sockets in a private folder.
+`python -m runbook_lib.reports.execute PLAN.json`. papermill's command line cannot choose the kernel's transport, and
+ipykernel 7.3 and later warns about every TCP kernel: code and outputs would pass a loopback port in plain text. Over
+IPC they pass sockets in a private folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 
 class ExecutionPlan(BaseModel):
-    """What the child does. `cell_timeout` in seconds; `ending` is where it writes an `Ending`, if it lives to."""
+    """What the child does. `cell_timeout` is in seconds; the child writes an `Ending` to the file `ending`."""
 
     notebook: Path
     output: Path
@@ -32,18 +32,18 @@ class ExecutionPlan(BaseModel):
 
 
 class Ending(BaseModel):
-    """How papermill ended: `exception` is the class's name, empty where it raised nothing."""
+    """How papermill ended: `exception` is the name of the exception's class, empty if there was none."""
 
     exception: str = ""
     message: str = ""
 
 
 class NotSaved(Exception):
-    """The executed notebook could not be written: from here on nobody knows what ran."""
+    """The executed notebook could not be written: what ran since then is unknown."""
 
 
 def _end_with_parent() -> None:
-    """Interrupt papermill when the runner is gone: what nobody archives should not go on changing things."""
+    """Interrupt papermill when the runner is gone: a run that nobody archives must not change anything more."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -56,7 +56,7 @@ def _end_with_parent() -> None:
 
 @cache
 def _write_whole_files(folder: Path) -> None:
-    """Have papermill save by renaming there: however a run is killed, what is found afterwards is a whole notebook."""
+    """Make papermill save by renaming: a killed run leaves a complete notebook."""
     from papermill.iorw import LocalHandler, papermill_io
 
     class WholeFiles(LocalHandler):
@@ -67,23 +67,23 @@ def _write_whole_files(folder: Path) -> None:
                 part.replace(path)
             except OSError as error:
                 with suppress(OSError):
-                    part.unlink()  # its space is needed to say so
+                    part.unlink()  # the report of this error needs the space
                 raise NotSaved(error.strerror or str(error)) from error
 
     papermill_io.register(str(folder), WholeFiles())  # type: ignore[no-untyped-call]
 
 
 REPLY = "reply"
-"""In a code cell's papermill metadata while a run lasts: what the kernel answered. papermill writes them anew."""
+"""The key of the kernel's reply in a code cell's papermill metadata, while the run lasts."""
 
 _MOST = 2000
-"""So many characters of an exception's text are kept: some carry the whole data that they could not handle."""
+"""Characters that are kept of an exception's text: some exceptions carry all the data that they could not handle."""
 
 
 def note_reply(*, cell: Any, cell_index: int, execute_reply: Mapping[str, Any] | None) -> None:
-    """nbclient's hook for each cell that the kernel answered for, allowed errors included: keep what it answered.
+    """nbclient's hook after each cell that the kernel answered, allowed errors included: keep the reply.
 
-    IPython shows no error output for an ExceptionGroup, a UsageError or a custom handler; its reply names them all.
+    IPython has no error output for an ExceptionGroup, a UsageError or a custom handler; the reply names them all.
     """
     if execute_reply is not None:
         answer = execute_reply["content"]
@@ -93,10 +93,10 @@ def note_reply(*, cell: Any, cell_index: int, execute_reply: Mapping[str, Any] |
 
 
 def execute(plan: ExecutionPlan, **engine: Any) -> Ending:
-    """Have papermill execute the plan, and write how it ended where the plan says.
+    """Execute the plan with papermill, and write how it ended to the plan's `ending`.
 
     Args:
-        engine: further arguments of `papermill.execute_notebook`.
+        engine: more arguments of `papermill.execute_notebook`.
     """
     from papermill.execute import execute_notebook
 
@@ -109,7 +109,7 @@ def execute(plan: ExecutionPlan, **engine: Any) -> Ending:
             parameters=plan.parameters,
             progress_bar=False,
             execution_timeout=plan.cell_timeout,
-            autosave_cell_every=5,  # what a killed run loses of its last cell, in seconds
+            autosave_cell_every=5,  # a killed run loses at most so many seconds of its last cell
             on_cell_executed=note_reply,
             **engine,
         )
@@ -126,8 +126,8 @@ def main() -> None:
 
     class IpcKernelManager(AsyncKernelManager):
         transport = "ipc"
-        # Left to itself it names the sockets `kernel-ipc-1` and so on in the current folder, where two runs would meet,
-        # and where a killed one leaves them. JUPYTER_RUNTIME_DIR lies in the run's private folder.
+        # By default the sockets are `kernel-ipc-1` and so on in the current folder, where two runs would collide and
+        # a killed run leaves them. JUPYTER_RUNTIME_DIR is in the run's private folder.
         ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]).parent / "kernel")
 
     plan = ExecutionPlan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """report.html: the executed notebook as one page that loads nothing and runs nothing.
 
-Three walls, each enough by itself for what it covers: text is escaped; HTML that outputs bring along loses what is
-active; a Content-Security-Policy forbids scripts, frames, forms and every load but `data:` images.
+Three defences: text is escaped, the HTML of outputs loses its active parts, and a Content-Security-Policy forbids
+scripts, frames, forms and every load but `data:` images.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from datetime import datetime
 from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
-from runbook_lib.clock import iso
 from runbook_lib.reports import TEMPLATES, bare, page_limits
 from runbook_lib.reports.annotate import BANNER_TAG
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.result import MIME
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
+from runbook_lib.words import date_words, dates_html, quantity, time_html, words_html
 
-# The last word is always plain text; scripts and widgets are not in the list, so their plain text is shown.
+# In order of preference. Scripts and widgets are not in the list: their plain text is shown.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain", "text/latex"]
 _ACTIVE = (
     "script",
@@ -65,12 +66,12 @@ _MARKDOWN_ATTRIBUTES = {
 }
 
 _UNDESCRIBED = re.compile(r"<img(?![^>]*\salt=)", re.IGNORECASE)
-"""An image that may have no description: parsing a page to look for one takes longer than making it."""
+"""An image that may lack a description. Parsing a page to look for one takes longer than making the page."""
 
-_NOT_DRAWN = markupsafe.Markup('<p class="absent">Not drawn: {}</p>\n<pre class="plain">{}</pre>')
-_MOST_TOLD = 50
+_NOT_DRAWN = markupsafe.Markup('<p class="absent">Shown as plain text: {}</p>\n<pre class="plain">{}</pre>')
+_MOST_REPORTED = 50
 _MOST_COLOURED = 200_000
-"""Characters of a text that keeps its colours: nbconvert copies the rest of it at each change of colour."""
+"""A text of more characters loses its colours: nbconvert copies the rest of the text at each change of colour."""
 
 _TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
 
@@ -79,14 +80,17 @@ _LOG.setLevel(logging.ERROR)
 
 
 def notebook_page(nb: NotebookNode, record: RunRecord) -> tuple[str, dict[str, str]]:
-    """The report of a run, whatever its notebook holds; and what of it could not be drawn, and why.
+    """Make the report of a run, whatever its notebook holds.
 
-    What fails in a cell is told in its place. Where the page as a whole fails, it is made without the cells.
+    The page says where part of a cell could not be drawn. If the page as a whole fails, it is made without the cells.
+
+    Returns:
+        The page; and what could not be drawn, with the reason.
     """
     failed = _FAILED.set({})
     try:
         return render(nb, record), _FAILED.get()
-    except Exception as error:  # noqa: BLE001 - it is told, and the record is archived all the same
+    except Exception as error:  # noqa: BLE001 - the page reports it, and the record is archived all the same
         record = record.model_copy(update={"not_drawn": {"the notebook's cells": _why(error)}})
     finally:
         _FAILED.reset(failed)
@@ -98,17 +102,17 @@ def notebook_page(nb: NotebookNode, record: RunRecord) -> tuple[str, dict[str, s
 
 
 def render(nb: NotebookNode, record: RunRecord) -> str:
-    """The report of a run, as a whole HTML document.
+    """Render the report of a run as an HTML document.
 
     Args:
-        nb: the executed, annotated notebook; left unchanged.
-        record: the run's record, whose head and error are shown on top.
+        nb: the executed, annotated notebook; it is not changed.
+        record: the run's record, shown at the top.
     """
-    # nbconvert copies all of it: here only what is changed
+    # nbconvert copies the whole notebook; this copies only what changes
     page = NotebookNode(nb)
     page.metadata = NotebookNode({name: value for name, value in nb.metadata.items() if name != "widgets"})
     page.cells = [_shown(cell) for cell in nb.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
-    page_limits.share(page.cells, _tell)
+    page_limits.share(page.cells, _note)
     title = _take_title(page) or Path(record.notebook.name).stem
     html, _ = exporter().from_notebook_node(
         page, resources={"run": record, "title": title, "cells": _count(record.cells)}
@@ -117,29 +121,29 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
 
 
 def _shown(cell: NotebookNode) -> NotebookNode:
-    """A cell with the outputs that the page shows, and of each what it can show."""
+    """A cell with only what the page can show."""
     shown = NotebookNode(cell)
     if cell.cell_type == "code":
         begins, left_out, ends = page_limits.cut(cell.source)
         shown.source = begins
         if left_out:
-            _tell("code", page_limits.megabytes(left_out))
-            shown.source += f"\n… not drawn: {page_limits.megabytes(left_out)} …\n{ends}"
+            _note("code", page_limits.megabytes(left_out))
+            shown.source += f"\n… not shown: {page_limits.megabytes(left_out)} …\n{ends}"
         outputs = cell.outputs
         if any(MIME in output.get("data", {}) for output in outputs):
-            # the step's own panel tells this error better
+            # the step's own panel explains this error better
             outputs = [output for output in outputs if output.get("ename") != "RunbookError"]
         shown.outputs = [NotebookNode(output) for output in outputs]
         for output in shown.outputs:
             if "data" in output:
                 known = {mime: data for mime, data in output.data.items() if mime in _SHOWN}
                 output.data = NotebookNode(known or {page_limits.NOTE: ""})
-        shown.outputs = list(page_limits.fit(shown.outputs, _tell))
+        shown.outputs = list(page_limits.fit(shown.outputs, _note))
     return shown
 
 
 _FAILED: ContextVar[dict[str, str]] = ContextVar("not drawn")
-"""What of the page that is being made could not be drawn."""
+"""What could not be drawn of the page in progress, with the reason."""
 
 
 def _why(error: Exception) -> str:
@@ -147,45 +151,45 @@ def _why(error: Exception) -> str:
 
 
 def _or_as_text(draw: Callable[[Any], markupsafe.Markup], what: str) -> Callable[[Any], markupsafe.Markup]:
-    """A filter that shows, where it fails, why and its input as plain text."""
+    """A filter that, where it fails, shows the reason and its input as plain text."""
 
     @wraps(draw)
     def drawn(value: Any) -> markupsafe.Markup:
         try:
             return draw(value)
-        except Exception as error:  # noqa: BLE001 - told where it happened, and in the record
+        except Exception as error:  # noqa: BLE001 - reported in its place and in the record
             return _not_drawn(what, _why(error), value)
 
     return drawn
 
 
-def _tell(what: str, why: str) -> None:
-    """Note what of the page that is being made is not drawn."""
-    with suppress(LookupError):  # none is
+def _note(what: str, why: str) -> None:
+    """Record what the page in progress does not show."""
+    with suppress(LookupError):  # no page is in progress
         failed = _FAILED.get()
-        if len(failed) < _MOST_TOLD:
+        if len(failed) < _MOST_REPORTED:
             failed[f"{what} {len(failed) + 1}"] = why
 
 
 def _not_drawn(what: str, why: str, value: Any) -> markupsafe.Markup:
-    _tell(what, why)
+    _note(what, why)
     shown = markupsafe.escape("\n".join(map(visible, str(value).split("\n"))))
     return _NOT_DRAWN.format(why, shown)
 
 
 class _Exporter(HTMLExporter):
-    """nbconvert's exporter; it finds what has no description without compiling CSS selectors, which takes 0.1 s."""
+    """nbconvert's exporter, without the CSS selectors that it compiles in 0.1 s to find images without description."""
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
-        """What it raises for, as an attachment that is not there, is shown as it is written; so is what is too long."""
+        """Markdown that cannot be rendered (a missing attachment) or is too long is shown as plain text."""
         begins, left_out, ends = page_limits.cut(source, page_limits.MARKUP["text/markdown"])
         if left_out:
             why = f"{page_limits.megabytes(len(source))} of Markdown; run.ipynb has all of it."
             return str(_not_drawn("Markdown", why, f"{begins}\n…\n{ends}"))
         try:
             return str(super().markdown2html(context, source))
-        except Exception as error:  # noqa: BLE001 - told where it happened, and in the record
+        except Exception as error:  # noqa: BLE001 - reported in its place and in the record
             return str(_not_drawn("Markdown", _why(error), source))
 
     def from_notebook_node(  # type: ignore[override]
@@ -205,7 +209,7 @@ class _Exporter(HTMLExporter):
 
 @cache
 def exporter() -> HTMLExporter:
-    """What turns a notebook into the page. Its templates are compiled once for a process and what it forks."""
+    """Turns a notebook into the page. Its templates are compiled once, for this process and those it forks."""
     made = _Exporter(  # type: ignore[no-untyped-call]
         config=Config({"NbConvertBase": {"display_data_priority": [*_SHOWN, ""]}}),
         template_name="report",
@@ -216,11 +220,15 @@ def exporter() -> HTMLExporter:
     )
     filters: dict[str, Any] = {
         "text": text_html,
+        "dates": dates_html,
+        "words": words_html,
         "lines": lines_html,
         "terminal": _or_as_text(terminal_html, "text"),
         "inert_html": _or_as_text(inert_html, "HTML"),
         "markdown_html": _or_as_text(markdown_html, "Markdown"),
-        "utc": iso,
+        "time": time_html,
+        "moment": date_words,
+        "quantity": quantity,
         "tone": tone,
     }
     for name, function in filters.items():
@@ -230,7 +238,7 @@ def exporter() -> HTMLExporter:
 
 
 def _compile(environment: Environment, name: str) -> None:
-    """Load a template and all that it refers to into the environment's cache."""
+    """Load a template, and every template it refers to, into the environment's cache."""
     environment.get_template(name)
     source, _, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]
     for other in find_referenced_templates(environment.parse(source)):
@@ -239,7 +247,7 @@ def _compile(environment: Environment, name: str) -> None:
 
 
 def _take_title(nb: NotebookNode) -> str:
-    """The notebook's first heading, taken out of it: the report's head shows it."""
+    """Remove the notebook's first heading and return it: the report's head shows it."""
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             first, _, rest = cell.source.lstrip().partition("\n")
@@ -265,25 +273,24 @@ def text_html(value: Any) -> markupsafe.Markup:
     return markupsafe.escape(visible(str(value)))
 
 
-def lines_html(value: Any) -> markupsafe.Markup:
-    """Text whose line ends are meant, and whose `back quotes` mean code."""
-    shown = "\n".join(text_html(line) for line in str(value).split("\n"))
-    return markupsafe.Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", shown))  # noqa: S704  `text` has escaped it
+def lines_html(value: Any, now: datetime | None = None) -> markupsafe.Markup:
+    """Text with line breaks, dates and `code` in back quotes."""
+    return markupsafe.Markup("\n").join(words_html(line, now) for line in str(value).split("\n"))
 
 
 def terminal_html(value: str) -> markupsafe.Markup:
-    """What was printed: colours kept, overwritten progress lines dropped, marks that reorder text made visible."""
+    """Printed text: keeps its colours, drops overwritten progress lines, makes marks that reorder text visible."""
     if len(value) > _MOST_COLOURED:
         value = strip_ansi(value)
     coloured = str(ansi2html(value.replace("\r\n", "\n")))
     shown = (line.rstrip("\r").rpartition("\r")[2].expandtabs() for line in coloured.split("\n"))
-    return markupsafe.Markup("\n".join(visible(line) for line in shown))  # noqa: S704  ansi2html has escaped it
+    return markupsafe.Markup("\n".join(visible(line) for line in shown))  # noqa: S704  ansi2html escaped it
 
 
 def inert_html(value: str) -> markupsafe.Markup:
-    """An output's own HTML without what is active. A Content-Security-Policy does not stop `<meta>` refreshes."""
+    """An output's own HTML without its active parts. A Content-Security-Policy does not stop `<meta>` refreshes."""
     soup = BeautifulSoup(value, "html.parser")
-    # comments and styles with markup inside are where parsers disagree about what is a tag
+    # parsers disagree about what is a tag inside comments and styles
     for comment in soup.find_all(string=lambda string: isinstance(string, Comment)):
         comment.extract()
     for tag in soup.find_all(True):
@@ -295,12 +302,12 @@ def inert_html(value: str) -> markupsafe.Markup:
             nowhere = tag.name == "a" and name == "href" and not _leads_somewhere(str(target))
             if loads or nowhere or name.startswith("on"):
                 del tag.attrs[name]
-    return markupsafe.Markup(str(soup))  # noqa: S704  the notebook's own HTML, as said above
+    return markupsafe.Markup(str(soup))  # noqa: S704  the notebook's own HTML
 
 
-@lru_cache(maxsize=256)  # the text of a notebook is the same in each of its runs
+@lru_cache(maxsize=256)  # a notebook has the same text in each of its runs
 def markdown_html(value: str) -> markupsafe.Markup:
-    """HTML made from Markdown, which may hold any HTML: only what Markdown itself can make is kept."""
+    """HTML made from Markdown: keeps only what Markdown itself can make."""
     clean = bleach.clean(
         value,
         tags=_MARKDOWN_TAGS,
@@ -308,11 +315,11 @@ def markdown_html(value: str) -> markupsafe.Markup:
         protocols={"http", "https", "mailto", "data"},
         strip=False,
     )
-    # Markdown knows no table without a head; an empty one is nothing that a screen reader should announce
+    # Markdown has no table without a head; a screen reader should not announce an empty one
     headed = re.sub(r"<thead>\s*<tr>\s*(?:<th></th>\s*)+</tr>\s*</thead>", "", clean)
-    return markupsafe.Markup(headed)  # noqa: S704  bleach has cleaned it
+    return markupsafe.Markup(headed)  # noqa: S704  bleach cleaned it
 
 
 def _leads_somewhere(href: str) -> bool:
-    """Whether a link works from within an archive: one to a table does, one to another notebook does not."""
+    """Whether a link works inside an archive: links to tables do, links to other notebooks do not."""
     return href.startswith(("https://", "http://", "mailto:", "#")) or re.fullmatch(_TABLE, href) is not None

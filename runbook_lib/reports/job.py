@@ -1,4 +1,4 @@
-"""A job and what it leaves, as they travel between processes. Light to import: no notebook is looked into here."""
+"""A job and what it leaves, as they travel between processes. Imports little, and reads no notebook."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from runbook_lib.reports.work_tree import commit_of
 
 @dataclass(frozen=True)
 class Source:
-    """A notebook file as it was read: many runs may use one.
+    """A notebook file as it was read. Many runs can share it.
 
     Args:
         name: the file's name.
-        content: its bytes, not yet looked into.
+        content: its bytes, not yet parsed.
         git: the commit it belonged to at that moment.
-        git_unknown: why that is not known; empty where it is, and outside a work tree.
+        git_unknown: why the commit is unknown; empty if it is known, and outside a work tree.
     """
 
     name: str
@@ -50,25 +50,25 @@ class Source:
 
     @property
     def file(self) -> NotebookFile:
-        """It, as a record names it."""
+        """The notebook as a record names it."""
         return NotebookFile(name=self.name, sha256=self.sha256, git=self.git, git_unknown=self.git_unknown)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to run.
+    """A run to do.
 
     Args:
         source: the notebook.
-        name: of the job, as run.json gives it.
+        name: the job's name in run.json.
         parameters: for the cell tagged `parameters`; JSON-like values, secrets only as references.
         cell_timeout: seconds for one cell.
         deadline: seconds for the whole run.
-        environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
-        keep_out: further references, whose secrets must not be archived: the signer's passphrase.
+        environ: the run's environment, instead of this process's. `env:` references are resolved in it.
+        keep_out: more references whose secrets must not be archived, such as the signer's passphrase.
         run: the run's identifier, a UUID.
-        engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
-        account: whom a batch runs it for, as its fleet file calls them.
+        engine: "papermill" starts a kernel; None chooses the engine that suits the notebook.
+        account: the account in the fleet file for which a batch runs it.
     """
 
     source: Source
@@ -83,7 +83,7 @@ class Job:
     account: str = ""
 
     def started(self, at: datetime) -> Started:
-        """What is known of its run when it starts."""
+        """What is known when the run starts."""
         environ = os.environ if self.environ is None else self.environ
         return Started(
             run=self.run,
@@ -101,7 +101,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Produced:
-    """What a run leaves, searched for secrets: its record, and the files below `data/` of its bag by name."""
+    """What a run leaves, searched for secrets: its record, and the files below `data/` in its bag by name."""
 
     record: RunRecord
     files: dict[str, bytes] = field(repr=False)
@@ -109,7 +109,7 @@ class Produced:
 
 @dataclass(frozen=True)
 class RunStart:
-    """When a run began: by its clock, and by the machine's monotonic one, in seconds."""
+    """When a run began: by its clock, and in seconds of the machine's monotonic clock."""
 
     at: datetime
     ticks: float

@@ -1,9 +1,9 @@
 """What really happened in a run: read from the notebook and the child's end, never from papermill's own statuses.
 
-papermill 2.7 calls every cell "completed" after a cell timeout or a killed kernel, cells that never ran included, and
-raises nothing after `sys.exit(0)`. What can be relied on (measured): a cell has a start time once papermill reached
-it, and the kernel's reply (`execute.note_reply`) once the kernel answered for it and its outputs were there. The reply
-says whether the cell failed; outputs illustrate it, and not every failure leaves one.
+After a cell timeout or a killed kernel, papermill 2.7 calls every cell "completed", even cells that never ran; after
+`sys.exit(0)` it raises nothing. Reliable, as measured, are a cell's start time, present once papermill reached it, and
+the kernel's reply (`execute.note_reply`), present once the kernel answered and the outputs arrived. The reply says
+whether the cell failed; not every failure leaves an output.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from runbook_lib.catalogue import Exit, Reason
+from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.execute import REPLY, NotSaved
 from runbook_lib.reports.supervise import End
 from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Status, StepRecord, Verdict, read_record
+from runbook_lib.words import quantity
 
-if TYPE_CHECKING:  # slow to import, and the caller of a run looks into no notebook
+if TYPE_CHECKING:  # slow to import, and the caller of a run reads no notebook
     from nbformat import NotebookNode
 
     from runbook_lib.reports.runrecord import RunRecord
@@ -36,15 +37,15 @@ class RunOutcome:
     """What the caller of a run gets.
 
     Args:
-        status: how it ended.
-        exit: the exit code it deserves; `--fail-on due` is for the caller to apply, from `needs_action`.
+        status: how the run ended.
+        exit: its exit code; the caller applies `--fail-on due`, using `needs_action`.
         bag: the run's bag in the archive.
-        error: `RunbookError.as_dict()`, None when done.
-        verdict: the notebook's own; None for a notebook that ended well and states none.
-        needs_action: how many certificates need somebody to act.
-        progress: how far a procedure of many runs has come in this one; empty for others.
-        unsigned: why the bag has no signature where the archive has a signer; `RunbookError.as_dict()`.
-        unstamped: the same of its time stamp, which may still come: it changes no exit code.
+        error: `RunbookError.as_dict()`; None if the status is done.
+        verdict: the notebook's verdict; None if it ended well and states none.
+        needs_action: how many certificates need action.
+        progress: how far this run brought a procedure of many runs; empty for other procedures.
+        unsigned: why the bag is not signed although the archive has a signer; `RunbookError.as_dict()`.
+        unstamped: why it has no time stamp. A time stamp can follow later, so the exit code does not change.
     """
 
     status: Status
@@ -61,7 +62,7 @@ class RunOutcome:
     def of(
         cls, record: RunRecord, bag: Path, *, unsigned: RunbookError | None, unstamped: RunbookError | None
     ) -> RunOutcome:
-        """What a run's record and its bag say. A run that is done and not signed is no success."""
+        """Combine a run's record and its bag. A run that is done but not signed is no success."""
         return cls(
             status=record.status,
             exit=Exit(record.exit) or (unsigned.exit if unsigned else Exit.DONE),
@@ -85,7 +86,7 @@ class CellState(StrEnum):
     INTERRUPTED = "interrupted"
     SKIPPED = "skipped"  # empty, or tagged skip-execution
     NEVER_RAN = "never ran"
-    UNKNOWN = "unknown"  # what executed it was gone before it could save
+    UNKNOWN = "unknown"  # the executing process ended before it could save
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Judgement:
 
     Args:
         cells: the state of each code cell, in order.
-        records: what the notebook's steps say, in order; empty for a foreign notebook.
+        records: the records of the notebook's steps, in order; empty for a notebook that is not ours.
     """
 
     status: Status
@@ -119,7 +120,7 @@ def code_cells(nb: NotebookNode) -> list[NotebookNode]:
 
 
 def read_records(nb: NotebookNode) -> tuple[AnyRecord, ...]:
-    """The records among the outputs, in order. What is no record of ours is left alone."""
+    """The records among the outputs, in order. Other outputs are ignored."""
     found: list[AnyRecord] = []
     for cell in code_cells(nb):
         for output in cell.outputs:
@@ -133,32 +134,33 @@ def read_records(nb: NotebookNode) -> tuple[AnyRecord, ...]:
 
 
 def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Judgement:
-    """Decide the true status of an executed notebook (times in seconds)."""
+    """Decide the true status of an executed notebook. Times are in seconds."""
     records = read_records(nb)
     status, error = _what_stopped_it(nb, end, records, cell_timeout, deadline)
     in_flight = {
         Status.TIMED_OUT: CellState.TIMED_OUT,
         Status.KILLED: CellState.KILLED,
         Status.INTERRUPTED: CellState.INTERRUPTED,
-    }.get(status, CellState.UNKNOWN)  # papermill gave up over what the kernel sent
+    }.get(status, CellState.UNKNOWN)  # papermill failed on something the kernel sent
     unreached = CellState.NEVER_RAN
-    if _no_room(end):  # a cell that was running when it was saved last may have ended since
+    if _not_saved(end):  # a cell that ran at the last save may have ended since
         in_flight = unreached = CellState.UNKNOWN
-    elif end.ending is None:  # killed before it could save the last time
+    elif end.ending is None:  # killed before it could save
         unreached = CellState.UNKNOWN
     cells = tuple(_state(cell, in_flight, unreached) for cell in code_cells(nb))
     finish = next((record for record in reversed(records) if isinstance(record, FinishRecord)), None)
     exit_code = Exit(error["exit"]) if error else Exit.DONE
     if status is Status.DONE and records:
         if finish is None or CellState.NEVER_RAN in cells:
-            status, error = Status.FAILED, _error(Reason.NOTEBOOK_STOPPED_EARLY, "The last cell never gave its word.")
+            status, error = Status.FAILED, _error(Reason.NOTEBOOK_STOPPED_EARLY, "The notebook did not finish.")
             exit_code = Exit.UNEXPECTED
         elif finish.verdict in (Verdict.FAILED, Verdict.UNCHECKED):
             status, error = Status.FAILED, _recorded_error(records) or _not_proven(records)
             exit_code = Exit(error["exit"])
     elif status is Status.DONE and CellState.NEVER_RAN in cells:
         status, exit_code = Status.FAILED, Exit.UNEXPECTED
-        error = _error(Reason.NOTEBOOK_STOPPED_EARLY, f"{cells.count(CellState.NEVER_RAN)} cells never ran.")
+        never = quantity(cells.count(CellState.NEVER_RAN), "code cell")
+        error = _error(Reason.NOTEBOOK_STOPPED_EARLY, f"{never} never ran.")
     return Judgement(
         status=status,
         exit=exit_code,
@@ -194,13 +196,13 @@ def _what_stopped_it(
         return Status.TIMED_OUT, _error(Reason.RUN_DEADLINE, f"The run was stopped after {deadline} s, {where}.")
     if end.ending is None or end.returncode < 0:
         how = f"by signal {-end.returncode}" if end.returncode < 0 else f"with exit code {end.returncode}"
-        return Status.KILLED, _error(Reason.KERNEL_DIED, f"The process executing the notebook ended {how}, {where}.")
-    if _no_room(end):
-        what = f"It could not be written while it ran: {end.ending.message}. Shown is what was saved before."
+        return Status.KILLED, _error(Reason.KERNEL_DIED, f"The process running the notebook ended {how}, {where}.")
+    if _not_saved(end):
+        what = f"The notebook could not be saved while it ran: {end.ending.message}. The last saved state is shown."
         return Status.FAILED, _error(Reason.NOT_SAVED, what)
     if end.ending.exception == "CellTimeoutError":
         if any(_reached(cell) and not _answered(cell) and _replied(cell) for cell in code_cells(nb)):
-            what = f"The kernel answered, and its outputs did not all arrive, {where}."
+            what = f"The kernel answered, but not all its outputs arrived, {where}."
             return Status.TIMED_OUT, _error(Reason.CELL_TIMEOUT, what)
         return Status.TIMED_OUT, _error(Reason.CELL_TIMEOUT, f"No answer within {cell_timeout} s, {where}.")
     if end.ending.exception == "DeadKernelError":
@@ -211,15 +213,15 @@ def _what_stopped_it(
     if end.ending.exception and not any(_reached(cell) for cell in code_cells(nb)):
         what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.KERNEL_NOT_STARTED, what)
-    # papermill raises for every error output, also where the notebook says that the cell is to fail
+    # papermill raises for every error output, even in a cell that is tagged to fail
     if end.ending.exception and not (end.ending.exception == "PapermillExecutionError" and _expected_to_fail(nb)):
-        what = f"papermill gave up {where}: {end.ending.exception}: {end.ending.message.strip()[:300]}"
+        what = f"papermill failed {where}: {end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.NOTEBOOK_ERROR, what)
     return Status.DONE, None
 
 
-def _no_room(end: End) -> bool:
-    """Whether it ended because the notebook could not be saved."""
+def _not_saved(end: End) -> bool:
+    """Whether the run ended because the notebook could not be saved."""
     return end.ending is not None and end.ending.exception == NotSaved.__name__
 
 
@@ -228,20 +230,22 @@ def _error(reason: Reason, what: str) -> dict[str, Any]:
 
 
 def _recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
-    """The first error that a step, or the reading of the parameters, recorded."""
+    """The first error that a step or the parameters recorded."""
     return next((r.error for r in records if not isinstance(r, FinishRecord) and r.error), None)
 
 
 def _not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
-    """The error of a run whose steps raised none, and whose verdict is bad all the same."""
+    """The error of a run whose verdict is bad although no step raised one. Its title names the first known cause."""
     bad = [
-        (one.title, one.result)
-        for one in records
-        if isinstance(one, StepRecord) and one.result and one.verdict in (Verdict.FAILED, Verdict.UNCHECKED)
+        (step.title, step.result)
+        for step in records
+        if isinstance(step, StepRecord) and step.result and step.verdict in (Verdict.FAILED, Verdict.UNCHECKED)
     ]
-    what = " ".join(f"“{title}”: {result.headline}" for title, result in bad[:2]) or "The notebook's verdict says so."
+    what = " ".join(f"“{title}”: {result.headline}" for title, result in bad[:2]) or "No step says why."
     remedy = next((result.next[0] for _, result in bad if result.next), None)
-    return RunbookError(Reason.NOT_PROVEN, what, remedy=remedy).as_dict()
+    error = RunbookError(Reason.NOT_PROVEN, what, remedy=remedy).as_dict()
+    cause = next((result.reason for _, result in bad if result.reason in set(Reason)), Reason.NOT_PROVEN)
+    return {**error, "title": CATALOGUE[Reason(cause)].title}
 
 
 def _cell_error(number: int, failure: _Failure) -> dict[str, Any]:
@@ -259,9 +263,9 @@ def _reached(cell: NotebookNode) -> bool:
 
 
 def _reply(cell: NotebookNode) -> Mapping[str, str]:
-    """What the kernel answered for a cell: `status`, and for an error `ename` and `evalue`. Empty where it did not."""
-    found: Mapping[str, str] = cell.metadata.get("papermill", {}).get(REPLY) or {}
-    return found
+    """The kernel's reply for a cell: `status`, and for an error `ename` and `evalue`. Empty without a reply."""
+    reply: Mapping[str, str] = cell.metadata.get("papermill", {}).get(REPLY) or {}
+    return reply
 
 
 def _answered(cell: NotebookNode) -> bool:
@@ -269,7 +273,7 @@ def _answered(cell: NotebookNode) -> bool:
 
 
 def _replied(cell: NotebookNode) -> bool:
-    """Whether the kernel answered, be it without its outputs."""
+    """Whether the kernel answered, with or without its outputs."""
     return "shell.execute_reply" in cell.metadata.get("execution", {})
 
 
@@ -280,7 +284,7 @@ def _tagged(cell: NotebookNode, tag: str) -> bool:
 def _state(
     cell: NotebookNode, in_flight: CellState = CellState.KILLED, unreached: CellState = CellState.NEVER_RAN
 ) -> CellState:
-    """What became of a cell. The caller knows what a cell is called that did not end, or was not come to."""
+    """What became of a cell. The caller says what to call a cell that did not end, and one that was not reached."""
     if not cell.source.strip() or _tagged(cell, "skip-execution"):
         return CellState.SKIPPED
     if not _reached(cell):
@@ -298,9 +302,9 @@ class _Failure:
 
 
 def _failure(cell: NotebookNode) -> _Failure | None:
-    """How a cell failed that the kernel answered for.
+    """How a cell failed that the kernel answered; None if it did not fail.
 
-    An error output in a cell whose reply is "ok" counts too: papermill raises for it (`showtraceback()`).
+    An error output counts even if the reply is "ok": papermill raises for it (`showtraceback()`).
     """
     reply = _reply(cell)
     failed = reply.get("status", "ok") != "ok" or cell.metadata.get("papermill", {}).get("exception") is True
@@ -312,12 +316,12 @@ def _failure(cell: NotebookNode) -> _Failure | None:
     if not failed:
         return None
     if reply.get("status") == "aborted":
-        return _Failure("aborted", "the kernel did not execute it")
+        return _Failure("aborted", "the kernel did not execute the cell")
     return _Failure(reply.get("ename") or "Error", reply.get("evalue", ""))
 
 
 def _expected_to_fail(nb: NotebookNode) -> bool:
-    """Whether a cell failed that is tagged to."""
+    """Whether a cell failed that is tagged to fail."""
     return any(
         _tagged(cell, "raises-exception") and any(output.output_type == "error" for output in cell.outputs)
         for cell in code_cells(nb)

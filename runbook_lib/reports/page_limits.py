@@ -1,6 +1,6 @@
-"""How much of a notebook a page shows: all of it, unless that is more than anybody reads and takes minutes to draw.
+"""How much of a notebook a page shows: everything, unless it takes minutes to draw and nobody would read it.
 
-What is cut keeps its beginning and its end, and a note in between says how much is missing: run.ipynb has all of it.
+A part that is cut keeps its beginning and end, with a note about what is missing between them. run.ipynb is complete.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from runbook_lib.words import quantity
+
 TEXT = 1_000_000
 MARKUP = {"text/html": 1_000_000, "text/markdown": 100_000, "image/svg+xml": 10_000_000}
 PICTURE = 20_000_000
-"""Characters of one text, of one output's markup (parsing a megabyte of it takes seconds), and of one picture."""
+"""Most characters of one text, of one output's markup (a megabyte takes seconds to parse), and of one picture."""
 
 OUTPUTS, CHARACTERS = 2_000, 40_000_000
-"""Outputs of a page, and their characters: those of HTML and Markdown count ten times. Where a notebook has more, each
-cell gets the same share."""
+"""Most outputs of a page, and most characters in them; those of HTML and Markdown count ten times. In a notebook with
+more, each cell gets the same share."""
 
 _DEAR = {"text/html": 10, "text/markdown": 10}
 
 NOTE = ""
-"""The type of an output that is a note."""
+"""The MIME type of a note."""
 
 Tell = Callable[[str, str], object]
-"""Is told what is not drawn, and how much of it."""
+"""A function that receives what the page does not show, and how much of it."""
 
 
 def megabytes(characters: int) -> str:
@@ -34,19 +36,19 @@ def megabytes(characters: int) -> str:
 
 def limit_note(what: str) -> NotebookNode:
     """An output that says what is missing."""
-    said = f"Not drawn: {what}; run.ipynb has all of it."
-    return NotebookNode(output_type="display_data", data=NotebookNode({NOTE: said}), metadata=NotebookNode())
+    note = f"Not shown: {what}; run.ipynb has all of it."
+    return NotebookNode(output_type="display_data", data=NotebookNode({NOTE: note}), metadata=NotebookNode())
 
 
 def cut(text: str, most: int = TEXT) -> tuple[str, int, str]:
-    """The beginning of a text, how many characters are left out, and its end."""
+    """The beginning of a text, how many characters are left out, and the end."""
     if len(text) <= most:
         return text, 0, ""
     return text[: most // 2], len(text) - most // 2 * 2, text[-(most // 2) :]
 
 
 def fit(outputs: Iterable[NotebookNode], tell: Tell) -> Iterator[NotebookNode]:
-    """Outputs, each with no more than a page shows of one. What is changed is a copy."""
+    """Cut each output to what a page shows. The given outputs are not changed."""
     for output in outputs:
         if "data" in output:
             yield from _fit_data(output, tell)
@@ -64,9 +66,9 @@ def _fit_data(output: NotebookNode, tell: Tell) -> Iterator[NotebookNode]:
             del data[mime]
             tell(mime, megabytes(_size(value)))
             yield limit_note(f"{megabytes(_size(value))} of {mime}")
-    told = next((mime for mime in ("text/plain", "text/latex") if mime in data), "")
+    kind = next((mime for mime in ("text/plain", "text/latex") if mime in data), "")
     if data.keys() <= {"text/plain", "text/latex"}:
-        yield from _pieces(output, data.get(told, ""), lambda text: {"data": NotebookNode({told: text})}, tell)
+        yield from _pieces(output, data.get(kind, ""), lambda text: {"data": NotebookNode({kind: text})}, tell)
     elif data:
         if "text/plain" in data:  # the description of a picture
             data["text/plain"] = cut(data["text/plain"])[0]
@@ -86,10 +88,10 @@ def _pieces(output: NotebookNode, text: str, of: Callable[[str], dict[str, Any]]
 
 
 def share(cells: list[NotebookNode], tell: Tell) -> None:
-    """Give each cell its share of the page where all outputs together are more than it shows; `cells` is changed."""
+    """If the outputs are too many for a page, give each cell the same share. Changes `cells`."""
     showing = [cell for cell in cells if cell.get("outputs")]
     count = sum(len(cell.outputs) for cell in showing)
-    if count <= OUTPUTS and sum(map(_cost, (one for cell in showing for one in cell.outputs))) <= CHARACTERS:
+    if count <= OUTPUTS and sum(map(_cost, (output for cell in showing for output in cell.outputs))) <= CHARACTERS:
         return
     for cell in showing:
         cell.outputs = _shared(cell.outputs, OUTPUTS // len(showing), CHARACTERS // len(showing), tell)
@@ -101,13 +103,13 @@ def _shared(outputs: list[NotebookNode], count: int, characters: int, tell: Tell
     begins = _affordable(outputs, count // 2, characters // 2)
     ends = _affordable(outputs[begins:][::-1], count // 2, characters // 2)
     middle = outputs[begins : len(outputs) - ends]
-    what = f"{len(middle):,} outputs, {megabytes(sum(map(_characters, middle)))}"
+    what = f"{quantity(len(middle), 'output')}, {megabytes(sum(map(_characters, middle)))}"
     tell("outputs", what)
     return [*outputs[:begins], limit_note(what), *outputs[len(outputs) - ends :]]
 
 
 def _affordable(outputs: list[NotebookNode], count: int, characters: int) -> int:
-    """How many of the first outputs are within a share."""
+    """How many of the first outputs fit into a share."""
     for number, output in enumerate(outputs[:count]):
         characters -= _cost(output)
         if characters < 0:

@@ -1,6 +1,6 @@
-"""Runs a notebook and makes the files of its bag, whatever becomes of the run. Where they go is the caller's.
+"""Runs a notebook and makes the files of its bag, however the run ends. The caller stores them.
 
-open → refuse → execute → judge → record: `tell`, and below it a function for each.
+`execute_and_record`: open → refuse → execute → judge → record, a function each.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from runbook_lib.result import Status
 __all__ = ["Job", "Produced", "Source", "produce"]
 
 _LOG_ADDS_NOTHING = ("PapermillExecutionError", "CellTimeoutError", "DeadKernelError", "KeyboardInterrupt")
-"""Ways papermill ends that the notebook itself tells better."""
+"""After these exceptions the notebook says more than papermill's log."""
 
 
 def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruptions | None = None) -> Produced:
-    """Execute a notebook by papermill with a kernel of its own, and make the files that tell of it.
+    """Execute a notebook with papermill and a new kernel, and make the record and the files.
 
     Args:
-        folder: private to this run. The kernel runs in the caller's working directory, as under plain papermill.
+        folder: private to this run. The kernel runs in the caller's working directory, as with plain papermill.
         clock: dates the run.
-        interruptions: signals that the caller collects; at the first one the run is ended.
+        interruptions: signals that the caller collects; the first one ends the run.
 
     Returns:
-        The record and the files, for every run: also a failed, killed, interrupted or refused one.
+        The record and the files, even for a failed, killed, interrupted or refused run.
     """
     signals, begun = interruptions or Interruptions(), RunStart.now(clock)
     return execute_and_record(
@@ -53,7 +53,7 @@ def produce(job: Job, *, folder: Path, clock: Clock, interruptions: Interruption
 
 
 def execute_supervised(job: Job, plan: ExecutionPlan, folder: Path, interruptions: Interruptions) -> End:
-    """Execute with a kernel that is started for it."""
+    """Execute the plan with a new kernel."""
     environ = os.environ if job.environ is None else job.environ
     return supervise(
         plan,
@@ -75,14 +75,14 @@ def execute_and_record(
     begun: RunStart,
     engine: Engine = "papermill",
 ) -> Produced:
-    """Have a notebook executed, unless it must not be, and make the files that tell of it.
+    """Execute a notebook unless it is refused, and make the record and the files.
 
     Args:
-        execute: runs what papermill is to do, and says how that ended.
-        engine: what `execute` executes with, for the record.
+        execute: executes the plan, and returns how that ended.
+        engine: the engine of `execute`, for the record.
 
     Raises:
-        what `execute` raises. Whatever else fails is told: what was executed is not executed again to be told better.
+        What `execute` raises. Every other failure goes into the record: a notebook is never executed twice.
     """
     end: End | None = None
     executed = False
@@ -103,16 +103,16 @@ def execute_and_record(
 
 @dataclass(frozen=True)
 class _Opened:
-    """What is to run.
+    """The run as prepared.
 
     Args:
-        nb: without what an earlier execution left; empty where it cannot be read.
-        problem: why it cannot.
-        mended: what its format does not allow.
-        given: the parameters, as JSON can hold them.
-        defaults: the notebook's own; None where it takes no parameters.
-        earlier: what a papermill wrote into it before; executed again where nothing is given.
-        scanner: knows what must not be archived.
+        nb: the notebook without outputs; empty if it cannot be read.
+        problem: why it cannot be read.
+        mended: what was repaired in it.
+        given: the parameters as JSON values.
+        defaults: the notebook's own values; None if it takes no parameters.
+        earlier: parameters that an earlier papermill run wrote into it; they apply again if none are given.
+        scanner: searches for what must not be archived.
     """
 
     job: Job
@@ -127,7 +127,7 @@ class _Opened:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What became of it: the notebook as it is archived, and papermill's log where that adds something."""
+    """The run as it ended: the notebook as archived, and papermill's log if it adds anything."""
 
     nb: NotebookNode
     judgement: Judgement
@@ -135,16 +135,16 @@ class _Judged:
 
 
 def _open(job: Job) -> _Opened:
-    """Read the notebook and the parameters, and look up what must not be archived."""
+    """Read the notebook and the parameters, and resolve the secrets that must not be archived."""
     problem, mended = None, tuple[str, ...]()
     try:
         nb, mended = notebook_reader.read_notebook(job.source.content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, nbformat.ValidationError) as error:
-        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         problem = RunbookError(
             Reason.UNREADABLE_FILE,
-            f"{job.source.name} is no notebook: {said}",
-            remedy="Restore the notebook: `git status` and `git restore` if it is one of this project's.",
+            f"{job.source.name} is not a notebook: {why}",
+            remedy="Restore the notebook, with `git restore` if it belongs to this project.",
         )
         nb = nbformat.v4.new_notebook()
     annotate.clear(nb)
@@ -157,7 +157,7 @@ def _open(job: Job) -> _Opened:
 
 
 def _plan(opened: _Opened, folder: Path) -> ExecutionPlan:
-    """What papermill is to do, with the notebook in place."""
+    """Write the notebook into the run's folder, and make papermill's plan."""
     plan = ExecutionPlan(
         notebook=folder / "in.ipynb",
         output=folder / "out.ipynb",
@@ -165,38 +165,38 @@ def _plan(opened: _Opened, folder: Path) -> ExecutionPlan:
         cell_timeout=opened.job.cell_timeout,
         ending=folder / "ending.json",
     )
-    whole = nbformat.writes(opened.nb).encode("utf-8", "surrogatepass") if opened.mended else opened.job.source.content
-    plan.notebook.write_bytes(whole)
+    repaired = nbformat.writes(opened.nb).encode("utf-8", "surrogatepass") if opened.mended else None
+    plan.notebook.write_bytes(repaired or opened.job.source.content)
     return plan
 
 
 def _without_secrets(opened: _Opened) -> _Opened:
-    """A refused notebook, with the plain secrets that it was refused for kept out of what is told."""
+    """A refused notebook without the plain secrets for which it was refused."""
     nb, given, defaults = opened.nb, opened.given, opened.defaults
     for name, value in scan.plain_secrets([defaults or {}, opened.earlier, given], defaults or {}):
         opened.scanner.add(f"the plain value of {name}", value)
-        # too short to be searched for: it is kept out by not being told
+        # too short to be searched for, so the parameter is left out
         if len(value) < MIN_LENGTH:
             nb = nbformat.v4.new_notebook()
-            given = {one: told for one, told in given.items() if one not in (name, value)}
-            defaults = {one: told for one, told in (defaults or {}).items() if one not in (name, value)}
+            given = {key: item for key, item in given.items() if key not in (name, value)}
+            defaults = {key: item for key, item in (defaults or {}).items() if key not in (name, value)}
     return replace(opened, nb=nb, given=given, defaults=defaults)
 
 
 def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folder: Path) -> _Judged:
-    """Decide what became of the run, and have the notebook say so."""
+    """Judge the run, and annotate the notebook."""
     job, nb, log = opened.job, opened.nb, ""
     if end is None:
-        assert refusal is not None  # noqa: S101 - else it was executed
+        assert refusal is not None  # noqa: S101 - otherwise it was executed
         judgement = judge_refusal(refusal, nb)
     else:
         output = folder / "out.ipynb"
-        # as papermill left it, or as it was where papermill never came to save one
+        # as papermill saved it, or unchanged if papermill never saved it
         nb = notebook_reader.read_notebook(output.read_bytes(), executed=True)[0] if output.exists() else nb
         annotate.drop_papermill_markers(nb)
         judgement = judge(nb, end, cell_timeout=job.cell_timeout, deadline=job.deadline)
         log = _useful_log(judgement, end)
-        opened.scanner.look_up()  # a secret that the run itself wrote exists only now
+        opened.scanner.look_up()  # the run may have written a secret
     annotate.correct(nb, judgement, run=job.run, notebook=job.source.name)
     return _Judged(nb, judgement, log)
 
@@ -204,7 +204,7 @@ def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folde
 def _record(
     opened: _Opened, judged: _Judged, *, folder: Path, clock: Clock, begun: RunStart, engine: Engine
 ) -> Produced:
-    """Make run.json, the tables and whatever shows them."""
+    """Make run.json, the report and the tables."""
     job, given, defaults, judgement = opened.job, opened.given, opened.defaults, judged.judgement
     record = RunRecord.of(
         job.started(begun.at),
@@ -221,7 +221,7 @@ def _record(
         engine=engine,
         parameters=given,
         unknown_parameters=tuple(sorted(set(given) - set(defaults or {}))),
-        defaults=None if defaults is None else {name: one for name, one in defaults.items() if name not in given},
+        defaults=None if defaults is None else {name: item for name, item in defaults.items() if name not in given},
         secrets=SecretSource.among({**(defaults or {}), **given}),
         **target_and_seen(judgement),
         records=bool(judgement.records),
@@ -242,18 +242,18 @@ def _unexpected(
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON can hold them; what has no form there becomes text."""
+    """Values as JSON; a value that JSON cannot express becomes text."""
     plain: dict[str, Any] = to_jsonable_python(dict(values), fallback=str, bytes_mode="base64")
     return cast("dict[str, Any]", _printable(plain))
 
 
 def _printable(value: Any) -> Any:
-    # a word on the command line may be bytes that are no UTF-8; Python holds them as halves of surrogate pairs
+    # bytes on the command line that are not UTF-8 are halves of surrogate pairs in Python
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_printable(name): _printable(one) for name, one in value.items()}
-    return [_printable(one) for one in value] if isinstance(value, list) else value
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def _refusal(opened: _Opened) -> RunbookError | None:
@@ -263,24 +263,24 @@ def _refusal(opened: _Opened) -> RunbookError | None:
     if scan.IN_A_NAME in plain:
         return RunbookError(
             Reason.SECRET_AS_VALUE,
-            "A parameter's name is, or looks like, a secret. It is not repeated here.",
-            remedy="Write the parameter's name first and the reference to the secret second: -p api_key env:NAME.",
+            "A parameter's name is, or looks like, a secret. It is not shown here.",
+            remedy="Give the parameter's name first, then where the secret is: -p api_key env:NAME.",
         )
     if plain:
         names = ", ".join(f"`{name}`" for name in sorted(plain))
-        return RunbookError(Reason.SECRET_AS_VALUE, f"A plain value stands where a reference is due: {names}.")
-    # papermill writes a name into the notebook as code, whatever it is
-    odd = [name for name in given if not name.isidentifier() or keyword.iskeyword(name)]
-    if odd:
-        return RunbookError(Reason.BAD_PARAMETER, f"{', '.join(map(repr, odd))} cannot be a parameter's name.")
+        return RunbookError(Reason.SECRET_AS_VALUE, f"A plain value instead of a reference to a secret: {names}.")
+    # papermill writes any name into the notebook as code
+    bad = [name for name in given if not name.isidentifier() or keyword.iskeyword(name)]
+    if bad:
+        return RunbookError(Reason.BAD_PARAMETER, f"{', '.join(map(repr, bad))} cannot be a parameter's name.")
     unreadable = [name for name, value in given.items() if _printable([value]) != [value]]
     if unreadable:
-        return RunbookError(Reason.BAD_PARAMETER, f"{', '.join(map(repr, unreadable))} holds text that is no UTF-8.")
+        return RunbookError(Reason.BAD_PARAMETER, f"Not UTF-8 text: the value of {', '.join(map(repr, unreadable))}.")
     if given and defaults is None:
         return RunbookError(
             Reason.UNKNOWN_PARAMETER,
-            "The notebook has no cell tagged `parameters`, so it takes none.",
-            remedy="Tag the cell with the defaults `parameters`, or run it without parameters.",
+            "The notebook takes no parameters: no cell is tagged `parameters`.",
+            remedy="Run it without parameters, or add the tag `parameters` to the cell with the defaults.",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""run.json: what a machine reads of a run, and its JSON Schema."""
+"""run.json, the machine-readable record of a run, and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from runbook_lib.secrets import SecretRef, is_reference
 
 SCHEMA_VERSION = 1
 WITHHELD = "withheld"
-"""Stands for what is not told, since it holds a secret."""
+"""Replaces a value that contains a secret."""
 
 Engine = Literal["papermill", "runbook"]
 """What executed the cells: a kernel started by stock papermill, or the fork engine, `papermill --engine runbook`."""
-"""Fields are only ever added, and who reads must do without the added ones: so every run.json of a version fits the
-newest schema of that version. A field that is to mean something else, or to go, needs a new version."""
+"""Fields are only added, and readers must work without the added ones: every run.json of a version fits the newest
+schema of that version. To change or remove a field, start a new version."""
 
 SCHEMA = Path(__file__).with_name("templates") / "run.schema.json"
-"""The published schema; `python -m runbook_lib.reports.runrecord` prints what it has to hold."""
+"""The published schema; `python -m runbook_lib.reports.runrecord` prints its content."""
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 
@@ -48,27 +48,27 @@ class _Frozen(BaseModel):
 
 
 class Commit(_Frozen):
-    """The git commit that a notebook belongs to; `dirty` if a tracked file of that work tree differs from it."""
+    """The git commit of a notebook; `dirty` if a tracked file in its work tree differs from the commit."""
 
     commit: str
     dirty: bool
 
 
 class NotebookFile(_Frozen):
-    """The notebook as it was before the run."""
+    """The notebook before the run."""
 
     name: str
     sha256: str
     git: Commit | None
     git_unknown: str = ""
-    """Why the commit is not known: git was not asked, or gave no answer. Empty where it is, and outside a work tree."""
+    """Why the commit is unknown: git was not asked, or gave no answer. Empty if known, and outside a work tree."""
 
 
 class SecretSource(_Frozen):
-    """Where a secret was to be taken from. What it is stands nowhere."""
+    """Where a secret is to come from; never the secret itself."""
 
     parameter: str
-    """The parameter that names it; `a.0.b` is b of the first of the list a."""
+    """The parameter with the reference; `a.0.b` is b of the first item of the list a."""
     kind: Literal["env", "file", "keyring", "prompt"]
     reference: str
 
@@ -76,7 +76,7 @@ class SecretSource(_Frozen):
     def among(cls, parameters: Mapping[str, Any]) -> tuple[SecretSource, ...]:
         """Every reference among the parameters' values, nested ones included."""
         found = ((name, SecretRef.parse(text)) for name, text in _leaves("", parameters) if is_reference(text))
-        return tuple(cls(parameter=name, kind=one.scheme, reference=str(one)) for name, one in found)
+        return tuple(cls(parameter=name, kind=ref.scheme, reference=str(ref)) for name, ref in found)
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -96,7 +96,7 @@ class Who(_Frozen):
 
 
 class Step(_Frozen):
-    """A step as its record tells it."""
+    """A step of the run."""
 
     slug: str
     title: str
@@ -108,9 +108,9 @@ class Step(_Frozen):
     headline: str
     needs_action: int
     error: dict[str, Any] | None
-    reason: str = ""  # of the error; or why the step could not find out what it should have
+    reason: str = ""  # of the error; or why the step could not check what it should
     retry_after: float | None = None
-    """Seconds that a server asked to wait before the next request; null where none did."""
+    """Seconds that a server asked to wait before the next request; null if none did."""
 
     @classmethod
     def of(cls, record: StepRecord) -> Step:
@@ -139,11 +139,11 @@ class TableFile(_Frozen):
     """Without the header."""
     sha256: str
     unchecked: int | None = None
-    """How many rows say in a column `state` or `verdict` that they are unchecked; null where nobody counted."""
+    """How many rows are unchecked by their column `state` or `verdict`; null if not counted."""
 
 
 class Cells(_Frozen):
-    """How many code cells ended how, and the state of each, in order."""
+    """How many code cells ended in which way, and the state of each, in order."""
 
     executed: int
     failed: int
@@ -152,7 +152,7 @@ class Cells(_Frozen):
     never_ran: int
     states: tuple[CellState, ...]
     unknown: int = 0
-    """Whether they ran is not known: what executed them was gone, or had no room, before it could save."""
+    """It is unknown whether these ran: the executing process ended, or could not save the notebook."""
 
     @classmethod
     def of(cls, states: tuple[CellState, ...]) -> Cells:
@@ -168,7 +168,7 @@ class Cells(_Frozen):
 
 
 class Found(_Frozen):
-    """Where a secret was found; `what` is its reference, never itself."""
+    """Where a secret was found; `what` is its reference, never the secret."""
 
     file: str
     where: str
@@ -179,7 +179,7 @@ class Found(_Frozen):
 
 
 class Scan(_Frozen):
-    """What was searched for, what could not be and why, what was found, and the files withheld for it."""
+    """What was searched for, what could not be searched for and why, what was found, and the withheld files."""
 
     searched: tuple[str, ...] = ()
     not_searched: dict[str, str] = {}
@@ -189,9 +189,9 @@ class Scan(_Frozen):
 
 
 class Started(BaseModel):
-    """What is known of a run when it starts. `at` is UTC; `sha256`, `git` and `git_unknown` are the notebook's.
+    """What is known when a run starts. `at` is UTC; `sha256`, `git` and `git_unknown` are the notebook's.
 
-    Its parameters are not among it: what they hold is searched for secrets only when the run has ended.
+    The parameters are missing: they are searched for secrets only after the run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -209,9 +209,9 @@ class Started(BaseModel):
 
 
 class RunRecord(_Frozen):
-    """The whole of run.json. Times are UTC, durations seconds, digests SHA-256 in hexadecimal.
+    """The content of run.json. Times are UTC, durations are in seconds, digests are SHA-256 in hexadecimal.
 
-    What is not known is null: of a run that was killed before it could tell, of a notebook that tells nothing of it.
+    Unknown is null: the run was killed, or the notebook does not report it.
     """
 
     schema_version: Literal[1] = 1
@@ -219,72 +219,72 @@ class RunRecord(_Frozen):
     """A UUID, as in bag-info.txt."""
     job: str
     account: str = ""
-    """Whom a batch ran it for, as its fleet file calls them; empty for a run of its own."""
+    """The account in the fleet file for which a batch ran it; empty outside a batch."""
     status: Status
     verdict: Verdict | None
-    """The notebook's own; null where it ended well and states none."""
+    """The notebook's verdict; null if it ended well and states none."""
     exit: int
     """Exit code of `runbook run`, before `--fail-on` and `--exit-detail`."""
     needs_action: int
-    """How many certificates need somebody to act."""
+    """How many certificates need action."""
     progress: str
-    """How far a procedure of many runs has come in this one; empty for others."""
+    """How far this run brought a procedure of many runs; empty for other procedures."""
     error: dict[str, Any] | None
-    """What went wrong: reason, title, what happened, what it means, remedy; null when done."""
+    """What went wrong: reason, title, what happened, what it means, remedy; null if the status is done."""
     started: datetime
     finished: datetime
     duration: float
-    """Seconds, measured apart from the clock, which may stand still or be set."""
+    """Seconds, measured by a monotonic clock: `clock` can stand still or be set."""
     clock: str
     """Where the time comes from."""
     fault_seed: str
-    """Of the sandbox's faults, where they are on: a run in training is no evidence of the real thing."""
+    """Seed of the sandbox's faults, if they are on: a training run is no evidence."""
     engine: Engine | None = "papermill"
-    """Null of a run that was killed."""
+    """Null for a run that was killed."""
     notebook: NotebookFile
     parameters: dict[str, Any]
-    """Those given. A secret is a reference."""
+    """The given parameters. A secret is a reference."""
     unknown_parameters: tuple[str, ...]
-    """Those among them that have no default in the notebook. One file of parameters may serve several notebooks, so it
-    is the notebook that refuses a misspelt one."""
+    """Given parameters without a default in the notebook. One parameter file can serve several notebooks, so the
+    notebook itself refuses a misspelt name."""
     defaults: dict[str, Any] | None = None
-    """The notebook's own values of the parameters that were not given; null for one that is no literal, and for all
-    where the notebook takes no parameters or could not be read."""
+    """The notebook's values of the parameters that were not given; null for a value that is not a literal. Null as a
+    whole if the notebook takes no parameters or could not be read."""
     secrets: tuple[SecretSource, ...] | None = None
-    """Where the secrets among the parameters were to be taken from."""
+    """Where the secrets among the parameters are to come from."""
     target: Target | None = None
-    """The DigiCert ONE that was meant; null where the notebook named none or did not come so far."""
+    """The DigiCert ONE that the parameters name; null if the notebook named none or did not get that far."""
     seen: Seen | None = None
-    """Whom and what all steps talked to; null where the notebook does not tell."""
+    """Whom and what all steps talked to; null if the notebook does not report it."""
     who: Who
     software: dict[str, str]
     """Versions of what made the report."""
     lock_sha256: str | None = None
-    """Of requirements.lock, from which that software was installed; null where it is not there."""
+    """SHA-256 of requirements.lock, from which the software was installed; null if it could not be read."""
     records: bool
-    """Whether the notebook states its own steps and verdict. A foreign one does not, and counts as done when every code
-    cell was executed."""
+    """Whether the notebook reports its steps and verdict. A notebook that does not is done when every code cell was
+    executed."""
     cells: Cells
     steps: tuple[Step, ...]
     next: tuple[str, ...]
-    """What to do now, a sentence each."""
+    """What to do now, one sentence each."""
     tables: tuple[TableFile, ...]
     scan: Scan
     mended: tuple[str, ...] = ()
-    """What the notebook's file holds that its format does not allow, or lacks, and what was mended for the run. The
-    digest is of the file as it was."""
+    """What was repaired in the notebook for this run, since its format requires it. The digest is of the unrepaired
+    file."""
     not_drawn: dict[str, str] = {}
-    """What of the report could not be drawn, and why. The record, the tables and the notebook do not depend on it."""
+    """What the report does not show, and why. The record, the tables and the notebook do not depend on it."""
 
     @classmethod
     def of(
         cls, started: Started, *, status: Status, error: RunbookError | dict[str, Any] | None, **known: Any
     ) -> RunRecord:
-        """The record of a run: what was known when it started, how it ended, and whatever else is known of it."""
-        told = error.as_dict() if isinstance(error, RunbookError) else error
-        what_is_not_known: dict[str, Any] = {
+        """The record of a run: what was known at its start, how it ended, and what else is known."""
+        error = error.as_dict() if isinstance(error, RunbookError) else error
+        unless_known: dict[str, Any] = {
             "verdict": Verdict.FAILED,
-            "exit": told["exit"] if told else Exit.DONE,
+            "exit": error["exit"] if error else Exit.DONE,
             "needs_action": 0,
             "progress": "",
             "duration": 0.0,
@@ -298,7 +298,7 @@ class RunRecord(_Frozen):
             "tables": (),
             "scan": Scan(),
         }
-        when_it_started = {
+        at_start = {
             "run": started.run,
             "job": started.job,
             "started": started.at,
@@ -309,11 +309,11 @@ class RunRecord(_Frozen):
             "who": started.who,
             "lock_sha256": started.lock_sha256,
         }
-        return cls(**{**what_is_not_known, **when_it_started, "status": status, "error": told, **known})
+        return cls(**{**unless_known, **at_start, "status": status, "error": error, **known})
 
 
 def schema() -> str:
-    """The JSON Schema (2020-12) of run.json, as text. A test holds SCHEMA to it."""
+    """The JSON Schema (2020-12) of run.json, as text. A test compares SCHEMA with it."""
     made = RunRecord.model_json_schema()
     for name, model in {"RunRecord": made, **made["$defs"]}.items():
         for field, described in model.get("properties", {}).items():
@@ -328,7 +328,7 @@ def schema() -> str:
 
 @cache
 def _docstrings() -> dict[tuple[str, str], str]:
-    """What stands below the fields of the models. pydantic's `use_attribute_docstrings` reads it at every import."""
+    """The docstrings below the models' fields; pydantic's `use_attribute_docstrings` reads them at every import."""
     found = {}
     for file in (Path(__file__), Path(result.__file__)):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -341,10 +341,10 @@ def _docstrings() -> dict[tuple[str, str], str]:
 
 
 def target_and_seen(judgement: Judgement) -> dict[str, Any]:
-    """What the notebook's records say of whom and what it talked to: the fields `target` and `seen`."""
-    named = (one.target for one in reversed(judgement.records) if isinstance(one, ParametersRecord))
+    """The fields `target` and `seen`, from the notebook's records."""
+    named = (record.target for record in reversed(judgement.records) if isinstance(record, ParametersRecord))
     steps = judgement.steps
-    return {"target": next(named, None), "seen": Seen.together(one.seen for one in steps) if steps else None}
+    return {"target": next(named, None), "seen": Seen.together(step.seen for step in steps) if steps else None}
 
 
 @cache
@@ -358,13 +358,13 @@ def lock_sha256() -> str | None:
 def who() -> Who:
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
+    except (KeyError, OSError):  # some containers have a user id without a name
         user = "unknown"
     return Who(user=user, host=socket.gethostname())
 
 
 def _platform() -> str:
-    """As `platform.platform`, which would start `uname -p` in our environment."""
+    """`platform.platform`, without the `uname -p` that it starts in our environment."""
     if sys.platform != "linux":
         return platform.platform()
     here = os.uname()

@@ -1,9 +1,9 @@
-"""Looks for secrets in everything that is about to be archived, as final bytes.
+"""Searches everything that is about to be archived for secrets, as final bytes.
 
-Searched for: what the run's secret references resolve to (before the run and again after it, since a run may write a
-`file:` secret), the secrets of the environment's own `DIGICERT_ONE_*` variables, plain values given where a reference
-is due, and the looks of private keys, DigiCert API tokens and `x-api-key` headers. `spellings` says how a file may
-write them; docs/threat-model.md says which ways of hiding one are not seen.
+It searches for what the run's references resolve to (before the run and again after it, since a run can write a `file:`
+secret), the secrets in the environment's `DIGICERT_ONE_*` variables, plain values given instead of a reference, and
+patterns of private keys, DigiCert API tokens and `x-api-key` headers. `spellings` lists how a file may write them;
+docs/threat-model.md lists the ways of hiding one that are not found.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 IN_A_NAME = "(a parameter's name)"
-"""What `plain_secrets` calls a parameter whose name is the secret."""
+"""The name that `plain_secrets` gives a parameter whose name is the secret."""
 
 _END = 4096
 _MANY, _PIECE = 50, 1 << 20
@@ -58,9 +58,9 @@ _MAY_BE_DER = (b"\x02\x01\x00\x30", b"\x02\x01\x00\x02", b"\x2a\x86\x48\xce\x3d\
 
 
 def _looks(data: bytes, skeleton: bytes, lowered: bytes, is_text: bool) -> Iterator[str]:
-    """The names of the PATTERNS that are in a text, or in what base64 says once it is undone.
+    """The names of the PATTERNS found in a text, or in text decoded from base64.
 
-    What a pattern needs of bones is looked for first: it is all that most texts cost.
+    The bones are searched first: most texts cost no more than that.
     """
     may_be_key, may_be_header = b"PRIVATEKEY" in skeleton, b"apikey" in lowered
     texts = [data]
@@ -79,28 +79,28 @@ def _looks(data: bytes, skeleton: bytes, lowered: bytes, is_text: bool) -> Itera
 
 @dataclass(frozen=True)
 class _Needles:
-    """What a secret is known by in a text's bones: as they are, and with small letters for all."""
+    """What identifies a secret in a text's bones: exact, and in lower case."""
 
     exact: frozenset[bytes]
     small: frozenset[bytes]
 
     @classmethod
     def of(cls, value: str) -> _Needles | None:
-        """None of a secret that has too few bones, or only digits, which any text may hold by chance."""
+        """None for a secret with too few bones or letters: any text could contain it by chance."""
         raw = value.encode("utf-8", "surrogatepass")
         own = bones(raw)
         if len(own) < MIN_LENGTH or sum(chr(byte).isalpha() for byte in own) < 3:
             return None
         bytewise = (raw, value.encode("utf-16-le", "surrogatepass"))
         exact = {own, "".join(map(str, raw)).encode()}
-        exact |= {bones(form.encode()) for one in bytewise for form in base64_forms(one)}
-        small = {one.hex().encode() for one in bytewise} | {"".join(f"0x{byte:02x}" for byte in raw).encode()}
+        exact |= {bones(form.encode()) for encoded in bytewise for form in base64_forms(encoded)}
+        small = {encoded.hex().encode() for encoded in bytewise} | {"".join(f"0x{byte:02x}" for byte in raw).encode()}
         if len(own) >= 12 and any(chr(byte).isdigit() for byte in own):
             small.add(own.lower())
-        return cls(*(frozenset(one for one in some if len(one) >= MIN_LENGTH) for some in (exact, small)))
+        return cls(*(frozenset(form for form in forms if len(form) >= MIN_LENGTH) for forms in (exact, small)))
 
     def within(self, skeleton: bytes, lowered: bytes) -> bool:
-        return any(one in skeleton for one in self.exact) or any(one in lowered for one in self.small)
+        return any(form in skeleton for form in self.exact) or any(form in lowered for form in self.small)
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Scanner:
 
     Args:
         references: every reference among the parameters.
-        environ: what `env:` references are resolved in. Its own `DIGICERT_ONE_*` secrets are searched for too.
+        environ: resolves `env:` references. Its own `DIGICERT_ONE_*` secrets are searched for too.
     """
 
     references: tuple[str, ...]
@@ -127,8 +127,7 @@ class Scanner:
         self.look_up()
 
     def look_up(self) -> None:
-        """Resolve the references as they are now. What cannot be resolved is noted in `unsearched`: it is not known,
-        so neither could the notebook have shown it."""
+        """Resolve the references now. Those that fail go into `unsearched`: the notebook cannot resolve them either."""
         for reference in self.references:
             try:
                 secret = resolve(reference, environ=self.environ)
@@ -138,7 +137,7 @@ class Scanner:
                 self.add(reference, secret.reveal())
 
     def add(self, label: str, value: str) -> None:
-        """Search for `value` too, and call it `label`."""
+        """Search for `value` too, and report it as `label`."""
         if len(value) < MIN_LENGTH:
             self.unsearched[label] = f"shorter than {MIN_LENGTH} characters"
             return
@@ -147,10 +146,10 @@ class Scanner:
         self._forms[label] = sorted(forms, key=lambda text: (-len(text), text))
         if (needles := _Needles.of(value)) is not None:
             self._needles.setdefault(label, []).append(needles)
-            for heads, some in zip(self._heads, (needles.exact, needles.small), strict=True):
-                for one in some:
-                    heads.setdefault(one[:MIN_LENGTH], set()).add(label)
-        if needles is None or not value.isprintable():  # `\b` is a letter more to whoever compares letters
+            for heads, needle_forms in zip(self._heads, (needles.exact, needles.small), strict=True):
+                for form in needle_forms:
+                    heads.setdefault(form[:MIN_LENGTH], set()).add(label)
+        if needles is None or not value.isprintable():  # escaped, a control character adds letters: `\b`
             exact = [form.encode("utf-8", "surrogatepass") for form in secret_forms(value)]
             for encoding in ("utf-16-le", "utf-16-be"):
                 wide = value.encode(encoding, "surrogatepass")
@@ -162,7 +161,7 @@ class Scanner:
         return tuple(sorted(self._forms))
 
     def labels_in(self, content: str | bytes) -> set[str]:
-        """What is found in a text, or in a file's bytes."""
+        """The labels of the secrets found in a text, or in a file's bytes."""
         data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         found = self._exact_in(data)
         for text, is_text in spellings(data):
@@ -170,12 +169,12 @@ class Scanner:
             lowered = skeleton.lower()
             found.update(_looks(text, skeleton, lowered, is_text))
             for label in self._may_be_in(skeleton, lowered) - found:
-                if any(one.within(skeleton, lowered) for one in self._needles[label]):
+                if any(needles.within(skeleton, lowered) for needles in self._needles[label]):
                     found.add(label)
         return found
 
     def _may_be_in(self, skeleton: bytes, lowered: bytes) -> set[str]:
-        """Of many secrets, those of which the first characters are there: what that costs does not grow with them."""
+        """Of many secrets, those whose first characters are there. The cost does not grow with their number."""
         if len(self._needles) <= _MANY:
             return set(self._needles)
         found: set[str] = set()
@@ -189,20 +188,20 @@ class Scanner:
     def _exact_in(self, data: bytes) -> set[str]:
         if not self._exact:
             return set()
-        # base64 is often wrapped, and a notebook writes the line ends of a wrapped text as \n
+        # base64 is often wrapped, and a notebook writes its line breaks as \n
         compact = b"".join(re.sub(rb"\\[nr]", b"", data).split())
         return {label for label, forms in self._exact.items() if any(f in data or f in compact for f in forms)}
 
     def in_file(self, name: str, content: str | bytes) -> list[Found]:
-        """Search a file and its name. A name that holds a secret is not repeated."""
-        told = "a file's name" if (in_name := self.labels_in(name)) else name
-        return [Found(file=told, where="", what=label) for label in sorted(in_name | self.labels_in(content))]
+        """Search a file and its name. A name that contains a secret is not shown."""
+        shown = "a file's name" if (in_name := self.labels_in(name)) else name
+        return [Found(file=shown, where="", what=label) for label in sorted(in_name | self.labels_in(content))]
 
     def in_notebook(self, name: str, nb: NotebookNode, content: str | bytes) -> list[Found]:
-        """Search a notebook's file, and what a reader puts together of it: adjacent outputs, adjacent cells.
+        """Search a notebook's file, and what a reader can put together: adjacent outputs and adjacent cells.
 
         Args:
-            content: the file. Source, outputs and metadata are looked into for where; cells are counted from 1.
+            content: the file. Sources, outputs and metadata are searched for the place; cells are counted from 1.
         """
         labels = self.labels_in(content).union(*map(self.labels_in, _together(nb)))
         if not labels:
@@ -216,15 +215,13 @@ class Scanner:
             texts = [*_strings(part), json.dumps(part, ensure_ascii=False)]
             here = set[str]().union(*map(self.labels_in, texts))
             found += [Found(file=name, where=where, what=label) for label in sorted(here)]
-        missing = labels - {one.what for one in found}
-        return found + [
-            Found(file=name, where="put together from several places", what=label) for label in sorted(missing)
-        ]
+        missing = labels - {finding.what for finding in found}
+        return found + [Found(file=name, where="spread over several places", what=label) for label in sorted(missing)]
 
     def redact(self, value: Any) -> Any:
-        """The same JSON value with each find replaced by what it is called, names of fields included.
+        """The same JSON value with each secret replaced by its label, names of fields included.
 
-        A text in which a secret still is to be found in another spelling is withheld whole.
+        A text that still contains a secret in another spelling is withheld as a whole.
         """
         if isinstance(value, str):
             for label, forms in self._forms.items():
@@ -237,9 +234,9 @@ class Scanner:
         if isinstance(value, Mapping):
             redacted: dict[Any, Any] = {}
             for key, item in value.items():
-                told = name = self.redact(str(key)) if isinstance(key, str | int) else key
+                shown = name = self.redact(str(key)) if isinstance(key, str | int) else key
                 while name in redacted:
-                    name = f"{told} ({len(redacted)})"
+                    name = f"{shown} ({len(redacted)})"
                 redacted[name] = self.redact(item)
             return redacted
         if isinstance(value, list | tuple):
@@ -250,7 +247,7 @@ class Scanner:
 
 
 def _together(nb: NotebookNode) -> Iterator[str]:
-    """What a reader sees beside each other and the file holds apart: everything, sources, outputs, each kind."""
+    """What a reader sees next to each other but the file stores apart: everything, sources, outputs, each kind."""
     everything: list[str] = []
     kinds: dict[str, list[str]] = {}
     for cell in nb.cells:
@@ -258,19 +255,19 @@ def _together(nb: NotebookNode) -> Iterator[str]:
         everything += source
         kinds.setdefault("source", []).extend(source)
         for output in cell.get("outputs", []):
-            told = {output.get("name", "text"): output.get("text"), **output.get("data", {})}
-            told |= {key: output.get(key) for key in ("evalue", "traceback")}
-            for kind, value in told.items():
+            shown = {output.get("name", "text"): output.get("text"), **output.get("data", {})}
+            shown |= {key: output.get(key) for key in ("evalue", "traceback")}
+            for kind, value in shown.items():
                 texts = list(_strings(value))
                 everything += texts
                 kinds.setdefault(kind, []).extend(texts)
                 kinds.setdefault("outputs", []).extend(texts)
-    # of what stands in one piece, the file itself tells as much
+    # a single text is in the file as it is
     yield from dict.fromkeys("".join(map(_ends, texts)) for texts in (everything, *kinds.values()) if len(texts) > 1)
 
 
 def _ends(text: str) -> str:
-    """Where a text meets its neighbours: what is within a long one, the file itself tells."""
+    """Where a text meets its neighbours; the file itself shows the middle of a long one."""
     return text if len(text) <= 2 * _END else f"{text[:_END]}\0{text[-_END:]}"
 
 
@@ -287,16 +284,16 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def refuse_names(names: Iterable[str], references: Iterable[str], environ: Mapping[str, str]) -> None:
-    """Refuse what will be the names of files and folders, and stand in lists, where one holds a secret.
+    """Refuse names of files, folders and accounts that contain a secret. Keyrings are not asked.
 
-    A keyring is not asked for that. Raises RunbookError (SECRET_AS_VALUE).
+    Raises RunbookError (SECRET_AS_VALUE).
     """
-    scanner = Scanner(tuple(one for one in references if not one.startswith("keyring:")), environ)
-    if scanner.labels_in("\nZ\n".join(names)):  # a letter, so that no name goes on in the next
+    scanner = Scanner(tuple(text for text in references if not text.startswith("keyring:")), environ)
+    if scanner.labels_in("\nZ\n".join(names)):  # the letter keeps names from joining
         raise RunbookError(
             Reason.SECRET_AS_VALUE,
-            "The name of a notebook, a fleet file or an account holds a secret. It is not repeated here.",
-            remedy="Give it another name, and make a new secret: the old one was shown where names are.",
+            "The name of a notebook, a fleet file or an account contains a secret. It is not shown here.",
+            remedy="Rename it, and replace the secret: it was visible wherever the name is.",
         )
 
 
@@ -306,13 +303,13 @@ def references_in(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def plain_secrets(parameters: Any, known: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
-    """Secrets given as plain values: the parameter's name and the value. Looks into nested values.
+    """Secrets given as plain values: the parameter's name and the value, nested values included.
 
-    A parameter called like a secret whose value is no reference; any value, or name, that looks like a key or a token;
-    and an unknown name whose value is the name of a known parameter that takes a secret: they were swapped.
+    Found are parameters named like a secret whose value is not a reference; values and names that look like a key or a
+    token; and unknown names whose value is the name of a known secret parameter: the two were swapped.
 
     Args:
-        known: the parameters that the notebook has.
+        known: the notebook's parameters.
     """
     if isinstance(parameters, list | tuple):
         for item in parameters:
@@ -320,9 +317,9 @@ def plain_secrets(parameters: Any, known: Mapping[str, Any] | None = None) -> It
     if not isinstance(parameters, Mapping):
         return
     items = [
-        (str(name), one)
+        (str(name), item)
         for name, value in parameters.items()
-        for one in (value if isinstance(value, list | tuple) else [value])
+        for item in (value if isinstance(value, list | tuple) else [value])
     ]
     for name, value in items:
         swapped = known is not None and name not in known and isinstance(value, str) and value in known
@@ -335,14 +332,14 @@ def plain_secrets(parameters: Any, known: Mapping[str, Any] | None = None) -> It
 
 
 def default_parameters(nb: NotebookNode) -> dict[str, Any] | None:
-    """The names and defaults of the cell tagged `parameters`; None where a notebook has no such cell."""
+    """The names and defaults in the cell tagged `parameters`; None if the notebook has no such cell."""
     return assigned(nb, "parameters")
 
 
 def assigned(nb: NotebookNode, tag: str) -> dict[str, Any] | None:
-    """What the first cell of this tag assigns to names; None where a notebook has no such cell.
+    """What the first cell with this tag assigns to names; None if the notebook has no such cell.
 
-    A value that is no literal counts as None. Only Python is understood.
+    A value that is not a literal becomes None. Only Python is read.
     """
     cell = next((cell for cell in nb.cells if tag in cell.metadata.get("tags", [])), None)
     if cell is None:

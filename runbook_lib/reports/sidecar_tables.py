@@ -1,4 +1,4 @@
-"""Tables that a run left beside its notebook: found again, and held against what its steps said of them."""
+"""Finds the tables that a run left next to its notebook, and compares them with what its steps recorded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from runbook_lib.tables import DUCKDB
 
 @dataclass
 class SidecarTables:
-    """What lies beside a notebook.
+    """The tables next to a notebook.
 
     Args:
-        entries: what run.json says of the files.
+        entries: the files' entries in run.json.
         contents: the files, by their path from the notebook.
-        texts: what is in them, to be searched for secrets.
-        problem: TABLE_CHANGED, where one is not there, or not as the step left it. Such a file is not archived.
+        texts: their text, to be searched for secrets.
+        problem: TABLE_CHANGED if a file is missing, changed or not a table. Such a file is not archived.
     """
 
     entries: list[TableFile] = field(default_factory=list)
@@ -33,34 +33,34 @@ class SidecarTables:
 
 
 def collect_sidecars(steps: Iterable[StepRecord], folder: Path) -> SidecarTables:
-    """The files of every table that a step says it left.
+    """Collect the files of every table that a step recorded.
 
     Args:
-        folder: what their paths start from.
+        folder: the folder in which the files' paths start.
     """
     found, missing = SidecarTables(), []
     for table in (table for step in steps if step.result for table in step.result.beside):
-        for one in table.files:
-            path = folder / one.file
+        for file in table.files:
+            path = folder / file.file
             content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-            text = _text(path, content) if disk.sha256(content) == one.sha256 else None
+            text = _text(path, content) if disk.sha256(content) == file.sha256 else None
             if text is None:
-                missing.append(one.file)
+                missing.append(file.file)
                 continue
-            found.contents[one.file], found.texts[one.file] = content, text
+            found.contents[file.file], found.texts[file.file] = content, text
             found.entries.append(
                 TableFile(
-                    file=one.file, title=table.title, rows=table.rows, sha256=one.sha256, unchecked=table.unchecked
+                    file=file.file, title=table.title, rows=table.rows, sha256=file.sha256, unchecked=table.unchecked
                 )
             )
     if missing:
-        what = f"{', '.join(missing)}: not there, not as the step left it, or no table."
+        what = f"Missing, changed since the step, or not a table: {', '.join(missing)}."
         found.problem = RunbookError(Reason.TABLE_CHANGED, what)
     return found
 
 
 def _text(path: Path, content: bytes) -> str | None:
-    """A table's file as text; None where it is none. Parquet is compressed: a search would see nothing in it."""
+    """A table's file as text; None if it is not a table. Parquet is compressed, so its bytes cannot be searched."""
     if path.suffix != ".parquet":
         return content.decode("utf-8", "backslashreplace")
     import duckdb

@@ -1,8 +1,8 @@
-"""The spellings in which a file may hold a text, undone: a secret is then looked for in one.
+"""Undoes the spellings in which a file can contain a text, so that a secret is searched for in only one.
 
-A file's format writes a text in its own way: JSON, HTML, CSV, a URL, Python's `repr`, UTF-16, base64, hexadecimal;
-colours, tags and line ends stand between. None of these changes the order of its letters and digits. So every spelling
-is undone, and of what comes out only letters and digits are compared: its *bones*.
+Each format writes a text in its own way: JSON, HTML, CSV, a URL, Python's `repr`, UTF-16, base64, hexadecimal; colours,
+tags and line breaks come between. None of these changes the order of letters and digits. So every spelling is undone,
+and only letters and digits are compared: the text's *bones*.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 
 _ALPHABET = bytes(byte for byte in range(128) if chr(byte).isalnum())
 
-# base64 has `+` and `/`, in URLs `-` and `_`: both come to the same
+# base64 uses `+` and `/`, or `-` and `_` in URLs: both have the same bones
 _NOT_BONES = bytes(byte for byte in range(256) if byte not in _ALPHABET + b"_/")
 _TO_BONES = bytes.maketrans(b"/", b"_")
 
 
 def bones(data: bytes) -> bytes:
-    """ASCII letters, digits and `_` of a text, in order. UTF-16 and UTF-32 come to the same as UTF-8."""
+    """The ASCII letters, digits and `_` of a text, in order; the same for UTF-8, UTF-16 and UTF-32."""
     return data.translate(_TO_BONES, _NOT_BONES)
 
 
@@ -40,17 +40,17 @@ _OFTEN = {
     ),
     b"%": (),
 }
-"""The characters that begin an escape, and which of these escapes are so frequent that undoing them first is faster."""
+"""The characters that begin an escape, and the frequent escapes, which are faster to undo first."""
 
 _ESCAPED_AGAIN = re.compile(rb"&amp;[#A-Za-z&\\%]")
 _TERMINAL = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)|[@-Z\\-_])")
 _TAG = re.compile(rb"<[^<>]{0,2000}>")
 _LEVELS = 4
-"""So many spellings may be inside each other: JSON in HTML in a notebook's JSON, and one more."""
+"""How deep spellings can be nested: JSON in HTML in a notebook's JSON, and one more."""
 
 
 class _Undo:
-    """Undoes escapes, and remembers whether what came out may be the beginning of another."""
+    """Undoes escapes, and remembers whether the result can begin another escape."""
 
     def __init__(self, data: bytes) -> None:
         self.nested = b"&amp;" in data and _ESCAPED_AGAIN.search(data) is not None
@@ -70,9 +70,9 @@ class _Undo:
 
 
 def unescaped(data: bytes) -> Iterator[bytes]:
-    """The text with its escapes undone, again for escapes in escapes: each level that differs, the last one last.
+    """The text with its escapes undone, again for escapes in escapes: each level that differs, the deepest last.
 
-    What is not ASCII is left out where it was escaped.
+    Escaped characters that are not ASCII are left out.
     """
     if b"\0" in data:  # UTF-16 and UTF-32
         data = data.replace(b"\0", b"")
@@ -102,7 +102,7 @@ _QUOTED_PRINTABLE = re.compile(rb"=(?:[0-9A-Fa-f]{2}|\r?\n)")
 
 
 def decoded(data: bytes) -> Iterator[bytes]:
-    """What longer runs of base64 say, wherever in a run it begins; and the text if it is quoted-printable."""
+    """Longer runs of base64, decoded from each possible start; and the text decoded from quoted-printable."""
     found: tuple[list[bytes], ...] = ([], [], [], [])
     for run in _runs(data):
         text = run.translate(_URLSAFE, b"\r\n")
@@ -115,7 +115,7 @@ def decoded(data: bytes) -> Iterator[bytes]:
 
 
 def _runs(data: bytes) -> Iterator[bytes]:
-    """As `_RUN.findall`, and eight times as fast: where a run begins, is looked for in a text of two letters."""
+    """`_RUN.findall`, eight times as fast: it looks for the beginning of a run in a text of two letters."""
     alike = data.translate(_IN_A_RUN)
     at = 0
     while (at := alike.find(b"x" * _LEAST_RUN, at)) >= 0 and (found := _RUN.match(data, at)):
@@ -124,13 +124,13 @@ def _runs(data: bytes) -> Iterator[bytes]:
 
 
 _PACKED = {b"\x1f\x8b\x08": 31, b"PK\x03\x04": -15, b"zTXt": 15, b"iTXt": 15}
-"""What begins something compressed, and zlib's `wbits` for it."""
+"""The beginnings of compressed data, and zlib's `wbits` for each."""
 _MOST_UNPACKED, _MOST_PIECES = 1 << 26, 1000
 
 
 def unpacked(data: bytes) -> Iterator[bytes]:
-    """What is compressed in it: gzip, the files of a zip archive, the texts of a PNG. At most 64 MiB in all."""
-    if data.isascii() and b"\0" not in data:  # none of them can be
+    """Decompress gzip, the files of a zip archive and the texts of a PNG. At most 64 MiB in all."""
+    if data.isascii() and b"\0" not in data:  # nothing compressed
         return
     left, pieces = _MOST_UNPACKED, 0
     for magic, window in _PACKED.items():
@@ -162,7 +162,7 @@ def _inflated(data: memoryview, window: int, limit: int) -> bytes:
 
 
 def spellings(data: bytes) -> Iterator[tuple[bytes, bool]]:
-    """Everything that a file may say, as it is and with every spelling undone; and whether it is meant as text."""
+    """Everything that a file can say, as it is and with every spelling undone; and whether each part is text."""
     yield data, True
     last = data
     for last in unescaped(data):
@@ -170,12 +170,12 @@ def spellings(data: bytes) -> Iterator[tuple[bytes, bool]]:
     if b"<" in last:
         yield _TAG.sub(b"", last), True
     yield from _opened(data)
-    for one in decoded(last):
-        yield one, False
-        yield from _opened(one)
+    for part in decoded(last):
+        yield part, False
+        yield from _opened(part)
 
 
 def _opened(data: bytes) -> Iterator[tuple[bytes, bool]]:
     for piece in unpacked(data):
         yield piece, True
-        yield from ((one, True) for one in unescaped(piece))
+        yield from ((text, True) for text in unescaped(piece))

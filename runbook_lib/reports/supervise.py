@@ -1,4 +1,4 @@
-"""Runs the child process of a run, and sees to it that it ends: deadline, Ctrl-C, and no process left behind."""
+"""Runs the child process of a run, and ends it: at the deadline, on Ctrl-C, and without processes left over."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from runbook_lib.reports.execute import Ending, ExecutionPlan
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
-"""How long an interrupted papermill may take to stop its kernel and save what it has."""
+"""How long an interrupted papermill may take to stop its kernel and save the notebook."""
 
 RUN_MARK = "RUNBOOK_RUN"
-"""Environment variable that every process of a run inherits: by it they are found again, orphans included."""
+"""Environment variable that every process of a run inherits. It identifies them, orphans included."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class End:
     """How the child ended.
 
     Args:
-        ending: papermill's word; None where it could give none (it was killed).
-        returncode: as subprocess has it: negative for a signal.
-        deadline: the whole run's deadline passed.
-        interrupted: the signal that ended the run, if one did.
+        ending: what papermill reported; None if it was killed before it could.
+        returncode: of the process, as in subprocess: negative for a signal.
+        deadline: the run's deadline passed.
+        interrupted: the signal that ended the run, if any.
         log: what papermill and the kernel wrote to stdout and stderr.
     """
 
@@ -56,19 +56,19 @@ def supervise(
     keep_out: Collection[str] = (),
     interruptions: Interruptions,
 ) -> End:
-    """Execute the plan in a child process of its own session; return when nothing of it runs any more.
+    """Execute the plan in a child process with its own session; return when none of its processes runs any more.
 
     Args:
         run: the run's identifier.
         folder: private to this run, on the archive's file system.
-        deadline: seconds for the whole run. At the deadline, or at the first signal, papermill is interrupted, so that
-            it saves the notebook; after GRACE_SECONDS, or at a second signal, everything is killed.
+        deadline: seconds for the whole run. At the deadline or the first signal, papermill is interrupted and saves
+            the notebook; after GRACE_SECONDS or a second signal, everything is killed.
         environ: the child's environment.
-        keep_out: references to secrets that are not for the run.
+        keep_out: references to secrets that the run must not have.
     """
     plan_file, log_file = folder / "plan.json", folder / "papermill.log"
     plan_file.write_text(plan.model_dump_json(), encoding="utf-8")
-    # Unix socket paths have about 104 characters: the kernel's sockets cannot live below the archive
+    # Unix socket paths have at most about 104 characters: too short for a folder below the archive
     short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 30 else "/tmp"  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="runbook-", dir=short) as private, log_file.open("wb") as log:
         child = subprocess.Popen(
@@ -86,7 +86,7 @@ def supervise(
             child.wait()
     try:
         ending = Ending.model_validate_json(plan.ending.read_bytes())
-    except (FileNotFoundError, ValidationError):  # killed before it could write, or no room to
+    except (FileNotFoundError, ValidationError):  # killed before it could write, or the disk is full
         ending = None
     text = log_file.read_text(encoding="utf-8", errors="replace")
     return End(ending, child.returncode, late, signalled, text)
@@ -95,25 +95,25 @@ def supervise(
 def environment(
     environ: Mapping[str, str], run: str, private: Path, folder: Path, keep_out: Collection[str]
 ) -> dict[str, str]:
-    """What a run's processes get: the caller's `environ`, the mark, `private` in place of the user's folders, and where
-    in the run's `folder` tables go that lie beside its notebook. What `keep_out` refers to is withheld: the notebook
-    does not sign what it leaves."""
-    withheld = {one.removeprefix("env:") for one in keep_out if one.startswith("env:")}
+    """The environment of a run's processes: the caller's `environ`, the mark, `private` instead of the user's folders,
+    and the run's `folder` for sidecar tables. Without what `keep_out` refers to: the notebook does not sign its bag.
+    """
+    withheld = {text.removeprefix("env:") for text in keep_out if text.startswith("env:")}
     withheld |= {programs.ARCHIVE_PASSPHRASE, "PYTHONDONTWRITEBYTECODE"}
     env = {name: value for name, value in environ.items() if name not in withheld}
     env[RUN_MARK] = run
     env[tables.FOLDER_VARIABLE] = str(folder.absolute() / tables.FOLDER)
     env["JUPYTER_RUNTIME_DIR"] = str(private / "r")
-    # a user's IPython start-up files and history have no place in a report
+    # keeps the user's IPython start-up files and history out of the report
     env["IPYTHONDIR"] = str(private / "ipython")
-    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else a warning about frozen modules, as papermill's own command line
+    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no warning about frozen modules; papermill's command line sets it too
     return env
 
 
 def _wait(
     child: subprocess.Popen[bytes], until: float, interruptions: Interruptions
 ) -> tuple[bool, signal.Signals | None]:
-    """Wait for the child; gives (deadline passed, signal that ended the run)."""
+    """Wait for the child; return whether the deadline passed, and the signal that ended the run."""
     while child.poll() is None:
         late = time.monotonic() >= until
         if late or interruptions.signals:
@@ -133,13 +133,13 @@ def _stop(child: subprocess.Popen[bytes], interruptions: Interruptions) -> None:
 
 
 def still_running(run: str) -> bool:
-    """Whether a process of a run is alive on this machine, though the one that supervised it is not."""
+    """Whether a process of a run is still alive on this machine."""
     return any(_belongs(process, run) for process in psutil.process_iter())
 
 
 def _end_processes(run: str) -> None:
-    """Kill every process that carries the run's mark: papermill, the kernel, and whatever they started."""
-    for _ in range(50):  # a process may start another while we look
+    """Kill every process with the run's mark: papermill, the kernel, and what they started."""
+    for _ in range(50):  # a process can start another meanwhile
         alive = [process for process in psutil.process_iter() if _belongs(process, run)]
         if not alive:
             return

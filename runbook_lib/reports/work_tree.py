@@ -1,7 +1,7 @@
-"""The git commit that a notebook belongs to, asked of git without running anything that a repository names.
+"""Asks git for a notebook's commit, without running any program that the repository names.
 
-A repository is data: whoever wrote its configuration may have named programs in it (fsmonitor, filters, hooks). git is
-asked only where git itself trusts the repository, and not where everybody may write to it; it is told to run none.
+A repository is data: its configuration can name programs (fsmonitor, filters, hooks). So git is told to run none, and
+asked only if git itself trusts the repository and not every user can write to it.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _UNTRUSTED = "dubious ownership"  # git's own words, under LC_ALL=C
 
 
 class _NotAsked(Exception):
-    """Why there is no answer, in a few words."""
+    """Why the commit is unknown, in a few words."""
 
 
 def commit_of(file: Path) -> tuple[Commit | None, str]:
-    """The commit of the work tree that a file is in, and why that is not known.
+    """The commit of the work tree that contains a file; or why it is unknown.
 
     Returns:
-        None and no words where the file is in no work tree. A file that a filter transforms (git-lfs) counts as changed
-        once git would have to run the filter to know.
+        None and an empty text outside a work tree. A file that a filter transforms (git-lfs) counts as changed if git
+        would have to run the filter to know.
     """
     folder = file.resolve().parent
-    root = next((one for one in (folder, *folder.parents) if os.path.lexists(one / ".git")), None)
+    root = next((place for place in (folder, *folder.parents) if os.path.lexists(place / ".git")), None)
     if root is None:
         return None, ""
     try:
         if programs.open_to_all(root) or programs.open_to_all(root / ".git"):
-            raise _NotAsked("not asked: every user may write to the repository")
+            raise _NotAsked("not asked: every user can write to the repository")
         *places, commit = _git(root, "rev-parse", "--absolute-git-dir", "--git-common-dir", "HEAD").splitlines()
         if any(programs.open_to_all(root / place / name) for place in places for name in ("", "config")):
-            raise _NotAsked("not asked: every user may write to the repository")
+            raise _NotAsked("not asked: every user can write to the repository")
         status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"]
         changes = _git(root, *_without_filters(root), *status)
     except _NotAsked as problem:
@@ -55,27 +55,26 @@ def commit_of(file: Path) -> tuple[Commit | None, str]:
 
 
 def _without_filters(root: Path) -> list[str]:
-    """Options of git that empty each filter which its configuration names."""
+    """git options that empty each filter in its configuration."""
     names = _git(root, "config", "--name-only", "-z", "--get-regexp", r"^filter\.", may_fail=True).split("\0")
     drivers = {name.rpartition(".")[0] for name in names if name}
     empty = ("clean=", "process=", "required=false")
-    return [word for driver in sorted(drivers) for one in empty for word in ("-c", f"{driver}.{one}")]
+    return [word for driver in sorted(drivers) for setting in empty for word in ("-c", f"{driver}.{setting}")]
 
 
 def _git(root: Path, *words: str, may_fail: bool = False) -> str:
     settings: Sequence[str] = [word for name, value in _INERT.items() for word in ("-c", f"{name}={value}")]
     command = ["--no-pager", "--no-optional-locks", *settings, "-C", str(root), *words]
-    # else it looks further up where what it finds here is no repository
+    # GIT_CEILING_DIRECTORIES keeps git from looking further up
     more = {"GIT_CEILING_DIRECTORIES": str(root.parent), "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = programs.run_program("git", command, seconds=_SECONDS, more=more)
     except FileNotFoundError:
-        raise _NotAsked("not asked: there is no git here") from None
+        raise _NotAsked("not asked: git was not found") from None
     except (OSError, subprocess.TimeoutExpired):
         raise _NotAsked(f"git gave no answer within {_SECONDS:g} s") from None
-    said = done.stderr.decode(errors="replace")
-    if _UNTRUSTED in said:
+    if _UNTRUSTED in done.stderr.decode(errors="replace"):
         raise _NotAsked("not asked: the repository belongs to another user, and git does not trust it (safe.directory)")
     if done.returncode != 0 and not may_fail:
-        raise _NotAsked("git reads no commit in the repository")
+        raise _NotAsked("git found no commit in the repository")
     return done.stdout.decode(errors="replace").strip()

@@ -18,7 +18,7 @@ from markupsafe import escape
 from runbook_lib.result import Bar, Timeline
 from runbook_lib.tone import tone
 from runbook_lib.visible import visible
-from runbook_lib.words import counted, date_words
+from runbook_lib.words import date_words, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
 def describe(timeline: Timeline) -> str:
     """The timeline in words: its accessible name, and its line in the plain text."""
     shown, all_of_them = len(most_pressing(timeline)), len(timeline.bars)
-    text = f"{timeline.title}: {counted(all_of_them, 'certificate')}"
+    text = f"{timeline.title}: {quantity(all_of_them, 'certificate')}"
     if shown < all_of_them:
         text += f", of which the {shown} that end soonest are drawn; {all_of_them - shown} are not shown here"
     return f"{text}; as of {date_words(timeline.now)}"

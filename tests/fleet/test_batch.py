@@ -146,7 +146,7 @@ def test_the_batch_s_own_deadline_leaves_the_rest_for_the_next_run(night: Night)
     code, first, said = fleet.run()
     assert code == Exit.UNEXPECTED
     assert first.record["status"] == "timed out"
-    assert "the batch's 4 s were over" in said
+    assert "the batch's deadline of 4 s passed" in said
     fleet.settings["deadline"] = 120
     fleet.settings["parameters"]["seconds"] = 2.0
     code, second, said = fleet.run()
@@ -168,7 +168,7 @@ def test_shards_share_an_archive_and_an_account_is_in_one(night: Night) -> None:
     fleet = night(4)
     bags = [fleet.run("--shard", f"{number}/2")[1] for number in (1, 2)]
     assert [bag.record["job"] for bag in bags] == ["batch-night-1-of-2", "batch-night-2-of-2"]
-    assert "1 of 2; the whole has 4 accounts" in bags[0].page
+    assert "1 of 2; 4 accounts in all parts" in bags[0].page
     _every_account_once(fleet, bags)
     assert fleet.holds() == []
 
@@ -247,4 +247,4 @@ def test_a_batch_whose_own_page_cannot_be_drawn_has_a_bare_one(monkeypatch: pyte
     told, page = rollup.drawn(record, [], {})
     assert told.not_drawn == {"the accounts": "ZeroDivisionError: division by zero"}
     assert told.status is Status.DONE
-    assert "Not drawn: the accounts" in page
+    assert "Not shown: the accounts" in page

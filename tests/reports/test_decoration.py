@@ -124,7 +124,7 @@ def test_what_cannot_be_drawn_is_said_and_costs_no_record(
     assert bool(made.record.not_drawn) == bool(SHOWN[name][2])
     assert set(made.files) == {"run.json", "run.ipynb", "report.html"}
     page = made.files["report.html"].decode()
-    assert ("Not drawn: " in page) == bool(SHOWN[name][2])
+    assert ("Shown as plain text: " in page) == bool(SHOWN[name][2])
     assert "<![foo[" not in page
     assert (marks / f"{engine} {name}").read_text() == "ran "  # once
 
@@ -157,12 +157,12 @@ def test_a_page_that_fails_is_made_without_the_cells(job: Job, monkeypatch: pyte
     made = _by_papermill(job)
     assert made.record.status.value == "done"
     assert "ZeroDivisionError" in made.record.not_drawn["the notebook's cells"]
-    assert "Not drawn: the notebook&#39;s cells: ZeroDivisionError" in made.files["report.html"].decode()
+    assert "Not shown: the notebook&#39;s cells: ZeroDivisionError" in made.files["report.html"].decode()
     assert b"done" in made.files["run.ipynb"]
     monkeypatch.setattr(html, "exporter", lambda: 1 / 0)
     made = _by_papermill(job)
     assert set(made.record.not_drawn) == {"the notebook's cells", "the page"}
-    assert "Not drawn: the page" in made.files["report.html"].decode()
+    assert "Not shown: the page" in made.files["report.html"].decode()
 
 
 def test_whatever_fails_behind_the_execution_is_a_failed_run_and_no_second_one(

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from nbformat.v4 import new_notebook
 
-from runbook_lib.reports.html import inert_html, lines_html, markdown_html, terminal_html, text_html
+from runbook_lib.catalogue import Reason
+from runbook_lib.clock import parse_utc
+from runbook_lib.errors import RunbookError
+from runbook_lib.reports.html import inert_html, lines_html, markdown_html, notebook_page, terminal_html, text_html
+from runbook_lib.reports.job import Job, Source
+from runbook_lib.reports.runrecord import RunRecord, Step
+from runbook_lib.result import Kind, Result, Status, StepRecord, Verdict
 from runbook_lib.runner import RunOutcome
 from tests.notebook_runs import RECORDS
 from tests.reports import reading
 
+AT = parse_utc("2026-11-28T12:00:00Z")
 HOSTILE = '<script>document.title="pwned"</script>|a\n\u202eevil" onload="x'
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -42,6 +50,7 @@ def test_text_from_elsewhere_shows_as_text() -> None:
     assert "\u202e" not in text_html(HOSTILE)
     assert "\\u202e" in text_html(HOSTILE)
     assert lines_html("a `b<` c\nd") == "a <code>b&lt;</code> c\nd"
+    assert ">8 Dec 2026</time> (in 10 days)" in lines_html("a\n2026-12-08T12:00:00Z", parse_utc("2026-11-28T12:00:00Z"))
 
 
 def test_printed_text_keeps_its_colours_and_loses_its_tricks() -> None:
@@ -69,6 +78,41 @@ def test_links_to_other_notebooks_are_words_in_an_archive() -> None:
 def test_markdown_may_hold_no_html_of_its_own() -> None:
     shown = markdown_html('<h2>ok</h2><script>x</script><img src="x" onerror="y"><a href="javascript:z">a</a>')
     assert shown == '<h2>ok</h2>&lt;script&gt;x&lt;/script&gt;<img src="x"><a>a</a>'
+
+
+def _page(*steps: Step, error: RunbookError | None = None) -> str:
+    started = Job(Source("nb.ipynb", b"", None), "demo", {}).started(AT)
+    status = Status.FAILED if error else Status.DONE
+    record = RunRecord.of(started, status=status, error=error, finished=AT, clock="test", steps=steps, needs_action=1)
+    return notebook_page(new_notebook(), record)[0]
+
+
+def _step(headline: str) -> Step:
+    result = Result(verdict=Verdict.OK, headline=headline)
+    record = StepRecord(procedure="p", step="s", title="S", kind=Kind.CHECK, started=AT, finished=AT, result=result)
+    return Step.of(record)
+
+
+def test_a_date_is_for_people_and_its_exact_moment_in_the_element() -> None:
+    page = BeautifulSoup(_page(_step("It ends 2026-12-08T12:00:00Z.")), "html.parser")
+    cell = page.select("table.steps td")[-1]
+    assert cell.get_text() == "It ends 8 Dec 2026 (in 10 days)."
+    assert [one["datetime"] for one in cell.select("time")] == ["2026-12-08T12:00:00Z"]
+    started = page.select_one(".facts time")
+    assert started is not None
+    assert (started.get_text(), started["datetime"]) == ("28 Nov 2026, 12:00:00 UTC", "2026-11-28T12:00:00Z")
+
+
+def test_back_quotes_are_code_wherever_a_sentence_is_shown() -> None:
+    error = RunbookError(Reason.BAD_PARAMETER, "Wrong: `name`.", remedy="Set `name`.")
+    page = BeautifulSoup(_page(_step("What `current` holds."), error=error), "html.parser")
+    assert "`" not in page.get_text()
+    assert [code.get_text() for code in page.select(".alarm code")][:2] == ["name", "name"]
+    assert [code.get_text() for code in page.select("table.steps code")] == ["current"]
+
+
+def test_a_count_agrees_with_its_noun() -> None:
+    assert "<dt>Needs action</dt><dd>1 certificate</dd>" in _page()
 
 
 @pytest.fixture

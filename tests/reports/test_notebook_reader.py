@@ -1,9 +1,10 @@
-"""What papermill runs, we run: what a notebook's format does not allow is mended, and the record says so."""
+"""What papermill runs, we run: what a notebook's format does not allow is repaired, and the record says so."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,37 +61,43 @@ V3 = {
 }
 
 ODD: dict[str, tuple[bytes, str]] = {
-    "an id in 4.4": (_notebook(lambda nb: nb.update(nbformat_minor=4)), "cell 1: an `id`, which its format"),
-    "an id in 4.0": (_notebook(lambda nb: nb.update(nbformat_minor=0)), "cell 1: an `id`, which its format"),
-    "vscode": (_notebook(_in_cell(vscode={"languageId": "python"})), "cell 2: an unknown `vscode`"),
-    "collapsed": (_notebook(_in_cell(collapsed=True)), "cell 2: an unknown `collapsed`"),
-    "a long id": (_notebook(_in_cell(id="n" * 70)), "cell 2: an `id` that is no name of its own"),
-    "an odd id": (_notebook(_in_cell(id="a b")), "cell 2: an `id` that is no name of its own"),
-    "an id twice": (_notebook(_in_cell(id="a")), "cell 2: an `id` that is no name of its own"),
+    "an id in 4.4": (
+        _notebook(lambda nb: nb.update(nbformat_minor=4)),
+        "cell 1: removed `id`: not allowed in this format",
+    ),
+    "an id in 4.0": (
+        _notebook(lambda nb: nb.update(nbformat_minor=0)),
+        "cell 1: removed `id`: not allowed in this format",
+    ),
+    "vscode": (_notebook(_in_cell(vscode={"languageId": "python"})), "cell 2: removed unknown `vscode`"),
+    "collapsed": (_notebook(_in_cell(collapsed=True)), "cell 2: removed unknown `collapsed`"),
+    "a long id": (_notebook(_in_cell(id="n" * 70)), "cell 2: replaced invalid or duplicate `id`"),
+    "an odd id": (_notebook(_in_cell(id="a b")), "cell 2: replaced invalid or duplicate `id`"),
+    "an id twice": (_notebook(_in_cell(id="a")), "cell 2: replaced invalid or duplicate `id`"),
     "no id": (_notebook(_without("id")), ""),
-    "no metadata": (_notebook(_without("metadata")), "cell 2: no metadata"),
-    "no metadata at all": (_notebook(lambda nb: nb.pop("metadata")), "no metadata"),
-    "no kernel": (_notebook(lambda nb: nb["metadata"].pop("kernelspec")), "no kernel named: python3"),
+    "no metadata": (_notebook(_without("metadata")), "cell 2: added metadata"),
+    "no metadata at all": (_notebook(lambda nb: nb.pop("metadata")), "added metadata"),
+    "no kernel": (_notebook(lambda nb: nb["metadata"].pop("kernelspec")), "added kernel: python3"),
     "no language": (_notebook(lambda nb: nb["metadata"]["kernelspec"].pop("language")), ""),
     "no outputs": (_notebook(_without("outputs")), ""),
     "no count": (_notebook(_without("execution_count")), ""),
-    "no source": (_notebook(_without("source")), "cell 2: no source"),
+    "no source": (_notebook(_without("source")), "cell 2: added empty source"),
     "an output without metadata": (
         _notebook(_in_cell(outputs=[{"output_type": "display_data", "data": {"text/plain": 5}}])),
         "",
     ),
-    "an unknown key on top": (_notebook(lambda nb: nb.update(signature="x")), "an unknown `signature`"),
+    "an unknown key on top": (_notebook(lambda nb: nb.update(signature="x")), "removed unknown `signature`"),
     "a collapsed that is text": (
         _notebook(lambda nb: nb["cells"][1]["metadata"].update(collapsed="yes")),
-        "1 entries of metadata",
+        "removed 1 invalid metadata entry",
     ),
     "a tag twice": (
         _notebook(lambda nb: nb["cells"][0]["metadata"].update(tags=["parameters", "parameters"])),
-        "cell 1: tags twice, or with a comma",
+        "cell 1: removed duplicate tags and tags with a comma",
     ),
     "tags that are a word": (
         _notebook(lambda nb: nb["cells"][1]["metadata"].update(tags="mine")),
-        "cell 2: tags that are no text",
+        "cell 2: removed tags that are not text",
     ),
     "an attachment of nothing": (
         _notebook(
@@ -98,17 +105,20 @@ ODD: dict[str, tuple[bytes, str]] = {
                 {"cell_type": "markdown", "id": "m", "metadata": {}, "source": "m", "attachments": {"a.png": 5}}
             )
         ),
-        "cell 3: attachments that are none",
+        "cell 3: removed invalid attachments",
     ),
-    "a cell of another kind": (_notebook(lambda nb: nb["cells"].append({"cell_type": "heading"})), "an unknown type"),
+    "a cell of another kind": (
+        _notebook(lambda nb: nb["cells"].append({"cell_type": "heading"})),
+        "changed unknown type to raw",
+    ),
     "a later format": (_notebook(lambda nb: nb.update(nbformat_minor=9)), ""),
-    "a byte order mark": (b"\xef\xbb\xbf" + _notebook(), "a byte order mark before it"),
-    "version 3": (json.dumps(V3).encode(), "no kernel named: python3"),
+    "a byte order mark": (b"\xef\xbb\xbf" + _notebook(), "removed byte order mark"),
+    "version 3": (json.dumps(V3).encode(), "added kernel: python3"),
 }
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_notebook_is_read_and_what_was_mended_is_said(name: str) -> None:
+def test_an_odd_notebook_is_read_and_each_repair_is_reported(name: str) -> None:
     content, words = ODD[name]
     nb, mended = notebook_reader.read_notebook(content)
     nbformat.validate(nb)
@@ -135,7 +145,7 @@ def test_an_odd_notebook_runs_and_its_digest_is_of_the_file(
     record = reading.record(outcome.bag)
     assert (outcome.status.value, record["cells"]["executed"]) == ("done", 1 if name == "version 3" else 3)
     assert words in "\n".join(record["mended"])
-    assert words.replace("`", "`") in reading.page(outcome.bag)
+    assert re.sub("`(.*?)`", r"<code>\1</code>", words) in reading.page(outcome.bag)
     assert record["notebook"]["sha256"] == hashlib.sha256(content).hexdigest()
     nbformat.validate(reading.notebook(outcome.bag))
 

@@ -192,6 +192,6 @@ def test_a_kernel_that_answered_and_whose_outputs_did_not_arrive_is_told_as_that
     assert (said.error or {})["what"] == "No answer within 2 s, in code cell 1 of 1."
     cell.metadata["execution"] = {"shell.execute_reply": "2026-11-28T12:00:01Z"}
     said = judge(new_notebook(cells=[cell]), end, cell_timeout=2, deadline=9)
-    what = "The kernel answered, and its outputs did not all arrive, in code cell 1 of 1."
+    what = "The kernel answered, but not all its outputs arrived, in code cell 1 of 1."
     assert (said.status.value, said.exit, (said.error or {})["what"]) == ("timed out", 1, what)
     assert [state.value for state in said.cells] == ["timed out"]

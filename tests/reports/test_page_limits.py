@@ -79,7 +79,7 @@ def test_too_much_is_shown_cut_and_says_so(page: Page, name: str) -> None:
     output, what = CUT[name]
     drawn, told = page(shows(output), shows(printed("the next")))
     assert f"{what}; run.ipynb has all of it." in drawn
-    assert drawn.count("Not drawn: ") == 1
+    assert drawn.count("Not shown: ") == 1
     assert len(told) == 1
     for words in ("it begins", "it ends", "the next"):
         assert words in drawn
@@ -89,7 +89,7 @@ def test_too_much_is_shown_cut_and_says_so(page: Page, name: str) -> None:
 @pytest.mark.parametrize("mime", ["text/html", "text/markdown", "image/png", "image/svg+xml", "image/jpeg"])
 def test_what_has_no_smaller_form_is_only_named(page: Page, mime: str) -> None:
     drawn, told = page(shows(new_output("display_data", data={mime: "<b>" * 8_000_000})))
-    assert f"Not drawn: 24.0 MB of {mime}; run.ipynb has all of it." in drawn
+    assert f"Not shown: 24.0 MB of {mime}; run.ipynb has all of it." in drawn
     assert list(told.values()) == ["24.0 MB"]
     assert len(drawn) < 50_000
 
@@ -99,7 +99,7 @@ def test_of_many_outputs_the_first_and_the_last_are_shown_and_every_cell_has_its
     cell.outputs = [displayed(text_plain=f"<{number}>") for number in range(20_000)]
     drawn, told = page(cell, shows(printed("the result")))
     assert list(told.values()) == ["19,000 outputs, 0.1 MB"]
-    assert "Not drawn: 19,000 outputs, 0.1 MB; run.ipynb has all of it." in drawn
+    assert "Not shown: 19,000 outputs, 0.1 MB; run.ipynb has all of it." in drawn
     assert [f"&lt;{number}&gt;" in drawn for number in (0, 499, 500, 19_499, 19_500, 19_999)] == [
         *(True, True, False),
         *(False, True, True),
@@ -119,8 +119,8 @@ def test_long_sources_are_cut(page: Page) -> None:
     drawn, told = page(
         new_code_cell(f"it_begins = 1\n{lines[0]}it_ends = 1"), new_markdown_cell(f"it begins\n{lines[1]}\nso it ends")
     )
-    assert "… not drawn: 0.8 MB …" in drawn
-    assert "Not drawn: 0.2 MB of Markdown; run.ipynb has all of it." in drawn
+    assert "… not shown: 0.8 MB …" in drawn
+    assert "Shown as plain text: 0.2 MB of Markdown; run.ipynb has all of it." in drawn
     assert all(words in drawn for words in ("it_begins", "it_ends", "it begins", "so it ends"))
     assert len(told) == 2
 
@@ -129,6 +129,6 @@ def test_what_a_person_would_read_is_shown_whole(page: Page) -> None:
     outputs = [displayed(text_html=f"<table><tr><td>row {number}</td></tr></table>") for number in range(500)]
     drawn, told = page(shows(printed("line\n" * 100_000), *outputs))
     assert told == {}
-    assert "Not drawn" not in drawn
+    assert "Not shown" not in drawn
     assert all(f"row {number}<" in drawn for number in range(500))
     assert drawn.count("line\n") >= 100_000

@@ -135,7 +135,7 @@ def test_references_are_found_wherever_parameters_hold_them() -> None:
 def test_a_parameter_that_is_no_text_is_refused_and_the_refusal_archived(run: Run, text: Any) -> None:
     outcome = run("print('never')", given={"q": text})
     assert outcome.status is Status.REFUSED
-    assert "'q' holds text that is no UTF-8" in reading.record(outcome.bag)["error"]["what"]
+    assert "Not UTF-8 text: the value of 'q'." in reading.record(outcome.bag)["error"]["what"]
 
 
 def test_a_number_that_is_none_is_no_reason_to_refuse(run: Run) -> None:

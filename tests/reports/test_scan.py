@@ -238,7 +238,7 @@ def test_a_secret_in_an_error_and_in_a_table_is_withheld_everywhere(run: Run, ar
     assert record["scan"]["withheld"] == ["run.ipynb", "tables/leak.csv"]
     assert [table["file"] for table in record["tables"]] == ["tables/fine.csv"]
     assert record["steps"][0]["headline"] == record["steps"][0]["reason"] == "[withheld: env:CANARY]"
-    assert "The run itself was failed" in record["error"]["what"]
+    assert "The run's own status was “failed”" in record["error"]["what"]
     assert reading.holds(archive, canary) == []
 
 

@@ -84,7 +84,7 @@ def test_a_repository_of_another_user_is_not_asked_unless_git_trusts_it(
 def test_a_repository_that_everybody_may_write_to_is_not_asked(notebook: Path, top: Path, open_place: str) -> None:
     place = top / open_place
     place.chmod(place.stat().st_mode | 0o002)
-    assert commit_of(notebook) == (None, "not asked: every user may write to the repository")
+    assert commit_of(notebook) == (None, "not asked: every user can write to the repository")
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_what_only_looks_like_a_repository_does_not_lead_to_one_above(
 ) -> None:
     git(top, "config", "core.fsmonitor", trap())
     (notebook.parent / ".git").mkdir()
-    assert commit_of(notebook) == (None, "git reads no commit in the repository")
+    assert commit_of(notebook) == (None, "git found no commit in the repository")
     (notebook.parent / ".git").rmdir()
     (notebook.parent / ".git").write_text("gitdir: /nowhere\n")
-    assert commit_of(notebook) == (None, "git reads no commit in the repository")
+    assert commit_of(notebook) == (None, "git found no commit in the repository")
     assert not (tmp_path / "ran").exists()
 
 
@@ -174,5 +174,5 @@ def test_run_json_and_report_say_that_git_was_not_asked(
     outcome = run_notebook(notebook, {}, job="demo", archive=archive, clock=SystemClock())
     record = RunRecord.model_validate_json((outcome.bag / "data/run.json").read_bytes())
     assert record.notebook.git is None
-    assert "every user may write" in record.notebook.git_unknown
-    assert "commit unknown (not asked: every user may write" in (outcome.bag / "data/report.html").read_text()
+    assert "every user can write" in record.notebook.git_unknown
+    assert "commit unknown (not asked: every user can write" in (outcome.bag / "data/report.html").read_text()

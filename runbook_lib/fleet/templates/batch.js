@@ -1,5 +1,5 @@
 'use strict';
-// Searches and sorts the table of accounts, which is whole without this. It shows and hides rows, and makes no HTML.
+// Searches and sorts the table of accounts, which is complete without it. It shows and hides rows and makes no HTML.
 addEventListener('DOMContentLoaded', () => {
   const at = id => document.getElementById(id);
   const table = at('accounts'), body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
@@ -16,7 +16,7 @@ addEventListener('DOMContentLoaded', () => {
       one.row.hidden = !fits;
       shown += fits;
     }
-    at('shown').textContent = `${shown.toLocaleString('en')} of ${rows.length.toLocaleString('en')} accounts`;
+    at('shown').textContent = `${shown.toLocaleString('en')} of ${rows.length.toLocaleString('en')} ${rows.length === 1 ? 'account' : 'accounts'}`;
   }
   let column = -1, up = true;
   heads.forEach((head, c) => {
