@@ -24,7 +24,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.given import quoted
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 _DECLARED = f"data/{EXPECTATION}.json"
 _SAMPLE = "parameters/expected/nightly.yaml is a sample."
@@ -89,7 +89,7 @@ class Expected(BaseModel):
         parts += [f"until {iso(self.until)}"] if self.until else []
         parts += [f"within {self.grace_hours:g} h"] if self.grace_hours else []
         parts += [f"on {self.environment}"] if self.environment else []
-        parts += [f"for {counted(len(self.accounts), 'account')}"] if self.accounts else []
+        parts += [f"for {quantity(len(self.accounts), 'account')}"] if self.accounts else []
         return ", ".join(parts)
 
 

@@ -18,7 +18,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Status
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 CLOCK_SLACK = timedelta(minutes=15)
 """Sealing takes time, and the clocks of machines that share an archive may differ a little."""
@@ -215,7 +215,7 @@ def _of_good(expected: Expected, start: datetime, account: str, good: list[tuple
     gaps = []
     run, unchecked = min(good, key=lambda pair: pair[1])
     if unchecked:
-        what = f"Done, but {counted(unchecked, 'row')} not checked."
+        what = f"Done, but {quantity(unchecked, 'row')} not checked."
         gaps.append(Gap(DeviationKind.UNCHECKED, expected, start, account, what, (run.place,)))
     first = good[0][0]
     if first.started > start + expected.grace:

@@ -24,7 +24,7 @@ from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Table, Verdict
 from runbook_lib.tables import disarmed
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 FILE = "tables/inventory.csv"
 FOLDERS = "read-folders"
@@ -98,7 +98,7 @@ class ArchivedInventory:
         return self.entry.at
 
     def __str__(self) -> str:
-        line = f"{self.entry.place}: {counted(len(self.rows), 'certificate')}"
+        line = f"{self.entry.place}: {quantity(len(self.rows), 'certificate')}"
         return line if self.complete else f"{line}; INCOMPLETE: a source did not answer"
 
 

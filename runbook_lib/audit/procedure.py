@@ -22,7 +22,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
-from runbook_lib.words import counted
+from runbook_lib.words import quantity
 
 SHOWN = 500
 """Most rows of a table. Nobody reads a longer one; the title says how many there are."""
@@ -69,7 +69,7 @@ class Audit(Procedure[ArchiveParameters]):
             rows = tuple((finding,) for finding in proof.findings)
             return Result(
                 verdict=Verdict.FAILED,
-                headline=f"This archive is not as it was sealed: {counted(len(rows), 'finding')}.",
+                headline=f"This archive is not as it was sealed: {quantity(len(rows), 'finding')}.",
                 facts=facts,
                 tables=(_table("findings", "Findings", ("finding",), rows),),
                 next=(
@@ -78,7 +78,7 @@ class Audit(Procedure[ArchiveParameters]):
                 ),
             )
         stamps = proof.stamped
-        covering = f", which also cover {counted(proof.covered, 'unsigned bag')}" if proof.covered else ""
+        covering = f", which also cover {quantity(proof.covered, 'unsigned bag')}" if proof.covered else ""
         details = [
             (Verdict.OK, "Files", "none changed, added, removed or renamed since its bag was sealed"),
             (Verdict.OK, "Chain", "complete from the first bag to the last"),
@@ -99,12 +99,12 @@ class Audit(Procedure[ArchiveParameters]):
             ),
         ]
         if proof.purged:
-            details.append((Verdict.OK, "Purged", f"{counted(proof.purged, 'bag')}, as archive entries declare"))
+            details.append((Verdict.OK, "Purged", f"{quantity(proof.purged, 'bag')}, as archive entries declare"))
         if proof.word:
-            caveat = f"no binding data for {counted(proof.word, 'bag')}: they and the chain before rest on its word"
+            caveat = f"no binding data for {quantity(proof.word, 'bag')}: they and the chain before rest on its word"
             details.append((Verdict.ATTENTION, "Old tombstone", caveat))
         if proof.late:
-            late = f"{counted(proof.late, 'signature')}: the certificate was not valid at the stamped time"
+            late = f"{quantity(proof.late, 'signature')}: the certificate was not valid at the stamped time"
             details.append((Verdict.ATTENTION, "Late", late))
         return Result(
             verdict=Verdict.OK if proof.signer and not proof.late and not proof.word else Verdict.ATTENTION,
@@ -143,7 +143,7 @@ class Audit(Procedure[ArchiveParameters]):
             tables.append(_table("not-done", "Runs that were not done", columns, odd))
         return Result(
             verdict=Verdict.ATTENTION if odd else Verdict.OK,
-            headline=f"{_days(self._entries[0].at, self._entries[-1].at)}: {counted(len(self._entries), 'run')}, "
+            headline=f"{_days(self._entries[0].at, self._entries[-1].at)}: {quantity(len(self._entries), 'run')}, "
             f"{f'{len(odd):,} not done' if odd else 'all done'}.",
             facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
             tables=tuple(tables),
@@ -169,7 +169,7 @@ class Audit(Procedure[ArchiveParameters]):
         failed = sum(change.verdict not in (Verdict.OK, Verdict.ATTENTION) for change in known)
         unreadable = sum(change.unreadable for change in made)
         sentences = [
-            f"{counted(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
+            f"{quantity(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
             if known
             else "No known changes.",
             _unknown(len(made) - len(known) - unreadable, "run was cut off", "runs were cut off"),
@@ -209,7 +209,7 @@ class Audit(Procedure[ArchiveParameters]):
             )
         expected = "; ".join(map(str, found.declarations[-1].expected)) or "no runs"
         facts = {"Declared": expected, "Periods": f"{found.periods:,} expected, {found.met:,} without gaps"}
-        facts |= {"Purged": f"{counted(found.purged, 'run')}, counted as present"} if found.purged else {}
+        facts |= {"Purged": f"{quantity(found.purged, 'run')}, counted as present"} if found.purged else {}
         return Result(
             verdict=Verdict.ATTENTION if gaps else Verdict.OK,
             headline=_completeness(found),
@@ -265,9 +265,9 @@ def _days(first: datetime, last: datetime) -> str:
 def _completeness(found: Completeness) -> str:
     short = found.periods - found.met
     if short:
-        return f"{short:,} of {counted(found.periods, 'expected period')} {'has' if short == 1 else 'have'} gaps."
+        return f"{short:,} of {quantity(found.periods, 'expected period')} {'has' if short == 1 else 'have'} gaps."
     if found.periods:
-        return f"Complete: {counted(found.periods, 'expected period')}, no gaps."
+        return f"Complete: {quantity(found.periods, 'expected period')}, no gaps."
     return "No expected period is over yet." if found.open else "No runs were expected in this period."
 
 
