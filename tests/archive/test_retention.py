@@ -312,7 +312,7 @@ def test_from_the_command_line(archive: Path) -> None:
     assert len(places(archive)) == 5
     made = runbook("purge", where, "--before", today, "--why", "a year", "--confirm", archive.name)
     assert made.splitlines()[-1].endswith("-purge")
-    assert "Purged: 2 bags" in runbook("verify", where)
+    assert "Purged: 2 bags, as archive entries declare." in runbook("verify", where)
     runbook("release", where, "Case 7", "--why", "settled")
     runbook("release", where, "Case 7", "--why", "settled", expect=2)
 
