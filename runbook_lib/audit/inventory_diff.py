@@ -50,6 +50,16 @@ class Change(StrEnum):
     CLOSER = "closer to its end"
 
 
+_IN_WORDS = {
+    Change.VANISHED: "vanished",
+    Change.APPEARED: "appeared",
+    Change.UNKNOWN: "unknown",
+    Change.STATE: "changed state",
+    Change.ENABLED: "enabled or disabled",
+    Change.CLOSER: "closer to the end",
+}
+
+
 @dataclass(frozen=True)
 class InventoryCertificate:
     """The compared cells of an inventory row."""
@@ -132,8 +142,8 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        counts = {kind: sum(difference.change is kind for difference in self.differences) for kind in Change}
-        summary = ", ".join(f"{count:,} {kind.value}" for kind, count in counts.items() if count) or "no changes"
+        counts = {words: sum(each.change is kind for each in self.differences) for kind, words in _IN_WORDS.items()}
+        summary = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count) or "no changes"
         return f"From {iso(self.before.at)} to {iso(self.after.at)}: {summary}."
 
     @property

@@ -186,7 +186,7 @@ def test_the_command_shows_a_table_and_writes_csv_and_a_page(
     archived(archive, [row("A", days=85, id="1")], [row("A", "due", 80, id="1"), row(hostile, id="=2")], [SILENT])
     told = ["--archive", str(archive), "--csv", str(tmp_path / "d.csv"), "--html", str(tmp_path / "d.html")]
     assert run_words(["archive", "diff", "2023-11-01", "2023-11-02", *told]) == 0
-    assert "1 appeared, 1 state" in capsys.readouterr().out
+    assert "1 appeared, 1 changed state" in capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "d.csv").read_text(encoding="utf-8"))))
     assert [one["change"] for one in rows] == ["appeared", "state"]
     assert rows[0]["id"] == "'=2"
