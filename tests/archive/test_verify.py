@@ -157,7 +157,7 @@ def test_the_passphrase_of_the_signer_is_searched_for_in_what_is_archived(
     assert not [path for path in archive.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
-def test_from_the_command_line(archive: Path) -> None:
+def test_from_the_command_line(archive: Path, tools: Path) -> None:
     def runbook(*words: str, expect: int = 0) -> str:
         command = [sys.executable, "-m", "runbook_lib.cli", "archive", *words]
         done = subprocess.run(command, capture_output=True, text=True, env=environ_with_passphrase(), check=False)
@@ -174,7 +174,9 @@ def test_from_the_command_line(archive: Path) -> None:
     runbook("init", "--archive", str(archive), "--passphrase", REFERENCE, "--roll-over")
     number, head = runbook("head", str(archive)).split()
     assert number == "2"
-    assert "OK: 2 bags" in runbook("verify", str(archive), "--head", head)
+    verified = runbook("verify", str(archive), "--head", head)
+    assert "OK: 2 bags with " in verified
+    assert set(verified.splitlines()) == set(verify_sh(archive, tools, "--head", head).stdout.splitlines())
     runbook("verify", str(archive), "--head", head[::-1], expect=1)
     assert Path(runbook("index", str(archive)).strip()).is_file()
 

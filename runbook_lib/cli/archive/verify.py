@@ -44,8 +44,8 @@ def command(archive: Path, head: str | None, excerpt: bool) -> Exit:
         out(f"First signer: {audit.signer}")
     else:
         out(
-            "NOT SIGNED: anyone who can write here could have rebuilt this archive. Compare the head below with one kept "
-            "elsewhere."
+            "NOT SIGNED: anyone who can write here could have rebuilt this archive. Compare the head below with one "
+            "kept elsewhere."
         )
     if audit.stamped:
         first, last = iso(audit.stamped[0]), iso(audit.stamped[-1])
