@@ -305,9 +305,9 @@ def test_from_the_command_line(archive: Path) -> None:
     today = datetime.now(UTC).date().isoformat()
     runbook("hold", where, "Case 7", "--from", "2026-11-23", "--why", "dispute")
     plan = runbook("purge", where, "--before", today, "--why", "a year", "--dry-run")
-    assert "2 runs from before" in plan
-    assert "held by 'Case 7'" in plan
-    assert "Nobody confirmed it" in runbook("purge", where, "--before", today, "--why", "a year", expect=2)
+    assert "Would delete 2 runs from before" in plan
+    assert "under the hold 'Case 7'" in plan
+    assert "The purge is not confirmed" in runbook("purge", where, "--before", today, "--why", "a year", expect=2)
     runbook("purge", where, "--before", today, "--why", "a year", "--confirm", "other", expect=2)
     assert len(places(archive)) == 5
     made = runbook("purge", where, "--before", today, "--why", "a year", "--confirm", archive.name)

@@ -205,7 +205,7 @@ def test_of_many_changes_the_terminal_shows_the_first_and_says_so(archive: Path,
     )
     assert run_words(["archive", "diff", "2023-11-01", "2023-11-02", "--archive", str(archive)]) == 0
     told = capsys.readouterr().out
-    assert "… and 50 more: --csv and --html have them all." in told
+    assert "… and 50 more changes; --csv and --html write all." in told
     assert ("N200" in told, "N201" in told) == (True, False)
 
 

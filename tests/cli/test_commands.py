@@ -92,10 +92,10 @@ def test_no_command_is_a_mistake_that_is_answered_with_the_commands(group: str, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("isue", "no command 'isue'. Did you mean `runbook run issue`?"),
-        ("verify", "Did you mean `runbook archive verify` or `runbook run verify`?"),
-        ("archive verfy", "Did you mean `runbook archive verify`?"),
-        ("archiv verify x", "Did you mean `runbook archive` or `runbook run archive`?"),
+        ("isue", "no command 'isue'. Did you mean 'runbook run issue'?"),
+        ("verify", "Did you mean 'runbook archive verify' or 'runbook run verify'?"),
+        ("archive verfy", "Did you mean 'runbook archive verify'?"),
+        ("archiv verify x", "Did you mean 'runbook archive' or 'runbook run archive'?"),
         ("run isue", "Did you mean issue?"),
         ("run issue --achive x", "no option --achive. Did you mean --archive?"),
         ("run issue --arch x", "no option --arch. Did you mean --archive?"),  # an abbreviation may later mean another

@@ -30,10 +30,10 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
     ("given", "told"),
     [
         ({"country": "USA"}, "country: must be two capital letters.*for example US.*given: 'USA'"),
-        ({"country": False}, 'country: must be text; YAML reads NO.*in quotes, for example "NO"'),
-        ({"state": True}, 'state: must be text; YAML reads ON.*in quotes, for example "ON"'),
+        ({"country": False}, 'country: must be text; YAML reads unquoted NO.*in quotes, for example "NO"'),
+        ({"state": True}, 'state: must be text; YAML reads unquoted ON.*in quotes, for example "ON"'),
         ({"locality": None}, "locality: must be text; YAML reads an empty value, ~ and null as nothing"),
-        ({"locality": 1.1}, 'locality: must be text; YAML reads 1.10.*write it in quotes, "1.10"'),
+        ({"locality": 1.1}, 'locality: must be text; YAML reads unquoted 1.10.*Write it in quotes, "1.10"'),
         ({"organization": "x" * 65}, "organization: must have at most 64 characters, and has 65"),
         ({"organization": ""}, "organization: must not be empty"),
         ({"common_name": "ä" * 40}, "common_name: has 80 bytes"),

@@ -533,10 +533,10 @@ def test_a_person_starts_it_with_a_file_of_faults_and_is_told_the_seed(tmp_path:
         first = runbook("start", "--faults", str(rules))
         assert first.returncode == 0, first.stderr
         seed = read_env(state / "sandbox.env")["DIGICERT_ONE_FAULT_SEED"]
-        assert f"Faults are on. Their seed is {seed}." in first.stdout
+        assert f"Faults are on, with seed {seed}." in first.stdout
         again = runbook("start", "--faults", str(rules))
-        assert "runs already" in again.stdout
-        assert f"Their seed is {seed}." in again.stdout
+        assert "already running" in again.stdout
+        assert f"with seed {seed}." in again.stdout
         rules.write_text("- {fault: drop_before}")
         changed = runbook("start", "--faults", str(rules))
         assert (changed.returncode, "another faults" in changed.stderr) == (2, True), "an edited file is another one"
