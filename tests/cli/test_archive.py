@@ -67,7 +67,7 @@ def test_what_is_no_run_or_not_there_is_told(archive: Path, capsys: pytest.Captu
     bags.sign(archive)
     signer = next(iter(chain.bags(archive)))
     assert run_words(["archive", "show", str(signer)]) == Exit.DONE
-    assert "Holds:         Who signs from now on." in capsys.readouterr().out
+    assert "Holds:         New signer." in capsys.readouterr().out
     assert run_words(["archive", "show", "20231103T061700Z-rotate", "--archive", str(archive)]) == Exit.USAGE
     assert f"runbook archive list {archive}" in capsys.readouterr().err
 

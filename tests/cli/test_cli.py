@@ -127,7 +127,7 @@ def test_what_is_missing_from_an_archive_has_an_exit_code_of_its_own(tmp_path: P
     missing = runbook("archive", "gaps", "other", "--from", "2026-02-27", "--to", "2026-02-28", cwd=tmp_path)
     assert missing.returncode == Exit.CHECK_FAILED
     span = "2026-02-27T00:00:00Z to 2026-02-28T00:00:00Z"
-    assert f"MISSING  {span}  troubleshoot: There is no run at all." in missing.stdout
+    assert f"MISSING  {span}  troubleshoot: No run." in missing.stdout
     assert "NOT COMPLETE: expected runs present in 0 of 2 periods starting from" in missing.stdout
     before = runbook("archive", "gaps", "other", "--to", "2025-12-31", cwd=tmp_path)
     assert (before.returncode, "No runs were expected" in before.stderr) == (Exit.CHECK_FAILED, True)
