@@ -55,7 +55,7 @@ def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     """Rows as CSV: UTF-8, comma, CRLF (RFC 4180).
 
     Without a byte order mark: a script that reads UTF-8 would add it to the first column's name, on which scripts rely.
-    README.md says how to open the file in a spreadsheet. Our own readers accept both.
+    docs/compliance.md says how to open the file in a spreadsheet. Our own readers accept both.
     """
     return csv_lines(",".join(map(csv_cell, row)) or '""' for row in rows)
 

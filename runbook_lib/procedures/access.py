@@ -1,4 +1,4 @@
-"""Take a certificate's access away and give it back, each proven by a call on the same host."""
+"""Disables and enables a certificate, and proves each by a call to the same host."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Access(Procedure[AccessParameters]):
     _others: list[ClientAuthCertificate]
     _worked: bool = False
     _cut_off: str = ""
-    """When an earlier run took access away that never came to give it back; empty where none did."""
+    """When an earlier run disabled the certificate and ended before enabling it again; empty if none did."""
 
     # --- before ---------------------------------------------------------------------------------------------------
 
-    @check("Prove how it stands now")
+    @check("Prove the current state")
     def prove_access(self) -> Result:
         self._look_up()
         table = Table(
@@ -46,7 +46,7 @@ class Access(Procedure[AccessParameters]):
             self._refuse_contradiction()
             return Result(
                 verdict=Verdict.ATTENTION,
-                headline="Its key is not in this store, so only the list can tell what a change does.",
+                headline="The key is not in this store, so only the list can show the effect of a change.",
                 tables=(table,),
             )
         answer = probe(self.session, self._identity)
@@ -54,14 +54,14 @@ class Access(Procedure[AccessParameters]):
         if self._target.enabled and not self._worked:
             raise diagnose(self.session, answer, self._identity)
         if not self._target.enabled and self._worked:
-            raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, and is let in.")
+            raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, but is accepted.")
         self._refuse_contradiction()
         resumed = self._again and not self._worked
-        headline = "It works now: mTLS is let in with HTTP 200." if self._worked else "It is disabled, and refused."
+        headline = "The certificate works: mTLS is accepted with HTTP 200."
         if resumed:
-            headline = (
-                f"A run of {self._cut_off} disabled it and ended before it was enabled again; this one goes on there."
-            )
+            headline = f"A run at {self._cut_off} disabled the certificate and ended early; this run resumes there."
+        elif not self._worked:
+            headline = "The certificate is listed as disabled, and is not accepted."
         return Result(
             verdict=Verdict.ATTENTION if resumed else Verdict.OK,
             headline=headline,
@@ -80,9 +80,9 @@ class Access(Procedure[AccessParameters]):
             if len(named) > 1:
                 raise RunbookError(
                     Reason.STATE_CONTRADICTION,
-                    f"{self.session.environment.api_url} lists {len(named)} certificates “{name}”, and the key of none "
-                    "is in this store: which one is meant cannot be told.",
-                    remedy="Look at them with notebook 04, and change the right one in DigiCert ONE.",
+                    f"{self.session.environment.api_url} lists {len(named)} certificates “{name}”, and this store has "
+                    "the key of none, so it is unknown which one to change.",
+                    remedy="Look at them with notebook 04, then change the right one in DigiCert ONE.",
                 )
             target = next(iter(named), None)
         else:
@@ -106,7 +106,7 @@ class Access(Procedure[AccessParameters]):
         if self._again and not self._target.enabled and not self._cut_off:
             raise RunbookError(
                 Reason.CERTIFICATE_DISABLED,
-                f"“{self._target.name}” is disabled already: there is no working access to take away and give back.",
+                f"“{self._target.name}” is already disabled, so it cannot be disabled and re-enabled.",
                 remedy="Choose the action “enable”.",
             )
 
@@ -122,7 +122,7 @@ class Access(Procedure[AccessParameters]):
     )
     def disable(self) -> Result:
         if not self._target.enabled:
-            return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is disabled already.")
+            return Result(verdict=Verdict.NOTHING_TO_DO, headline="The certificate is already disabled.")
         if not self._again or self._identity is None:
             return self._set(False)
         with self.credential.lock():
@@ -133,13 +133,13 @@ class Access(Procedure[AccessParameters]):
             raise RunbookError(error.reason, f"{error.what} {self._give_back()}", remedy=error.remedy) from None
 
     def _give_back(self) -> str:
-        """After a change that ended in doubt: enable it again, and say whether that is certain."""
+        """Enable the certificate again after a change with an unknown outcome; say whether that worked."""
         try:
             self._set(True)
         except RunbookError:
-            return "Whether it is disabled now is not known: run the same again, it goes on from there."
+            return "It is unknown whether the certificate is now disabled. Run the same again to resume."
         self._note_given_back()
-        return "It was enabled again."
+        return "The certificate was enabled again."
 
     def _note_given_back(self) -> None:
         if self._identity is not None:
@@ -168,12 +168,12 @@ class Access(Procedure[AccessParameters]):
             listed = api.certificates().first(lambda certificate: certificate.id == self._target.id)
         if listed is None or listed.enabled is not enabled:
             raise RunbookError(
-                Reason.UNEXPECTED_ANSWER, f"DigiCert ONE confirmed that it is {word}, and its list says otherwise."
+                Reason.UNEXPECTED_ANSWER, f"DigiCert ONE confirmed that it is {word}, but its list says otherwise."
             )
         self._target = listed
         return Result(
             verdict=Verdict.OK,
-            headline=f"“{listed.name}” is {word}; the answer and the list both say so.",
+            headline=f"“{listed.name}” is {word}; both the response and the list confirm it.",
             facts={"Certificate id": listed.id or "", "At": iso(self.session.clock.now())},
         )
 
@@ -186,18 +186,18 @@ class Access(Procedure[AccessParameters]):
         if self._identity is None:
             return Result(
                 verdict=Verdict.ATTENTION,
-                headline="Listed as disabled. Whether a call is refused cannot be proven here, without its key.",
+                headline="Listed as disabled. A refusal cannot be proven without the key.",
             )
         answer = probe(self.session, self._identity, until=Outcome.REFUSED)
         facts = {"Host": self.session.environment.clientauth_url, "Seen": answer.seen}
         if answer.outcome is Outcome.REFUSED:
             return Result(
                 verdict=Verdict.OK if self._worked else Verdict.ATTENTION,
-                headline="Refused: the same call on the same host that worked before the change."
+                headline="Refused: the same call to the same host worked before the change."
                 if self._worked
-                else "Refused. It was disabled before this run, so no call that works stands against it.",
+                else "Refused. The certificate was disabled before this run, so there is no accepted call to compare.",
                 facts=facts,
-                next=() if self._again else ("03_access with the action “enable” gives access back.",),
+                next=() if self._again else ("03_access with the action “enable” restores access.",),
             )
         problem = RunbookError(
             Reason.STILL_ACCEPTED if answer.outcome is Outcome.ACCEPTED else Reason.UNREACHABLE,
@@ -205,7 +205,7 @@ class Access(Procedure[AccessParameters]):
         )
         if not self._again:
             raise problem
-        # told and not raised: the certificate has still to be enabled again
+        # reported, not raised: the certificate must still be enabled again
         return Result(
             verdict=Verdict.FAILED,
             headline=problem.what,
@@ -238,7 +238,7 @@ class Access(Procedure[AccessParameters]):
     )
     def enable(self) -> Result:
         if self._target.enabled:
-            return Result(verdict=Verdict.NOTHING_TO_DO, headline="It is enabled already.")
+            return Result(verdict=Verdict.NOTHING_TO_DO, headline="The certificate is already enabled.")
         result = self._set(True)
         self._note_given_back()
         return result
@@ -248,12 +248,12 @@ class Access(Procedure[AccessParameters]):
         if self._identity is None:
             return Result(
                 verdict=Verdict.ATTENTION,
-                headline="Listed as enabled. Whether a call is let in cannot be proven here, without its key.",
+                headline="Listed as enabled. Access cannot be proven without the key.",
             )
         answer = probe(self.session, self._identity, until=Outcome.ACCEPTED)
         let_in(self.session, answer, self._identity)
         return Result(
             verdict=Verdict.OK,
-            headline="Let in again, HTTP 200, on the same host.",
+            headline="Accepted again, HTTP 200, on the same host.",
             facts={"Host": self.session.environment.clientauth_url, "Seen": answer.seen},
         )

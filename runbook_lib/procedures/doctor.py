@@ -1,4 +1,4 @@
-"""The tutorial's “Before you begin” as named checks, each with its remedy. All run, whatever one of them finds."""
+"""The tutorial's “Before you begin” as named checks, each with its remedy. All of them run, even after a failure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from runbook_lib.procedures.parameters import DoctorParameters
 from runbook_lib.procedures.procedure import Method, Procedure, check
 from runbook_lib.result import Result, Verdict
 from runbook_lib.secrets import SecretRef
+from runbook_lib.words import quantity
 
 
 def _as_result(method: Method) -> Method:
-    """A failed check is told as a result, so that the checks after it still run."""
+    """Report a failed check as a result, so that the checks after it still run."""
 
     @wraps(method)
     def run(self: Doctor) -> Result:
@@ -44,7 +45,7 @@ class Doctor(Procedure[DoctorParameters]):
     model = DoctorParameters
 
     too_slow: str = ""
-    """What did not answer in time: later checks do not wait for it again."""
+    """What timed out; later checks do not wait for it again."""
 
     @check("Connection: both hosts answer, and their TLS is trusted")
     @_as_result
@@ -55,14 +56,14 @@ class Doctor(Procedure[DoctorParameters]):
                 answer = client.call("GET", ME)
                 tls = f", {answer.tls.protocol}, {answer.tls.server}" if answer.tls else ", through a proxy"
                 details.append((Verdict.OK, name, f"{client.base_url} answers{tls}"))
-        trust = str(self.session.environment.ca_file or "the CAs of this machine")
-        details.append((Verdict.OK, "Trusted", trust))
+        trust = str(self.session.environment.ca_file or "this machine's CAs")
+        details.append((Verdict.OK, "Trusted CAs", trust))
         differs = self._elsewhere()
         if differs:
             details.append((Verdict.ATTENTION, "DIGICERT_ONE_URL", differs))
         return Result(
             verdict=Verdict.ATTENTION if differs else Verdict.OK,
-            headline=f"{self.session.environment.name} can be reached.",
+            headline=f"{self.session.environment.name} is reachable.",
             details=tuple(details),
         )
 
@@ -70,7 +71,7 @@ class Doctor(Procedure[DoctorParameters]):
         return Result(verdict=Verdict.UNCHECKED, headline=f"Not asked again: {self.too_slow}")
 
     def _elsewhere(self) -> str:
-        """What to say of a DIGICERT_ONE_URL that is not what `environment` names; empty where there is nothing."""
+        """A warning if DIGICERT_ONE_URL and `environment` name different hosts; empty otherwise."""
         given = self.session.environ.get("DIGICERT_ONE_URL", "").strip()
         if not given or self.parameters.environment in FROM_VARIABLES:
             return ""
@@ -81,7 +82,7 @@ class Doctor(Procedure[DoctorParameters]):
         return (
             ""
             if other == self.session.environment.api_url
-            else f"names {other}, and `environment` another host: is that meant?"
+            else f"names {other}, but `environment` names another host: is that intended?"
         )
 
     @check("Clock: this machine and the server agree")
@@ -94,11 +95,11 @@ class Doctor(Procedure[DoctorParameters]):
         refuse_wrong_clock(self.session, client)
         server = client.server_clock
         if server is None:
-            raise RunbookError(Reason.UNEXPECTED_ANSWER, "The server's answer is not dated.")
+            raise RunbookError(Reason.UNEXPECTED_ANSWER, "The server's response has no date.")
         apart = abs((self.session.clock.now() - server).total_seconds())
         return Result(
             verdict=Verdict.OK,
-            headline=f"They agree within {max(1, round(apart))} s.",
+            headline=f"The clocks agree within {max(1, round(apart))} s.",
             facts={"Here": f"{iso(self.session.clock.now())} ({self.session.clock.source})", "Server": iso(server)},
         )
 
@@ -119,7 +120,7 @@ class Doctor(Procedure[DoctorParameters]):
         failed = [name for verdict, name, _ in details if verdict is Verdict.FAILED]
         return Result(
             verdict=Verdict.FAILED if failed else Verdict.OK,
-            headline=f"Not found: {', '.join(failed)}." if failed else "Both secrets were found.",
+            headline=f"Not available: {', '.join(failed)}." if failed else "Both secrets were found.",
             details=tuple(details),
             reason=reasons[0] if reasons else "",
         )
@@ -135,7 +136,8 @@ class Doctor(Procedure[DoctorParameters]):
         active = user.status.upper() == "ACTIVE"
         return Result(
             verdict=Verdict.OK if active else Verdict.ATTENTION,
-            headline=f"The API key belongs to {user.friendly_name or user.id}, who has {len(listed)} certificates.",
+            headline=f"The API key belongs to {user.friendly_name or user.id} and lists "
+            f"{quantity(len(listed), 'certificate')}.",
             facts={
                 "User id": user.id,
                 "Status": user.status,
@@ -145,7 +147,7 @@ class Doctor(Procedure[DoctorParameters]):
             },
         )
 
-    @check("Store: it can be written, and only by us")
+    @check("Store: writable, and only by us")
     @_as_result
     def store_is_private(self) -> Result:
         store = self.session.store
@@ -156,5 +158,5 @@ class Doctor(Procedure[DoctorParameters]):
             verdict=Verdict.OK,
             headline=f"{store.root} is ready.",
             facts={"Credentials for this environment": ", ".join(in_use) or "none yet"},
-            next=("01_issue: make the first certificate.",) if not in_use else ("02_verify: prove that mTLS works.",),
+            next=("01_issue: issue the first certificate.",) if not in_use else ("02_verify: prove that mTLS works.",),
         )

@@ -1,6 +1,6 @@
-"""What the next person pastes: how curl, Python, Java, C# and DigiCert's own tools use the credential.
+"""Code to paste: how curl, Python, Java, C# and DigiCert's own tools use the credential.
 
-No snippet holds a secret; each reads the password from a variable and keeps it out of the process list.
+No snippet holds a secret. Each reads the password from a variable and keeps it out of the process list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runbook_lib.secrets import SecretRef
 
 VARIABLE = "DIGICERT_ONE_P12_PASSWORD"
 _IN_QUOTES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-"""As curl's configuration, Java and C# have them."""
+"""The escapes of curl's configuration, Java and C#."""
 
 SNIPPETS = (
     ("curl", "sh", "curl.sh.j2"),
@@ -33,16 +33,16 @@ SNIPPETS = (
 
 
 def snippets(environment: Environment, p12: Path, password: SecretRef) -> tuple[Snippet, ...]:
-    """The hand-over for a P12.
+    """The snippets for a P12.
 
     Args:
-        p12: the path programs are to use; `…/current/identity.p12` follows a rotation.
-        password: where the password is; how to load it into a variable is part of the snippet.
+        p12: the path for programs; `…/current/identity.p12` follows a rotation.
+        password: where the password is. Each snippet shows how to load it into a variable.
     """
     values = {
         "url": f"{environment.clientauth_url}{ME}",
         "host": environment.clientauth_url,
-        "p12": str(p12.absolute()),  # whoever pastes it stands in another folder
+        "p12": str(p12.absolute()),  # the snippet is pasted in another folder
         "ca_file": str(environment.ca_file.absolute()) if environment.ca_file else "",
         "variable": password.target if password.scheme == "env" and _is_variable(password) else VARIABLE,
         "load": _load(password),
@@ -70,16 +70,16 @@ def _templates() -> Templates:
 
 
 def _curl(text: str) -> str:
-    """The path of `cert = "PATH:PASSWORD"`: curl unquotes the line of its configuration, and then the path."""
+    """The path in `cert = "PATH:PASSWORD"`. curl unquotes the configuration line first, then the path."""
     path = text.replace("\\", "\\\\").replace(":", "\\:")
     return "".join(_IN_QUOTES.get(char, char) for char in path)
 
 
 def _literal(text: str) -> str:
-    """A string literal that Java and C# read alike, in ASCII: what encoding a compiler takes for granted differs."""
+    """A string literal that Java and C# read alike. It is ASCII, since compilers assume different encodings."""
     units = text.encode("utf-16-be", "surrogatepass")
     codes = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
-    # \\u000a ends a line of Java, whatever it stands in
+    # \\u000a ends a line of Java even inside a literal
     return '"' + "".join(_IN_QUOTES.get(chr(code)) or _plain(code) for code in codes) + '"'
 
 
@@ -88,7 +88,7 @@ def _plain(code: int) -> str:
 
 
 def _comment(load: str) -> str:
-    """A line of shell inside a comment of one line. Java reads \\u there too."""
+    """A line of shell for a one-line comment. Java reads \\u in comments too."""
     return load if load.isprintable() and "\\" not in load else f"put the password into {VARIABLE}"
 
 
@@ -97,7 +97,7 @@ def _is_variable(password: SecretRef) -> bool:
 
 
 def _load(password: SecretRef) -> str:
-    """Shell that puts the password into the variable, or nothing where it is one already."""
+    """Shell code that puts the password into the variable; empty if it is in a variable already."""
     match password.scheme:
         case "env":
             return "" if _is_variable(password) else _export(f"printenv {shlex.quote(password.target)}")

@@ -1,6 +1,6 @@
-"""Every certificate of the service user as DigiCert ONE lists it, joined with every one this store holds.
+"""Lists every certificate of the service user in DigiCert ONE, joined with every certificate in this store.
 
-Nothing is left out: an API that does not answer is a row that says so, an unreadable file is a row, and expired and
+Nothing is left out: an API without a response is a row that says so, an unreadable file is a row, and expired and
 disabled certificates are rows.
 """
 
@@ -38,19 +38,20 @@ from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
 from runbook_lib.tables import SHOWN, tables_folder
+from runbook_lib.words import quantity
 
 COLUMNS = (
     *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
     *("in the store", "rotation", "owner", "serial", "id"),
 )
-"""Of inventory.csv. Scripts read them: add at the end, rename none."""
+"""The columns of inventory.csv. Scripts read them: add at the end, rename none."""
 
 MOMENTS, NUMBERS = ("ends", "effective end"), ("days left", "certificates")
 
 
 @dataclass(frozen=True)
 class InventoryRow:
-    """One certificate: as listed, as held, or both."""
+    """One certificate: listed in DigiCert ONE, in this store, or both."""
 
     name: str
     health: Health
@@ -87,8 +88,8 @@ class Inventory(Procedure[InventoryParameters]):
         return Limits.days(self.session.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
 
     def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> ResultTables:
-        beside = tables_folder(self.session.environ)
-        return result_tables(beside, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
+        folder = tables_folder(self.session.environ)
+        return result_tables(folder, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
 
@@ -101,29 +102,23 @@ class Inventory(Procedure[InventoryParameters]):
         store, environment = self.session.store, self.session.environment
         self._local, self._unfinished = read_store(store, environment.name, self.session.clock)
         silent = [answer.problem for answer in self._others if answer.problem is not None]
-        unreadable = [local for local in self._local if local.seen is None]
+        unreadable = sum(local.seen is None for local in self._local)
+        stored = quantity(len(self._local), "certificate") + (f", {unreadable} unreadable" if unreadable else "")
+        listed = f"NO LIST: {problem.reason}: {problem.what}" if problem else _listing(self._listed or Listing())
         sources = [
-            (
-                "Account Manager API",
-                environment.api_url,
-                f"DID NOT ANSWER: {problem.reason}: {problem.what}" if problem else _gave(self._listed or Listing()),
-            ),
-            (
-                "Store",
-                str(store.root / environment.name),
-                f"{len(self._local)} certificates, {len(unreadable)} of them unreadable",
-            ),
+            ("Account Manager API", environment.api_url, listed),
+            ("Store", str(store.root / environment.name), stored),
         ]
         headline, shown = "Both sources answered.", ResultTables()
         if problem is not None:
-            headline = f"DigiCert ONE gave no list, so what follows is only what this store knows. {problem.what}"
+            headline = f"DigiCert ONE sent no list, so only the other sources are shown. {problem.what}"
         part = self._listed.problem if self._listed is not None else None
         if part is not None:
-            headline = f"A certificate may exist that is no row. {part.what}"
+            headline = f"The list may be incomplete: a certificate without a row may exist. {part.what}"
         if self._others:
             count = f"{len(self._others) - len(silent):,} of {len(self._others):,}"
-            headline += f" {count} further service users were answered."
-            sources.insert(1, ("Further service users", environment.api_url, f"{count} were answered"))
+            headline += f" Further service users with a response: {count}."
+            sources.insert(1, ("Further service users", environment.api_url, f"responses: {count}"))
             rows = [account_row(answer) for answer in self._others]
             worst_first = sorted(rows, key=lambda row: row[1] == ANSWERED)
             shown = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
@@ -135,7 +130,7 @@ class Inventory(Procedure[InventoryParameters]):
             next=tuple(dict.fromkeys(error.remedy for error in problems)),
             reason=problems[0].reason if problems else "",
             retry_after=problems[0].retry_after if problems else None,
-            facts={"Service user": (self._user.friendly_name or self._user.id) if self._user else "unknown"},
+            facts={"Service user": _owner(self._user, problem)},
             tables=(table, *shown.tables),
             beside=shown.beside,
         )
@@ -144,7 +139,7 @@ class Inventory(Procedure[InventoryParameters]):
         try:
             with self.session.api() as api:
                 user, listed = api.me(), api.certificates()
-                refuse_wrong_clock(self.session, api)  # days left would be counted from a wrong day
+                refuse_wrong_clock(self.session, api)  # else the days left would be wrong
                 return user, listed, None
         except RunbookError as error:
             return None, None, error
@@ -160,13 +155,13 @@ class Inventory(Procedure[InventoryParameters]):
             environ=self.session.environ,
             prompt=self.session.prompt,
         )
-        # a thousand service users are a table, not part of whom the step talked to
+        # a thousand service users go into a table, not into the step's record of its connections
         self.session.seen.append(Seen(connections=connections_of(self.session.environment.api_url, answers)))
         return answers
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
 
-    @check("Tell how each certificate stands", tutorial="Check certificate expiration")
+    @check("Show the state of each certificate", tutorial="Check certificate expiration")
     def classify(self) -> Result:
         lists = [(self._user, self._listed or ()), *((answer.user, answer.listed or ()) for answer in self._others)]
         store, listed = LocalStore(self._local), list(each_once(lists))
@@ -175,16 +170,16 @@ class Inventory(Procedure[InventoryParameters]):
         rows += [self._row(None, local) for local in store.left]
         rows += list(self._unread())
         if self._listed is None:
-            rows.insert(0, self._silent(f"{self.session.environment.api_url} did not answer"))
+            rows.insert(0, self._silent(f"no list from {self.session.environment.api_url}"))
         elif self._listed.doubt:
-            rows.insert(0, self._silent(f"its list may not be whole: {self._listed.doubt}"))
+            rows.insert(0, self._silent(f"its list may be incomplete: {self._listed.doubt}"))
         now = self._limits.now
         far = datetime.max.replace(tzinfo=now.tzinfo)
         self._rows = rows = sorted(rows, key=lambda row: (row.effective_end or far, row.name))
         nearest = sorted(rows, key=lambda row: nearness(row.effective_end, now))
         shown = self._long(
             "inventory",
-            "Certificates, the soonest to end first",
+            "Certificates, earliest end first",
             COLUMNS,
             [self._cells(row) for row in rows],
             [self._cells(row) for row in nearest[:SHOWN]],
@@ -194,13 +189,13 @@ class Inventory(Procedure[InventoryParameters]):
         dated = [row for row in rows if row.start and row.end]
         return Result(
             verdict=Verdict.UNCHECKED if counts[Health.UNCHECKED] else Verdict.ATTENTION if needs else Verdict.OK,
-            headline=(f"{len(rows):,} rows: {counted(counts)}.")
+            headline=f"{quantity(len(rows), 'row')}: {counted(counts)}."
             if rows
-            else "There is no certificate, neither in DigiCert ONE nor in the store.",
+            else "There are no certificates, neither in DigiCert ONE nor in the store.",
             facts={
                 "As of": f"{iso(now)} ({self.session.clock.source})",
-                "Due": f"fewer than {self.parameters.due_days} days left, or less than a third of the lifetime",
-                "Urgent": f"fewer than {self.parameters.urgent_days} days left, or less than a ninth of the lifetime",
+                "Due": f"fewer than {self.parameters.due_days} days left, capped at a third of the lifetime",
+                "Urgent": f"fewer than {self.parameters.urgent_days} days left, capped at a ninth of the lifetime",
             },
             tables=shown.tables,
             beside=shown.beside,
@@ -213,7 +208,7 @@ class Inventory(Procedure[InventoryParameters]):
         """A row for each listed entry that could not be read."""
         others = dict.fromkeys(bad for answer in self._others for bad in answer.malformed)
         for entry in (*(self._listed.malformed if self._listed else ()), *others):
-            name, why = entry.name or "(an entry of the list)", f"listed, and cannot be read: {entry.why}"
+            name, why = entry.name or "(an entry of the list)", f"listed, but unreadable: {entry.why}"
             yield InventoryRow(name, Health.UNCHECKED, why, "00_start_here", None, None, None, None, None, "", entry.id)
 
     def _row(self, listed: ClientAuthCertificate | None, local: LocalCertificate | None) -> InventoryRow:
@@ -252,13 +247,13 @@ class Inventory(Procedure[InventoryParameters]):
             return Health.MISMATCH if mixed else Health.UNREADABLE, local.problem.what
         if listed is None:
             if self._listed is None:
-                return Health.UNCHECKED, "DigiCert ONE did not answer"
+                return Health.UNCHECKED, "no list from DigiCert ONE"
             twin = self._by_serial.get(local.seen.serial) if local is not None and local.seen is not None else None
             if twin is not None:
                 return Health.MISMATCH, f"a copy of the certificate listed as “{twin.name}”"
             if self._listed.problem is not None:
-                return Health.UNCHECKED, "in the store, and the list, which may not be whole, does not hold it"
-            return Health.MISSING, "in the store, and DigiCert ONE does not list it"
+                return Health.UNCHECKED, "in the store, but not in the list, which may be incomplete"
+            return Health.MISSING, "in the store, but DigiCert ONE does not list it"
         if local is not None and local.seen is not None:
             difference = _difference(listed, local.seen)
             if difference:
@@ -269,9 +264,9 @@ class Inventory(Procedure[InventoryParameters]):
             used = local is not None and local.is_current
             return Health.DISABLED, "listed with enabled = false" + (", and in use here" if used else "")
         if local is None and mine:
-            return Health.ORPHAN, "enabled, and its key is not in this store"
+            return Health.ORPHAN, "enabled, but its key is not in this store"
         if end is None:
-            return Health.UNCHECKED, "no end date known"
+            return Health.UNCHECKED, "unknown end date"
         return self._limits.left(start, end)
 
     def _silent(self, why: str) -> InventoryRow:
@@ -299,16 +294,16 @@ class Inventory(Procedure[InventoryParameters]):
     def read_folders(self) -> Result:
         self._files = None
         if not self.parameters.folders:
-            return Result(verdict=Verdict.NOTHING_TO_DO, headline="No folder of certificates is named in `folders`.")
+            return Result(verdict=Verdict.NOTHING_TO_DO, headline="No folders given in `folders`.")
         limits = self._as_of_now()
         password = self.session.secret("folders_password") if self.parameters.folders_password else None
-        self._files, beside = read_into_table(
+        self._files, table = read_into_table(
             [str(given.path(path)) for path in self.parameters.folders],
             tables_folder(self.session.environ),
             limits,
             password=password,
         )
-        return result_of(self._files, beside, limits)
+        return result_of(self._files, table, limits)
 
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
@@ -325,7 +320,7 @@ class Inventory(Procedure[InventoryParameters]):
             why = f"not checked in the folders: {self._files.states[Health.UNCHECKED]:,}; see “Read the folders” above"
             todo.append(("(files)", "unchecked", why, ""))
         if self._files is not None and self._files.needs_action:
-            why = f"to act on in the folders: {self._files.needs_action:,}; see “Read the folders” above"
+            why = f"action needed in the folders: {self._files.needs_action:,}; see “Read the folders” above"
             todo.append(("(files)", "attention", why, ""))
         if not todo:
             return Result(verdict=Verdict.OK, headline="No action needed.")
@@ -335,7 +330,7 @@ class Inventory(Procedure[InventoryParameters]):
             headline=f"Action needed: {len(todo):,} {'entry' if len(todo) == 1 else 'entries'}.",
             tables=shown.tables,
             beside=shown.beside,
-            next=("Work through the table above from its top.",),
+            next=("Work through the table “To do”, top to bottom.",),
         )
 
 
@@ -353,9 +348,15 @@ def _histogram(rows: list[InventoryRow], now: datetime) -> Histogram:
     return by_month(months, now)
 
 
-def _gave(listing: Listing) -> str:
+def _owner(user: User | None, problem: RunbookError | None) -> str:
+    if user is None:
+        return f"unknown ({problem.reason})" if problem else "unknown"
+    return user.friendly_name or user.id
+
+
+def _listing(listing: Listing) -> str:
     problem = listing.problem
-    return f"{len(listing):,} certificates" + (f". UNCHECKED: {problem.what}" if problem else "")
+    return quantity(len(listing), "certificate") + (f". UNCHECKED: {problem.what}" if problem else "")
 
 
 def _other(owner: User | None, listed: ClientAuthCertificate | None) -> str:
@@ -366,14 +367,14 @@ def _other(owner: User | None, listed: ClientAuthCertificate | None) -> str:
 
 def _difference(listed: ClientAuthCertificate, seen: CertificateFacts) -> str:
     if listed.serial is not None and listed.serial != seen.serial:
-        return f"listed with serial {listed.serial_number}, held with {seen.serial_hex}"
+        return f"serial {listed.serial_number} in the list, {seen.serial_hex} in the store"
     if abs(listed.end_date - seen.not_after) > timedelta(days=1):
-        return f"listed as ending {iso(listed.end_date)}, held as ending {iso(seen.not_after)}"
+        return f"end {iso(listed.end_date)} in the list, {iso(seen.not_after)} in the store"
     return ""
 
 
 def _action(health: Health, local: LocalCertificate | None, *, mine: bool) -> str:
-    """The notebook for a row that needs somebody; empty for one that needs nobody."""
+    """The notebook for a row that needs action; empty for one that needs none."""
     match health:
         case Health.DUE | Health.URGENT:
             if not mine:

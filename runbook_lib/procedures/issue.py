@@ -1,4 +1,4 @@
-"""From no certificate to one in use: the tutorial's steps 1 to 4, then its proof. Every step may be run again."""
+"""Issues a certificate and puts it into use: the tutorial's steps 1 to 5. Every step can be run again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runbook_lib.secrets import SecretRef
 
 
 def _unless_in_use(step: Method) -> Method:
-    """A step that has nothing to do where this name has been issued and is in use already."""
+    """Make a step do nothing if the name is already issued and in use."""
 
     @wraps(step)
     def run(self: Issue) -> Result:
@@ -46,7 +46,7 @@ class Issue(Procedure[IssueParameters]):
         deed="Generate a key and CSR for {}",
         tutorial="Step 1",
         plan=lambda self: (
-            f"make a {self.parameters.key_kind} key, sealed with the P12 password, and a CSR in the store"
+            f"create a key ({self.parameters.key_kind}), encrypted with the P12 password, and a CSR in the store"
         ),
         asks=lambda self: self._ask(),
     )
@@ -61,18 +61,18 @@ class Issue(Procedure[IssueParameters]):
             number = self._issuance.reached(State.KEY_SEALED).generation
         return Result(
             verdict=Verdict.OK,
-            headline="The key is sealed in the store, and the CSR is ready.",
+            headline="The encrypted key and the CSR are in the store.",
             facts={
                 "Subject": request.subject.rfc4514_string(),
                 "Key": f"{self.parameters.key_kind}, encrypted; never on disk in plaintext",
                 "Public key (SHA-256 of SPKI)": keys.spki_sha256(request.public_key()),
-                "Name to ask for": certificate_name(self.parameters.name, number),
-                "End date to ask for": iso(end),
+                "Name to request": certificate_name(self.parameters.name, number),
+                "End date to request": iso(end),
             },
         )
 
     def _ask(self) -> None:
-        """What refuses the whole before anything is made: parameters, secrets, and an issuance that is under way."""
+        """Refuse wrong parameters, missing secrets and a conflicting issuance before anything is created."""
         password, _ = self.session.secret("p12_password"), self.session.secret("api_key")
         if self._current_in_date() is not None:
             return
@@ -81,7 +81,7 @@ class Issue(Procedure[IssueParameters]):
         self._issuance.under_way()
 
     def _user_if_a_date_was_given(self) -> User | None:
-        """Asked before a key is made: a date past the service user's own end would be refused later anyway."""
+        """The service user, so that an end date past its own end is refused before a key is created."""
         if not self.parameters.expiration_date:
             return None
         with self.session.api() as api:
@@ -91,7 +91,7 @@ class Issue(Procedure[IssueParameters]):
         last = self._issuance.reached(State.KEY_SEALED)
         return Result(
             verdict=Verdict.OK,
-            headline=f"Resumed: an issuance begun on {iso(plan.at)} had got as far as “{last.state}”.",
+            headline=f"Resumed the issuance started on {iso(plan.at)}, which had reached “{last.state}”.",
             facts={"Generation": f"{last.generation:04d}", "Folder": str(self.credential.folder)},
         )
 
@@ -122,14 +122,14 @@ class Issue(Procedure[IssueParameters]):
                 "Service user id": issued.user_id or "",
                 "Ends": iso(issued.end_date),
             },
-            tables=(Table(name="issued", title="As DigiCert ONE tells it", columns=columns, rows=(row,)),),
+            tables=(Table(name="issued", title="As DigiCert ONE reports it", columns=columns, rows=(row,)),),
         )
 
     @change(
         "Extract and check the certificate",
         deed="Extract and check {}",
         tutorial="Step 3",
-        plan=lambda self: "check the certificate, and disable it should it not be what was asked for",
+        plan=lambda self: "check the certificate, and disable it if it differs from the request",
     )
     @_unless_in_use
     def extract_certificate(self) -> Result:
@@ -137,7 +137,7 @@ class Issue(Procedure[IssueParameters]):
             certificate, findings = self._issuance.check()
         return Result(
             verdict=Verdict.OK,
-            headline="The certificate is what was asked for." if findings else "Checked in an earlier run.",
+            headline="The certificate matches the request." if findings else "Checked in an earlier run.",
             facts=certificate_rows(facts(certificate)),
             details=tuple((Verdict.OK, finding.rule, finding.detail) for finding in findings),
         )
@@ -147,7 +147,7 @@ class Issue(Procedure[IssueParameters]):
         deed="Create the PKCS#12 file of {}",
         tutorial="Step 4",
         plan=lambda self: (
-            f"bundle key, certificate and chain as a P12 ({self.parameters.p12_profile}); drop the sealed key"
+            f"bundle key, certificate and chain as a P12 ({self.parameters.p12_profile}); delete the separate key file"
         ),
     )
     @_unless_in_use
@@ -156,7 +156,7 @@ class Issue(Procedure[IssueParameters]):
             generation = self._issuance.bundle()
         return Result(
             verdict=Verdict.OK,
-            headline="The P12 was written, opened again, and holds key, certificate and chain.",
+            headline="The P12 is written; it opens, and holds key, certificate and chain.",
             facts={
                 "File": str(generation.folder / IDENTITY),
                 "Profile": generation.meta.p12_profile,
@@ -167,7 +167,7 @@ class Issue(Procedure[IssueParameters]):
         )
 
     @change(
-        "Prove it and put it into use",
+        "Prove the certificate and put it into use",
         deed="Prove {} and put it into use",
         tutorial="Step 5",
         plan=lambda self: (
@@ -194,10 +194,10 @@ class Issue(Procedure[IssueParameters]):
             verdict=controls.verdict,
             headline=f"mTLS works, and “{self.parameters.name}” is in use.",
             facts={
-                "The API says we are": user.friendly_name or user.id,
+                "Service user": user.friendly_name or user.id,
                 "Path for programs": str(self.credential.p12),
             },
-            details=((Verdict.OK, "With the certificate", "let in, HTTP 200"), *controls.details),
+            details=((Verdict.OK, "With the certificate", "accepted, HTTP 200"), *controls.details),
         )
 
     @check("Hand over")
@@ -207,7 +207,7 @@ class Issue(Procedure[IssueParameters]):
             raise RunbookError(Reason.NO_CREDENTIAL, f"“{self.parameters.name}” is not in use.")
         entries = Journal(self.credential.journal_path, self.session.clock).entries()
         password = SecretRef.parse(self.parameters.p12_password)
-        issuing = [entry for entry in entries if entry.state in ISSUANCE]  # the rest is of rotations, or of 03_access
+        issuing = [entry for entry in entries if entry.state in ISSUANCE]  # others are of rotations or 03_access
         return Result(
             verdict=Verdict.OK,
             headline=f"Ready to paste. The certificate ends on {iso(generation.meta.not_after)}.",
@@ -223,15 +223,15 @@ class Issue(Procedure[IssueParameters]):
             snippets=snippets(self.session.environment, self.credential.p12, password),
             next=(
                 "02_verify: prove at any time that mTLS works, and what the service user may do.",
-                f"Prepare the next certificate before {iso(generation.meta.not_after - timedelta(days=30))}; "
-                "04_inventory tells when it is due.",
+                f"05_rotate: replace the certificate before {iso(generation.meta.not_after - timedelta(days=30))}; "
+                "04_inventory shows when it is due.",
             ),
         )
 
-    # --- where it stands ------------------------------------------------------------------------------------------
+    # --- state ----------------------------------------------------------------------------------------------------
 
     def _in_use(self) -> Result | None:
-        """The answer of every step where this name has been issued and is in use already."""
+        """The result of every step if the name is already issued and in use."""
         current = self._current_in_date()
         if current is None:
             return None
@@ -239,7 +239,7 @@ class Issue(Procedure[IssueParameters]):
             self._issuance.write_down_the_switch(current)
         return Result(
             verdict=Verdict.NOTHING_TO_DO,
-            headline=f"“{self.parameters.name}” is issued and in use already.",
+            headline=f"“{self.parameters.name}” is already issued and in use.",
             facts={"Serial number": current.meta.serial, "Valid to": iso(current.meta.not_after)},
         )
 
@@ -250,7 +250,7 @@ class Issue(Procedure[IssueParameters]):
         self.session.check_environment(current)
         if current.meta.not_after <= self.session.clock.now():
             raise RunbookError(
-                Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” ended on {iso(current.meta.not_after)}."
+                Reason.CERTIFICATE_EXPIRED, f"“{self.parameters.name}” expired on {iso(current.meta.not_after)}."
             )
         return current
 
@@ -267,5 +267,5 @@ class Issue(Procedure[IssueParameters]):
 
 
 def _journal_row(entry: JournalEntry) -> tuple[str, ...]:
-    data = ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject")
+    data = ", ".join(f"{key} {value}" for key, value in entry.data.items() if key != "subject" and value != "")
     return iso(entry.at), entry.state.value, f"{entry.generation:04d}", data

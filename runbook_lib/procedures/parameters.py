@@ -1,4 +1,4 @@
-"""One pydantic model of parameters per notebook: the form, the parameter table and the checks all come from it."""
+"""The parameters: one pydantic model per notebook, from which its form, its parameter table and its checks are made."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _DAYS = MAX_LIFETIME.days
 
 
 class Parameters(BaseModel):
-    """What every notebook takes."""
+    """The parameters of every notebook."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True, coerce_numbers_to_str=True
     )
 
     checks_all: ClassVar[bool] = False
-    """Whether the parameters of the other notebooks are checked too, where one file serves them all."""
+    """Whether to check the parameters of the other notebooks too, in a file that serves them all."""
 
     mode: Literal["interactive", "headless"] = Field(
         "interactive", title="Mode", description="interactive shows forms and buttons; headless runs every step"
@@ -58,7 +58,7 @@ class Parameters(BaseModel):
     environment: EnvironmentText = Field(
         "sandbox",
         title="Environment",
-        description="sandbox, demo, production (also -ch, -jp, -nl), or https://HOST of any other DigiCert ONE",
+        description="sandbox, demo, production (also -ch, -jp, -nl), or https://HOST for any other DigiCert ONE",
     )
     ca_file: ExistingFile = Field(
         "",
@@ -69,43 +69,43 @@ class Parameters(BaseModel):
         "", title="Store", description="folder of the credentials; empty: $DIGICERT_ONE_STORE, else ~/.digicert/certs"
     )
     api_key: SecretReference = Field(
-        "env:DIGICERT_ONE_API_KEY", title="API key", description="where the service user's API token is"
+        "env:DIGICERT_ONE_API_KEY", title="API key", description="where the service user's API key is"
     )
     clock: ClockText = Field(
-        "system", title="Clock", description="system; or a fixed moment, for practice on a sandbox"
+        "system", title="Clock", description="system; or a fixed date and time, for practice on a sandbox"
     )
 
     def make_clock(self) -> Clock:
-        """The clock these parameters ask for."""
+        """The clock that these parameters name."""
         return SystemClock() if self.clock == "system" else FixedClock(parse_utc(self.clock))
 
     def make_environment(self, environ: Mapping[str, str]) -> Environment:
-        """The DigiCert ONE these parameters name. Raises RunbookError (BAD_PARAMETER)."""
+        """The DigiCert ONE that these parameters name. Raises RunbookError (BAD_PARAMETER)."""
         environment = Environment.named(self.environment, environ=environ, ca_file=self.ca_file)
         if self.clock != "system" and not environment.is_local:
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"`clock` is fixed, and {environment.api_url} is no sandbox: a made-up time is no evidence.",
-                remedy="Leave `clock` at system.",
+                f"`clock` is fixed, but {environment.api_url} is not a sandbox: a made-up time is not evidence.",
+                remedy="Set `clock` to system.",
             )
         return environment
 
 
 class CredentialParameters(Parameters):
-    """What every notebook takes that works with one certificate."""
+    """The parameters of every notebook that works with one certificate."""
 
     name: Name = Field(
         "Demo API Service User", title="Name", description="the certificate's name, unique in DigiCert ONE"
     )
     p12_password: SecretReference = Field(
-        "env:DIGICERT_ONE_P12_PASSWORD", title="P12 password", description="where the password of the P12 is"
+        "env:DIGICERT_ONE_P12_PASSWORD", title="P12 password", description="where the P12's password is"
     )
 
 
 class ChangeParameters(CredentialParameters):
-    """What every notebook takes that changes something."""
+    """The parameters of every notebook that changes something."""
 
-    dry_run: bool = Field(False, title="Dry run", description="only show what would be done")
+    dry_run: bool = Field(False, title="Dry run", description="show the plan and change nothing")
     confirm: Text = Field("", title="Confirm", description="headless: repeat the name here to allow the changes")
 
 
@@ -113,12 +113,14 @@ class IssueParameters(ChangeParameters):
     """01_issue."""
 
     common_name: Annotated[CommonName, AS_TEXT] = Field(
-        "Demo API Service User", title="Common name (CN)", description="names the service that will use it"
+        "Demo API Service User", title="Common name (CN)", description="names the service that uses the certificate"
     )
     organization: Annotated[Organization, AS_TEXT] = Field(
         "Your Organization", title="Organization (O)", description="the legal name"
     )
-    country: Annotated[Country, AS_TEXT] = Field("US", title="Country (C)", description="two letters: US, CA, GB, DE")
+    country: Annotated[Country, AS_TEXT] = Field(
+        "US", title="Country (C)", description="a two-letter code, for example DE"
+    )
     organizational_unit: Annotated[Unit, AS_TEXT] = Field("", title="Unit (OU)", description="optional")
     locality: Annotated[Place, AS_TEXT] = Field("", title="Locality (L)", description="optional")
     state: Annotated[Place, AS_TEXT] = Field("", title="State (ST)", description="optional")
@@ -133,7 +135,7 @@ class IssueParameters(ChangeParameters):
     )
 
     def subject(self) -> Subject:
-        """The CSR's subject, of parts that were checked by its own rules."""
+        """The subject of the CSR."""
         return Subject(**self.model_dump(include=set(Subject.model_fields)))
 
 
@@ -149,12 +151,12 @@ class AccessParameters(ChangeParameters):
     """03_access."""
 
     action: Literal["disable and re-enable", "disable", "enable"] = Field(
-        "disable and re-enable", title="Action", description="what to do with the certificate"
+        "disable and re-enable", title="Action", description="what to do to the certificate"
     )
     allow_outage_of: Text = Field(
         "",
         title="Allow outage of",
-        description="the name, to disable a certificate that is in use or the last that works",
+        description="repeat the name to disable a certificate that is in use, or the last one that works",
     )
 
 
@@ -162,55 +164,71 @@ class RotateParameters(ChangeParameters):
     """05_rotate."""
 
     action: Literal["advance", "roll back"] = Field(
-        "advance", title="Action", description="take the steps that are due; or go back to the old certificate"
+        "advance",
+        title="Action",
+        description="advance: take the steps that are due; roll back: return to the old certificate",
     )
     rotate_now: bool = Field(
-        False, title="Rotate now", description="begin although it is not due, or after a roll-back"
+        False, title="Rotate now", description="start before the rotation is due, or again after a roll-back"
     )
     rotate_before_days: Number = Field(
-        60, ge=1, le=_DAYS, title="Begin", description="days before the effective end; at most a third of the lifetime"
+        60,
+        ge=1,
+        le=_DAYS,
+        title="Start rotation (days before end)",
+        description="counted from the effective end; capped at a third of the lifetime",
     )
     overlap_days: Number = Field(
         1,
         ge=0,
         le=60,
-        title="Overlap",
+        title="Overlap (days)",
         description="days both certificates stay enabled after the new one is in service",
     )
     grace_days: Number = Field(
-        7, ge=0, le=90, title="Grace", description="days the old files are kept after the old one is refused"
+        7,
+        ge=0,
+        le=90,
+        title="Grace period (days)",
+        description="days the old key is kept after the old certificate is refused",
     )
     hook: CommandText = Field(
         "",
         title="Deploy hook",
-        description="a command run after the switch; RUNBOOK_P12 names the new P12; what it leaves running lives on",
+        description="command to run after the switch; RUNBOOK_P12 names the new P12; services it starts keep running",
     )
     hook_seconds: Number = Field(
-        120, ge=1, le=3600, title="Hook's time", description="seconds until its own process must have ended"
+        120, ge=1, le=3600, title="Hook timeout (s)", description="seconds within which the hook's own process must end"
     )
     expiration_date: Moment = Field(
-        "", title="End date", description="of the new certificate; empty: as late as allowed"
+        "", title="End date", description="of the new certificate, YYYY-MM-DD; empty: as late as allowed"
     )
 
 
 class InventoryParameters(Parameters):
-    """04_inventory. The two limits are also capped by a certificate's lifetime: a third of it, and a ninth."""
+    """04_inventory."""
 
-    due_days: Number = Field(90, ge=1, le=_DAYS, title="Due below", description="days left")
-    urgent_days: Number = Field(30, ge=1, le=_DAYS, title="Urgent below", description="days left")
+    due_days: Number = Field(
+        90, ge=1, le=_DAYS, title="Due below (days left)", description="capped at a third of the lifetime"
+    )
+    urgent_days: Number = Field(
+        30, ge=1, le=_DAYS, title="Urgent below (days left)", description="capped at a ninth of the lifetime"
+    )
     api_keys: References = Field(
-        [], title="More API keys", description="where those of further service users are, one to a line"
+        [], title="More API keys", description="where the keys of further service users are, one per line"
     )
     requests_per_second: Number = Field(
-        20, ge=1, le=1000, title="At most", description="requests a second for all further service users together"
+        20, ge=1, le=1000, title="Requests per second", description="limit for all further service users together"
     )
-    connections: Number = Field(8, ge=1, le=64, title="Connections", description="kept open for them at once")
-    folders: Paths = Field([], title="Folders", description="whose certificates are read too, one folder on each line")
+    connections: Number = Field(
+        8, ge=1, le=64, title="Connections", description="kept open at once for the further service users"
+    )
+    folders: Paths = Field([], title="Folders", description="folders whose certificates are read too, one per line")
     folders_password: OptionalSecretReference = Field(
         "",
         title="Password for the folders",
-        description="where the password of the P12 files and Java key stores in the folders is; without it a P12 "
-        "that has a password is not opened, and a key store's integrity is not checked",
+        description="where the password of their P12 files and Java key stores is; without it, no P12 with a password "
+        "is opened, and the integrity of key stores is not checked",
     )
 
 
@@ -218,14 +236,14 @@ class ArchiveParameters(Parameters):
     """06_archive."""
 
     archive: PathText = Field(
-        "", title="Archive", description="its folder; empty: $DIGICERT_ONE_ARCHIVE, else ./archive"
+        "", title="Archive", description="folder of the archive; empty: $DIGICERT_ONE_ARCHIVE, else ./archive"
     )
     period_from: Day = Field("", title="Period from", description="YYYY-MM-DD (UTC); empty: the archive's first day")
-    period_to: Day = Field("", title="Period to", description="YYYY-MM-DD, that day included; empty: today")
+    period_to: Day = Field("", title="Period to", description="YYYY-MM-DD, inclusive; empty: today")
     known_head: Digest = Field(
         "",
         title="Known head",
-        description="the digest that runbook archive head printed, kept elsewhere",
+        description="the digest of 64 hexadecimal digits that runbook archive head printed",
     )
     compare_from: Stripped = Field(
         "", title="Compare from", description="a day or a bag; empty: the period's first inventory"
@@ -268,7 +286,7 @@ def _known_elsewhere() -> set[str]:
 
 
 def _shown(value: Any) -> str:
-    """A value in the parameter table; of a list the first items (run.json has them all)."""
+    """A value in the parameter table; of a list, the first items only (run.json has all)."""
     if not isinstance(value, list):
         return str(value)
     more = f", and {len(value) - _SHOWN_ITEMS:,} more" if len(value) > _SHOWN_ITEMS else ""
@@ -282,7 +300,7 @@ def _refused(error: ValidationError, model: type[Parameters]) -> RunbookError:
 
 
 def _check_elsewhere(others: Mapping[str, Any]) -> None:
-    """Refuse a value that each notebook refuses which has the parameter."""
+    """Refuse a value that every notebook with this parameter refuses."""
     for name, value in others.items():
         refused = []
         having = [model for model in MODELS if name in model.model_fields]
@@ -296,15 +314,15 @@ def _check_elsewhere(others: Mapping[str, Any]) -> None:
 
 
 def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[ParameterRow, ...]]:
-    """Check what a notebook was given.
+    """Check the values that a notebook was given.
 
     Args:
         model: the notebook's parameters.
-        given: name and value, defaults among them. A parameter that only another notebook has may be there, so that one
-            file serves several notebooks; it is shown as not used.
+        given: names and values, defaults included. A parameter that only another notebook has is accepted and shown as
+            not used, so that one file can serve several notebooks.
 
     Returns:
-        the parameters, and a row for each for the parameter table.
+        the parameters, and a row for each in the parameter table.
 
     Raises:
         RunbookError: UNKNOWN_PARAMETER, SECRET_AS_VALUE or BAD_PARAMETER, naming every wrong parameter at once.
@@ -313,8 +331,8 @@ def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[Paramet
     unknown = sorted(set(given) - elsewhere)
     if unknown:
         listed = withheld(", ".join(shown(name).strip("'") for name in unknown))
-        meant = "".join(did_you_mean(name, elsewhere) for name in unknown[:9])
-        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook here has the parameter {listed}.{meant}")
+        suggestion = "".join(did_you_mean(name, elsewhere) for name in unknown[:9])
+        raise RunbookError(Reason.UNKNOWN_PARAMETER, f"No notebook has the parameter {listed}.{suggestion}")
     own = {name: value for name, value in given.items() if name in model.model_fields}
     if model.checks_all:
         _check_elsewhere({name: value for name, value in given.items() if name not in own})
@@ -332,7 +350,7 @@ def intake(model: type[_P], given: Mapping[str, Any]) -> tuple[_P, tuple[Paramet
         for name, field in model.model_fields.items()
     ]
     rows += [
-        # the value is not checked by this notebook, so it is not repeated either
+        # this notebook does not check the value, so it does not repeat it either
         ParameterRow(name=name, value="", source="not used here", description="a parameter of another notebook")
         for name in sorted(set(given) - set(own))
     ]

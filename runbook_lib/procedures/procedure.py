@@ -1,7 +1,7 @@
-"""A procedure is a named list of steps over one set of parameters: what a notebook shows and a test calls.
+"""A procedure: the steps of one notebook, run with one set of parameters.
 
-A step is a `check`, which only looks, or a `change`. A change happens only after its button was pressed, or headlessly
-where `confirm` repeats the certificate's name; with `dry_run` it says what it would do.
+A step is a `check`, which only looks, or a `change`. A change runs only after a press of its button, or headlessly if
+`confirm` repeats the certificate's name. With `dry_run` it only says what it would do.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ Method = Callable[[Any], Result]
 
 @dataclass(frozen=True)
 class Step:
-    """What is known of a step before it runs.
+    """The definition of a step.
 
     Args:
         slug: the method's name, with dashes.
         title: what the reader sees.
         tutorial: the tutorial's step it carries out, if any.
         plan: says what a change would do.
-        asks: looks, without changing anything, whether the change would be refused; raises where it would. A dry run
-            asks it too, so that it refuses what the run itself refuses.
-        deed: what a change does, in the words of its button; `{}` stands for the certificate.
-        only: whether the parameters ask for the step. Where they do not, it does nothing.
+        asks: raises, without changing anything, if the change would be refused. A dry run calls it too, so that it
+            refuses what a real run refuses.
+        deed: the text on a change's button; `{}` stands for the certificate.
+        only: whether the chosen action includes the step; if not, the step does nothing.
     """
 
     slug: str
@@ -74,7 +74,7 @@ def change(
     only: Callable[[Any], bool] | None = None,
     tutorial: str = "",
 ) -> Callable[[Method], Method]:
-    """Mark a method as a step that changes something; the arguments are as in `Step`."""
+    """Mark a method as a step that changes something. The arguments are those of `Step`."""
     return _mark(title, Kind.CHANGE, tutorial, plan=plan, asks=asks, deed=deed or f"{title}: {{}}", only=only)
 
 
@@ -87,17 +87,17 @@ def _mark(title: str, kind: Kind, tutorial: str, **more: Any) -> Callable[[Metho
     return mark
 
 
-NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the action that was chosen.")
+NOT_ASKED = Result(verdict=Verdict.NOTHING_TO_DO, headline="Not part of the chosen action.")
 
 
 class Procedure(Generic[P]):
     """The steps of one notebook.
 
     Args:
-        parameters: checked parameters.
-        environ: in place of the process's environment variables.
-        prompt: asks the person at the notebook for a secret; None where nobody is there.
-        clock: in place of the one the parameters ask for.
+        parameters: the checked parameters.
+        environ: replaces the environment variables of the process.
+        prompt: asks the person at the notebook for a secret; None in a headless run.
+        clock: replaces the clock that the parameters name.
     """
 
     progress: Literal["", "nothing due", "progressed", "waiting", "finished"] = ""
@@ -122,7 +122,7 @@ class Procedure(Generic[P]):
 
     @property
     def credential(self) -> Credential:
-        """The credential the parameters name."""
+        """The credential that the parameters name."""
         assert isinstance(self.parameters, CredentialParameters)  # noqa: S101  (a programming error, not a user's)
         return self.session.credential(self.parameters.name)
 
@@ -130,20 +130,20 @@ class Procedure(Generic[P]):
 
     @classmethod
     def steps(cls) -> tuple[Step, ...]:
-        """The steps, in the order they are written."""
+        """The steps in order."""
         return tuple(member.step for member in vars(cls).values() if hasattr(member, "step"))
 
     @classmethod
     def step(cls, slug: str) -> Step:
-        """The step of that slug. Raises KeyError."""
+        """The step with this slug. Raises KeyError."""
         return {step.slug: step for step in cls.steps()}[slug]
 
     def asked(self, step: Step) -> bool:
-        """Whether the parameters ask for the step; one that they do not ask for does nothing."""
+        """Whether the chosen action includes the step."""
         return step.only is None or step.only(self)
 
     def waits_for(self, slug: str) -> Step | None:
-        """The first step that must be done before this one, or None where its turn has come."""
+        """The first step that must run before this one; None if this one may run."""
         done = {record.step for record in self.records if record.error is None}
         for step in self.steps():
             if step.slug == slug:
@@ -153,17 +153,17 @@ class Procedure(Generic[P]):
         raise KeyError(slug)
 
     def begin(self, rows: tuple[ParameterRow, ...]) -> ParametersRecord:
-        """The first word: the parameters, row by row, and the DigiCert ONE they name."""
+        """The first record: the parameters, row by row, and the DigiCert ONE that they name."""
         try:
             named = target(self.session.environment)
-        except RunbookError:  # the first step that needs it fails, and tells why
+        except RunbookError:  # the first step that needs it reports why
             named = None
         return ParametersRecord(procedure=self.slug, at=self.session.clock.now(), rows=rows, target=named)
 
     def perform(self, slug: str) -> StepRecord:
-        """Run one step and record how it ended. What a person can act on is in the record's `error`, not raised.
+        """Run one step and record how it ended. A RunbookError goes into the record's `error` and is not raised.
 
-        Steps that were done after an earlier run of this one are forgotten: they rest on what it found then.
+        Records of later steps are dropped: those steps relied on the earlier result of this one.
         """
         step = self.step(slug)
         order = [step.slug for step in self.steps()]
@@ -193,19 +193,19 @@ class Procedure(Generic[P]):
     def _run(self, step: Step) -> Result:
         earlier = self.waits_for(step.slug)
         if earlier is not None:
-            raise RunbookError(Reason.STEP_OUT_OF_ORDER, f"“{step.title}” comes after “{earlier.title}”.")
+            raise RunbookError(Reason.STEP_OUT_OF_ORDER, f"Run “{earlier.title}” before “{step.title}”.")
         if not self.asked(step):
             return NOT_ASKED
         if step.kind is Kind.CHECK and any(record.verdict is Verdict.PLANNED for record in self.records):
             return Result(
                 verdict=Verdict.UNCHECKED,
-                headline="Not looked at: this is a dry run, and the change above was only planned.",
+                headline="Not checked: this is a dry run, so the change above was not made.",
             )
         if step.asks is not None:
             step.asks(self)
         if step.plan is not None and isinstance(self.parameters, ChangeParameters):
             given, dry_run = self.parameters, self.parameters.dry_run
-            # a dry run is what one looks at before one confirms; who confirms another name is told then already
+            # a dry run needs no confirmation, but it refuses a wrong one, as the real run does
             confirmed = given.mode != "headless" or given.confirm == given.name or (dry_run and not given.confirm)
             if not confirmed:
                 raise RunbookError(
@@ -213,11 +213,11 @@ class Procedure(Generic[P]):
                     f"“{step.title}” would {step.plan(self)}. `confirm` is not {self.parameters.name!r}.",
                 )
             if dry_run:
-                return Result(verdict=Verdict.PLANNED, headline=f"Dry run, nothing done. Would {step.plan(self)}.")
+                return Result(verdict=Verdict.PLANNED, headline=f"Dry run, nothing changed. Would {step.plan(self)}.")
         return step.method(self)
 
     def finish(self) -> FinishRecord:
-        """The last word: every step with its verdict (`unchecked` where it did not run), and what to do next."""
+        """The last record: each step with its verdict (`unchecked` if it did not run), and what to do next."""
         done = {record.step: record for record in self.records}
         steps = tuple(
             (step.slug, step.title, done[step.slug].verdict if step.slug in done else Verdict.UNCHECKED)
@@ -239,5 +239,5 @@ class Procedure(Generic[P]):
             return Verdict.PLANNED  # a dry run leaves later checks unchecked on purpose
         changes = {verdicts[step.slug] for step in self.steps() if step.kind is Kind.CHANGE}
         idle = changes == {Verdict.NOTHING_TO_DO}
-        # a step that had nothing to do does not make the whole less than done, unless no change had anything to do
+        # “nothing to do” counts only if no change had anything to do
         return worst([verdict for verdict in verdicts.values() if idle or verdict is not Verdict.NOTHING_TO_DO])

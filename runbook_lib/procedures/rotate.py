@@ -1,8 +1,8 @@
-"""Rotation without downtime: the tutorial's eight steps, each taken when it is due, over as many runs as it needs.
+"""Rotates a certificate without downtime: the tutorial's eight steps, each taken when it is due, over several runs.
 
-Safe to run every day. Where a rotation stands is in the journal; each run takes the steps that are due and stops. Both
-certificates work until the new one was proven in service for the overlap; the old key is kept for the grace period, and
-until then a roll-back is one action.
+Safe to run every day. The journal holds the state of the rotation; each run takes the steps that are due and stops.
+Both certificates work until the overlap after the proof in service is over. The old key is kept for the grace period,
+and until it is deleted, one action rolls back.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
 from runbook_lib.procedures.rotation_tables import bars, next_step, rotations, way
 from runbook_lib.result import Result, Timeline, Verdict
+from runbook_lib.words import quantity
 
 
 def _nothing(why: str) -> Result:
@@ -44,9 +45,9 @@ class Rotate(Procedure[RotateParameters]):
 
     @property
     def state(self) -> RotationState:
-        """What the first step found. Raises RunbookError (STEP_OUT_OF_ORDER) before it was taken."""
+        """What the first step found. Raises RunbookError (STEP_OUT_OF_ORDER) before that step."""
         if self._state is None:
-            raise RunbookError(Reason.STEP_OUT_OF_ORDER, "Where the rotation stands has not been looked at.")
+            raise RunbookError(Reason.STEP_OUT_OF_ORDER, "Run “Where the rotation stands” first.")
         return self._state
 
     @property
@@ -59,11 +60,11 @@ class Rotate(Procedure[RotateParameters]):
 
     @property
     def _rotation(self) -> Rotation | None:
-        """The rotation as the journal has it now: steps before this one, or another run, may have taken it further."""
+        """The rotation as the journal has it now: earlier steps or another run may have advanced it."""
         return replay(self._journal.entries())
 
     def _on_path(self) -> Rotation | None:
-        """The rotation that this run may take further; None where it rolls back, or there is none."""
+        """The rotation that this run may advance; None if there is none, or if it rolls back."""
         rotation = self._rotation
         return rotation if self._advancing and rotation is not None and self.state.due else None
 
@@ -87,24 +88,24 @@ class Rotate(Procedure[RotateParameters]):
         self._state, rotation = state, state.rotation
         end, ends_by = effective_end(state.current, state.user)
         headline = (
-            f"In use is {state.current.folder.name}, which ends on {iso(end)}; it is due from {iso(state.due_from)}."
+            f"{state.current.folder.name} is in use and ends on {iso(end)}; it is due from {iso(state.due_from)}."
         )
-        needs_a_word = rotation is not None and rotation.stage is Stage.ROLLED_BACK and now >= state.due_from
+        held = rotation is not None and rotation.stage is Stage.ROLLED_BACK and now >= state.due_from
         if rotation is not None and not rotation.finished:
-            headline = f"Under way since {iso(rotation.at[Stage.BEGUN])}; reached: {rotation.stage}."
-        elif needs_a_word:
-            headline = f"Due, and rolled back before: it begins again only with `rotate_now`. {headline}"
+            headline = f"In progress since {iso(rotation.at[Stage.BEGUN])}; reached: {rotation.stage}."
+        elif held:
+            headline = f"Due, but rolled back before. To start again, set `rotate_now`. {headline}"
         return Result(
-            verdict=Verdict.ATTENTION if needs_a_word else Verdict.OK if state.due else Verdict.NOTHING_TO_DO,
+            verdict=Verdict.ATTENTION if held else Verdict.OK if state.due else Verdict.NOTHING_TO_DO,
             headline=headline,
-            facts={"Effective end": f"{iso(end)}, by {ends_by}", "As of": f"{iso(now)} ({self.session.clock.source})"},
-            tables=(way(state, given, now, title="The way, as this run found it"), rotations(self.session)),
+            facts={"Effective end": f"{iso(end)} ({ends_by})", "As of": f"{iso(now)} ({self.session.clock.source})"},
+            tables=(way(state, given, now, title="Progress before this run"), rotations(self.session)),
         )
 
     # --- issue and test -------------------------------------------------------------------------------------------
 
     @change(
-        "Issue a new certificate beside the old one",
+        "Issue the new certificate",
         deed="Issue the successor of {}",
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 1",
@@ -120,9 +121,9 @@ class Rotate(Procedure[RotateParameters]):
             rotation = self._rotation
             if rotation is None or rotation.finished:
                 if rotation != self.state.rotation:
-                    return _nothing("Another run has finished a rotation since this one looked.")
+                    return _nothing("Another run finished a rotation after this run's first step.")
                 current = self._current
-                self._issuance.write_down_the_switch(current)  # else the old issuance would pass for the new one
+                self._issuance.write_down_the_switch(current)  # else the old issuance would be taken for the new one
                 self._journal.append(State.ROTATION_BEGUN, current.number, due_from=iso(self.state.due_from))
             elif rotation.reached(Stage.ISSUED):
                 return _nothing(f"Issued on {iso(rotation.at[Stage.ISSUED])}.")
@@ -133,12 +134,12 @@ class Rotate(Procedure[RotateParameters]):
             generation = self._issuance.bundle()
         return Result(
             verdict=Verdict.OK,
-            headline=f"“{issued.name}” is issued and lies beside the old one, as {generation.folder.name}.",
+            headline=f"“{issued.name}” is issued and stored as {generation.folder.name}, next to the old one.",
             facts={"Certificate id": issued.id or "", "Ends": iso(generation.meta.not_after)},
         )
 
     def _ask_to_issue(self) -> None:
-        """What refuses a new certificate before the rotation is begun."""
+        """Refuse a new certificate before the rotation starts, where that is possible."""
         if not self.state.due:
             return
         keys.check_password(self.session.secret("p12_password"))
@@ -146,7 +147,7 @@ class Rotate(Procedure[RotateParameters]):
         if rotation is None or rotation.finished:
             new_end = self._issuance.end_date(self.state.user)
             end, _ = effective_end(self._current, self.state.user)
-            # who says “now” may want another key, not another end date
+            # `rotate_now` may be set to get another key, not a later end date
             if new_end <= end + timedelta(days=1) and not self.parameters.rotate_now:
                 raise RunbookError(
                     Reason.ROTATION_POINTLESS, f"A new certificate would end on {iso(new_end)}, this one on {iso(end)}."
@@ -154,7 +155,7 @@ class Rotate(Procedure[RotateParameters]):
         elif rotation.stage is Stage.ROLLING_BACK:
             raise RunbookError(
                 Reason.STEP_OUT_OF_ORDER,
-                "A roll-back was begun and is not finished.",
+                "A roll-back has started and is not finished.",
                 remedy="Run again with the action “roll back”.",
             )
         elif not rotation.reached(Stage.ISSUED):
@@ -175,8 +176,8 @@ class Rotate(Procedure[RotateParameters]):
             self._journal.append(State.VERIFIED, generation.number)
         return Result(
             verdict=controls.verdict,
-            headline="The new certificate is let in; nothing uses it yet.",
-            details=((Verdict.OK, "With the new certificate", "let in, HTTP 200"), *controls.details),
+            headline="The new certificate is accepted; no program uses it yet.",
+            details=((Verdict.OK, "With the new certificate", "accepted, HTTP 200"), *controls.details),
         )
 
     # --- deploy ---------------------------------------------------------------------------------------------------
@@ -187,15 +188,15 @@ class Rotate(Procedure[RotateParameters]):
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 3 and 4",
         plan=lambda self: (
-            "point `current` at the new certificate"
-            + (f" and run the hook: {self.parameters.hook}" if self.parameters.hook else "")
+            "point `current` to the new certificate"
+            + (f", then run the hook: {self.parameters.hook}" if self.parameters.hook else "")
         ),
     )
     def deploy(self) -> Result:
         with self.credential.lock():
             rotation = self._on_path()
             if rotation is None or not rotation.reached(Stage.TESTED):
-                return _nothing("There is no new certificate that was tested.")
+                return _nothing("There is no tested new certificate.")
             if rotation.reached(Stage.HOOKED):
                 return _nothing(f"Done on {iso(rotation.at[Stage.HOOKED])}.")
             generation = self.credential.generation(rotation.new)
@@ -206,7 +207,7 @@ class Rotate(Procedure[RotateParameters]):
             said = self._call_hook(generation)
         return Result(
             verdict=Verdict.OK,
-            headline="`current` is the new certificate" + ("." if not said else ", and the hook has run."),
+            headline="`current` points to the new certificate" + ("." if not said else ", and the hook has run."),
             facts={"Path for programs": str(self.credential.p12)} | said,
         )
 
@@ -214,19 +215,18 @@ class Rotate(Procedure[RotateParameters]):
         command, seconds = self.parameters.hook, self.parameters.hook_seconds
         return call_hook(self.session, self.credential, generation, command, seconds=seconds)
 
-    @check("Verify it as the programs would", tutorial="Rotation workflow 5")
+    @check("Verify the certificate in use", tutorial="Rotation workflow 5")
     def verify_in_service(self) -> Result:
         with self.credential.lock():
             rotation = self._on_path()
             if rotation is None or not rotation.reached(Stage.HOOKED):
                 return _nothing("The new certificate is not in use yet.")
             prove(self.session, self._current)
-            if rotation.reached(Stage.IN_SERVICE):
-                return Result(verdict=Verdict.OK, headline="What `current` holds is let in.")
-            self._journal.append(State.IN_SERVICE, self._current.number)
-        return Result(verdict=Verdict.OK, headline="What `current` holds, opened anew, is let in.")
+            if not rotation.reached(Stage.IN_SERVICE):
+                self._journal.append(State.IN_SERVICE, self._current.number)
+        return Result(verdict=Verdict.OK, headline="The certificate now in use is accepted.")
 
-    # --- the old one ----------------------------------------------------------------------------------------------
+    # --- the old certificate --------------------------------------------------------------------------------------
 
     @change(
         "Disable the old certificate",
@@ -234,7 +234,7 @@ class Rotate(Procedure[RotateParameters]):
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 6",
         plan=lambda self: (
-            f"disable the old certificate once the overlap of {self.parameters.overlap_days} days is over"
+            f"disable the old certificate if the overlap ({quantity(self.parameters.overlap_days, 'day')}) is over"
         ),
     )
     def disable_old(self) -> Result:
@@ -246,8 +246,8 @@ class Rotate(Procedure[RotateParameters]):
             if rotation.reached(Stage.OLD_DISABLED):
                 return _nothing(f"Disabled on {iso(rotation.at[Stage.OLD_DISABLED])}.")
             if self.session.clock.now() < start:
-                return _nothing(f"Waits: both stay enabled until {iso(start)}.")
-            prove(self.session, self._current)  # never take the old one away from under a new one that does not work
+                return _nothing(f"Waiting: both certificates stay enabled until {iso(start)}.")
+            prove(self.session, self._current)  # never disable the old certificate if the new one does not work
             old = listed_as(self.session, self.credential.generation(rotation.old))
             if old.enabled:
                 self._issuance.withdraw(api, old.id or "", old.name)
@@ -255,9 +255,9 @@ class Rotate(Procedure[RotateParameters]):
             self._journal.append(State.OLD_DISABLED, rotation.new or 0, id=old.id or "", by=by)
         return Result(
             verdict=Verdict.OK if old.enabled else Verdict.ATTENTION,
-            headline=f"“{old.name}” is disabled; the list says so."
+            headline=f"“{old.name}” is disabled; the list confirms it."
             if old.enabled
-            else f"“{old.name}” had been disabled by somebody else.",
+            else f"Somebody else had already disabled “{old.name}”.",
         )
 
     @check("Prove that the old certificate is refused")
@@ -265,7 +265,7 @@ class Rotate(Procedure[RotateParameters]):
         with self.credential.lock():
             rotation = self._on_path()
             if rotation is None or not rotation.reached(Stage.OLD_DISABLED):
-                return _nothing("The old certificate still works, and so it should.")
+                return _nothing("The old certificate is not disabled yet.")
             if rotation.reached(Stage.OLD_REFUSED):
                 return _nothing(f"Proven on {iso(rotation.at[Stage.OLD_REFUSED])}.")
             seen = prove_refused(self.session, self.credential.generation(rotation.old))
@@ -281,15 +281,15 @@ class Rotate(Procedure[RotateParameters]):
             if rotation is None or until is None or rotation.finished:
                 return _nothing("There is no old certificate in its grace period.")
             if self.credential.is_retired(rotation.old):
-                return _nothing("The old key is gone already.")
+                return _nothing("The old key is already deleted.")
             prove(self.session, self._current)
             seen = prove_refused(self.session, self.credential.generation(rotation.old))
         return Result(
             verdict=Verdict.OK,
-            headline=f"The new one is let in, the old one refused; a roll-back is possible until {iso(until)}.",
+            headline=f"The new certificate is accepted, the old one refused. You can roll back until {iso(until)}.",
             facts={
                 "Old certificate": seen,
-                "Not seen from here": "programs that still try the old one: look for 403 in their own logs",
+                "Not visible here": "programs that still use the old certificate; look for 403 in their logs",
             },
         )
 
@@ -298,7 +298,9 @@ class Rotate(Procedure[RotateParameters]):
         deed="Delete the old key of {}",
         only=lambda self: self._advancing,
         tutorial="Rotation workflow 8",
-        plan=lambda self: f"delete the old P12 once its grace of {self.parameters.grace_days} days is over",
+        plan=lambda self: (
+            f"delete the old P12 if the grace period ({quantity(self.parameters.grace_days, 'day')}) is over"
+        ),
     )
     def retire(self) -> Result:
         with self.credential.lock():
@@ -309,19 +311,19 @@ class Rotate(Procedure[RotateParameters]):
             if rotation.finished:
                 return _nothing(f"Deleted on {iso(rotation.at[Stage.RETIRED])}.")
             if self.session.clock.now() < start and not self.credential.is_retired(rotation.old):
-                return _nothing(f"Waits: the old key is kept until {iso(start)}.")
+                return _nothing(f"Waiting: the old key is kept until {iso(start)}.")
             prove(self.session, self._current)
             self.credential.retire(Generation(self.credential.folder / f"{rotation.old:04d}"))
             self._journal.append(State.RETIRED, rotation.new or 0)
-        return Result(verdict=Verdict.OK, headline=f"The key of {rotation.old:04d} is gone; its certificate is kept.")
+        return Result(verdict=Verdict.OK, headline=f"The key of {rotation.old:04d} is deleted, its certificate kept.")
 
-    # --- back -----------------------------------------------------------------------------------------------------
+    # --- roll-back ------------------------------------------------------------------------------------------------
 
     @change(
         "Roll back to the old certificate",
         deed="Roll back {}",
         only=lambda self: not self._advancing,
-        plan=lambda self: "enable the old certificate, prove it, point `current` at it, and disable the new one",
+        plan=lambda self: "enable the old certificate, prove it, point `current` to it, and disable the new one",
         asks=lambda self: self._under_way(),
     )
     def roll_back(self) -> Result:
@@ -344,9 +346,9 @@ class Rotate(Procedure[RotateParameters]):
             self._journal.append(State.ROLLED_BACK, number)
         return Result(
             verdict=Verdict.OK,
-            headline=f"Back on {old.folder.name}: enabled, let in, and in use. The new one is disabled.",
+            headline=f"Back on {old.folder.name}: enabled, accepted, and in use. The new one is disabled.",
             facts=said,
-            next=("Find out what went wrong, then begin again with `rotate_now: true`.",),
+            next=("Find out what went wrong, then start again with `rotate_now: true`.",),
         )
 
     def _under_way(self) -> Rotation:
@@ -356,12 +358,12 @@ class Rotate(Procedure[RotateParameters]):
                 Reason.STEP_OUT_OF_ORDER,
                 "There is no rotation to roll back"
                 + (f": the last one was {rotation.stage} on {iso(rotation.at[rotation.stage])}." if rotation else "."),
-                remedy="A retired key is gone for good: issue a new certificate.",
+                remedy="Issue a new certificate. A deleted key cannot be restored.",
             )
         return rotation
 
     def _call_hook_back(self, old: Generation) -> dict[str, str]:
-        """The hook after going back. Its failure is told, and does not stop the way back: the old one works."""
+        """Run the hook after a roll-back. A failure is reported but stops nothing: the old certificate works."""
         try:
             return self._call_hook(old)
         except RunbookError as error:
@@ -384,7 +386,7 @@ class Rotate(Procedure[RotateParameters]):
             self.progress = "finished" if moved else "nothing due"
         else:
             self.progress = "progressed" if moved else "waiting"
-        current = self._current  # another one may be in use now
+        current = self._current  # a later generation may be in use now
         due_from = due_since(current, self.state.user, self.parameters.rotate_before_days)
         state = replace(self.state, current=current, rotation=rotation, due_from=due_from)
         now = self.session.clock.now()
@@ -392,7 +394,7 @@ class Rotate(Procedure[RotateParameters]):
         return Result(
             verdict=Verdict.OK,
             headline=f"{self.progress.capitalize()}. Next: {words}, {when}.",
-            tables=(way(state, self.parameters, now, title="The way from here"),),
+            tables=(way(state, self.parameters, now, title="Progress after this run"),),
             timeline=Timeline(title="Validity", bars=bars(self.credential, rotation), now=now),
             next=(f"{when[0].upper()}{when[1:]}: {words} (run 05_rotate again).",),
         )

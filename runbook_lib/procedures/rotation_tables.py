@@ -1,4 +1,4 @@
-"""How a rotation is shown: its way, step by step, what comes next and when, and the certificates on a time line."""
+"""Shows a rotation: its steps, what comes next and when, and the certificates on a timeline."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from runbook_lib.lifecycle.rotation_state import RotationState
 from runbook_lib.lifecycle.session import Session
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.result import Bar, Table
+from runbook_lib.words import quantity
 
 BACK = "Roll back to the old certificate"
 
@@ -35,7 +36,7 @@ def rotations(session: Session) -> Table:
 
 
 def way(state: RotationState, parameters: RotateParameters, now: datetime, *, title: str) -> Table:
-    """The way of a rotation: what was done and when, what is next, and the earliest moment of what comes later."""
+    """The steps of a rotation: when each was done, what is next, and when the later ones can come at the earliest."""
     rotation = state.rotation
     following, when = next_step(state, parameters)
     back = rotation is not None and rotation.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK)
@@ -55,7 +56,7 @@ def way(state: RotationState, parameters: RotateParameters, now: datetime, *, ti
 
 
 def _not_before(rotation: Rotation | None, stage: Stage, parameters: RotateParameters, now: datetime) -> str:
-    """When a step that is not next can come at the earliest; empty for one that waits only for the one before."""
+    """The earliest time of a step that is not next; empty if it waits only for the step before."""
     in_service = rotation.disable_from(parameters.overlap_days) if rotation else None
     if stage is Stage.OLD_DISABLED:
         return _after(parameters.overlap_days)
@@ -67,7 +68,7 @@ def _not_before(rotation: Rotation | None, stage: Stage, parameters: RotateParam
 
 
 def _after(days: int) -> str:
-    return "at once" if days == 0 else f"{days} day{'' if days == 1 else 's'} after that"
+    return "immediately" if days == 0 else f"{quantity(days, 'day')} after that"
 
 
 def next_step(state: RotationState, parameters: RotateParameters) -> tuple[str, str]:
@@ -76,9 +77,9 @@ def next_step(state: RotationState, parameters: RotateParameters) -> tuple[str, 
     if rotation is None:
         return WORDS[Stage.BEGUN], "now" if state.due else f"from {iso(state.due_from)}"
     if rotation.stage is Stage.ROLLED_BACK:
-        return "Begin again", "with `rotate_now`"
+        return "Start again", "with `rotate_now`"
     if rotation.finished:
-        return "Begin the next rotation", f"from {iso(state.due_from)}"
+        return "Start the next rotation", f"from {iso(state.due_from)}"
     if rotation.stage is Stage.ROLLING_BACK:
         return BACK, "now"
     stages = list(WORDS)
@@ -91,7 +92,7 @@ def next_step(state: RotationState, parameters: RotateParameters) -> tuple[str, 
 
 
 def bars(credential: Credential, rotation: Rotation | None) -> tuple[Bar, ...]:
-    """The generations of a credential on a time line."""
+    """The generations of a credential as bars of a timeline."""
     current, shown = credential.current(), []
     for generation in credential.generations():
         meta = generation.meta

@@ -1,4 +1,4 @@
-"""Every known error, explained: what it means here, what to do, and the notebook that fixes it."""
+"""Explains every known error: its meaning, its remedy, and the notebook that helps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runbook_lib.result import Result, Table, Verdict
 
 
 class Troubleshoot(Procedure[TroubleshootParameters]):
-    """Notebook 07. It needs no environment and asks nobody."""
+    """Notebook 07. It needs no environment and calls no server."""
 
     slug = "troubleshoot"
     notebook = "07_troubleshoot"
@@ -21,22 +21,22 @@ class Troubleshoot(Procedure[TroubleshootParameters]):
         texts = {reason: _text(reason, explanation) for reason, explanation in CATALOGUE.items()}
         found = [reason for reason, text in texts.items() if all(word in text for word in words)]
         if not found:
-            # no reason has all the words: show those that have any, rather than nothing
+            # no error contains all the words: show those that contain any
             found = [reason for reason, text in texts.items() if any(word in text for word in words)]
         return Result(
             verdict=Verdict.OK if found else Verdict.ATTENTION,
             headline=f"{len(found)} of {len(CATALOGUE)} known errors."
             if found
-            else "None of the known errors has these words. Try a shorter one, such as 403 or duplicate.",
+            else "No known error contains these words. Try a shorter one, such as 403 or duplicate.",
             tables=(
                 Table(
                     name="errors",
                     title="Known errors",
                     columns=("error", "reason", "what it means", "what to do", "notebook", "exit code"),
                     rows=tuple(
-                        (why.title, reason.value, why.means, why.remedy, why.notebook, str(int(why.exit)))
+                        (known.title, reason.value, known.means, known.remedy, known.notebook, str(int(known.exit)))
                         for reason in found
-                        for why in (CATALOGUE[reason],)
+                        for known in (CATALOGUE[reason],)
                     ),
                 ),
             )

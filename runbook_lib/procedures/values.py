@@ -1,4 +1,4 @@
-"""The kinds of values that parameters have, and what is said of one that is wrong."""
+"""The types of parameters, and the messages for wrong values."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from runbook_lib.rules import NAME_MAX_LENGTH, is_certificate_name
 from runbook_lib.secrets import SecretRef
 
 SECRET = Reason.SECRET_AS_VALUE.value
-"""The type of the error where a plain value stands in place of a reference."""
+"""pydantic's error type for a plain value in place of a reference."""
 
 
 def _name(text: str) -> str:
     if not is_certificate_name(text):
         raise ValueError(
-            f"a certificate's name holds only letters, digits, spaces, dashes and underscores, begins with a letter or "
-            f"a digit, and has at most {NAME_MAX_LENGTH} characters (this has {len(text)})"
+            f"must begin with a letter or a digit, hold only letters, digits, spaces, dashes and underscores, and have "
+            f"at most {NAME_MAX_LENGTH} characters (this has {len(text)})"
         )
     return text
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, date):  # plain papermill's reader makes them
+    if isinstance(value, date):  # papermill's YAML reader makes dates
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -41,12 +41,12 @@ def _text(value: Any) -> Any:
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("must be a whole number, and this is a truth value")  # noqa: TRY004  (pydantic's rule)
+        raise ValueError("must be a whole number, not true or false")  # noqa: TRY004  (pydantic's rule)
     return value
 
 
 def _check_moment(text: str, expected: str) -> None:
-    """Raise ValueError, in the words of `expected`, for a text that is not a moment; as `within` for a far one."""
+    """Raise ValueError with the message `expected` if the text is not a moment; as `within` does if it is too far."""
     try:
         moment = parse_utc(text)
     except ValueError:
@@ -55,7 +55,7 @@ def _check_moment(text: str, expected: str) -> None:
 
 
 def _moment(text: str) -> str:
-    """An empty text stays empty; a date alone means its last second, as in DigiCert ONE."""
+    """A date without a time means its last second, as in DigiCert ONE. An empty text stays empty."""
     text = text.strip()
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         text += "T23:59:59Z"
@@ -74,12 +74,12 @@ def _day(text: str) -> str:
 
 def _clock(text: str) -> str:
     if text != "system":
-        _check_moment(text, 'must be "system", or a moment written YYYY-MM-DDTHH:MM:SSZ')
+        _check_moment(text, 'must be "system", or a date and time written YYYY-MM-DDTHH:MM:SSZ')
     return text
 
 
 def _environment(text: str) -> str:
-    if text.strip() not in FROM_VARIABLES:  # what the variables name is known where the notebook runs
+    if text.strip() not in FROM_VARIABLES:  # only the machine that runs the notebook has the variables
         try:
             Environment.named(text, environ={})
         except RunbookError as error:
@@ -91,9 +91,9 @@ def _command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"is not a command: {error}; close what was opened") from None
+        raise ValueError(f"must be a command: check its quotes and backslashes ({error})") from None
     if text and (not words or "\0" in text):
-        raise ValueError("is not a command; leave it empty for none, or give for example systemctl reload nginx")
+        raise ValueError("must be a command, for example systemctl reload nginx, or empty for none")
     return text
 
 
@@ -108,14 +108,14 @@ def _file(text: str) -> str:
         try:
             found = given.path(text).is_file()
         except OSError as error:
-            raise ValueError(f"{given.shown(text)} cannot be looked at: {error.strerror}") from None
+            raise ValueError(f"{given.shown(text)} cannot be checked: {error.strerror}") from None
         if not found:
             raise ValueError(f"there is no file {given.shown(text)}")
     return text
 
 
 def _lines(value: Any) -> Any:
-    """A list, or a text with one item to a line, as a form and a command line give it."""
+    """A list as it is; a text, as a form and a command line give it, split into one item per line."""
     return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
 
 
@@ -149,18 +149,19 @@ SecretReference = Annotated[Text, _REFERENCE]
 """The type of a parameter that names a secret."""
 
 OptionalSecretReference = Annotated[Text, _OPTIONAL]
-"""The same where an empty text means that there is none."""
+"""The same, but an empty text means no secret."""
 
 References = Annotated[list[SecretReference], BeforeValidator(_lines)]
 
 
-# --- what is wrong, in words ------------------------------------------------------------------------------------------
+# --- messages ---------------------------------------------------------------------------------------------------------
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
-    """A pydantic error as one sentence per parameter, for the command line, the form and the doctor alike.
+    """The messages of a pydantic error, one per parameter, for the command line, the form and the doctor.
 
-    It says what is expected, and shows the value where that is harmless; "" is what concerns several parameters.
+    A message says what the value must be, and repeats the value if it cannot be a secret. The key "" holds what
+    concerns several parameters.
     """
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
@@ -172,13 +173,13 @@ def problems(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
 
 
 def _words(item: ErrorDetails, info: FieldInfo | None) -> str:
-    """One of pydantic's findings as a sentence for somebody who has never seen a regular expression."""
+    """One of pydantic's errors in plain words, without its regular expressions."""
     ctx = item.get("ctx", {})
     match item["type"]:
         case "value_error":
             return item["msg"].removeprefix("Value error, ")
         case "string_pattern_mismatch" if info is not None:
-            return f"is not of the form that is expected: {info.description}"
+            return f"must be {info.description}"
         case "string_too_short":
             return "must not be empty"
         case "string_too_long":
@@ -191,7 +192,7 @@ def _words(item: ErrorDetails, info: FieldInfo | None) -> str:
             low, high = limits(info)
             return f"must be a whole number from {low} to {high}, for example {info.default}"
         case "list_type":
-            return "must be a list, one item to a line"
+            return "must be a list, one item per line"
         case _:
             return item["msg"]
 
@@ -210,7 +211,7 @@ def _given(item: ErrorDetails, info: FieldInfo | None) -> str:
 
 
 def limits(info: FieldInfo) -> tuple[int, int]:
-    """The least and the most that a number may be."""
+    """The lowest and highest allowed number."""
     low = next((rule.ge for rule in info.metadata if hasattr(rule, "ge")), 0)
     high = next((rule.le for rule in info.metadata if hasattr(rule, "le")), 1_000_000)
     return low, high

@@ -1,4 +1,4 @@
-"""Proof that mTLS works: who the API says we are, what we may do, and controls that show that it could have failed."""
+"""Proves that mTLS works: the identity that the API sees, its permissions, and controls that must be refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from runbook_lib.lifecycle.proof import certificate_rows, let_in, probe, run_con
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import Result, Table, Verdict, worst
+from runbook_lib.words import quantity
 
 DEMANDS_MTLS = {
     "Software Trust": "required for every signing operation",
@@ -22,7 +23,7 @@ DEMANDS_MTLS = {
     "Document Trust": "required for every signing operation",
     "Account Manager": "recommended for high-security operations",
 }
-"""Where a client certificate is demanded (tutorial, "Use mTLS … for"). Device Trust was once called IoT Trust."""
+"""Where a client certificate is required (tutorial, "Use mTLS … for"). Device Trust was once called IoT Trust."""
 
 
 class Verify(Procedure[VerifyParameters]):
@@ -41,18 +42,18 @@ class Verify(Procedure[VerifyParameters]):
         seen = facts(self._identity.certificate)
         now = self.session.clock.now()
         in_date = seen.not_before <= now <= seen.not_after
-        chain = len(self._identity.chain)
+        chain, left = len(self._identity.chain), (seen.not_after - now).days
         details = [
-            (Verdict.OK, "Key and certificate belong together", "the public keys are the same"),
+            (Verdict.OK, "Key and certificate belong together", "same public key"),
             (
                 Verdict.OK if in_date else Verdict.ATTENTION,
                 "In date",
-                f"{iso(seen.not_before)} to {iso(seen.not_after)}, {(seen.not_after - now).days} days left",
+                f"{iso(seen.not_before)} to {iso(seen.not_after)}, {quantity(left, 'day')} left",
             ),
             (
                 Verdict.OK if chain else Verdict.ATTENTION,
                 "Holds its CA",
-                f"{chain} CA certificate(s)" if chain else "none: Java will send no certificate at all",
+                quantity(chain, "CA certificate") if chain else "none: Java sends no certificate without it",
             ),
         ]
         return Result(
@@ -78,7 +79,7 @@ class Verify(Procedure[VerifyParameters]):
         self._user = user = let_in(self.session, answer, self._identity)
         return Result(
             verdict=Verdict.OK if user.status.upper() == "ACTIVE" else Verdict.ATTENTION,
-            headline=f"Let in, HTTP 200: the API says we are {user.friendly_name or user.email or user.id}.",
+            headline=f"Accepted, HTTP 200: the API identifies us as {user.friendly_name or user.email or user.id}.",
             facts={
                 "Host": self.session.environment.clientauth_url,
                 "Factors": "client certificate alone; no API key was sent",
@@ -90,7 +91,7 @@ class Verify(Procedure[VerifyParameters]):
             | _tls(answer.tls),
         )
 
-    @check("What the service user may do, and where mTLS is demanded")
+    @check("What the service user may do, and where mTLS is required")
     def permissions(self) -> Result:
         rows = tuple(
             (app.name, _demand(app), str(len(app.permissions)), ", ".join(app.permissions))
@@ -99,9 +100,9 @@ class Verify(Procedure[VerifyParameters]):
         required = sum(1 for row in rows if row[1].startswith("required"))
         return Result(
             verdict=Verdict.OK if rows else Verdict.ATTENTION,
-            headline=f"{len(rows)} applications, {required} of which demand mTLS for what matters."
+            headline=f"{quantity(len(rows), 'application')}, {required or 'none'} with operations that require mTLS."
             if rows
-            else "The service user has no permission in any application.",
+            else "The service user has no permissions in any application.",
             tables=(
                 Table(
                     name="permissions",
@@ -119,13 +120,13 @@ class Verify(Procedure[VerifyParameters]):
         sure = controls.verdict is Verdict.OK
         return Result(
             verdict=controls.verdict,
-            headline="Both were refused, so it is the certificate that opens the door."
+            headline="Both controls were refused: access depends on the certificate."
             if sure
             else "A control gave no verdict, so the success above proves less than it should.",
-            details=((Verdict.OK, "With the certificate", "let in, HTTP 200"), *controls.details),
+            details=((Verdict.OK, "With the certificate", "accepted, HTTP 200"), *controls.details),
             next=(
-                "03_access: disable the certificate, prove it, and enable it again.",
-                "04_inventory: when is it due?",
+                "03_access: disable the certificate, prove that it is refused, and enable it again.",
+                "04_inventory: see when it is due.",
             ),
         )
 
@@ -133,7 +134,7 @@ class Verify(Procedure[VerifyParameters]):
 def _demand(application: Application) -> str:
     return next(
         (demand for name, demand in DEMANDS_MTLS.items() if name.lower() in application.name.lower()),
-        "an API key will do",
+        "an API key is enough",
     )
 
 
@@ -142,5 +143,5 @@ def _tls(tls: TlsFacts | None) -> dict[str, str]:
         return {"TLS": "not visible through the proxy"}
     return {
         "TLS": f"{tls.protocol}, {tls.cipher}",
-        "Server's certificate": f"{tls.server}, issued by {tls.issuer}, valid to {tls.not_after}",
+        "Server certificate": f"{tls.server}, issued by {tls.issuer}, valid to {tls.not_after}",
     }

@@ -1,8 +1,8 @@
-"""The forms and panels of the notebooks, the only room that imports ipywidgets.
+"""The forms and panels of the notebooks. No other room imports ipywidgets.
 
-A notebook needs two names of it: `Runbook`, and for each of its further cells `runbook`, the newest one of the kernel.
+A notebook imports two names: `Runbook` in its setup cell, and in each later cell `runbook`, the kernel's newest one.
 Everything a step shows is an ordinary output of its cell (HTML, plain text and the record of the step), so that a saved
-notebook holds it whether or not a widget can still be drawn.
+notebook keeps it even if no widget can be drawn.
 """
 
 from typing import Any

@@ -1,8 +1,7 @@
-"""A notebook with a person at it: a form, and a button for each step.
+"""The interactive notebook: a form, and a button for each step.
 
-A button acts on what it names, or not at all. It is made anew whenever other values are taken, and it belongs to these:
-a click that comes later, from another page, or from a form that is no longer the newest, is refused here and not only
-in the browser.
+A button acts on what it names, or not at all. Every new set of values gets new buttons. A click on an old button, from
+another page or from an earlier form is refused here, in the kernel, and not only in the browser.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets
-from markupsafe import escape
 
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import CredentialParameters, intake
@@ -23,26 +21,27 @@ from runbook_lib.widgets import panels
 from runbook_lib.widgets.form import Form
 from runbook_lib.widgets.notebook import refused
 from runbook_lib.widgets.outputs import Area, show_widget
+from runbook_lib.words import words_html
 
 w: Any = ipywidgets  # it has no types
 
 _SETTLE = 0.5  # seconds
-_LONGEST = 44  # characters of a name on a button; its tooltip has the whole
+_LONGEST = 44  # characters of a name on a button; its tooltip has the full name
 _DONE = frozenset({Verdict.OK, Verdict.NOTHING_TO_DO, Verdict.PLANNED, Verdict.ATTENTION})
-_NOT_STARTED = "Nothing has been done yet. Check the form above, then press Start."
-_NOT_DONE = "This step has not been done yet."
-_EARLIER_FORM = "This button belongs to an earlier form. Run this cell again to get that of the newest form."
-_EARLIER_CELL = "This button belongs to an earlier run of this step’s cell. The newest one acts."
-_OTHER_VALUES = "Nothing was done: that click was meant for other values."
-_EARLIER_RESULT = "What stands here belongs to an earlier form."
+_NOT_STARTED = "Not started. Check the form above, then press Start."
+_NOT_DONE = "This step has not run yet."
+_EARLIER_FORM = "This button belongs to an earlier form. Run this cell again to get a button of the newest form."
+_EARLIER_CELL = "This button belongs to an earlier run of this cell. Use the newest button."
+_OTHER_VALUES = "Nothing was done: that click was for other values."
+_EARLIER_RESULT = "This result belongs to an earlier form."
 
 
 class Buttons:
     """The form and the step buttons of one notebook.
 
     Args:
-        procedure: which one.
-        given: the parameters of the parameters cell.
+        procedure: the notebook's procedure.
+        given: the values from the parameters cell.
     """
 
     def __init__(self, procedure: type[Procedure[Any]], given: Mapping[str, Any]) -> None:
@@ -57,7 +56,7 @@ class Buttons:
         self._parameters = Area(panels.note(_NOT_STARTED))
 
     def step(self, step: Step) -> None:
-        """Show a step's button and the place of its result."""
+        """Show a step's button and the area for its result."""
         if step.slug in self._cells:
             self._cells[step.slug].retire(_EARLIER_CELL)
         cell = self._cells[step.slug] = _StepCell(step, self._press)
@@ -72,13 +71,13 @@ class Buttons:
         self._refresh()
 
     def finish(self) -> None:
-        """Show the summary, which is kept up to date from now on."""
+        """Show the summary; it is kept up to date from now on."""
         if self._summary is not None:
             self._summary.mark(_EARLIER_RESULT)
         self._summary = Area(panels.output_bundle(self._finish()))
 
     def retire(self) -> None:
-        """Another form has taken this one's place: nothing of it acts any more."""
+        """Disable everything for good: a newer form replaces this one."""
         self._retired, self._procedure = True, None
         self.form.retire()
         for cell in self._cells.values():
@@ -130,24 +129,24 @@ class Buttons:
             record = procedure.perform(cell.step.slug)
         except KeyboardInterrupt:
             record = self._broken(procedure, cell.step, RunbookError(Reason.INTERRUPTED, "The kernel was interrupted."))
-        except Exception as problem:  # noqa: BLE001  (whatever it is, the person who pressed the button has to see it)
+        except Exception as problem:  # noqa: BLE001  (the person who pressed the button must see any error)
             what = f"{type(problem).__name__}: {problem}"
             record = self._broken(procedure, cell.step, RunbookError(Reason.NOTEBOOK_ERROR, what))
         cell.area.update(panels.output_bundle(record))
         for other in self._after(cell.step):
             if not self._record(other.step):
-                other.area.update(panels.note(_NOT_DONE, waits=True))  # it rested on what this step found before
+                other.area.update(panels.note(_NOT_DONE, waits=True))  # it relied on this step's earlier result
         self._summarise()
         self._settle()
 
     def _after(self, step: Step) -> list[_StepCell]:
-        """The cells of the steps that come after one, whatever the order in which they were run."""
-        slugs = [one.slug for one in self._class.steps()]
+        """The cells of the steps after this one, in the order of the procedure."""
+        slugs = [known.slug for known in self._class.steps()]
         later = slugs[slugs.index(step.slug) + 1 :]
         return [self._cells[slug] for slug in later if slug in self._cells]
 
     def _broken(self, procedure: Procedure[Any], step: Step, problem: RunbookError) -> StepRecord:
-        """The record of a step that ended in a way the procedure does not know."""
+        """The record of a step that ended with an unforeseen error or an interruption."""
         now = procedure.session.clock.now()
         record = StepRecord(
             procedure=procedure.slug,
@@ -163,10 +162,10 @@ class Buttons:
         return record
 
     def _settle(self) -> None:
-        """Enable what may be pressed now, but not before the clicks that are on their way have been thrown away.
+        """Enable the buttons that may be pressed now, after a delay in which pending clicks are discarded.
 
-        A double click arrives as two; the second is read when the step is over, and must not run it again. Nor must a
-        click on another button that was made before this step's result could be seen.
+        The second click of a double click arrives when the step is over, and must not run the step again. The same
+        holds for a click on another button from before this step's result was visible.
         """
 
         def settled() -> None:
@@ -206,49 +205,49 @@ class Buttons:
 
 
 class _StepCell:
-    """One step's button, what is said beside it, and the place of its result."""
+    """One step's button, the note next to it, and the area for its result."""
 
     def __init__(self, step: Step, press: Callable[[_StepCell], None]) -> None:
         self.step = step
-        self.again = False  # done before, and its cell was run again on purpose
+        self.again = False  # true if the step has run, and its cell was run again on purpose
         self._press = press
         self._procedure: Procedure[Any] | None = None
         self._retired = ""
         self._title = f"{step.kind.value.capitalize()}: {step.title}"
         self._colour = "warning" if step.kind is Kind.CHANGE else "info"
-        self.beside = w.HTML(layout=w.Layout(margin="0 0 0 0.8rem"))
+        self.note = w.HTML(layout=w.Layout(margin="0 0 0 0.8rem"))
         self.button = self._make(None)
-        self._row = w.HBox([self.button, self.beside], layout=w.Layout(flex_flow="row wrap", align_items="center"))
+        self._row = w.HBox([self.button, self.note], layout=w.Layout(flex_flow="row wrap", align_items="center"))
         self._row.add_class("dor-row")
         show_widget(self._row)
         self.area = Area(panels.note(_NOT_DONE, waits=True))
 
     def bind(self, procedure: Procedure[Any] | None) -> None:
-        """Take a new button for other values. The old one refuses, on whichever page it is still seen."""
+        """Replace the button for new values. The old one refuses clicks from every page that still shows it."""
         self._procedure = procedure
         self.again = False
         self.button.disabled = True
         self.button = self._make(procedure)
-        self._row.children = (self.button, self.beside)
+        self._row.children = (self.button, self.note)
 
     def retire(self, why: str) -> None:
-        """Never act again, and say why."""
+        """Disable the button for good, and say why."""
         self._retired, self._procedure = why, None
         self.button.disabled, self.button.button_style = True, ""
         self._say(why)
         self.area.mark(_EARLIER_RESULT)
 
     def running(self) -> None:
-        """It was pressed."""
+        """Show that the step is running."""
         self.again = False
         self.button.description = f"Running … {self._deed()}"
         self._say("")
 
     def show(self, record: StepRecord | None, *, redone: bool) -> None:
-        """Let the button say whether its turn has come.
+        """Enable or disable the button, and say why.
 
         Args:
-            redone: whether later steps were done that rest on this one.
+            redone: whether later steps have run, which rely on this one.
         """
         procedure = self._procedure
         earlier = procedure.waits_for(self.step.slug) if procedure else None
@@ -260,16 +259,16 @@ class _StepCell:
         self.button.description = f"✓ Done: {self._deed()}" if done else self._name()
         if record is not None and not done:
             self.button.description = f"{'Again' if good else 'Try again'}: {self._deed()}"
-        # a page that was loaded since cannot be given the result: the style says so in its place
+        # a page that was loaded since cannot get the result: the style shows a sentence in its place
         (self._row.add_class if record is not None else self._row.remove_class)("dor-ran")
         if procedure is None:
             self._say("Press Start in the form first.")
         elif earlier is not None:
-            self._say(f"Comes after “{earlier.title}”.")
+            self._say(f"Run “{earlier.title}” first.")
         elif done:
-            self._say("To see its result anew, or to do it again, run this cell again.")
+            self._say("To repeat this step, or to see its result again, run this cell again.")
         else:
-            self._say(self._plan(procedure) + (" The steps after it then have to be done again." if redone else ""))
+            self._say(self._plan(procedure) + (" Then repeat the steps after it." if redone else ""))
 
     def _make(self, procedure: Procedure[Any] | None) -> Any:
         button = w.Button(
@@ -283,7 +282,7 @@ class _StepCell:
         return button
 
     def _clicked(self, button: Any) -> None:
-        """A click arrived. Whether it may act is decided here: a browser may still show what no longer holds."""
+        """Handle a click. The kernel decides whether it may act: a browser may show an outdated button."""
         if self._retired:
             self._say(self._retired)
         elif button is not self.button:
@@ -292,14 +291,14 @@ class _StepCell:
             self._press(self)
 
     def _name(self) -> str:
-        """What stands on a button that was not pressed yet."""
+        """The text on a button that was not pressed yet."""
         procedure = self._procedure
         if procedure is not None and not procedure.asked(self.step):
             return "Skip this step"
         return self._title if procedure is None or self.step.kind is Kind.CHECK else self._deed()
 
     def _deed(self) -> str:
-        """What a press does: a change's button names the certificate and the environment."""
+        """What a press does. The button of a change names the certificate and the environment."""
         procedure = self._procedure
         if procedure is None or self.step.kind is Kind.CHECK or not procedure.asked(self.step):
             return self.step.title
@@ -309,7 +308,7 @@ class _StepCell:
 
     def _plan(self, procedure: Procedure[Any]) -> str:
         if not procedure.asked(self.step):
-            return "Not part of the action that was chosen: nothing is done, and the next step’s turn comes."
+            return "Not part of the chosen action: does nothing, so that the next step can run."
         if self.step.plan is None:
             return "Only looks; changes nothing."
         try:
@@ -319,7 +318,7 @@ class _StepCell:
         return f"Dry run, changes nothing. {plan}" if _is_dry(procedure) else plan
 
     def _say(self, words: str) -> None:
-        self.beside.value = f"<span>{escape(visible(words))}</span>"
+        self.note.value = f"<span>{words_html(words, None)}</span>"
 
 
 def _is_dry(procedure: Procedure[Any]) -> bool:
@@ -327,21 +326,21 @@ def _is_dry(procedure: Procedure[Any]) -> bool:
 
 
 def _on(procedure: Procedure[Any], *, longest: int) -> str:
-    """The certificate that a procedure is about."""
+    """The name of the certificate, or of the notebook if it is not about one."""
     parameters = procedure.parameters
     name = parameters.name if isinstance(parameters, CredentialParameters) else procedure.notebook
     return f"“{_shortened(name, longest)}”"
 
 
 def _environment(procedure: Procedure[Any]) -> str:
-    """The short name of the DigiCert ONE that is meant, or its host; as it was given where it cannot be told."""
+    """The short name of the DigiCert ONE, or its host; the parameter's value if that is wrong."""
     try:
         return procedure.session.environment.name
-    except RunbookError:  # the first step that needs it fails, and tells why
+    except RunbookError:  # the first step that needs it reports why
         return str(procedure.parameters.environment)
 
 
 def _shortened(text: str, longest: int) -> str:
-    """A text for one line: made visible, and without its middle where it is long, since ends differ most."""
+    """A text for one line: made visible, and cut in the middle if it is long, since ends differ most."""
     text = visible(text)
     return text if len(text) <= longest else f"{text[: longest - 17]}…{text[-16:]}"

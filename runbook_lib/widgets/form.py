@@ -1,8 +1,8 @@
-"""A form made from a notebook's pydantic model: one field per parameter, checked while one types.
+"""The form of a notebook, made from its pydantic model: one field per parameter, checked on every change.
 
 A parameter that was injected into the notebook is shown filled in and locked. A parameter whose reference is `prompt:`
-gets a password field. The browser keeps what is typed there to itself until the field is left; then it moves into
-memory, and the field is emptied at once: a notebook that is saved with its widgets has nothing to save.
+gets a password field. The browser sends what is typed there only when the field is left. The value then moves into
+memory and the field is emptied at once, so that a notebook saved with its widgets does not hold it.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ from runbook_lib.procedures.parameters import Parameters
 from runbook_lib.procedures.values import is_secret, limits, problems
 from runbook_lib.secrets import Prompt, Secret, SecretRef
 from runbook_lib.visible import visible
+from runbook_lib.words import words_html
 
 w: Any = ipywidgets  # it has no types
 
 WITHOUT_FIELD = frozenset({"mode", "clock", "confirm"})
-"""Parameters that nobody fills in: who is at the form works interactively, and confirms with the step's button."""
+"""Parameters without a field: a person at the form works interactively, and confirms with the step's button."""
 
-_LOCKED = "given by the parameters cell"
-_WIDTH = "30rem"
-_MISSING = "type the secret into the field above"
-_UNTYPED = "is never saved"
-_TYPED = "taken into memory; never saved"
-_EARLIER = "This form belongs to an earlier run of its cell. Nothing in it acts any more: use the newest form."
+_LOCKED = "set in the parameters cell"
+_LABEL, _INPUT = 13.5, 18.5  # rem; two columns fit into a notebook 1,280 pixels wide
+_MISSING = "Type the secret into the field above."
+_UNTYPED = "never saved"
+_TYPED = "in memory, never saved"
+_EARLIER = "This form belongs to an earlier run of its cell and no longer works. Use the newest form."
 
 
 class Form:
-    """The fields of one notebook's parameters.
+    """The form of one notebook.
 
     Args:
         model: the notebook's parameters.
-        given: parameters of the notebook's parameters cell; those that differ from the default are locked.
-        on_start: called without arguments when the values are to be used; `values` and `prompt` have them.
-        on_change: called without arguments when the values are opened for editing again.
+        given: values from the notebook's parameters cell; those that differ from the default are locked.
+        on_start: called without arguments after a press of Start; `values` and `prompt` have the values.
+        on_change: called without arguments when the values are unlocked again.
 
     Attributes:
         widget: what to display.
-        start: the button that takes the values; disabled while one of them is wrong, and for good once it is retired.
-        change: the button that unlocks them.
+        start: the button that takes the values; disabled while one of them is wrong, and for good once retired.
+        change: the button that unlocks the values.
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class Form:
         return self._fields[name].input
 
     def password(self, name: str) -> Any:
-        """The password widget of a parameter that names a secret; it counts where the reference is `prompt:`."""
+        """The password widget of a parameter that names a secret; used if the reference is `prompt:`."""
         return self._fields[name].password
 
     def message(self, name: str) -> str:
-        """What is wrong with a parameter, in words; empty where nothing is."""
+        """What is wrong with a parameter; empty if nothing is."""
         return self._fields[name].problem
 
     def set(self, name: str, value: Any) -> None:
@@ -104,12 +105,12 @@ class Form:
         if name in self._injected and value != self._injected[name]:
             raise RunbookError(
                 Reason.CONFLICTING_PARAMETER,
-                f"{name} was given by the parameters cell, and the form sets another value.",
+                f"The parameters cell sets {name}, but the form sets another value.",
             )
         self._fields[name].input.value = value
 
     def values(self) -> dict[str, Any]:
-        """Every parameter as it stands: injected before typed before default. Secrets are references."""
+        """The value of every parameter: injected, else typed, else the default. Secrets are references."""
         values = {name: info.default for name, info in self._model.model_fields.items()}
         values.update({name: field.value for name, field in self._fields.items()})
         values.update(self._injected)
@@ -117,7 +118,7 @@ class Form:
 
     @property
     def typed(self) -> frozenset[str]:
-        """The parameters that were changed in the form."""
+        """The names of the parameters that were changed in the form."""
         return frozenset(
             name
             for name, field in self._fields.items()
@@ -126,14 +127,14 @@ class Form:
 
     @property
     def prompt(self) -> Prompt:
-        """Answers for the person at the form with what was typed into the password fields."""
+        """Returns the secrets that were typed into the password fields."""
         typed = dict(self._typed)
 
         def answer(label: str) -> str:
             if label not in typed:
                 raise RunbookError(
                     Reason.SECRET_NOT_FOUND,
-                    f"Nothing was typed for {label}.",
+                    f"{label} was not typed.",
                     remedy="Press “Change the values” and type it into the form.",
                 )
             return typed[label].reveal()
@@ -141,21 +142,21 @@ class Form:
         return answer
 
     def take(self) -> None:
-        """Take the values, and with them what was typed into the password fields."""
+        """Keep the secrets from the password fields for the steps."""
         values = self.values()
         for name, field in self._fields.items():
             if field.asks and field.secret is not None:
                 self._typed[SecretRef.parse(values[name]).target] = Secret(field.secret.reveal(), values[name])
 
     def lock(self) -> None:
-        """The values are in use: nothing can be edited until `unlock`."""
+        """Lock every field until `unlock`: the values are in use."""
         self._locked = True
         self.start.disabled, self.change.disabled = True, False
         for field in self._fields.values():
             field.disable(True)
 
     def unlock(self) -> None:
-        """The values may be edited again; secrets have to be typed again."""
+        """Unlock the fields. Secrets must be typed again."""
         self._locked = False
         self._typed.clear()
         self.change.disabled = True
@@ -166,11 +167,11 @@ class Form:
         self._on_change()
 
     def hold(self, working: bool) -> None:
-        """While a step is at work the values stay as they are: its result would be thrown away."""
+        """Keep the values locked while a step runs: a change would discard its result."""
         self.change.disabled = working or not self._locked
 
     def retire(self) -> None:
-        """Another form has taken this one's place."""
+        """Disable the form for good: a newer one replaces it."""
         self.lock()
         self.change.disabled = self._retired = True
         self._typed.clear()
@@ -182,7 +183,7 @@ class Form:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _check(self, *_: Any) -> None:
-        if self._locked:  # a change that was on its way when the values were taken: show what the steps use
+        if self._locked:  # a change that arrived after Start: show what the steps use
             for field in self._fields.values():
                 field.restore()
             return
@@ -205,9 +206,9 @@ class Form:
         sections: dict[str, list[Any]] = {"Connection": [], "This runbook": []}
         for name, field in self._fields.items():
             sections["Connection" if name in Parameters.model_fields else "This runbook"].append(field.box)
-        # what differs from one certificate to the next comes first
+        # what differs between certificates comes first
         columns = [
-            w.VBox([w.HTML(f"<b>{heading}</b>"), *rows], layout=w.Layout(margin="0 2rem 0 0"))
+            w.VBox([w.HTML(f"<b>{heading}</b>"), *rows], layout=w.Layout(margin="0 1rem 0 0"))
             for heading, rows in reversed(sections.items())
             if rows
         ]
@@ -216,7 +217,7 @@ class Form:
 
 
 class _Field:
-    """One parameter: label, input, help, and what is wrong with it."""
+    """One parameter: label, input, help and message."""
 
     def __init__(self, name: str, info: FieldInfo, injected: Mapping[str, Any]) -> None:
         self.injected = name in injected
@@ -227,11 +228,11 @@ class _Field:
         self._help = info.description or ""
         self._takes_lines = get_origin(info.annotation) is list
         self.input = _input(info, injected.get(name, info.default), self._label)
-        self._below = w.HTML(layout=w.Layout(margin="0 0 0.4rem 10.7rem", width="19rem"))
+        self._below = w.HTML(layout=w.Layout(margin=f"0 0 0.4rem {_LABEL + 0.7}rem", width=f"{_INPUT - 1}rem"))
         self.password: Any = None
         rows = [self.input]
         if is_secret(info) and not self._takes_lines:
-            self.password = _Password(description=f"{self._label} itself", placeholder=_UNTYPED, **_look())
+            self.password = _Password(description=f"Type the {self._label}", placeholder=_UNTYPED, **_look())
             self.password.observe(self._take, "value")
             rows.append(self.password)
         self.box = w.VBox([*rows, self._below])
@@ -239,37 +240,37 @@ class _Field:
         self.show("")
 
     def _take(self, typed: Any) -> None:
-        """What was typed moves into memory. Once the values are in use it is too late: then it goes nowhere."""
+        """Move the typed secret into memory. Once the values are in use it is discarded."""
         if typed["new"]:
             self.secret = self.secret if self.password.disabled else Secret(typed["new"], "prompt:")
             self.password.value = ""
             self.password.placeholder = _UNTYPED if self.secret is None else _TYPED
 
     def forget(self) -> None:
-        """The secret has to be typed again."""
+        """Forget the typed secret."""
         self.secret = None
         if self.password is not None:
             self.password.placeholder = _UNTYPED
 
     @property
     def wrong(self) -> bool:
-        """Whether Start must wait. Not for a secret: leaving its field to press Start is what hands it over."""
+        """Whether Start must wait. Not for a missing secret: pressing Start leaves its field, which sends it."""
         return bool(self.problem) and self.problem != _MISSING
 
     @property
     def value(self) -> Any:
-        """What is in the field; a list where it takes one item to a line."""
+        """The value of the field; a list if the field takes one item per line."""
         text = self.input.value
         return [line for line in text.splitlines() if line.strip()] if self._takes_lines else text
 
     def named(self, value: Any) -> Any:
-        """A bare `prompt:` is given the field's name, so that two of them are told apart; all else is left alone."""
+        """Add the label to a bare `prompt:`, so that two secrets can be told apart. Other values stay as they are."""
         bare = self.password is not None and str(value).strip() == "prompt:"
         return f"prompt:{self._label}" if bare else value
 
     @property
     def asks(self) -> bool:
-        """Whether the secret itself is to be typed."""
+        """Whether the secret must be typed."""
         return self.password is not None and str(self.input.value).strip().startswith("prompt:")
 
     def watch(self, check: Callable[..., None]) -> None:
@@ -279,7 +280,7 @@ class _Field:
             self.password.observe(check, "value")
 
     def show(self, problem: str) -> None:
-        """Show what is wrong, or the help."""
+        """Show the problem, or the help if there is none."""
         if self.password is not None:
             self.password.layout.display = None if self.asks else "none"
             if self.asks and not problem and self.secret is None:
@@ -290,12 +291,12 @@ class _Field:
         self._below.value = _alert(problem) if problem else f'<div style="line-height:1.3">{words}</div>'
 
     def restore(self) -> None:
-        """Show again what it held when it was locked."""
+        """Restore the value from before it was locked."""
         if self.input.disabled and self.input.value != self._held:
             self.input.value = self._held
 
     def disable(self, disabled: bool) -> None:
-        """Lock or unlock it. What was injected stays locked."""
+        """Lock or unlock it. An injected value stays locked."""
         self._held = self.input.value
         self.input.disabled = disabled or self.injected
         if self.password is not None:
@@ -303,14 +304,14 @@ class _Field:
 
 
 class _Password(w.Password):  # type: ignore[misc]
-    """A password field that sends what was typed when it is left, and once: it is not echoed to other pages."""
+    """A password field that sends its value once, when it is left, and does not echo it to other pages."""
 
     value = traitlets.Unicode("").tag(sync=True, echo_update=False)
     continuous_update = traitlets.Bool(False).tag(sync=True)
 
 
 def check_parameters(model: type[Parameters], values: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with parameters, in words: one entry per parameter, and one under "" for what concerns several."""
+    """The messages for wrong parameters, by name. The key "" holds what concerns several parameters."""
     try:
         model.model_validate(dict(values))
     except ValidationError as error:
@@ -319,7 +320,7 @@ def check_parameters(model: type[Parameters], values: Mapping[str, Any]) -> dict
 
 
 def _input(info: FieldInfo, value: Any, label: str) -> Any:
-    """The input that suits a parameter's type."""
+    """The input widget for a parameter's type."""
     kind = info.annotation
     if kind is bool:
         return w.Checkbox(value=bool(value), description=label, indent=True, **_look())
@@ -337,9 +338,9 @@ def _input(info: FieldInfo, value: Any, label: str) -> Any:
 
 
 def _look() -> dict[str, Any]:
-    return {"style": {"description_width": "10rem"}, "layout": w.Layout(width=_WIDTH)}
+    return {"style": {"description_width": f"{_LABEL}rem"}, "layout": w.Layout(width=f"{_LABEL + _INPUT}rem")}
 
 
 def _alert(problem: str) -> str:
     colour = "var(--jp-error-color1, #cb3a33)"
-    return f'<div role="alert" style="color:{colour};line-height:1.3">✗ {escape(visible(problem))}</div>'
+    return f'<div role="alert" style="color:{colour};line-height:1.3">✗ {words_html(problem, None)}</div>'

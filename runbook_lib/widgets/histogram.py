@@ -1,4 +1,4 @@
-"""When many certificates end: how many in each month, drawn with a bounded number of bars however many they are."""
+"""The histogram of an inventory: how many certificates end in each month, with a bounded number of bars."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEFORE, AFTER = 6, 18
-"""Months that are drawn one by one, from now; all others are two bars: earlier, and later."""
+"""Months before and after now with a bar each; all others share two bars: earlier, and later."""
 
 _SHADES = {"expired": "#8c2f2b"}
-"""Told apart from urgent, which is of the same tone and stands beside it."""
+"""Darker than urgent, which has the same tone."""
 
 _EARLIER, _LATER = "earlier", "later"
 
 
 def bins(histogram: Histogram) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
-    """What is drawn: the bars' labels in order, and for each state the count in each bar."""
+    """The labels of the bars in order, and for each state the count in each bar."""
     now = histogram.now.astimezone(UTC)
     months = [_month(now.year, now.month + offset) for offset in range(-BEFORE, AFTER + 1)]
     labels = (_EARLIER, *months, _LATER)
@@ -39,15 +39,15 @@ def _month(year: int, month: int) -> str:
 
 
 def describe_histogram(histogram: Histogram) -> str:
-    """The histogram in words: its accessible name, and its line in the plain text."""
+    """The histogram as text: its accessible name, and its line in the plain text."""
     labels, counts = bins(histogram)
     sums = [sum(column) for column in zip(*counts.values(), strict=True)] or [0] * len(labels)
-    told = ", ".join(f"{label} {count:,}" for label, count in zip(labels, sums, strict=True) if count)
-    return f"{histogram.title}: {told or 'none'}"
+    words = ", ".join(f"{label} {count:,}" for label, count in zip(labels, sums, strict=True) if count)
+    return f"{histogram.title}: {words or 'none'}"
 
 
 def histogram_svg(histogram: Histogram) -> str:
-    """Draw a histogram as an `<svg role="img">` element. The same histogram gives the same bytes."""
+    """Draw a histogram as an `<svg role="img">` element. Equal histograms give equal bytes."""
     labels, counts = bins(histogram)
 
     def draw(figure: Figure) -> None:

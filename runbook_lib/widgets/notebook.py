@@ -1,6 +1,6 @@
-"""What a notebook calls: `Runbook`, with `step` for each step and `finish` at the end.
+"""`Runbook`, which a notebook calls: `step` for each step and `finish` at the end.
 
-Whether a person or a scheduler is there is told by the parameter `mode`, never guessed.
+The parameter `mode` says whether a person or a scheduler runs the notebook; it is never guessed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from runbook_lib.result import ParameterRow, ParametersRecord
 from runbook_lib.widgets import panels
 from runbook_lib.widgets.outputs import show
 
-_FIRST_CELLS = "Run the first cells again, down to the one that shows the form; then this one."
+_FIRST_CELLS = "Run the first cells again, down to the form; then run this cell."
 _PLAIN = (str, int, float, bool, type(None), list, dict)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 
 
 class _Way(Protocol):
-    """How steps are run: by buttons, or at once."""
+    """How steps run: by buttons, or each when its cell runs."""
 
     def retire(self) -> None: ...
 
@@ -32,16 +32,16 @@ class _Way(Protocol):
 
 
 class Runbook:
-    """A procedure in a notebook: shows its form, or headlessly the table of its parameters.
+    """A procedure in a notebook. Shows its form, or headlessly the table of its parameters.
 
     Args:
-        procedure: which one.
-        namespace: the notebook's `globals()`. Its plain variables (text, numbers, lists) are the parameters; headlessly
-            one that no notebook knows is refused, interactively it is somebody's own and is left alone.
+        procedure: the procedure to run.
+        namespace: the notebook's `globals()`. Its plain variables (text, numbers, lists) are the parameters. A variable
+            that is not a parameter is refused headlessly and ignored interactively.
 
     Raises:
         RunbookError: UNKNOWN_PARAMETER, SECRET_AS_VALUE or BAD_PARAMETER, after it was shown and recorded; headlessly
-            also what the environment lacks.
+            also if the environment lacks something.
     """
 
     def __init__(self, procedure: type[Procedure[Any]], namespace: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Runbook:
         interactive = given.get("mode", model.model_fields["mode"].default) == "interactive"
         if interactive:
             given = {name: value for name, value in given.items() if name in model.model_fields}
-        _Newest.replace(None)  # also where this one is refused: the one before had other parameters
+        _Newest.replace(None)  # even if this one is refused: the one before had other parameters
         show(panels.style(live=interactive))
         try:
             parameters, rows = intake(model, given)
@@ -62,32 +62,32 @@ class Runbook:
         _Newest.replace(self)
 
     def step(self, method: Any) -> None:
-        """Show a step: its button, or headlessly what it did.
+        """Show a step: its button, or headlessly its result.
 
         Args:
             method: the procedure's method, for example `Issue.request_certificate`.
 
         Raises:
-            RunbookError: STEP_OUT_OF_ORDER for a step of another procedure; headlessly if the step failed, after it was
-                shown and recorded.
+            RunbookError: STEP_OUT_OF_ORDER for a step of another procedure; headlessly also the error of the step,
+                after it was shown and recorded.
         """
         step: Step = method.step
         known = self._steps.get(step.slug)
         if known is None or known.title != step.title:
             raise RunbookError(
                 Reason.STEP_OUT_OF_ORDER,
-                f"“{step.title}” belongs to another notebook than the newest form of this kernel.",
+                f"“{step.title}” belongs to another notebook than this kernel's newest form.",
                 remedy=_FIRST_CELLS,
             )
         self._way.step(known)
 
     def finish(self) -> None:
-        """Show what happened in all steps, and what to do next."""
+        """Show a summary of all steps, and what to do next."""
         self._way.finish()
 
 
 class _Newest:
-    """The runbook whose buttons act. There is one in a process: those of every earlier one are retired."""
+    """The runbook whose buttons work. There is one in a process: the buttons of earlier ones are retired."""
 
     runbook: Runbook | None = None
 
@@ -99,22 +99,22 @@ class _Newest:
 
 
 def newest() -> Runbook:
-    """The kernel's runbook. A cell imports it, so that it can say what is missing in a kernel that has none.
+    """The kernel's runbook. Every cell imports it, so that a cell in a new kernel can say what is missing.
 
     Raises:
-        RunbookError: STEP_OUT_OF_ORDER where no form has been shown yet, or the last one was refused.
+        RunbookError: STEP_OUT_OF_ORDER if the kernel has no form, or its last one was refused.
     """
     if _Newest.runbook is None:
         raise RunbookError(
             Reason.STEP_OUT_OF_ORDER,
-            "This kernel has no form: it is new or was restarted, or the form’s cell was not run or was refused.",
+            "This kernel has no form: the kernel is new or was restarted, or its form was refused.",
             remedy=_FIRST_CELLS,
         )
     return _Newest.runbook
 
 
 def plain_variables(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of a notebook that can be parameters: plain values under names of the notebook's own."""
+    """The variables of a notebook that can be parameters: plain values, without IPython's own names."""
     return {
         name: value
         for name, value in namespace.items()
@@ -123,27 +123,27 @@ def plain_variables(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refused(procedure: type[Procedure[Any]], problem: RunbookError) -> ParametersRecord:
-    """The record of parameters that were not accepted. It repeats none of them: one may be a secret."""
-    # which clock was asked for is one of the parameters that were not accepted
+    """The record of refused parameters. It repeats none of them: one may be a secret."""
+    # the parameter `clock` is among the refused ones, so its clock cannot be used
     return ParametersRecord(procedure=procedure.slug, at=SystemClock().now(), rows=(), error=problem.as_dict())
 
 
 def _with_buttons(procedure: type[Procedure[Any]], given: Mapping[str, Any]) -> _Way:
-    # a headless run needs no widget, so it does not import any
+    # a headless run needs no widgets, so it does not import them
     from runbook_lib.widgets.buttons import Buttons
 
     return Buttons(procedure, given)
 
 
 class _AtOnce:
-    """Headless: each step runs when its cell runs, and a failed one ends the notebook."""
+    """Headless: each step runs when its cell runs; a failed step ends the notebook."""
 
     def __init__(self, procedure: type[Procedure[Any]], parameters: Parameters, rows: tuple[ParameterRow, ...]) -> None:
         self._procedure = procedure(parameters)
         show(panels.output_bundle(self._procedure.begin(rows)))
 
     def retire(self) -> None:
-        """Nothing of it is left that somebody could press."""
+        """Do nothing: there are no buttons."""
 
     def step(self, step: Step) -> None:
         record = self._procedure.perform(step.slug)

@@ -1,4 +1,4 @@
-"""Outputs of a cell that a saved notebook holds: shown as ordinary display data, never inside a widget."""
+"""Shows outputs as ordinary display data, never inside a widget, so that a saved notebook keeps them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ipython: Any = IPython.display  # it has no types
 
 
 def show_widget(widget: Any) -> None:
-    """Show a widget below the running cell. It is for the hand only: what it shows is not kept."""
+    """Show a widget below the running cell. A saved notebook does not keep it."""
     _ipython.display(widget)
 
 
@@ -24,10 +24,10 @@ def show(bundle: Bundle) -> None:
 
 
 class Area:
-    """A place below a cell whose content is replaced when a button has been pressed.
+    """A place below a cell whose content changes after a press of a button.
 
-    What stands there is an output of the cell like any other. JupyterLab replaces it in the open notebook, so that
-    saving the notebook saves what was last shown.
+    Its content is an ordinary output of the cell. JupyterLab replaces it in the open notebook, so that saving the
+    notebook saves what was last shown.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -36,11 +36,11 @@ class Area:
         _ipython.display(bundle, raw=True, display_id=self._id)
 
     def update(self, bundle: Bundle) -> None:
-        """Show something else in its place."""
+        """Replace the content."""
         self._shown = bundle
         _ipython.update_display(bundle, raw=True, display_id=self._id)
 
     def mark(self, words: str) -> None:
-        """Say above a record that it no longer counts. It is no record of the open notebook any more."""
+        """Say above a record that it no longer counts, and remove its machine-readable copy."""
         if MIME in self._shown:
             self.update(marked(self._shown, words))

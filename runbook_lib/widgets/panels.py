@@ -1,7 +1,7 @@
-"""A record as something to look at: HTML, and a plain-text twin that says the same.
+"""Shows a record: as HTML, and as plain text that says the same.
 
 Every value is data, whoever sent it: control and direction marks are made visible, then HTML is escaped. There is no
-script. The style is emitted once, by the notebook's setup cell.
+script. The notebook's setup cell emits the style once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NOTEBOOKS = (
     "06_archive",
     "07_troubleshoot",
 )
-"""The notebooks that a sentence may name, as `notebook 01` or `01_issue`, and is then given a link to."""
+"""The notebooks. A sentence that names one, as `notebook 01` or `01_issue`, gets a link to it."""
 
 Bundle = dict[str, Any]
 """One output of a cell: MIME type and content."""
@@ -49,11 +49,11 @@ Bundle = dict[str, Any]
 _NUMBERED = {name[:2]: name for name in NOTEBOOKS}
 _MENTION = re.compile(rf"\b({'|'.join(NOTEBOOKS)})(?:\.ipynb)?\b|\bnotebook ({'|'.join(_NUMBERED)})\b", re.IGNORECASE)
 _HEADLINES = {
-    Verdict.OK: "Everything was done and holds.",
-    Verdict.NOTHING_TO_DO: "Nothing had to be done.",
-    Verdict.PLANNED: "Dry run: this is what would be done. Nothing was changed.",
-    Verdict.ATTENTION: "Done, and something needs your attention.",
-    Verdict.UNCHECKED: "Not every step has been done.",
+    Verdict.OK: "All steps succeeded.",
+    Verdict.NOTHING_TO_DO: "Nothing to do.",
+    Verdict.PLANNED: "Dry run: nothing was changed. The steps above say what would be done.",
+    Verdict.ATTENTION: "Done, but something needs your attention.",
+    Verdict.UNCHECKED: "Not every step is complete.",
     Verdict.FAILED: "A step failed.",
 }
 
@@ -62,18 +62,18 @@ def output_bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folde
     """A record as an output: HTML, plain text, and the record itself.
 
     Args:
-        folded: the table of parameters is closed until it is clicked, where a form shows the same already.
+        folded: whether the table of parameters starts closed, since a form above shows the same.
     """
     plain = record_text(record)
     try:
         shown = record_html(record, folded=folded)
-    except Exception as error:  # noqa: BLE001 - it is told on top of the plain text
+    except Exception as error:  # noqa: BLE001 - reported above the plain text
         shown = f"{_not_drawn(error)}<pre>{escape(plain)}</pre>"
     return {"text/html": shown, "text/plain": plain, MIME: record.model_dump(mode="json")}
 
 
 def note(words: str, *, waits: bool = False) -> Bundle:
-    """A sentence in place of a result; `waits` if it says that there is none yet."""
+    """A sentence in place of a result; `waits` if there is no result yet."""
     return {"text/html": _render("note.html", words=words, waits=waits), "text/plain": words}
 
 
@@ -84,7 +84,7 @@ def marked(shown: Bundle, words: str) -> Bundle:
 
 
 def style(*, live: bool = False) -> Bundle:
-    """The style of all panels of a notebook; of its form and buttons too, where it is `live`."""
+    """The style of all panels of a notebook; if `live`, that of its form and buttons too."""
     folder = resources.files("runbook_lib.widgets").joinpath("templates")
     css = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "live.css")[: 1 + live])
     return {"text/html": f"<style>\n{css}</style>", "text/plain": ""}
@@ -94,7 +94,7 @@ def style(*, live: bool = False) -> Bundle:
 
 
 def record_html(record: ParametersRecord | StepRecord | FinishRecord, *, folded: bool = False) -> str:
-    """A record as HTML, to be shown beside `style()`."""
+    """A record as HTML. It needs `style()` on the same page."""
     match record:
         case ParametersRecord():
             rows = [(row.name, row.value, row.source, row.description) for row in record.rows]
@@ -107,11 +107,8 @@ def record_html(record: ParametersRecord | StepRecord | FinishRecord, *, folded:
 
 
 def prose(words: str, now: datetime | None = None) -> Markup:
-    """A sentence: `code` in backticks, one *word* in asterisks, dates, a link to a notebook it names. All else is
-    escaped.
-    """
-    safe = str(words_html(words, now))
-    safe = re.sub(r"(?<!\w)\*(\w+)\*(?!\w)", r"<em>\1</em>", safe)
+    """A sentence as `words_html`, with one *word* in asterisks emphasised and a link to each notebook it names."""
+    safe = re.sub(r"(?<!\w)\*(\w+)\*(?!\w)", r"<em>\1</em>", str(words_html(words, now)))
     return Markup(_MENTION.sub(_link, safe))  # noqa: S704  (escaped above)
 
 
@@ -121,13 +118,13 @@ def _link(found: re.Match[str]) -> str:
 
 
 def _lines(code: str) -> Markup:
-    """Text to copy: its own line breaks are kept."""
+    """Text to copy, with its line breaks."""
     return Markup("\n").join(escape(visible(line)) for line in code.split("\n"))
 
 
 @pass_context
 def _is_wide(context: Context, table: tuple[tuple[str, ...], ...]) -> bool:
-    """Whether a table's rows would be longer than a page is wide, if none of its cells were broken into lines."""
+    """Whether a table is wider than a page if no cell is broken into lines."""
     columns = zip(*table, strict=True)
     widest = (max(len(dates_text(cell, context["now"])) for cell in column) for column in columns)
     return sum(min(width, _SHORT) + 2 for width in widest) > _PAGE
@@ -139,9 +136,9 @@ _LONG_DIGITS = re.compile(r"\b[0-9A-Fa-f]{12,}\b")
 
 @pass_context
 def _narrow(context: Context, cell: str) -> Markup:
-    """A cell of a table that is too wide for a page: says where a serial or an id may be broken.
+    """A cell of a table that is too wide for a page: marks where a serial number or an id may be broken.
 
-    What is copied from the page is the value as it is: `<wbr>` is no character.
+    Copying from the page gives the unchanged value: `<wbr>` is not a character.
     """
     safe = str(dates_html(cell, context["now"]))
     return Markup(_LONG_DIGITS.sub(lambda found: re.sub(r"(.{8})(?=.)", r"\1<wbr>", found[0]), safe))  # noqa: S704
@@ -152,10 +149,10 @@ def _seconds(record: StepRecord) -> str:
 
 
 def _drawn(draw: Callable[[Any], str], what: Timeline | Histogram) -> Markup:
-    """A plot, or why there is none: the table and the record beside it are what counts."""
+    """A plot, or why there is none. A failed plot must not cost the table and the record."""
     try:
         return Markup(draw(what))  # noqa: S704  (escaped where it is drawn)
-    except Exception as error:  # noqa: BLE001 - it is told in the plot's place
+    except Exception as error:  # noqa: BLE001 - reported in place of the plot
         return _not_drawn(error)
 
 
@@ -191,7 +188,7 @@ _ENVIRONMENT.filters.update(
 
 
 def compile_templates() -> None:
-    """Compile every panel's template now, for this process and what it forks."""
+    """Compile every panel's template now, for this process and its forks."""
     for name in _ENVIRONMENT.list_templates(extensions=["html"]):
         _ENVIRONMENT.get_template(name)
 
@@ -204,7 +201,7 @@ def _render(template: str, **values: Any) -> str:
 
 
 def record_text(record: ParametersRecord | StepRecord | FinishRecord) -> str:
-    """A record as plain text, complete: what grep, nbval and a terminal see."""
+    """A complete record as plain text, for grep, nbval and terminals."""
     match record:
         case ParametersRecord():
             return "\n".join(_parameters_text(record))
@@ -241,9 +238,9 @@ def _step_text(record: StepRecord) -> Iterable[str]:
         for table in result.tables:
             yield visible(table.title)
             yield from _table_text(table.columns, table.rows)
-        for beside in result.beside:
-            files = ", ".join(f"{one.file} (SHA-256 {one.sha256})" for one in beside.files)
-            yield f"{visible(beside.title)}: all {beside.rows:,} rows lie beside this notebook: {files}"
+        for long in result.beside:
+            files = ", ".join(f"{kept.file} (SHA-256 {kept.sha256})" for kept in long.files)
+            yield f"{visible(long.title)}: all {long.rows:,} rows are in files next to this notebook: {files}"
         for snippet in result.snippets:
             yield f"--- {visible(snippet.title)}"
             yield from (visible(line) for line in snippet.code.split("\n"))
@@ -256,10 +253,10 @@ def _step_text(record: StepRecord) -> Iterable[str]:
 def _finish_text(record: FinishRecord) -> Iterable[str]:
     yield f"[{record.verdict.value}] {_HEADLINES[record.verdict]}"
     if record.progress:
-        yield f"How far it has come: {record.progress}"
+        yield f"Rotation: {record.progress}"
     yield from _table_text(("step", "verdict"), [(title, verdict.value) for _, title, verdict in record.steps])
     if record.needs_action:
-        yield f"Certificates that need somebody to act: {record.needs_action}"
+        yield f"Certificates that need action: {record.needs_action}"
     yield from _next_text(record.next)
     yield f"({iso(record.at)})"
 

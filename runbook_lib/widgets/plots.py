@@ -1,7 +1,7 @@
-"""The timeline of an inventory: validity periods as bars, drawn with matplotlib and given back as SVG text.
+"""The timeline of an inventory: validity periods as bars, drawn with matplotlib and returned as SVG text.
 
-The SVG goes into the panel's HTML as it is: it needs no script and no network, its text can be searched and selected,
-and its axes take the colour of the text around it, in a light theme and in a dark one.
+The SVG goes into the panel's HTML as it is. It needs no script and no network, its text can be searched and selected,
+and its axes take the colour of the text around it, in light and dark themes.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
 MOST_BARS = 40
 _LABEL = 34  # characters of a certificate's name that fit beside the plot
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-"""What an axis of matplotlib can hold."""
+"""The range of matplotlib's time axis."""
 
-INK = "#010203"  # stands for "the colour of the text around it" until the SVG is written
+INK = "#010203"  # a placeholder for the colour of the text around the plot
 COLOURS = {"good": "#3d9a50", "warn": "#d98c1f", "info": "#3f7fc4", "bad": "#cf4a44", "calm": "#8a93a0"}
 
 
 def most_pressing(timeline: Timeline) -> tuple[Bar, ...]:
     """The bars to draw, at most `MOST_BARS`, in the order of their ends.
 
-    Those that end next come before those that ended already: of 300 certificates the expired ones must not hide the
-    ones somebody can still act on.
+    Certificates that end next have priority over expired ones, which must not hide those that still need action.
     """
     now = timeline.now
     nearest = sorted(timeline.bars, key=lambda bar: (bar.end < now, abs(bar.end - now), bar.label))
@@ -47,11 +46,11 @@ def most_pressing(timeline: Timeline) -> tuple[Bar, ...]:
 def timeline_svg(timeline: Timeline) -> str:
     """Draw a timeline.
 
-    The same timeline gives the same bytes: no date, no version and no random id is written.
+    Equal timelines give equal bytes: no date, version or random id is written.
 
     Args:
-        timeline: any number of bars; of more than `MOST_BARS` the most pressing are drawn and the rest are counted in
-            the last line of the plot.
+        timeline: any number of bars. Of more than `MOST_BARS`, the most pressing are drawn; the last line of the plot
+            counts the rest.
 
     Returns:
         an `<svg role="img">` element, to be put into HTML as it is.
@@ -70,9 +69,9 @@ def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
     """A drawing as an `<svg role="img">` element.
 
     Args:
-        draw: fills the figure, which is 9.5 inches wide; what it draws in `INK` takes the colour of the text around it.
-        height: inches.
-        words: its accessible name.
+        draw: fills the figure, which is 9.5 inches wide; `INK` becomes the colour of the text around the plot.
+        height: in inches.
+        words: the accessible name.
     """
     # matplotlib takes half a second to import, and most notebooks draw nothing
     import matplotlib as mpl
@@ -84,7 +83,7 @@ def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
         mpl.rc_context({"svg.hashsalt": "runbook", "svg.fonttype": "none", "font.size": 9.0}),
         warnings.catch_warnings(),
     ):
-        # the browser, not matplotlib, chooses the font that has the character
+        # the browser, not matplotlib, chooses the font
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(9.5, height))
         FigureCanvasSVG(figure)
@@ -99,11 +98,11 @@ def as_svg(draw: Callable[[Figure], None], *, height: float, words: str) -> str:
 
 
 def describe(timeline: Timeline) -> str:
-    """The timeline in words: its accessible name, and its line in the plain text."""
-    shown, all_of_them = len(most_pressing(timeline)), len(timeline.bars)
-    text = f"{timeline.title}: {quantity(all_of_them, 'certificate')}"
-    if shown < all_of_them:
-        text += f", of which the {shown} that end soonest are drawn; {all_of_them - shown} are not shown here"
+    """The timeline as text: its accessible name, and its line in the plain text."""
+    shown, total = len(most_pressing(timeline)), len(timeline.bars)
+    text = f"{timeline.title}: {quantity(total, 'certificate')}"
+    if shown < total:
+        text += f"; the {shown} that end soonest are drawn, {total - shown} not"
     return f"{text}; as of {date_words(timeline.now)}"
 
 
@@ -114,7 +113,7 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
     first = min([bar.start for bar in bars] + [now])
     last = max([bar.end for bar in bars] + [now])
     if len(bars) > 3:
-        # one certificate of ten years ago must not squeeze this year's into a line
+        # a certificate from ten years ago must not squeeze this year's into a line
         first = max(first, _moved(now, -800))
         last = min(last, _moved(now, 800))
     margin = max((last - first).days * 0.02, 1)
@@ -156,11 +155,11 @@ def _draw(axes: Axes, bars: tuple[Bar, ...], timeline: Timeline) -> None:
 def _caption(timeline: Timeline, shown: int) -> str:
     text = f"dashed line: now, {date_words(timeline.now)}"
     hidden = len(timeline.bars) - shown
-    return f"{text}.  {hidden} more are in the table but not drawn" if hidden else text
+    return f"{text}.  {hidden} more in the table, not drawn" if hidden else text
 
 
 def _moved(moment: datetime, days: float) -> datetime:
-    """A moment so many days later, within the calendar: a certificate may end in the last second of 9999."""
+    """A moment some days later, limited to the calendar: a certificate may end in the last second of 9999."""
     try:
         return min(max(moment + timedelta(days=days), _FIRST), _LAST)
     except OverflowError:
@@ -179,9 +178,9 @@ def _shorten(text: str, most: int) -> str:
 
 
 def _for_html(svg: str, words: str) -> str:
-    """An SVG file as an element of an HTML page: no prologue, no rule that reaches beyond it, a name for it."""
+    """An SVG file as an element of an HTML page: without prologue and page-wide rules, with an accessible name."""
     svg = svg[svg.index("<svg") :]
-    # matplotlib's rule `*{stroke-linejoin: round…}` would hold for the whole page: inherited from the root it does not
+    # matplotlib's rule `*{stroke-linejoin: round…}` would apply to the whole page; set on the root element it does not
     svg = re.sub(r"\s*<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"(fill|stroke): ?" + INK, r"\1: currentColor", svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)

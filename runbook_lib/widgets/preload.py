@@ -1,4 +1,4 @@
-"""What our notebooks import and compile, done once in a process that is forked for each of them. Starts no thread."""
+"""Imports and compiles once what every notebook needs, in a process that is then forked. Starts no thread."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Desk:
         # the last cell has run when the summary stands there; one of an earlier run says something else
         summary = self.page.get_by_label("Summary", exact=True)
         expect(self.button("Start")).to_be_enabled(timeout=STEP_SECONDS * 1000)
-        expect(summary).to_contain_text("Not every step has been done.", timeout=STEP_SECONDS * 1000)
+        expect(summary).to_contain_text("Not every step is complete.", timeout=STEP_SECONDS * 1000)
 
     def rewrite(self, **parameters: str) -> None:
         """Write other values into the parameters cell, as an analyst does: click the line, type it anew."""

@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 Open = Callable[[str], Desk]
 STEPS_OF_05 = (
     ("Check", "Where the rotation stands"),
-    ("Change", "Issue a new certificate beside the old one"),
+    ("Change", "Issue the new certificate"),
     ("Check", "Test the new certificate"),
     ("Change", "Put the new certificate into use"),
-    ("Check", "Verify it as the programs would"),
+    ("Check", "Verify the certificate in use"),
     ("Change", "Disable the old certificate"),
     ("Check", "Prove that the old certificate is refused"),
     ("Check", "Watch during the grace period"),
@@ -71,7 +71,7 @@ class Days:
         return {one["name"]: one["enabled"] for one in listed if one["name"].startswith(self.name)}
 
     def says(self, words: str) -> None:
-        expect(self.desk.page.get_by_label("Summary", exact=True)).to_contain_text(f"How far it has come: {words}")
+        expect(self.desk.page.get_by_label("Summary", exact=True)).to_contain_text(f"Rotation: {words}")
 
 
 def test_05_a_whole_rotation_is_clicked_through_with_a_lost_answer_on_the_way(desk: Open, lab_sandbox: Sandbox):
@@ -99,7 +99,7 @@ def test_05_a_whole_rotation_is_clicked_through_with_a_lost_answer_on_the_way(de
     assert set(list(days.way().values())[:-1]) == {"done"}
     days.desk.picture("05_rotate-3-finished")
     saved = days.desk.save()
-    assert_kept(saved, lab_sandbox, "The key of 0001 is gone", "Begin the next rotation")
+    assert_kept(saved, lab_sandbox, "The key of 0001 is deleted", "Start the next rotation")
     assert records(saved)[-1]["progress"] == "finished"
 
 
@@ -115,10 +115,10 @@ def test_05_a_rotation_is_rolled_back_after_the_old_certificate_was_disabled(des
     assert days.in_use().number == 1
     way = days.way()
     assert way["Roll back to the old certificate"] == "done"
-    assert way["Begin again"] == "next"
+    assert way["Start again"] == "next"
     assert "Delete the old key" not in way
     days.desk.picture("05_rotate-4-rolled-back")
-    assert_kept(days.desk.save(), lab_sandbox, "Back on 0001", "Begin again")
+    assert_kept(days.desk.save(), lab_sandbox, "Back on 0001", "Start again")
 
 
 @pytest.mark.soak
@@ -144,7 +144,7 @@ def test_01_a_kernel_killed_in_the_middle_of_the_request_is_resumed_and_told(des
     one.fill(**{"Name": name, "Common name (CN)": name})
     one.button("Start").click()
     resumed = one.do(STEPS_OF_01[0][1], "Change")
-    expect(resumed).to_contain_text(re.compile("Resumed: an issuance begun on .* had got as far as “posted”"))
+    expect(resumed).to_contain_text(re.compile("Resumed the issuance started on .*, which had reached “posted”"))
     walk(one, STEPS_OF_01[1:])
     one.picture("01_issue-resumed")
     assert_kept(one.save(), lab_sandbox, "Resumed", f"{name} 0002")

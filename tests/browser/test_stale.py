@@ -18,7 +18,7 @@ from tests.conftest import Sandbox
 pytestmark = pytest.mark.browser
 
 Open = Callable[[str], Desk]
-LOOK, DISABLE, GONE = "Prove how it stands now", "Disable the certificate", "Prove that access is gone"
+LOOK, DISABLE, GONE = "Prove the current state", "Disable the certificate", "Prove that access is gone"
 EARLIER = "belongs to an earlier form"
 FIRST_CELLS = "Run the first cells again"
 FORM, PARAMETERS = "Runbook(Access, globals())", "allow_outage_of: str"
@@ -125,11 +125,11 @@ def test_2_and_5_a_second_page_and_a_reloaded_one_tell_and_act_as_the_first(
     expect(second.step(DISABLE, "Change")).to_have_text("Disable “Signer B” on sandbox", timeout=LONG)
     reload(second)
     second.step(DISABLE, "Change").click()
-    expect(second.page.get_by_text("This step has been done")).to_have_count(0)  # it is said by the style
+    expect(second.page.get_by_text("This step has run")).to_have_count(0)  # it is said by the style
     expect(access.step(DISABLE, "Change")).to_have_text("✓ Done: Disable “Signer B” on sandbox", timeout=LONG)
     told = second.page.locator(".jp-OutputArea-child:has(.dor-ran) + .jp-OutputArea-child .dor-waits")
     expect(told).to_have_count(1)
-    assert "has been done" in told.evaluate("one => getComputedStyle(one, '::after').content")
+    assert "has run" in told.evaluate("one => getComputedStyle(one, '::after').content")
     assert disabled(lab_sandbox) == {"Signer B"}
     second.picture("stale-reloaded")
     run_cell(second, "Access.disable")
@@ -231,12 +231,14 @@ def test_9_an_earlier_step_that_is_done_again_sets_the_later_ones_back(access: D
     run_cell(access, "Access.prove_access")
     again = access.step(LOOK)
     expect(again).to_have_text(f"Again: {LOOK}")
-    expect(access.page.get_by_text("The steps after it then have to be done again.")).to_be_visible()
+    expect(access.page.get_by_text("Then repeat the steps after it.")).to_be_visible()
     again.click()
     expect(access.step(DISABLE, "Change")).to_be_enabled(timeout=LONG)
     expect(access.page.get_by_label(f"Result: {DISABLE}", exact=True)).to_have_count(0)
     access.step(DISABLE, "Change").click()
-    expect(access.page.get_by_label(f"Result: {DISABLE}", exact=True)).to_contain_text("It is disabled already.")
+    expect(access.page.get_by_label(f"Result: {DISABLE}", exact=True)).to_contain_text(
+        "The certificate is already disabled."
+    )
 
 
 def test_03_never_says_disable_when_it_would_enable(access: Desk, lab_sandbox: Sandbox):

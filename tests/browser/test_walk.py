@@ -29,7 +29,7 @@ STEPS_OF_01 = (
     ("Change", "Request the client authentication certificate"),
     ("Change", "Extract and check the certificate"),
     ("Change", "Create the PKCS#12 file"),
-    ("Change", "Prove it and put it into use"),
+    ("Change", "Prove the certificate and put it into use"),
     ("Check", "Hand over"),
 )
 
@@ -67,18 +67,18 @@ def test_00_an_analyst_sees_that_everything_is_in_place(desk: Open, lab_sandbox:
             ("Check", "Clock: this machine and the server agree"),
             ("Check", "Credentials: each secret is where its reference points"),
             ("Check", "Service user: the API key works and may manage certificates"),
-            ("Check", "Store: it can be written, and only by us"),
+            ("Check", "Store: writable, and only by us"),
         ),
     )
     one.picture("00_start_here")
-    assert_kept(one.save(), lab_sandbox, "Sandbox ordinary service user", "They agree within")
+    assert_kept(one.save(), lab_sandbox, "Sandbox ordinary service user", "The clocks agree within")
 
 
 def test_01_an_analyst_corrects_a_wrong_country_and_issues_a_certificate(desk: Open, lab_sandbox: Sandbox):
     one = desk("01_issue")
     one.run_all()
     one.fill(**{"Name": NAME, "Common name (CN)": NAME, "Country (C)": "USA"})
-    wrong = one.page.get_by_role("alert").filter(has_text="two capital letters")
+    wrong = one.page.get_by_role("alert").filter(has_text="Enter a two-letter code")
     expect(wrong).to_be_visible()
     expect(one.button("Start")).to_be_disabled()
     one.picture("01_issue-wrong-country")
@@ -90,10 +90,10 @@ def test_01_an_analyst_corrects_a_wrong_country_and_issues_a_certificate(desk: O
     expect(one.field("Country (C)")).to_be_disabled()
     walk(one, STEPS_OF_01)
     summary = one.page.get_by_label("Summary", exact=True)
-    expect(summary.locator(".dor-head")).to_contain_text("Everything was done and holds.")
+    expect(summary.locator(".dor-head")).to_contain_text("All steps succeeded.")
     one.picture("01_issue")
     saved = one.save()
-    assert_kept(saved, lab_sandbox, f"DigiCert ONE issued “{NAME}”.", "curl", "Everything was done and holds.")
+    assert_kept(saved, lab_sandbox, f"DigiCert ONE issued “{NAME}”.", "curl", "All steps succeeded.")
     assert [record["record"] for record in records(saved)] == ["parameters", *["step"] * 6, "finish"]
     assert [one["name"] for one in lab_sandbox.admin("GET", "/certificates")] == [NAME]
 
@@ -108,7 +108,7 @@ def test_02_an_analyst_proves_that_the_certificate_works(desk: Open, lab_sandbox
         (
             ("Check", "Open the credential"),
             ("Check", "Call the API over mTLS"),
-            ("Check", "What the service user may do, and where mTLS is demanded"),
+            ("Check", "What the service user may do, and where mTLS is required"),
             ("Check", "Controls: the same request must fail without the certificate"),
         ),
     )
@@ -121,7 +121,7 @@ def test_03_a_certificate_in_use_is_disabled_only_when_it_is_named(desk: Open, l
     one.run_all()
     one.fill(Name=NAME)
     one.button("Start").click()
-    walk(one, (("Check", "Prove how it stands now"),))
+    walk(one, (("Check", "Prove the current state"),))
     refused = one.do("Disable the certificate", "Change")
     expect(refused).to_contain_text("allow_outage_of")
     expect(one.button(f"Try again: Disable “{NAME}” on sandbox")).to_be_enabled()
@@ -132,7 +132,7 @@ def test_03_a_certificate_in_use_is_disabled_only_when_it_is_named(desk: Open, l
     walk(
         one,
         (
-            ("Check", "Prove how it stands now"),
+            ("Check", "Prove the current state"),
             ("Change", "Disable the certificate"),
             ("Check", "Prove that access is gone"),
             ("Change", "Enable the certificate"),
@@ -153,7 +153,7 @@ def test_04_an_analyst_sees_which_certificates_need_somebody(desk: Open, lab_san
     one.button("Start").click()
     for title in (
         "Ask DigiCert ONE, and read the store",
-        "Tell how each certificate stands",
+        "Show the state of each certificate",
         "Read the folders",
         "What to do, and with which notebook",
     ):
@@ -207,7 +207,7 @@ def test_a_password_typed_into_the_form_is_in_no_saved_notebook_even_with_its_wi
     one.field("P12 password").fill("prompt:")
     expect(one.page.get_by_role("alert").filter(has_text="type the secret")).to_be_visible()
     password = lab_sandbox.env["DIGICERT_ONE_P12_PASSWORD"]
-    field = one.field("P12 password itself")
+    field = one.field("Type the P12 password")
     field.fill(password)
     field.blur()
     expect(field).to_have_value("")

@@ -212,7 +212,7 @@ def test_p12_files_are_opened_in_every_process_and_the_password_is_seen_by_nobod
 # --- when something ends in the middle --------------------------------------------------------------------------------
 
 
-def test_a_process_that_somebody_ends_is_begun_anew_and_no_row_is_lost(
+def test_a_process_that_somebody_ends_is_started_again_and_no_row_is_lost(
     tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = read(tmp_path / "before", many)
@@ -315,7 +315,7 @@ def test_without_a_folder_nothing_is_written(sandbox: Sandbox, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told_with_its_remedy(
+def test_a_place_that_cannot_be_written_is_reported_with_its_remedy(
     sandbox: Sandbox, tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

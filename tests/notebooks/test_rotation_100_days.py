@@ -47,7 +47,7 @@ class Expected:
     reason: str = ""
     posts: int = 0
     puts: int = 0
-    following: str = "Begin"
+    following: str = "Start"
     enabled: tuple[str, ...] = ()
 
 
@@ -69,8 +69,8 @@ def expected(day: int) -> Expected:
     if day < RETIRE:
         return Expected("waiting", Exit.WAITING, following="Delete the old key", enabled=(new,))
     if day == RETIRE:
-        return Expected("finished", Exit.DONE, verdict="ok", following="Begin the next rotation", enabled=(new,))
-    return Expected("nothing due", Exit.NOTHING_DUE, following="Begin the next rotation", enabled=(new,))
+        return Expected("finished", Exit.DONE, verdict="ok", following="Start the next rotation", enabled=(new,))
+    return Expected("nothing due", Exit.NOTHING_DUE, following="Start the next rotation", enabled=(new,))
 
 
 @dataclass

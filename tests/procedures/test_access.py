@@ -92,7 +92,7 @@ def test_a_disable_that_ends_in_doubt_is_taken_back(fresh_sandbox: Callable[...,
     assert failed(procedure) == Reason.UNREACHABLE
     error = procedure.records[-1].error
     assert error is not None
-    assert "It was enabled again." in error["what"]
+    assert "The certificate was enabled again." in error["what"]
     assert [one["enabled"] for one in sandbox.admin("GET", "/certificates")] == [True]
 
 

@@ -120,11 +120,11 @@ def test_an_api_that_does_not_answer_is_a_row_and_nothing_is_called_healthy(own:
         rows, end, procedure = take(own, environ)
         assert {row["state"] for row in rows.values()} == {"unchecked"}
         assert "(DigiCert ONE)" in rows
-        assert rows["Known here"]["why"] == "DigiCert ONE did not answer"
+        assert rows["Known here"]["why"] == "no list from DigiCert ONE"
         assert end.verdict is Verdict.UNCHECKED
         sources = procedure.records[0].result
         assert sources is not None
-        assert "DID NOT ANSWER" in sources.tables[0].rows[0][2]
+        assert "NO LIST" in sources.tables[0].rows[0][2]
         assert sources.reason == reason
 
 
@@ -151,7 +151,7 @@ def test_an_empty_account_is_an_answer(own: Sandbox) -> None:
     assert end.verdict is Verdict.OK
     result = procedure.records[1].result
     assert result is not None
-    assert result.headline.startswith("There is no certificate")
+    assert result.headline.startswith("There are no certificates")
 
 
 def one(name: str, **more: Any) -> ClientAuthCertificate:
@@ -185,7 +185,7 @@ def test_one_without_an_id_or_a_serial_number_is_joined_by_name_and_end(own: San
 
 def test_what_may_not_be_whole_says_so_and_calls_nothing_missing(own: Sandbox) -> None:
     issue(own, "Held")
-    rows, verdict = classified(own, Listing((), (), "it says that it has 57, and gave 0"))
+    rows, verdict = classified(own, Listing((), (), "it announced 57 entries, but returned 0"))
     assert verdict is Verdict.UNCHECKED
     assert {row["name"]: row["state"] for row in rows} == {"(DigiCert ONE)": "unchecked", "Held": "unchecked"}
 

@@ -52,7 +52,7 @@ def test_mtls_is_proven_by_a_success_and_two_failures(sandbox: Sandbox) -> None:
     assert permissions is not None
     demands = {row[0]: row[1] for row in permissions.tables[0].rows}
     assert demands["Software Trust"] == "required for every signing operation"
-    assert demands["CA Manager"] == "an API key will do"
+    assert demands["CA Manager"] == "an API key is enough"
     assert all(step.kind is Kind.CHECK for step in Verify.steps())
 
 

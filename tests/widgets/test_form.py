@@ -42,10 +42,7 @@ def test_a_wrong_value_is_named_under_its_field_and_start_waits_until_it_is_corr
     one = form()
     assert not one.start.disabled
     one["country"].value = "USA"
-    assert (
-        one.message("country")
-        == "must be two capital letters (ISO 3166-1), for example US, CA, GB or DE (given: 'USA')"
-    )
+    assert one.message("country") == "Enter a two-letter code in capitals, for example DE (given: 'USA')"
     assert one.start.disabled
     assert all(not one.message(name) for name in ("name", "common_name", "organization"))
     one["country"].value = "US"
@@ -112,7 +109,7 @@ def test_a_secret_is_typed_into_a_password_field_that_is_empty_again_once_it_was
     one = Form(IssueParameters, {}, on_start=lambda: started.append("started"), on_change=lambda: None)
     one["p12_password"].value = "prompt:"
     one.start.click()
-    assert one.message("p12_password") == "type the secret into the field above"
+    assert one.message("p12_password") == "Type the secret into the field above."
     assert not started
     one.password("p12_password").value = PASSWORD
     assert one.password("p12_password").value == ""  # long before Start

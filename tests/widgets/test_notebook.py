@@ -138,7 +138,7 @@ def test_a_change_says_before_it_is_pressed_what_it_would_do(cells: Cells):
 
 def test_a_result_is_an_ordinary_output_and_not_inside_a_widget(cells: Cells):
     whole_notebook(name="Wall")
-    assert "This step has not been done yet." in cells.text
+    assert "This step has not run yet." in cells.text
     buttons()["Start"].click()
     buttons()["Check: Look around"].click()
     assert "All is there." in cells.text
@@ -290,7 +290,7 @@ def test_a_new_form_retires_every_button_of_the_one_before(cells: Cells):
     assert Toy.runs == ["look"]
     assert any("belongs to an earlier form" in one.value for one in widgets(w.HTML))
     assert [record["record"] for record in cells.records] == ["finish"]  # the old ones count no more
-    assert "What stands here belongs to an earlier form." in cells.text
+    assert "This result belongs to an earlier form." in cells.text
     old.step(Toy.look)  # by somebody who kept it
     assert all(one.disabled for one in widgets(w.Button) if "Look" in one.description)
 
@@ -323,7 +323,7 @@ def test_a_click_meant_for_other_values_does_nothing_and_says_so(cells: Cells):
     seen.disabled = False
     seen.click()
     assert Toy.runs == ["look", "look"]
-    assert any("meant for other values" in one.value for one in widgets(w.HTML))
+    assert any("click was for other values" in one.value for one in widgets(w.HTML))
     buttons()["Paint it: “Fence” on sandbox"].click()
     assert Toy.runs == ["look", "look", "paint"]
 
@@ -388,7 +388,7 @@ def test_a_step_that_the_action_leaves_out_is_skipped_and_its_button_names_no_de
     buttons()["Start"].click()
     live = [one for one in widgets(w.Button) if one.tooltip and " – “Wall”" in one.tooltip]
     assert [one.description for one in live] == [
-        "Check: Prove how it stands now",
+        "Check: Prove the current state",
         "Skip this step",
         "Skip this step",
         "Enable “Wall” on sandbox",

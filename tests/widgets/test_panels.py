@@ -228,7 +228,7 @@ def test_the_summary_says_how_far_a_rotation_has_come_and_others_say_nothing_of_
     shape = {"procedure": "p", "at": NOW, "verdict": Verdict.OK, "steps": ()}
     for twin in (panels.record_html, panels.record_text):
         assert "waiting" in twin(FinishRecord.model_validate(shape | {"progress": "waiting"}))
-        assert "How far" not in twin(FinishRecord.model_validate(shape))
+        assert "Rotation: " not in twin(FinishRecord.model_validate(shape))
 
 
 def test_an_empty_table_says_so():

@@ -68,7 +68,7 @@ def test_of_300_certificates_the_most_pressing_are_drawn_and_the_others_counted(
     assert "Certificate 139" in words
     assert "Certificate 0" not in words  # expired a hundred days ago
     assert any("260 more" in one for one in words)
-    assert "260 are not shown here" in plots.describe(timeline(*range(-100, 200)))
+    assert "40 that end soonest are drawn, 260 not" in plots.describe(timeline(*range(-100, 200)))
 
 
 def test_a_hostile_name_is_text_and_never_a_formula():
