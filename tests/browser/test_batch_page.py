@@ -1,4 +1,4 @@
-"""The page of a batch of five thousand accounts, as somebody who looks for one of them sees it."""
+"""The page of a batch of five thousand accounts, for a reader who looks for one of them."""
 
 from __future__ import annotations
 
