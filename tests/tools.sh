@@ -1,5 +1,6 @@
 #!/bin/sh
-# Gets what the tests run besides Python: a browser, openssl, curl, jq, strace, a JDK, Mono, systemd. On Debian by apt when root (or
+# Gets what the tests run besides Python: a browser, openssl, curl, jq, strace, a JDK, Mono, systemd,
+# Prometheus with node-exporter and Alertmanager, a CalDAV server and client. On Debian by apt when root (or
 # with sudo); elsewhere it says what is missing. In CI a missing tool is a failure: the tests that need it would not run.
 set -eu
 
@@ -21,6 +22,11 @@ need mcs mono-mcs mono-runtime libmono-system-net-http4.0-cil
 need mono mono-runtime
 need setpriv util-linux
 need systemd-analyze systemd
+need promtool prometheus
+need prometheus-node-exporter prometheus-node-exporter
+need prometheus-alertmanager prometheus-alertmanager
+need radicale radicale
+/usr/bin/python3 -c 'import caldav' 2>/dev/null || missing="$missing python3-caldav" absent="$absent caldav"
 [ -e /usr/share/java/jackson-databind.jar ] || missing="$missing libjackson2-databind-java" absent="$absent jackson"
 
 if [ -n "$missing" ] && command -v apt-get >/dev/null 2>&1; then
