@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runbook_lib.catalogue import Exit
 from runbook_lib.errors import RunbookError, frames_of
 from runbook_lib.notices.sender import Way
 from tests.conftest import Sandbox
@@ -40,18 +41,18 @@ def test_no_secret_of_a_way_is_in_log_report_metric_calendar_or_state(sandbox: S
         }
         command = [sys.executable, "-m", "runbook_lib.cli", "-v", "--log-format", "text", "run", "inventory"]
         done = subprocess.run(
-            [*command, "--archive", str(archive), "--notices", str(file), "-p", "due_days", "3650"],
+            [*command, "--archive", str(archive), "--notices", str(file), "-p", "due_days", "0"],  # refused
             env=os.environ | sandbox.env | environ | {"HOME": str(tmp_path)},
             capture_output=True,
             check=False,
             timeout=120,
         )
-        assert done.returncode == 0, done.stderr.decode()
+        assert done.returncode == Exit.USAGE, done.stderr.decode()
         if not down:
             assert box.mails
             assert TOKEN in hook.paths[-2]
             assert HEADER in hook.headers[-2].values()
-            assert [path for path in hook.paths if PING in path] == [f"/{PING}/start", f"/{PING}/0"]
+            assert [path for path in hook.paths if PING in path] == [f"/{PING}/start", f"/{PING}/2"]
         else:
             assert b"did not accept it" in done.stderr
     everything = done.stdout + done.stderr + written(archive) + written(tmp_path / "metrics")
