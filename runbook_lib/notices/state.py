@@ -8,7 +8,7 @@ next run sees everything for the first time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,7 +142,7 @@ class NoticesState:
             "WHERE known.key IS NULL OR (seen.dated != '' AND seen.dated != known.dated) ORDER BY seen.ends"
         )
         for *cells, before in found:
-            yield CertificateRow(*cells[:-1], in_use=bool(cells[-1])), before
+            yield _row(cells), before
 
     def keep(self, scope: str, *, complete: bool, now: datetime) -> None:
         """Keep the rows that `compare` took.
@@ -203,7 +203,7 @@ class NoticesState:
             (since, limit),
         ).fetchall()
         (total,) = self._database.execute(f"SELECT count(*) FROM certificates WHERE {where}", (since,)).fetchone()  # noqa: S608
-        return [CertificateRow(*cells[:-1], in_use=bool(cells[-1])) for cells in found], total - len(found)
+        return [_row(cells) for cells in found], total - len(found)
 
     # --- rotations ----------------------------------------------------------------------------------------------------
 
@@ -261,3 +261,7 @@ class NoticesState:
     def unsent(self) -> int:
         """How many messages wait."""
         return int(self._database.execute("SELECT count(*) FROM outbox WHERE state != 'unknown'").fetchone()[0])
+
+
+def _row(cells: Sequence[Any]) -> CertificateRow:
+    return CertificateRow._make(cells)._replace(in_use=bool(cells[-1]))

@@ -6,7 +6,7 @@ It runs outside the environment of the project: the newest caldav of PyPI replac
 import json
 import sys
 
-import caldav
+import caldav  # type: ignore[import-not-found]
 
 events = []
 for event in caldav.DAVClient(sys.argv[1], username="pki", password="pki").calendar(url=sys.argv[1]).events():

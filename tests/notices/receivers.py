@@ -58,7 +58,7 @@ def mail_server(user: str = "", password: str = "") -> Iterator[Mailbox]:
         return AuthResult(success=(data.login, data.password) == (user.encode(), password.encode()))
 
     # what it requires, the mailbox checks: aiosmtpd warns of a password without TLS, and warnings are errors here
-    more = {"authenticator": authenticate, "auth_require_tls": False} if password else {}
+    more: dict[str, Any] = {"authenticator": authenticate, "auth_require_tls": False} if password else {}
     box.port = free_port()
     controller = Controller(box, hostname="127.0.0.1", port=box.port, **more)
     controller.start()
