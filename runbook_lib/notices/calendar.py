@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import disk
 from runbook_lib.catalogue import Reason
+from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.lifecycle.rotation import rotate_command
 from runbook_lib.notices.facts import CertificateRow
@@ -27,7 +28,7 @@ from runbook_lib.words import quantity
 if TYPE_CHECKING:
     import icalendar
 
-MOST = 300
+MOST = 100
 """Certificates with an event, and as many rotations."""
 
 ALARMS = (timedelta(days=30), timedelta(days=7), timedelta(days=1))
@@ -105,12 +106,11 @@ def _before(file: Path) -> dict[str, Any]:
 def _events(state: NoticesState, now: datetime) -> Iterator[_Event]:
     rows, left = state.nearest(now, MOST)
     for row in rows:
-        if row.end is not None:
-            yield _end(row)
-    if left and rows[-1].end is not None:
+        yield _end(row)
+    if left:
         yield _Event(
             _uid("more", "certificates"),
-            _day(rows[-1].end),
+            parse_utc(rows[-1].end).date(),
             f"{quantity(left, 'more certificate')} end from this day on",
             "This calendar holds the ends that come first. The inventory's report lists all.",
             (),
@@ -118,7 +118,7 @@ def _events(state: NoticesState, now: datetime) -> Iterator[_Event]:
     for environment, name, words, start in state.rotations(MOST):
         yield _Event(
             _uid("rotation", environment, name),
-            _day(start),
+            parse_utc(start).date(),
             _short(f"Rotation of {name}: {words}"),
             _short(f"The daily run of rotate does this from this day on. {rotate_command(name)}"),
             (timedelta(0),),
@@ -130,7 +130,7 @@ def _end(row: CertificateRow) -> _Event:
     place = f" {row.place}." if row.place else ""
     return _Event(
         _uid("end", row.key),
-        _day(row.end or 0),
+        parse_utc(row.end).date(),
         _short(f"{row.name} ends ({row.environment})"),
         _short(f"Certificate {row.serial}.{place}{command}"),
         ALARMS,
@@ -177,10 +177,6 @@ def _cancelled(old: Any, now: datetime) -> Any:
 
 def _uid(*parts: str) -> str:
     return f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}@{_UID}"
-
-
-def _day(seconds: int) -> date:
-    return datetime.fromtimestamp(seconds, UTC).date()
 
 
 def _short(text: str) -> str:

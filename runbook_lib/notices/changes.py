@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
@@ -71,7 +71,6 @@ _TITLES = {
 
 def of_certificate(state: State, row: CertificateRow, run: RunFacts, actions: Mapping[tuple[str, str], str]) -> Change:
     """The change of a certificate, as its row and the inventory's list of actions describe it."""
-    ends = _moment(row.end)
     todo = actions.get((row.name, row.state), "")
     if not todo and row.in_use and state in (State.DUE, State.URGENT):
         todo = rotate_command(row.place.partition("/")[0])
@@ -79,7 +78,7 @@ def of_certificate(state: State, row: CertificateRow, run: RunFacts, actions: Ma
         state,
         _TITLES[state].format(row.name),
         run,
-        ends=ends,
+        ends=row.end,
         place=row.place,
         owner=row.owner,
         why=row.why if state is not State.RECOVERED else "",
@@ -170,7 +169,7 @@ def _change(
     title: str,
     run: RunFacts,
     *,
-    ends: datetime | None = None,
+    ends: str = "",
     place: str = "",
     owner: str = "",
     why: str = "",
@@ -178,7 +177,7 @@ def _change(
 ) -> Change:
     target = run.run.target
     facts = (
-        ("Ends", iso(ends) if ends else ""),
+        ("Ends", ends),
         ("Where", " · ".join(_unique((run.environment, target.api_url if target else "", run.account)))),
         ("In the store", place if not place.startswith("/") else ""),
         ("File", place if place.startswith("/") else ""),
@@ -193,7 +192,3 @@ def _change(
 
 def _unique(parts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, parts)))
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None

@@ -39,6 +39,7 @@ _ACTIONS, _PROGRESS, _ACCOUNTS = "tables/actions.csv", "tables/path-2.csv", "tab
 DATED = frozenset({"healthy", "not yet valid", "due", "urgent", "expired"})
 """States of an inventory's row that follow from its dates. All others say nothing about its end."""
 DISABLED = "disabled"
+IN_USE = " (in use)"
 
 _DISABLING, _ENABLING = ("disable-old", "disable"), "enable"
 _ROTATING = ("deploy", "roll-back")
@@ -47,13 +48,14 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class CertificateRow(NamedTuple):
-    """A certificate of an inventory. Moments are seconds since 1970.
+    """A certificate of an inventory.
 
     Args:
         key: tells it from all others, whichever inventory lists it.
         state: the row's own; `dated` is it if it follows from the dates or the certificate is disabled, else empty.
-        place: its path, or its place in the store.
-        in_use: whether programs here use it.
+        start, end: as the table has them, `YYYY-MM-DDTHH:MM:SSZ`, so that their order is that of time. `start` may be
+            empty.
+        place: its path, or its place in the store. That of one that programs here use ends with `IN_USE`.
     """
 
     key: str
@@ -61,13 +63,17 @@ class CertificateRow(NamedTuple):
     name: str
     state: str
     dated: str
-    why: str
-    start: int | None
-    end: int | None
+    start: str
+    end: str
     serial: str
     place: str
     owner: str
-    in_use: bool
+    why: str = ""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether programs here use it; False for a file, of which that is unknown."""
+        return self.place.endswith(IN_USE)
 
 
 @dataclass(frozen=True)
@@ -240,51 +246,42 @@ def read_bag(archive: Path, bag: Path) -> BagFacts | None:
 
 def _listed(lines: Iterator[list[str]], at: dict[str, int], environment: str, api: str) -> Iterator[CertificateRow]:
     """The rows of inventory.csv."""
-    name, state, why, effective = at["name"], at["state"], at["why"], at["effective end"]
+    name, state, why, end = at["name"], at["state"], at["why"], at["effective end"]
     enabled, store, owner, serial, number = at["enabled"], at["in the store"], at["owner"], at["serial"], at["id"]
-    starts = at.get("starts")  # older inventories have no such column
+    start = at.get("starts")  # older inventories have no such column
     for row in lines:
-        if row[effective]:
+        if row[end]:
             yield CertificateRow(
-                key=f"{api}|{row[number] or row[serial].lower().lstrip('0') or row[name]}",
-                environment=environment,
-                name=row[name],
-                state=row[state],
-                dated=DISABLED if row[enabled] == "no" else row[state] if row[state] in DATED else "",
-                why=row[why],
-                start=_seconds(row[starts]) if starts is not None else None,
-                end=_seconds(row[effective]),
-                serial=row[serial],
-                place="" if row[store] == "no" else row[store],
-                owner=row[owner],
-                in_use=row[store].endswith("(in use)"),
+                f"{api}|{row[number] or row[serial].lower().lstrip('0') or row[name]}",
+                environment,
+                row[name],
+                row[state],
+                DISABLED if row[enabled] == "no" else row[state] if row[state] in DATED else "",
+                "" if start is None else row[start],
+                row[end],
+                row[serial],
+                "" if row[store] == "no" else row[store],
+                row[owner],
+                row[why],
             )
 
 
 def _files(lines: Iterator[list[str]], at: dict[str, int], environment: str, host: str) -> Iterator[CertificateRow]:
     """The rows of files.csv."""
     file, number, state, why = at["file"], at["number"], at["state"], at["why"]
-    starts, ends, subject, serial = at["starts"], at["ends"], at["subject"], at["serial"]
+    start, end, subject, serial = at["starts"], at["ends"], at["subject"], at["serial"]
     for row in lines:
-        if row[ends]:
+        if row[end]:
             yield CertificateRow(
-                key=f"{host}|{row[file]}|{row[number]}",
-                environment=environment,
-                name=row[subject] or row[file],
-                state=row[state],
-                dated=row[state] if row[state] in DATED else "",
-                why=row[why],
-                start=_seconds(row[starts]),
-                end=_seconds(row[ends]),
-                serial=row[serial],
-                place=row[file],
-                owner="",
-                in_use=False,  # unknown
+                f"{host}|{row[file]}|{row[number]}",
+                environment,
+                row[subject] or row[file],
+                row[state],
+                row[state] if row[state] in DATED else "",
+                row[start],
+                row[end],
+                row[serial],
+                row[file],
+                "",
+                row[why],
             )
-
-
-def _seconds(text: str) -> int | None:
-    try:
-        return int(parse_utc(text).timestamp())
-    except (ValueError, OverflowError):
-        return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from runbook_lib import disk
 from runbook_lib.archive import chain
 from runbook_lib.catalogue import Reason
+from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.notices.changes import OK
 from runbook_lib.notices.state import NoticesState
@@ -94,11 +95,11 @@ def _families(state: NoticesState, archive: Path, now: datetime) -> Iterator[Gau
     known = list(dict(zip(map(_labels, cells), rows, strict=True)).items())  # a label cut short may occur twice
     yield gauge(
         "x509_cert_not_after", "End of the certificate, or of its service user if that is earlier.", labels,
-        ((label, row.end or 0) for label, row in known),
+        ((label, parse_utc(row.end).timestamp()) for label, row in known),
     )  # fmt: skip
     yield gauge(
         "x509_cert_not_before", "Start of the certificate.", labels,
-        ((label, row.start) for label, row in known if row.start is not None),
+        ((label, parse_utc(row.start).timestamp()) for label, row in known if row.start),
     )  # fmt: skip
     yield gauge(
         "x509_cert_expired", "Whether it had expired when it was last read.", labels,

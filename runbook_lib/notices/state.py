@@ -7,43 +7,46 @@ next run sees everything for the first time.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from runbook_lib import disk
-from runbook_lib.notices.facts import CertificateRow, NextStep, RunFacts
+from runbook_lib.clock import iso
+from runbook_lib.notices.facts import IN_USE, CertificateRow, NextStep, RunFacts
 
 FOLDER, DATABASE, LOCK = ".notices", "state.sqlite3", "lock"
 PATIENCE = 120.0
 """Seconds to wait for another process that sends."""
 
-_COLUMNS = "key, environment, name, state, dated, why, start, ends, serial, place, owner, in_use"
+_COLUMNS = "key, environment, name, state, dated, start, ends, serial, place, owner"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS certificates (
-    key TEXT PRIMARY KEY, environment TEXT, name TEXT, state TEXT, dated TEXT, why TEXT, start INTEGER, ends INTEGER,
-    serial TEXT, place TEXT, owner TEXT, in_use INTEGER, scope TEXT, gone INTEGER) WITHOUT ROWID;
+    key TEXT PRIMARY KEY, environment TEXT, name TEXT, state TEXT, dated TEXT, start TEXT, ends TEXT, serial TEXT,
+    place TEXT, owner TEXT, digest BLOB, scope TEXT, gone TEXT) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_end ON certificates (ends);
 CREATE TABLE IF NOT EXISTS jobs (key TEXT PRIMARY KEY, state TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (environment TEXT PRIMARY KEY, state TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs (
     job TEXT, environment TEXT, status TEXT, runs INTEGER, last REAL, PRIMARY KEY (job, environment, status));
 CREATE TABLE IF NOT EXISTS rotations (
-    environment TEXT, name TEXT, words TEXT, start INTEGER, PRIMARY KEY (environment, name));
+    environment TEXT, name TEXT, words TEXT, start TEXT, PRIMARY KEY (environment, name));
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY, way TEXT, kind TEXT, subject TEXT, text TEXT, html TEXT,
     state TEXT DEFAULT 'waiting', doubts INTEGER DEFAULT 0);
 CREATE TABLE IF NOT EXISTS position (archive INTEGER PRIMARY KEY, sequence INTEGER, day TEXT, now INTEGER);
-CREATE TEMP TABLE seen (
-    key TEXT PRIMARY KEY, environment TEXT, name TEXT, state TEXT, dated TEXT, why TEXT, start INTEGER, ends INTEGER,
-    serial TEXT, place TEXT, owner TEXT, in_use INTEGER) WITHOUT ROWID;
 """
 
-KEPT = 400 * 86_400
-"""Seconds for which a certificate that is no longer listed is remembered, so that it is not news if it comes back."""
+KEPT = timedelta(days=400)
+"""How long a certificate that is no longer listed is remembered, so that it is not news if it comes back."""
+
+ENDED = timedelta(days=30)
+"""How long an expired certificate that no program here uses still counts."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class NoticesState:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._seen: set[str] = set()
+        self._changed: list[tuple[Any, ...]] = []
 
     @classmethod
     @contextmanager
@@ -132,17 +137,30 @@ class NoticesState:
     # --- certificates -------------------------------------------------------------------------------------------------
 
     def compare(self, rows: Iterable[CertificateRow]) -> Iterator[tuple[CertificateRow, str | None]]:
-        """Take the rows of an inventory. Yields each whose state is new, with the state before (None: never seen)."""
-        database = self._database
-        database.execute("DELETE FROM seen")
-        database.executemany(f"INSERT OR IGNORE INTO seen VALUES ({', '.join('?' * 12)})", rows)  # noqa: S608
-        found = database.execute(
-            f"SELECT {', '.join(f'seen.{name}' for name in _COLUMNS.split(', '))}, known.dated "  # noqa: S608
-            "FROM seen LEFT JOIN certificates AS known USING (key) "
-            "WHERE known.key IS NULL OR (seen.dated != '' AND seen.dated != known.dated) ORDER BY seen.ends"
-        )
-        for *cells, before in found:
-            yield _row(cells), before
+        """Take the rows of an inventory. Yields each whose state is new, with the state before (None: never seen).
+
+        Only rows that differ from what is known are kept in memory: a night after which nothing is new is cheap.
+        """
+        found = self._database.execute("SELECT key, digest, dated FROM certificates WHERE gone IS NULL")
+        known = {key: (digest, dated) for key, digest, dated in found}
+        self._seen, self._changed = set(), []
+        for row in rows:
+            digest = hashlib.blake2b("\0".join(row[1:10]).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            self._seen.add(row.key)
+            before = known.get(row.key)
+            if before is not None and before[0] == digest:
+                continue
+            dated = before[1] if before is not None else self._gone(row.key)
+            if row.dated and row.dated != dated:
+                yield row, dated
+            elif not row.dated:
+                row = row._replace(dated=dated or "")  # unchecked: it is as it was
+            self._changed.append((*row[:10], digest))
+
+    def _gone(self, key: str) -> str | None:
+        """The state of a certificate that was listed once; None if it never was."""
+        found = self._database.execute("SELECT dated FROM certificates WHERE key = ?", (key,)).fetchone()
+        return found and str(found[0])
 
     def keep(self, scope: str, *, complete: bool, now: datetime) -> None:
         """Keep the rows that `compare` took.
@@ -150,26 +168,16 @@ class NoticesState:
         Args:
             scope: the inventory. If it is complete, a certificate that it listed before and lists no more is gone.
         """
-        changed = "environment, name, state, start, ends, serial, place, owner, in_use"
-        self._database.execute(
-            f"INSERT INTO certificates SELECT {_COLUMNS}, ?, NULL FROM seen WHERE true "  # noqa: S608  our own names
-            "ON CONFLICT DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in (*changed.split(", "), "why", "scope", "gone"))
-            + ", dated = iif(excluded.dated = '', dated, excluded.dated) "
-            f"WHERE ({changed}, scope, gone) IS NOT "
-            f"({', '.join(f'excluded.{name}' for name in changed.split(', '))}, excluded.scope, NULL) "
-            "OR excluded.dated NOT IN (dated, '')",
-            (scope,),
+        self._database.executemany(
+            f"INSERT OR REPLACE INTO certificates VALUES ({'?, ' * 11}?, NULL)",  # noqa: S608  our own text
+            ((*cells, scope) for cells in self._changed),
         )
         if complete:
-            at = int(now.timestamp())
-            self._database.execute(
-                "UPDATE certificates SET gone = ? "
-                "WHERE scope = ? AND gone IS NULL "
-                "AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.key = certificates.key)",
-                (at, scope),
-            )
-            self._database.execute("DELETE FROM certificates WHERE gone < ?", (at - KEPT,))
+            listed = self._database.execute("SELECT key FROM certificates WHERE scope = ? AND gone IS NULL", (scope,))
+            gone = [(iso(now), key) for (key,) in listed if key not in self._seen]
+            self._database.executemany("UPDATE certificates SET gone = ? WHERE key = ?", gone)
+            self._database.execute("DELETE FROM certificates WHERE gone < ?", (iso(now - KEPT),))
+        self._seen, self._changed = set(), []
 
     def disable(self, environment: str, name: str) -> bool:
         """Keep that a certificate is disabled. False if it is known to be so."""
@@ -179,7 +187,8 @@ class NoticesState:
         if known and all(state == "disabled" for (state,) in known):
             return False
         self._database.execute(
-            "UPDATE certificates SET state = 'disabled', dated = 'disabled' WHERE environment = ? AND name = ?",
+            "UPDATE certificates SET state = 'disabled', dated = 'disabled', digest = NULL "
+            "WHERE environment = ? AND name = ?",
             (environment, name),
         )
         return True
@@ -190,20 +199,19 @@ class NoticesState:
             "SELECT environment, state, count(*) FROM certificates WHERE gone IS NULL GROUP BY 1, 2 ORDER BY 1, 2"
         ).fetchall()
 
-    def nearest(self, now: datetime, limit: int, *, ended: int = 30 * 86_400) -> tuple[list[CertificateRow], int]:
+    def nearest(self, now: datetime, limit: int) -> tuple[list[CertificateRow], int]:
         """The enabled certificates that end next, and how many more there are.
 
-        Args:
-            ended: seconds for which an expired one that no program here uses is still counted.
+        An expired one that no program here uses counts for `ENDED`.
         """
-        where = "gone IS NULL AND 'disabled' NOT IN (state, dated) AND (in_use OR ends > ?)"
-        since = int(now.timestamp()) - ended
+        where = "gone IS NULL AND state != 'disabled' AND dated != 'disabled' AND (ends > ? OR place LIKE ?)"
+        values = (iso(now - ENDED), f"%{IN_USE}")
         found = self._database.execute(
             f"SELECT {_COLUMNS} FROM certificates WHERE {where} ORDER BY ends, key LIMIT ?",  # noqa: S608
-            (since, limit),
+            (*values, limit),
         ).fetchall()
-        (total,) = self._database.execute(f"SELECT count(*) FROM certificates WHERE {where}", (since,)).fetchone()  # noqa: S608
-        return [_row(cells) for cells in found], total - len(found)
+        (total,) = self._database.execute(f"SELECT count(*) FROM certificates WHERE {where}", values).fetchone()  # noqa: S608
+        return [CertificateRow(*cells) for cells in found], total - len(found)
 
     # --- rotations ----------------------------------------------------------------------------------------------------
 
@@ -211,10 +219,10 @@ class NoticesState:
         """Keep the next step of a rotation; None if there is none to wait for."""
         self._database.execute("DELETE FROM rotations WHERE environment = ? AND name = ?", (environment, name))
         if following is not None:
-            row = (environment, name, following.words, int(following.start.timestamp()))
+            row = (environment, name, following.words, iso(following.start))
             self._database.execute("INSERT INTO rotations VALUES (?, ?, ?, ?)", row)
 
-    def rotations(self, limit: int) -> list[tuple[str, str, str, int]]:
+    def rotations(self, limit: int) -> list[tuple[str, str, str, str]]:
         """The next step of each rotation: environment, name, words, moment."""
         return self._database.execute("SELECT * FROM rotations ORDER BY start LIMIT ?", (limit,)).fetchall()
 
@@ -261,7 +269,3 @@ class NoticesState:
     def unsent(self) -> int:
         """How many messages wait."""
         return int(self._database.execute("SELECT count(*) FROM outbox WHERE state != 'unknown'").fetchone()[0])
-
-
-def _row(cells: Sequence[Any]) -> CertificateRow:
-    return CertificateRow._make(cells)._replace(in_use=bool(cells[-1]))
