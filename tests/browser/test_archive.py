@@ -60,7 +60,7 @@ def listed(page: Page) -> list[str]:
 
 def moments(page: Page) -> list[str]:
     """When the listed runs began, exactly."""
-    found: list[str] = page.locator("#runs tbody time:first-child").evaluate_all("all => all.map(one => one.dateTime)")
+    found: list[str] = page.locator("#runs tbody th time").evaluate_all("all => all.map(one => one.dateTime)")
     return found
 
 

@@ -128,6 +128,10 @@ _RANDOM = re.compile(r"(?<![0-9a-zA-Z])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f
 _DRAWN = re.compile(r"\b[mp][0-9a-f]{10}\b")
 """What a drawing calls its parts: matplotlib hashes what they are."""
 _MOMENT = re.compile(r"\b\d{4}-\d\d-\d\d[T ](\d\d):(\d\d):\d\d(?:\.\d+)?(?=Z| UTC)")
+_SAID = re.compile(
+    r"\b\d{1,2} [A-Z][a-z]{2} \d{4}, (\d\d):(\d\d):\d\d UTC(?:</time>)?(?: \((?:in )?\d+ \w+(?: ago)?\))?"
+)
+"""The same for people, with how far away it is."""
 _BREAK = re.compile(r"(?<=[0-9a-fA-F-])<wbr>(?=[0-9a-fA-F-])")
 _AHEAD = re.compile(r'(?<="clock_ahead": )\d+\.\d|(?<=agree within )\d+ s')
 _OCTETS = re.compile(r"(RANDOM \d+), 1\d octets")
@@ -150,7 +154,7 @@ def _moments(text: str) -> str:
         later = (int(found[1]) * 60 + int(found[2]) - hour * 60 - minute) % (24 * 60)
         return found[0] if found[0].replace(" ", "T") == NOW[:19] or later > 30 else f"{found[0][:10]} TIME"
 
-    return _AHEAD.sub("SECONDS", _MOMENT.sub(sanitised, _BREAK.sub("", text)))
+    return _AHEAD.sub("SECONDS", _SAID.sub(sanitised, _MOMENT.sub(sanitised, _BREAK.sub("", text))))
 
 
 def _numbered(text: str, other: str) -> str:

@@ -22,6 +22,7 @@ import pytest
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import iso, parse_utc
 from runbook_lib.result import MIME, Status
+from runbook_lib.words import date_words
 from tests.conftest import Sandbox
 from tests.soak import SOAK
 
@@ -152,7 +153,8 @@ def assert_true(bag: Path, day: Expected, now: datetime, code: int, requests: li
     assert {one["started"] for one in records if one["record"] == "step"} == {iso(now)}
     words = (bag / "data" / "report.html").read_text(encoding="utf-8")
     assert day.progress in words
-    assert f"{iso(now)} (set by the parameter" in words or day.status is Status.FAILED
+    as_of = f'<time datetime="{iso(now)}" title="{iso(now)}">{date_words(now)}</time> (set by the parameter'
+    assert as_of in words or day.status is Status.FAILED
     seen = changes_in(requests)
     assert [one["method"] for one in seen].count("POST") == day.posts
     assert [one["method"] for one in seen].count("PUT") == day.puts

@@ -180,7 +180,7 @@ def test_a_hostile_report_is_inert_in_a_browser(
         assert (page.title(), page.url) == (title, page_file.as_uri())
         assert asked == []
 
-        # the attacks do reach out where nothing holds them back
+        # without the defences, the attacks reach the server
         (tmp_path / "open.html").write_text(f"<!DOCTYPE html><title>open</title>{attacks}")
         page.goto((tmp_path / "open.html").as_uri(), wait_until="commit")
         page.wait_for_timeout(1000)
