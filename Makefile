@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PROOFS := $(addprefix tests/procedures/test_,killed.py disk.py together.py downtime.py schedules.py machine.py) \
           tests/notebooks/test_rotation_100_days.py
 
-.PHONY: env demo test soak bench check lab lock tools clean
+.PHONY: env demo test soak bench check lab lock pylock.toml tools clean
 
 env: $(READY)
 
@@ -32,12 +32,13 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.voice
 
 tools:
 	sh tests/tools.sh
 
 test: check tools
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 # The proofs that nothing is lost, in full (`make test` runs them bounded): hours. Their figures are in docs/measured.md.
 soak: $(READY) tools
@@ -53,6 +54,11 @@ lock: $(READY)
 	$(BIN)/python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
 	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra dev --extra dask --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --quiet -o requirements.lock
+
+# The same as PEP 751 writes it. It holds the addresses of the registry, so it is made where it is needed and not committed.
+pylock.toml: $(READY)
+	$(BIN)/python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
+	$(VENV)/lock/bin/uv pip compile requirements.lock --universal --python-version 3.11 --format pylock.toml --no-header --quiet -o $@
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""UTC, aware and injected: nothing in this project asks the operating system for the time but `SystemClock`."""
+"""Time: UTC, aware and injected. Only `SystemClock` asks the operating system for it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 FIRST_YEAR, LAST_YEAR = 1970, 8999
-"""Of what a person gives. What a server or certificate says may be any year."""
+"""The years that a person may give. A server or a certificate may name any year."""
 
 SLACK = timedelta(minutes=5)
-"""How far two clocks may differ before one of them counts as wrong."""
+"""How far two clocks may differ before one counts as wrong."""
 
 
 class Clock(Protocol):
-    """Something that knows what time it is."""
+    """A source of the time."""
 
     @property
     def source(self) -> str:
@@ -38,14 +38,14 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class FixedClock:
-    """A clock that stands at one moment: for tests, and for practising on a sandbox whose clock was set."""
+    """A clock that shows one moment: for tests, and for training on a sandbox whose clock was set."""
 
     moment: datetime
     source: str = "set by the parameter `clock`"
 
     def __post_init__(self) -> None:
         if self.moment.tzinfo is None:
-            raise ValueError("a moment needs a time zone")
+            raise ValueError("the moment must have a time zone")
 
     def now(self) -> datetime:
         return self.moment.astimezone(UTC)
@@ -54,11 +54,11 @@ class FixedClock:
 def parse_utc(text: str) -> datetime:
     """Read an ISO 8601 / RFC 3339 timestamp that names its offset (`…Z` or `+00:00`).
 
-    Raises ValueError for anything else: a time without a zone is not a time here, nor is one that UTC cannot tell.
+    Raises ValueError for anything else, and for a moment outside the years 1 to 9999 in UTC.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError(f"{text!r} names no time zone; write it as YYYY-MM-DDTHH:MM:SSZ")
+        raise ValueError(f"{text!r} has no time zone; write it as YYYY-MM-DDTHH:MM:SSZ")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -66,7 +66,7 @@ def parse_utc(text: str) -> datetime:
 
 
 def parse_day(text: str) -> date:
-    """Read `YYYY-MM-DD`, a day that one can count from. Raises ValueError with what is expected."""
+    """Read `YYYY-MM-DD`. Raises ValueError, which says what is expected."""
     try:
         found = date.fromisoformat(text) if len(text) == len("2026-01-31") else None
     except ValueError:
@@ -78,11 +78,11 @@ def parse_day(text: str) -> date:
 
 
 def within(day: date) -> None:
-    """Refuse what nobody means, and what cannot be counted from: the calendar ends in both directions."""
+    """Refuse a year that nobody means, or from which days cannot be counted. Raises ValueError."""
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
         raise ValueError(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def iso(moment: datetime) -> str:
-    """`YYYY-MM-DDTHH:MM:SSZ`, the form DigiCert ONE uses. Fractions of a second are dropped."""
+    """`YYYY-MM-DDTHH:MM:SSZ`, as DigiCert ONE writes it. Fractions of a second are dropped."""
     return f"{moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"  # strftime: year 1, not 0001

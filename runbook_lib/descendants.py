@@ -1,4 +1,4 @@
-"""Processes that a process started, itself or through others: adopting those whose parent ended, and ending them."""
+"""The descendants of a process: adopting those whose parent ended, and ending them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 KEPT = "runbook_lib.left_running"
-"""The module of the process that a hook is started by. It and its children are spared: see there."""
+"""The module whose process starts a hook. `end_children` spares it and its children; the module says why."""
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends: none gets away, whatever it does. Linux only."""
+    """Become the parent of every descendant whose own parent ends, so that none escapes. Linux only."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def end_children(spare: Collection[int] = ()) -> None:
-    """Kill this process's children, and the children that they leave, until only those to `spare` are left.
+    """Kill this process's children, and the children they leave, until only those to `spare` are left.
 
-    One that runs as another user, by `sudo`, is left alone: only its user, or root, may end it. So is the process that
-    started a hook: what the hook left running lives on.
+    A child of another user (`sudo`) stays: only that user or root may end it. So does the process that started a hook:
+    what the hook left running lives on.
     """
     beyond: set[int] = set(spare)
     while found := [child for child in children() if child not in beyond]:
@@ -42,12 +42,12 @@ def end_children(spare: Collection[int] = ()) -> None:
         for child in set(found) - beyond:
             try:
                 os.waitpid(child, 0)
-            except ChildProcessError:  # its parent was another thread's, or it is waited for elsewhere
+            except ChildProcessError:  # it is another thread's child, or another place waits for it
                 time.sleep(0.001)
 
 
 def children() -> list[int]:
-    """This process's direct children, zombies included."""
+    """This process's direct children, including zombies."""
     try:
         return list(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()))
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN

@@ -1,4 +1,4 @@
-"""Files on the disk: written durably, locked by one process at a time, and read only where they are ordinary files."""
+"""Files: written durably, locked by one process at a time, and read only if they are regular files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.interruptions import Interruptions
 
 LARGEST = 64 << 20
-"""Bytes that `read` takes if it is not told otherwise: a list of a hundred thousand bags has as many."""
+"""The default limit of `read_file` in bytes: the size of a list of a hundred thousand bags."""
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
@@ -38,7 +38,7 @@ def sha256(content: bytes) -> str:
 
 
 def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Write a file and the folders above it, and fsync it. `mode` is what the umask is taken from."""
+    """Write a file and the folders above it, and fsync it. The umask is subtracted from `mode`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), content)
 
@@ -51,7 +51,7 @@ def _write(descriptor: int, content: bytes) -> None:
 
 
 def link(source: Path, path: Path) -> None:
-    """Give a file that is on the disk a second name, or a copy where its file system is another or knows no links."""
+    """Give a file a second name, or copy it if the file system differs or has no links."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.hardlink_to(source)
@@ -60,18 +60,16 @@ def link(source: Path, path: Path) -> None:
 
 
 def replace(path: Path, content: bytes, *, mode: int = 0o666, aside: Path | None = None) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one and nothing between.
-
-    Where it fails nothing is left behind.
+    """Write a file atomically: a reader, or a crash, sees the old or the new content. A failure leaves nothing behind.
 
     Args:
-        mode: what the umask is taken from; without bits for group and others, exactly this.
-        aside: where it is written before it is renamed; one fixed name beside `path` if none is given.
+        mode: the umask is subtracted from it, unless it has no bits for group and others.
+        aside: where the file is written before it is renamed; by default a fixed name next to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if aside is None:
         aside = path.with_name(f".{path.name.lstrip('.')}.new")
-        aside.unlink(missing_ok=True)  # a crash left it, or somebody put a link or a FIFO there
+        aside.unlink(missing_ok=True)  # left by a crash, or a link or a FIFO that somebody put there
     descriptor = os.open(
         aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode | stat.S_IWUSR
     )
@@ -88,7 +86,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o666, aside: Path | None
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk: a file's own fsync does not (fsync(2))."""
+    """Write a folder's entries to the disk; the fsync of a file does not (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -97,17 +95,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def append(path: Path, line: bytes, *, keep: int | None = None) -> None:
-    """Add a line to a file, on the disk when the call returns: the whole of it or, with OSError, nothing.
+    """Add a line to a file durably: the complete line or, with OSError, nothing.
 
     Args:
-        keep: how many bytes of the file stay before it; all of them if it is not given.
+        keep: truncate the file to this many bytes first.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         if keep is not None:
             os.ftruncate(descriptor, keep)
         size = os.fstat(descriptor).st_size
-        if os.write(descriptor, line) != len(line):  # a disk that is nearly full takes a part
+        if os.write(descriptor, line) != len(line):  # a nearly full disk accepts a part
             os.ftruncate(descriptor, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
@@ -119,18 +117,22 @@ def append(path: Path, line: bytes, *, keep: int | None = None) -> None:
 
 
 def opened(path: Path, limit: int | None = LARGEST, *, follow: bool = False) -> io.BufferedReader:
-    """Open an ordinary file for reading; nothing else is waited for, and nothing larger than `limit` bytes is opened.
+    """Open a regular file for reading, without ever waiting.
+
+    Args:
+        limit: the largest size in bytes.
+        follow: whether to follow a symbolic link.
 
     Raises:
-        OSError: from the file system; with EINVAL and words of our own for a link, a folder, a FIFO, a socket, a device
-            or a file that is too large.
+        OSError: from the file system; with EINVAL and our own text for a link, a folder, a FIFO, a socket, a device or
+            a file that is too large.
     """
     status = path.stat() if follow else path.lstat()
     _ordinary(path, status, limit)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(path, flags)
     try:
-        _ordinary(path, os.fstat(descriptor), limit)  # it may have been exchanged meanwhile
+        _ordinary(path, os.fstat(descriptor), limit)  # it may have been replaced meanwhile
     except OSError:
         os.close(descriptor)
         raise
@@ -138,10 +140,10 @@ def opened(path: Path, limit: int | None = LARGEST, *, follow: bool = False) -> 
 
 
 def read_file(path: Path, limit: int = LARGEST, *, follow: bool = False) -> bytes:
-    """The content of an ordinary file of at most `limit` bytes. Raises OSError, as `opened`."""
+    """The content of a regular file of at most `limit` bytes. Raises OSError as `opened`."""
     with opened(path, limit, follow=follow) as stream:
         content = stream.read(limit + 1)
-    if len(content) > limit:  # it grows while it is read
+    if len(content) > limit:  # it grew while it was read
         raise OSError(errno.EINVAL, f"larger than {limit:,} bytes", str(path))
     return content
 
@@ -159,7 +161,7 @@ def _ordinary(path: Path, status: os.stat_result, limit: int | None) -> None:
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file, or say that another process holds it. The kernel lets go when the holder ends (flock(2))."""
+    """Lock an open file; False if another process holds it. The kernel unlocks it when the holder ends (flock(2))."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -169,18 +171,18 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 @contextmanager
 def locked(path: Path, *, busy: str, wait: float = 0.0, mode: int = 0o600) -> Iterator[None]:
-    """One process at a time. The file says who holds it; the kernel lets go when the holder ends, however it ends.
+    """Let one process at a time into the block. The file names the holder; the kernel frees the lock when that ends.
 
-    Whoever can open a file can lock it, so the file is closed to all but the writers: one that an earlier version left
-    open to readers is replaced.
+    Anyone who can open the file can lock it, so only writers may open it: a file that an earlier version left open to
+    readers is replaced.
 
     Args:
-        busy: how a sentence begins that ends with who holds it.
-        wait: seconds at most; 0 does not wait. SIGINT and SIGTERM end the wait too.
-        mode: who may lock: the user alone, or the group and others as well.
+        busy: begins the sentence that names the holder.
+        wait: maximum seconds; 0 does not wait. SIGINT and SIGTERM also end the wait.
+        mode: the file's mode: the user alone, or the group and others as well.
 
     Raises:
-        RunbookError: BUSY, with the holder and how long it waited. OSError: from the file system.
+        RunbookError: BUSY, with the holder and the time waited. OSError: from the file system.
     """
     descriptor = _acquire(path, busy, wait, mode)
     try:
@@ -199,7 +201,7 @@ def _acquire(path: Path, busy: str, wait: float, mode: int) -> int:
         return descriptor
     began = time.monotonic()
     with Interruptions().collected() as interruptions:
-        if wait > 0:  # said where a signal ends the wait already, for whoever reads it may send one
+        if wait > 0:  # logged once a signal can end the wait, since its reader may send one
             _LOG.warning("%s %s. Waiting for at most %g seconds.", busy, _holder(path), wait)
         while time.monotonic() - began < wait and not interruptions.signals:
             time.sleep(_POLL_SECONDS)
@@ -220,7 +222,7 @@ def _attempt(path: Path, mode: int) -> int | None:
         _ordinary(path, found, None)
         got = try_lock(descriptor)
         if got and not os.path.samestat(found, path.stat()):
-            got = False  # it was replaced between the two
+            got = False  # it was replaced meanwhile
         elif stat.S_IMODE(found.st_mode) & ~mode:
             if got or _only_readers_hold(path, found, mode):
                 return _replaced(path, found, mode)
@@ -234,9 +236,9 @@ def _attempt(path: Path, mode: int) -> int | None:
 
 
 def _replaced(path: Path, old: os.stat_result, mode: int) -> int | None:
-    """A closed lock file in place of one that is open to readers, held already; None where another process does so.
+    """Replace a lock file that readers can open, and hold the new one; None if another process is doing so.
 
-    A change of mode would not do: a descriptor that a reader has open could still be locked.
+    Changing the mode is not enough: a reader could still lock a descriptor that it has open.
     """
     aside = path.with_name(f".{path.name.lstrip('.')}.new")
     descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -262,9 +264,9 @@ def _replaced(path: Path, old: os.stat_result, mode: int) -> int | None:
 
 
 def _only_readers_hold(path: Path, found: os.stat_result, mode: int) -> bool:
-    """Whether every holder is known, and none is a process of a user who may write here.
+    """Whether every holder is known, and none belongs to a user who may write here.
 
-    A writer holds its lock itself. One that a process took that has ended lives on in a descriptor that was handed on.
+    A writer holds its lock itself. The lock of a process that has ended lives on in a descriptor that it passed on.
     """
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         return False
@@ -281,7 +283,7 @@ def _user_of(pid: int) -> int | None:
 
 
 def _locking(inode: int) -> list[int]:
-    """The processes that hold a lock on a file, where the kernel tells (proc_locks(5))."""
+    """The processes that hold a lock on a file, if the kernel lists them (proc_locks(5))."""
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -291,9 +293,9 @@ def _locking(inode: int) -> list[int]:
 
 
 def _record() -> bytes:
-    # the real time, whatever clock the run was given: it is for a person who looks for that process
-    told = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": iso(SystemClock().now())}
-    return json.dumps(told).encode()
+    # the real time, whatever the run's clock says: a person looks for this process
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": iso(SystemClock().now())}
+    return json.dumps(holder).encode()
 
 
 def _user() -> str:
@@ -304,15 +306,15 @@ def _user() -> str:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock. The holder writes its name a moment after it got it: until then an old one may stand there."""
+    """Who holds a lock. The holder writes its name a moment after it gets the lock; until then the file may be old."""
     for _ in range(10):
         try:
-            told = json.loads(read_file(path, 4096))
-            pid, host, since = int(told["pid"]), str(told.get("host", "")), str(told["since"])
+            holder = json.loads(read_file(path, 4096))
+            pid, host, since = int(holder["pid"]), str(holder.get("host", "")), str(holder["since"])
             here = host in ("", socket.gethostname())
             if here and not _alive(pid):
-                raise ValueError("that one has ended")
-            where = f" of {told['user']} on {host}" if host else ""
+                raise ValueError("the process has ended")
+            where = f" of {holder['user']} on {host}" if host else ""
             return f"process {pid}{where} since {since}{_stopped(pid) if here else ''}"
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             time.sleep(0.01)
@@ -326,7 +328,7 @@ def _holder(path: Path) -> str:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         return True
     except OSError:
         return False
@@ -334,9 +336,9 @@ def _alive(pid: int) -> bool:
 
 
 def _stopped(pid: int) -> str:
-    """In words, where a process on this machine is stopped (SIGSTOP, Ctrl-Z): it holds its lock until it goes on."""
+    """Says that a process on this machine is stopped (SIGSTOP, Ctrl-Z), and so keeps its lock; empty if it is not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
-    return f", which is stopped (`kill -CONT {pid}` lets it go on)" if state in "Tt" else ""
+    return f", which is stopped (`kill -CONT {pid}` resumes it)" if state in "Tt" else ""

@@ -1,4 +1,4 @@
-"""The one exception of this project. It says what happened, what it means here, and what to do next."""
+"""The one exception of this project. It says what happened, what it means and what to do."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ __all__ = ["Exit", "Reason", "RunbookError", "frames_of", "no_room", "unexpected
 
 
 def no_room(error: OSError) -> bool:
-    """Whether there is no room: the disk is full, or a quota or a limit on file size (ulimit -f) is reached."""
+    """Whether space ran out: the disk is full, or a quota or the limit on file size (ulimit -f) is reached."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def unexpected(error: BaseException) -> RunbookError:
-    """An error of any kind as one of ours: its type, and where in our code. Its message may hold a secret.
+    """Turn any error into one of ours that names its type and its place in our code.
 
-    Of what the operating system says the message is kept: it names a file and why.
+    Its message is dropped, since it may hold a secret. Only an OSError keeps it: that names a file and a cause.
     """
     ours = Path(__file__).parent
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).is_relative_to(ours)]
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).is_relative_to(ours)]
     place = f" at {Path(frames[-1].filename).relative_to(ours.parent)}:{frames[-1].lineno}" if frames else ""
     said = ""
     if isinstance(error, OSError) and error.strerror:
@@ -32,15 +33,15 @@ def unexpected(error: BaseException) -> RunbookError:
 
 
 def frames_of(error: BaseException) -> str:
-    """Where an error comes from, and what it comes from in turn: types and places, and no value of anything."""
+    """The types and places of an error and of its causes, without any value."""
     lines: list[str] = []
-    one: BaseException | None = error
-    while one is not None and len(lines) < _MOST_FRAMES:
-        lines.append(type(one).__name__)
-        for frame in traceback.extract_tb(one.__traceback__):
+    current: BaseException | None = error
+    while current is not None and len(lines) < _MOST_FRAMES:
+        lines.append(type(current).__name__)
+        for frame in traceback.extract_tb(current.__traceback__):
             place = "/".join(Path(frame.filename).parts[-3:])
             lines.append(f"  {place}:{frame.lineno} in {frame.name}")
-        one = one.__cause__ or one.__context__
+        current = current.__cause__ or current.__context__
     return "\n".join(lines[:_MOST_FRAMES]) + "\n"
 
 
@@ -48,36 +49,54 @@ _MOST_FRAMES = 500
 
 
 LONGEST = 5_000
-"""Characters of what an error says. A value that was mistyped may be as long as a file."""
+"""Maximum characters of an error's text: a mistyped value may be as long as a file."""
 
 
 class RunbookError(Exception):
-    """Anything this project refuses or could not do, in words a person can act on.
+    """Anything that this project refuses or cannot do, in words a person can act on.
 
     Args:
         reason: which of the known reasons.
         what: what happened this time, with the names and numbers of this case. Never a secret.
-        remedy: a more exact remedy than the catalogue's, where the case allows one.
+        remedy: a more exact remedy than the catalogue's, if the case allows one.
         retry_after: seconds that a server asked to wait before the next request (RFC 9110, section 10.2.3).
+        title: names the cause more exactly than the catalogue's title, if the case allows it.
     """
 
     def __init__(
-        self, reason: Reason, what: str, *, remedy: str | None = None, retry_after: float | None = None
+        self,
+        reason: Reason,
+        what: str,
+        *,
+        remedy: str | None = None,
+        retry_after: float | None = None,
+        title: str | None = None,
     ) -> None:
         self.reason = reason
         self.what = _sayable(what)
         self.retry_after = retry_after
         self._remedy = remedy and _sayable(remedy)
+        self._title = title and _sayable(title)
         super().__init__(self.what)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunbookError:
         """The error that `as_dict` described."""
-        return cls(Reason(data["reason"]), data["what"], remedy=data["remedy"], retry_after=data.get("retry_after"))
+        return cls(
+            Reason(data["reason"]),
+            data["what"],
+            remedy=data["remedy"],
+            retry_after=data.get("retry_after"),
+            title=data["title"],
+        )
 
     @property
     def explanation(self) -> Explanation:
         return CATALOGUE[self.reason]
+
+    @property
+    def title(self) -> str:
+        return self._title or self.explanation.title
 
     @property
     def means(self) -> str:
@@ -95,33 +114,38 @@ class RunbookError(Exception):
         return f"{self.what}\nWhat it means: {self.means}\nWhat to do:    {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.reason, self.what, self._remedy, self.retry_after))
+        return (_rebuild, (type(self), self.reason, self.what, self._remedy, self.retry_after, self._title))
 
     def as_dict(self) -> dict[str, Any]:
-        """For run.json: reason, title, what, means, remedy, notebook, exit; retry_after where a server asked for it."""
-        told: dict[str, Any] = {
+        """For run.json: reason, title, what, means, remedy, notebook, exit; retry_after if a server asked for it."""
+        found: dict[str, Any] = {
             "reason": self.reason.value,
-            "title": self.explanation.title,
+            "title": self.title,
             "what": self.what,
             "means": self.means,
             "remedy": self.remedy,
             "notebook": self.explanation.notebook,
             "exit": int(self.exit),
         }
-        return told if self.retry_after is None else {**told, "retry_after": self.retry_after}
+        return found if self.retry_after is None else {**found, "retry_after": self.retry_after}
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this in place of a traceback: a person at a notebook wants the remedy, not our call stack."""
-        return [f"{self.explanation.title} [{self.reason.value}]", *str(self).splitlines()]
+        return [f"{self.title} [{self.reason.value}]", *str(self).splitlines()]
 
 
 def _sayable(text: str) -> str:
-    """Text with a value or a path of any content, as a file and a terminal take it: in UTF-8, and not without end."""
+    """Text that any file and terminal accepts, whatever value it quotes: valid UTF-8, and not longer than LONGEST."""
     text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
 
 
 def _rebuild(
-    kind: type[RunbookError], reason: Reason, what: str, remedy: str | None, retry_after: float | None
+    kind: type[RunbookError],
+    reason: Reason,
+    what: str,
+    remedy: str | None,
+    retry_after: float | None,
+    title: str | None,
 ) -> RunbookError:
-    return kind(reason, what, remedy=remedy, retry_after=retry_after)
+    return kind(reason, what, remedy=remedy, retry_after=retry_after, title=title)

@@ -1,4 +1,4 @@
-"""What a person or a file gives: paths, numbers and text, checked where they come in, and shown harmlessly in errors.
+"""Input from people and files: paths, numbers and text, checked on entry, and shown safely in errors.
 
 Every function raises ValueError with a sentence that fits after the name of a parameter or an option.
 """
@@ -17,13 +17,13 @@ from runbook_lib.visible import visible
 
 _SHOWN = 60
 _DIGITS = 300
-_LONGEST_PATH, _LONGEST_NAME = 4095, 255  # PATH_MAX without its NUL, and NAME_MAX, on Linux; macOS has less
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255  # PATH_MAX without its NUL, and NAME_MAX, on Linux; less on macOS
 _INTEGER = re.compile(r"-?[1-9][0-9]*|0")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
 
 
 def shown(value: Any) -> str:
-    """A value as an error may repeat it: escaped, on one line and short; not if it could be a secret."""
+    """A value as an error may quote it: escaped, short and on one line; only its length if it could be a secret."""
     text = value if isinstance(value, str) else repr(value)
     if could_be_secret(text):
         return f"a text of {len(text):,} characters"
@@ -33,10 +33,10 @@ def shown(value: Any) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
-    """The end of a refusal, which names what may have been meant: " Did you mean NAME?", or nothing.
+    """The end of a refusal, which names similar words: " Did you mean NAME?", or nothing.
 
     Args:
-        show: writes a known word as it is told.
+        show: formats a known word.
     """
     from difflib import get_close_matches
 
@@ -46,36 +46,36 @@ def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = s
 
 
 def number(text: str) -> int | float | None:
-    """The number that a text is, or None. Only what is written as the number is one: 0012, 1_000 and 1e3 are text."""
+    """The number in a text, or None. Only its usual spelling counts: 0012, 1_000 and 1e3 are text."""
     if len(text) <= _DIGITS:
         if _INTEGER.fullmatch(text):
             return int(text)
         return float(text) if _FLOAT.fullmatch(text) else None
     if _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text):
-        raise ValueError(f"a number of {len(text):,} digits; at most {_DIGITS} are accepted")
+        raise ValueError(f"the number has {len(text):,} digits; at most {_DIGITS} are accepted")
     return None
 
 
 def is_name(name: str) -> bool:
-    """Whether a notebook's variable, and so a parameter, can be called that."""
+    """Whether a notebook's variable, and so a parameter, can have this name."""
     return name.isidentifier() and not iskeyword(name)
 
 
 def quoted(value: Any) -> str:
-    """Text. Refuse what YAML makes of text without quotes: it would be another text, or none."""
+    """Text. Refuses what YAML makes of unquoted text, which would be another text or none."""
     match value:
         case str():
             text(value)
             return value
         case bool():
             words = "ON, on, yes and true" if value else "NO, no, off and false"
-            why = f'YAML reads {words} without quotes as a truth value: write it in quotes, for example "{words[:2]}"'
+            why = f'YAML reads unquoted {words} as a truth value. Write it in quotes, for example "{words[:2]}"'
         case None:
-            why = 'YAML reads an empty value, ~ and null as nothing: write it in quotes, or ""'
+            why = 'YAML reads an empty value, ~ and null as nothing. Write it in quotes, or ""'
         case float():
-            why = 'YAML reads 1.10 without quotes as the number 1.1: write it in quotes, "1.10"'
+            why = 'YAML reads unquoted 1.10 as the number 1.1. Write it in quotes, "1.10"'
         case int():
-            why = f'YAML reads it as a number: write it in quotes, "{shown(value)}"'
+            why = f'YAML reads it as a number. Write it in quotes, "{shown(value)}"'
         case list() | tuple():
             why = "this is a list"
         case _:
@@ -84,30 +84,30 @@ def quoted(value: Any) -> str:
 
 
 def text(value: Any) -> None:
-    """Refuse text that no UTF-8 file can hold, at any depth of lists and mappings."""
+    """Refuse text that UTF-8 cannot encode, at any depth of lists and mappings."""
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:
             raise ValueError(f"{shown(value)} is not UTF-8 text") from None
     elif isinstance(value, Mapping):
-        for one in value.items():
-            text(one)
+        for pair in value.items():
+            text(pair)
     elif isinstance(value, list | tuple):
-        for one in value:
-            text(one)
+        for item in value:
+            text(item)
 
 
 def path(value: str, environ: Mapping[str, str] | None = None) -> Path:
-    """A path that can be asked for, with its `~` resolved.
+    """A path that the operating system accepts, with its `~` resolved.
 
     Args:
-        environ: where HOME is looked up; None for the process's own.
+        environ: where HOME is looked up; None for the process's own environment.
     """
     if not value.strip():
-        raise ValueError("an empty path; name a file or folder")
+        raise ValueError("the path is empty; name a file or folder")
     if "\0" in value:
-        raise ValueError(f"{shown(value)} holds a NUL character, which no path has")
+        raise ValueError(f"{shown(value)} contains a NUL character, which a path cannot")
     try:
         length, names = len(os.fsencode(value)), [len(os.fsencode(name)) for name in value.split("/")]
     except UnicodeEncodeError:
@@ -119,14 +119,14 @@ def path(value: str, environ: Mapping[str, str] | None = None) -> Path:
     first, slash, rest = value.partition("/")
     if first == "~":
         return home(environ) / rest
-    found = os.path.expanduser(first)  # noqa: PTH111  (Path's raises what names nobody)
+    found = os.path.expanduser(first)  # noqa: PTH111  (the error of Path's does not name the user)
     if found == first:
-        raise ValueError(f"this machine has no user {shown(first[1:])}, of {shown(value)}")
+        raise ValueError(f"this machine has no user {shown(first[1:])}, named in {shown(value)}")
     return Path(f"{found}{slash}{rest}")
 
 
 def home(environ: Mapping[str, str] | None = None) -> Path:
-    """The home folder: HOME, else what the system knows of this user."""
+    """The home folder: HOME, else the system's entry for this user."""
     given = (os.environ if environ is None else environ).get("HOME")
     try:
         return Path(given) if given else Path.home()

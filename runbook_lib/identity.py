@@ -1,4 +1,4 @@
-"""Whom a client proves itself to be: a certificate with its key and its CAs, in memory alone."""
+"""A client's identity: its certificate, key and CAs, in memory only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Identity:
-    """What a client proves itself with. `chain` holds the CAs above the certificate, nearest first."""
+    """The certificate and key that a client authenticates with. `chain` holds the CAs above it, nearest first."""
 
     key: PrivateKey
     certificate: x509.Certificate
@@ -24,4 +24,4 @@ class Identity:
         return f"Identity({subject!r}, serial {self.certificate.serial_number:X})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a private key is not pickled")
+        raise TypeError("a private key must not be pickled")

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, noted in place of being obeyed at once."""
+"""Ctrl-C, SIGTERM and a closed terminal, recorded instead of obeyed at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Interruptions:
-    """Ctrl-C, SIGTERM and a closed terminal are counted, not obeyed at once: an interrupted run is still archived."""
+    """Records Ctrl-C, SIGTERM and a closed terminal, so that an interrupted run is still archived."""
 
     def __init__(self) -> None:
         self.signals: list[signal.Signals] = []
@@ -20,12 +20,12 @@ class Interruptions:
 
     @contextmanager
     def collected(self) -> Iterator[Interruptions]:
-        """Collect while inside. Only the main thread can; elsewhere signals keep their meaning."""
+        """Record signals inside the block. Does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
         numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal means nothing
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores a closed terminal
             numbers.append(signal.SIGHUP)
         before = [signal.signal(number, self._note) for number in numbers]
         try:

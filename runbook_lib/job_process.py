@@ -1,4 +1,4 @@
-"""What a run process of the fork engine does with a job: papermill, judging, searching for secrets, rendering."""
+"""How a run process of the fork engine performs a job: execute, judge, search for secrets, render."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runbook_lib.reports.supervise import End, environment
 
 
 def execute_job(task: JobTask, context: TaskContext) -> Produced:
-    """What a run process does: one run."""
+    """Perform one run."""
     job = task.job
     forks = job.engine != "papermill" and _forkable(job.source.content)
     write_to(task.folder / "papermill.log")
@@ -40,30 +40,30 @@ def execute_job(task: JobTask, context: TaskContext) -> Produced:
 def _forkable(notebook: bytes) -> bool:
     try:
         return forkable(json.loads(notebook)["metadata"])
-    except (ValueError, KeyError, TypeError, AttributeError):  # whoever reads it properly says what is wrong
+    except (ValueError, KeyError, TypeError, AttributeError):  # the step that reads the notebook reports the error
         return False
 
 
 def _in_a_process(task: JobTask, plan: ExecutionPlan, context: TaskContext) -> End:
-    """Execute by stock papermill, with a kernel that is started for it."""
+    """Execute with stock papermill, which starts a kernel."""
     interruptions = Interruptions()
     interruptions.signals = context.signals
     return execute_supervised(task.job, plan, task.folder, interruptions)
 
 
 def _in_a_fork(task: JobTask, plan: ExecutionPlan, context: TaskContext) -> End:
-    """Execute in a kernel that is forked for it."""
+    """Execute in a forked kernel."""
     job, private = task.job, task.folder / "private"
-    private.mkdir(mode=0o700, exist_ok=True)  # an attempt that found no kernel has made it
+    private.mkdir(mode=0o700, exist_ok=True)  # an earlier attempt that got no kernel may have made it
     given = os.environ if job.environ is None else job.environ
     environ = environment(given, job.run, private, task.folder, job.keep_out)
     log = task.folder / "papermill.log"
     kernel = context.kernel(cwd=task.cwd, environ=environ, log=log)
-    compiling = in_background(html.exporter)  # what the page needs, while the kernel works
+    compiling = in_background(html.exporter)  # prepares the page while the kernel works
     try:
         with context.interruptible(job.deadline):
             ending = execute(plan, engine_name="runbook", kernel=kernel)
-    except BaseException as error:  # noqa: BLE001 - papermill's word is the record's
+    except BaseException as error:  # noqa: BLE001 - it goes into the record
         ending = Ending(exception=type(error).__name__, message=str(error))
     finally:
         kernel.shutdown_kernel()

@@ -1,4 +1,4 @@
-"""Jobs in the fork engine, from the caller's side. Light to import: what executes them, their processes import."""
+"""The caller's side of jobs in the fork engine. Light to import: the processes import what executes a job."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from runbook_lib.reports.supervise import End
 
 @dataclass(frozen=True)
 class JobTask:
-    """A job as it is sent to a run process.
+    """A job for a run process.
 
     Args:
         folder: private to the run.
         cwd: where the kernel runs.
-        end: how an earlier process of this run ended: nothing is executed, and what it left is told of.
+        end: how an earlier process of this run ended. Then nothing is executed; what that left is recorded.
     """
 
     job: Job
@@ -37,13 +37,13 @@ class JobTask:
 
 
 class JobServer(ForkServer):
-    """A fork server for jobs. Each has its record, also where its processes were killed.
+    """A fork server for jobs. Every job gets a record, even if its processes are killed.
 
         with JobServer(preload=["runbook_lib.widgets"]) as server:
             produced = server.run(job, clock=SystemClock())
 
     Args:
-        folder: private; each run gets a folder in it while it lasts. What lies there was not searched for secrets.
+        folder: private; each run has a folder in it while it lasts. Its content is not searched for secrets.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class JobServer(ForkServer):
     def run(
         self, job: Job, *, clock: Clock, interruptions: Interruptions | None = None, folder: Path | None = None
     ) -> Produced:
-        """Execute a notebook and make the files that tell of it.
+        """Execute a notebook and make the files of its bag.
 
         Args:
             clock: dates the run; it is sent to the process that runs it.
-            interruptions: signals that the caller collects: at the first one the run is ended.
-            folder: private, for what the run writes, in place of the server's.
+            interruptions: signals that the caller collects; the first one ends the run.
+            folder: private, for the run's files, in place of the server's folder.
 
         Returns:
-            The record and the files, for every run: also a failed, killed, interrupted or refused one.
+            The record and the files of every run, including a failed, killed, interrupted or refused one.
 
         Raises:
-            RunbookError: ENGINE_FAILED where no process can be forked.
+            RunbookError: ENGINE_FAILED if no process can be forked.
             OSError: the private folder cannot be written.
         """
         if job.environ is None:
@@ -76,11 +76,11 @@ class JobServer(ForkServer):
         signals = interruptions.signals if interruptions else ()
         try:
             answer: Produced | Killed = self.perform(task, seconds=job.deadline, signals=signals)
-            if isinstance(answer, Killed):  # what it left is told of by another process
+            if isinstance(answer, Killed):  # another process records what it left
                 end = End(None, answer.returncode, answer.deadline, answer.interrupted, "")
                 answer = self.perform(replace(task, end=end), seconds=job.deadline)
-            if isinstance(answer, Killed):  # telling it kills whoever does: it is not executed again for that
-                problem = self.failed(f"The process of the run ended twice: {answer.returncode}.")
+            if isinstance(answer, Killed):  # that was killed too, so there is no third attempt
+                problem = self.failed(f"The process of the run ended twice, last with {answer.returncode}.")
                 now = clock.now()
                 return bare.failed_unexpectedly(
                     job, problem, started=task.begun.at, finished=now, clock=clock.source, executed=True

@@ -1,11 +1,11 @@
-"""Runs a user's command to its own end, and lets live what it leaves running: `python -m runbook_lib.left_running`.
+"""Runs a user's command until it ends, and keeps alive what it leaves running: `python -m runbook_lib.left_running`.
 
     kernel ── this process ── the hook ── …        while the hook runs
               this process ── a service            afterwards, for as long as the service lives
 
-It detaches itself at once, and adopts whatever loses its parent below it. So all that a hook starts can be told from
-what a notebook's cell starts, whatever it does to itself (double fork, setsid, another environment), and who ends what
-a run leaves behind spares this one process. It stays while something of the hook runs, and reads on what that writes.
+It detaches itself at once and adopts every orphan below it. So everything that a hook starts is below this process,
+even after a double fork, a setsid or a change of environment, and whoever ends what a run leaves behind spares this
+process. It stays while anything of the hook runs, and keeps reading its output.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from runbook_lib import programs
 from runbook_lib.descendants import KEPT, adopt_orphans, children, end_children
 
 _LONGEST = 64 * 1024
-"""Bytes of output that are kept: the last ones."""
+"""How many bytes of output are kept: the last ones."""
 
 _LOOK_SECONDS = 0.05
 _ANSWER_SECONDS = 30.0
-"""How long after the limit the answer may come: a machine can be slow."""
+"""How long after the limit the answer may come on a slow machine."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Ended:
     """How a command ended.
 
     Args:
-        code: its exit code, negative for a signal; None where it did not end by itself.
-        problem: why it was not started, or what was done when its time was over; empty where it ended by itself.
-        said: the end of what it wrote to stdout and stderr.
+        code: its exit code, negative for a signal; None if it did not end by itself.
+        problem: why it was not started, or what happened at its time limit; empty if it ended by itself.
+        said: the end of its output on stdout and stderr.
         left: how many processes it left running.
     """
 
@@ -49,13 +49,13 @@ class Ended:
 
 
 def run_to_its_end(words: Sequence[str], *, environ: Mapping[str, str], seconds: float) -> Ended:
-    """Run a command until its own process has ended, at most for so long; then it is ended, with what belongs to it.
+    """Run a command until its own process ends, or end it and its children after so many seconds.
 
-    What has detached itself from the command by then (its parent has ended) lives on, also past the limit. The command
-    is ended, too, when the caller is interrupted or gone.
+    Processes that have detached themselves by then (their parent has ended) live on, also past the limit. The command
+    also ends when the caller is interrupted or gone.
 
     Args:
-        environ: all that the command gets.
+        environ: the command's whole environment.
     """
     order = json.dumps({"words": list(words), "environ": dict(environ), "seconds": seconds})
     with subprocess.Popen(
@@ -76,7 +76,7 @@ def run_to_its_end(words: Sequence[str], *, environ: Mapping[str, str], seconds:
     try:
         return Ended(**json.loads(answer))
     except (ValueError, TypeError):
-        return Ended(None, "was lost: the process that runs it gave no answer")
+        return Ended(None, "was lost: the process that runs it did not answer")
 
 
 def _read(source: int, until: float) -> bytes:
@@ -92,7 +92,7 @@ def _read(source: int, until: float) -> bytes:
 
 
 class _Command:
-    """The command, its output, and what it leaves."""
+    """The command, its output and the processes it leaves."""
 
     def __init__(self, words: list[str], environ: dict[str, str]) -> None:
         self._output, theirs = os.pipe()
@@ -103,12 +103,12 @@ class _Command:
             process = subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
         finally:
             os.close(theirs)
-        self.pid, process.returncode = process.pid, 0  # waited for here, with all others
+        self.pid, process.returncode = process.pid, 0  # `look` waits for it, as for all others
 
     def look(self, seconds: float) -> None:
-        """Read what there is, waiting for so long at most, and take note of who has ended."""
+        """Wait at most so long, read the output, and note which processes have ended."""
         poll = select.poll()
-        poll.register(0, 0)  # POLLHUP is always told
+        poll.register(0, 0)  # poll always reports POLLHUP
         if self._open:
             poll.register(self._output, select.POLLIN)
         poll.poll(1000 * seconds)
@@ -118,11 +118,11 @@ class _Command:
                 if found[0] == self.pid:
                     self.code = os.waitstatus_to_exitcode(found[1])
         if self.code is not None:
-            self._read()  # the last of what it wrote
+            self._read()  # the rest of its output
 
     def _read(self) -> None:
         try:
-            # as much as a pipe holds, and no more at a time: somebody may write without end
+            # at most what a pipe holds: somebody may write without end
             more = os.read(self._output, 1 << 20) if self._open else b""
         except BlockingIOError:
             return
@@ -130,7 +130,7 @@ class _Command:
         self._said = (self._said + more)[-_LONGEST:]
 
     def end(self) -> bool:
-        """Kill it and its descendants, but not what has detached itself from it. Gives whether it is gone."""
+        """Kill it and its descendants, except those that have detached themselves. Returns whether it is gone."""
         end_children(spare=set(children()) - {self.pid})
         return self.pid not in children()
 
@@ -139,15 +139,15 @@ class _Command:
         return Ended(self.code, problem, said, len(set(children()) - {self.pid}))
 
     def keep_on(self) -> None:
-        """Until nothing of it runs: read what is written, so that nobody is stopped by a full or closed pipe."""
-        os.chdir("/")  # keeps no folder in use
+        """Read the output until nothing of it runs, so that no process meets a full or closed pipe."""
+        os.chdir("/")  # so that no folder stays in use
         while self._open or children():
             if self._open:
                 poll = select.poll()
                 poll.register(self._output, select.POLLIN)
                 poll.poll(1000)
                 self._read()
-                time.sleep(_LOOK_SECONDS)  # one that writes without end does not keep us busy
+                time.sleep(_LOOK_SECONDS)  # endless output must not keep us busy
             with suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG if self._open else 0)[0]:
                     pass
@@ -157,7 +157,7 @@ def _answer(ended: Ended) -> None:
     sys.stdout.write(json.dumps(asdict(ended)))
     sys.stdout.flush()
     nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):  # who waits for the answer reads to its end
+    for descriptor in (0, 1, 2):  # the caller reads to the end of the answer
         os.dup2(nothing, descriptor)
 
 
@@ -169,7 +169,7 @@ def _caller_is_gone() -> bool:
 
 def main() -> None:
     if os.fork():
-        os._exit(0)  # nobody has to wait for the other one
+        os._exit(0)  # so that nobody has to wait for the child
     order = json.loads(sys.stdin.readline())
     if sys.platform == "linux":
         adopt_orphans()
@@ -186,7 +186,7 @@ def main() -> None:
     elif command.end():
         ended = command.ended(f"did not end in time: it was stopped after {order['seconds']} s")
     else:
-        ended = command.ended(f"did not end within {order['seconds']} s, and runs on: it belongs to another user")
+        ended = command.ended(f"did not end within {order['seconds']} s and still runs: it belongs to another user")
     with suppress(BrokenPipeError):
         _answer(ended)
     command.keep_on()

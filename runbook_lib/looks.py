@@ -1,5 +1,4 @@
-"""What a secret looks like, how one may be written, and what a parameter that takes one is called. Light: the command
-line asks for it."""
+"""How to recognise a secret, its spellings and the parameters that take one. Light to import, for the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ _HEADERS = ("BEGIN PRIVATE KEY", "BEGIN RSA PRIVATE KEY", "BEGIN EC PRIVATE KEY"
 
 
 def base64_forms(secret: bytes) -> set[str]:
-    """How `secret` looks inside longer base64, at each alignment, without the characters its neighbours decide."""
+    """How `secret` looks inside longer base64, at each alignment, without the characters that its neighbours decide."""
     found = set()
     for offset in range(3):
         text = base64.b64encode(b"\0" * offset + secret).decode()
@@ -22,9 +21,8 @@ def base64_forms(secret: bytes) -> set[str]:
 
 
 def secret_forms(value: str) -> list[str]:
-    """The usual spellings of a secret, longest first: what is masked and redacted, and searched for where letters and
-    digits alone do not tell it."""
-    import html  # whoever asks for `--help` has no secret
+    """The usual spellings of a secret, longest first: to mask, redact and search for."""
+    import html  # not needed for `--help`
     import json
     from urllib.parse import quote, quote_plus
 
@@ -66,14 +64,14 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a private key, an API token or a header with one is in a text."""
+    """Whether a text contains a private key, an API token or a header with one."""
     return any(pattern.search(text) for pattern in PATTERNS.values())
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- what is written -------------------------------------------------------------------------------------------------
 
 MIN_LENGTH = 8
-"""A shorter secret would be found in half of all texts by chance: it is neither searched for nor masked."""
+"""A shorter secret occurs in many texts by chance, so it is neither searched for nor masked."""
 
 _KNOWN: set[str] = set()
 _PART = re.compile(r"[0-9a-f]{26}_|PRIVATE KEY")
@@ -81,14 +79,16 @@ _RANDOM, _FEWEST = 20, 3
 
 
 def remember(value: str) -> None:
-    """Withhold this secret from whatever this process tells from now on. It is kept in memory as long as that lives."""
+    """Withhold this secret from everything that this process writes from now on. It stays in memory until the end."""
     if len(value) >= MIN_LENGTH:
         _KNOWN.add(value)
 
 
 def withheld(text: str) -> str:
-    """The text without the secrets that this process has resolved, and without what looks like one: what every line on
-    a terminal and in a log passes."""
+    """The text without the secrets that this process has resolved, and without what looks like a secret.
+
+    Every line on a terminal and in a log passes through here.
+    """
     for form in _masks(frozenset(_KNOWN)):
         text = text.replace(form, "[withheld]")
     for name, pattern in PATTERNS.items():
@@ -98,14 +98,14 @@ def withheld(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _masks(known: frozenset[str]) -> tuple[str, ...]:
-    """Every spelling of these, the longest first: one secret may be in another."""
+    """Every spelling of these secrets, longest first: one may contain another."""
     forms = {form for value in known for form in secret_forms(value) if len(form) >= MIN_LENGTH}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
 def could_be_secret(text: str) -> bool:
-    """Whether an error had better not repeat a value that somebody gave. Asks for less than `looks_random`: to describe
-    an innocent value by its length does no harm, and to refuse it would."""
+    """Whether an error should not quote a value. Less strict than `looks_random`: an innocent value that is described
+    by its length does no harm."""
     words = re.split(r"[\s/:]+", text)
     return _PART.search(text) is not None or withheld(text) != text or any(map(_random_enough, words))
 
@@ -116,8 +116,8 @@ def _random_enough(word: str) -> bool:
 
 
 def looks_random(word: str) -> bool:
-    """Whether a word was made by a machine rather than chosen as a name: 20 characters or more of both cases with three
-    groups of digits, or 32 of hexadecimal."""
+    """Whether a word looks generated, not chosen as a name: 20 or more characters of both cases with three groups of
+    digits, or 32 or more hexadecimal digits."""
     if re.fullmatch(r"(?=.*[a-f])(?=.*\d)[0-9a-f]{32,}", word):
         return True
     mixed = re.fullmatch(r"(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9_\-+=]{20,}", word)
@@ -157,8 +157,8 @@ _LEAST_DIGITS = 4
 def names_secret(name: str, value: Any) -> bool:
     """Whether a parameter of this name takes a secret, and the value may be one.
 
-    What counts is the name's last word: `api_key` and `clientSecret` do, `token_count` and `tokenizer` do not. A number
-    is a secret where the name is of one (`password`), and none where it is of many (`max_tokens`).
+    The name's last word decides: `api_key` and `clientSecret` do, `token_count` and `tokenizer` do not. A number is a
+    secret if the name is singular (`password`), not if it is plural (`max_tokens`).
     """
     words = [word.lower() for word in _WORD.findall(name)]
     while words and words[-1].isdigit():  # api_key_2

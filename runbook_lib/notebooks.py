@@ -1,4 +1,4 @@
-"""Our own notebooks, and what a command line or a fleet file may call them."""
+"""Our own notebooks, and their names on the command line and in fleet files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.given import did_you_mean
 
 _LONGEST = 63
-"""Characters of a job's name: it becomes part of a folder's."""
+"""Maximum characters of a job's name, which becomes part of a folder's name."""
 
 _INSTALLED = Path(__file__).with_name("files")
-"""Where a wheel keeps what a checkout has at its top."""
+"""Where a wheel keeps the top-level folders of a checkout."""
 
 _TOP = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ NOTEBOOKS = {
 
 
 def find_notebook(text: str) -> tuple[Path, str]:
-    """The file of a short name or a path, and the job's name. Raises RunbookError (UNKNOWN_NOTEBOOK)."""
+    """The notebook for a short name or a path, and its job's name. Raises RunbookError (UNKNOWN_NOTEBOOK)."""
     if text in NOTEBOOKS:
         return NOTEBOOK_FOLDER / f"{NOTEBOOKS[text]}.ipynb", text
     path = Path(text)
@@ -44,11 +44,11 @@ def find_notebook(text: str) -> tuple[Path, str]:
         raise RunbookError(Reason.UNKNOWN_NOTEBOOK, f"{text!r} is neither a short name nor an .ipynb file.{meant}")
     known = {stem: short for short, stem in NOTEBOOKS.items()}
     job = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.stem.lower()).strip("-")
-    if len(job) > _LONGEST:  # two of one beginning are two jobs
+    if len(job) > _LONGEST:  # two names with the same beginning stay two jobs
         job = f"{job[: _LONGEST - 9].strip('-')}-{sha256(path.stem.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return path, known.get(path.stem, job or "notebook")
 
 
 def imported_by(notebook: Path) -> list[str]:
-    """The modules of ours that a notebook imports, as far as its text shows them."""
+    """Our modules that a notebook's text imports."""
     return re.findall(r"\bfrom (runbook_lib[.\w]*) import\b", notebook.read_text(encoding="utf-8", errors="replace"))

@@ -1,8 +1,8 @@
-"""Outside programs: whoever starts one does it here. Each gets an environment that is made for it.
+"""Starts outside programs, each with an environment made for it.
 
-Only the variables that are named here are passed on: nothing that configures a program or the loader (OPENSSL_CONF,
-GIT_DIR, LD_PRELOAD, JAVA_TOOL_OPTIONS, BASH_ENV, IFS), and no secret. No program is looked for in the current folder,
-nor in one that everybody may write to.
+It passes on only the variables named here: none that configures a program or the loader (OPENSSL_CONF, GIT_DIR,
+LD_PRELOAD, JAVA_TOOL_OPTIONS, BASH_ENV, IFS), and no secret. It never looks for a program in the current folder or in a
+folder that everybody may write to.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from types import MappingProxyType
 STANDARD = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 ARCHIVE_PASSPHRASE = "DIGICERT_ONE_ARCHIVE_PASSPHRASE"  # noqa: S105 - a name
-"""The variable that the signer's passphrase is in unless another was named: for whoever seals, and no program else."""
+"""The default variable for the signer's passphrase. Only the process that seals gets it."""
 
 NO_CERTIFICATES = {"SSL_CERT_DIR": os.devnull, "SSL_CERT_FILE": os.devnull}
-"""For openssl, which then trusts only the certificates that its command names."""
+"""Makes openssl trust only the certificates that its command names."""
 
 _PERSON = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 _SESSION = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
@@ -46,15 +46,14 @@ def run_program(
     files: Sequence[int] = (),
     ends_with_us: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end; gives what it wrote and its exit code, whatever that is.
+    """Run a program until it ends; returns its output and its exit code, even if that is not 0.
 
     Args:
         program: its name, for example "openssl".
-        seconds: after these it is killed, with whatever it started.
-        more: variables that it gets besides.
-        files: descriptors that it gets besides.
-        ends_with_us: whether it is killed when this process ends in whatever way (on Linux). Only for a process that
-            has no other threads.
+        seconds: it is killed after these, with whatever it started.
+        more: additional variables for it.
+        files: additional descriptors for it.
+        ends_with_us: whether it is killed whenever this process ends (on Linux). Only for a single-threaded process.
 
     Raises:
         FileNotFoundError: there is no such program.
@@ -86,24 +85,24 @@ def run_program(
 
 
 def _end_with(parent: int) -> Callable[[], None]:
-    """What makes a process that is about to begin end with the one that starts it."""
+    """A function that a new process calls before it starts, so that it ends with its parent."""
     prctl = ctypes.CDLL(None).prctl
 
     def ask_the_kernel() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it has ended before it was asked
+        if os.getppid() != parent:  # the parent has ended already
             os._exit(1)
 
     return ask_the_kernel
 
 
 def for_python(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a process of ours gets that runs in this interpreter: what makes the interpreter what it is here."""
+    """The environment for a process of ours: the variables that this interpreter needs."""
     return _only(environ, _PYTHON, _PYTHON_PREFIXES)
 
 
 def for_hook(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a command of the user's gets: who and where it is, and which DigiCert ONE is meant. No secret."""
+    """The environment for a user's command: the user, the session and the DigiCert ONE environment. No secret."""
     path = os.pathsep.join(dict.fromkeys((*_folders(environ), *STANDARD)))
     return {**_only(environ, (*_PERSON, *_SESSION, *_OURS), ("LC_",)), "PATH": path}
 
@@ -113,8 +112,9 @@ def _only(environ: Mapping[str, str], names: Sequence[str], prefixes: tuple[str,
 
 
 def _folders(environ: Mapping[str, str]) -> list[str]:
-    """The folders of PATH that are absolute, and that not everybody may write to."""
-    return [one for one in environ.get("PATH", "").split(os.pathsep) if one.startswith("/") and not open_to_all(one)]
+    """The absolute folders of PATH, except those that everybody may write to."""
+    folders = environ.get("PATH", "").split(os.pathsep)
+    return [folder for folder in folders if folder.startswith("/") and not open_to_all(folder)]
 
 
 def open_to_all(place: str | Path) -> bool:

@@ -1,7 +1,7 @@
-"""What a step says of itself: the one shape that procedures fill, notebooks show and reports read.
+"""A step's result and record: procedures fill it in, notebooks show it, reports read it.
 
-A step's record travels inside the notebook, as an output of MIME type `MIME` beside its HTML and its plain text. So the
-executed notebook alone holds everything a report or an auditor needs, whoever ran it.
+The record is an output of the notebook, of MIME type `MIME`, together with its HTML and its plain text. So the executed
+notebook holds everything that a report or an auditor needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MIME = "application/vnd.digicert-one-runbooks+json"
 
 
 class Kind(StrEnum):
-    """Whether a step only looks, or changes something."""
+    """Whether a step only checks, or changes something."""
 
     CHECK = "check"
     CHANGE = "change"
@@ -50,7 +50,7 @@ SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The verdict that outranks the others; `unchecked` where there is none at all."""
+    """The most severe verdict; `unchecked` if there is none."""
     return max(verdicts, key=SEVERITY.__getitem__, default=Verdict.UNCHECKED)
 
 
@@ -71,16 +71,16 @@ class Table(_Frozen):
 
 
 class FileBeside(_Frozen):
-    """A file that lies beside the notebook: its path from there, and its SHA-256 in hexadecimal."""
+    """A file next to the notebook: its relative path and its SHA-256 in hexadecimal."""
 
     file: str = Field(pattern=r"^tables/[a-z][a-z0-9-]*\.(csv|parquet)$")
     sha256: str
 
 
 class TableBeside(_Frozen):
-    """A table too long for a notebook: it lies beside it, as CSV and as Parquet.
+    """A table too long for a notebook: it is next to it, as CSV and as Parquet.
 
-    `rows` does not count the header; `unchecked` are those of them whose state says so.
+    `rows` does not count the header; `unchecked` counts the rows in that state.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
@@ -109,7 +109,7 @@ class Timeline(_Frozen):
 
 
 class Histogram(_Frozen):
-    """How many certificates end in which month, where they are too many for a timeline: (`YYYY-MM`, state, count)."""
+    """How many certificates end in which month, if a timeline cannot show them all: (`YYYY-MM`, state, count)."""
 
     title: str
     months: tuple[tuple[str, str, int], ...]
@@ -117,7 +117,7 @@ class Histogram(_Frozen):
 
 
 class Snippet(_Frozen):
-    """Something to paste elsewhere. It names secrets by reference, and never holds one."""
+    """Code to paste elsewhere. It names secrets by reference and never contains one."""
 
     title: str
     language: str
@@ -129,13 +129,13 @@ class Result(_Frozen):
 
     Args:
         verdict: how it ended.
-        headline: one sentence, the first thing a reader sees.
+        headline: one sentence, which the reader sees first.
         facts: label and value, in reading order.
         details: named checks, each with its own verdict: (verdict, name, what was seen).
         next: what to do now, a sentence each.
-        needs_action: how many certificates need somebody to act (`--fail-on due`).
-        reason: where something was not found out and the step went on all the same: why, as the catalogue names it.
-        retry_after: seconds that the server asked to wait, where that is why.
+        needs_action: how many certificates need action (`--fail-on due`).
+        reason: the catalogue's reason why the step failed or could not check, if it continued all the same.
+        retry_after: seconds that the server asked to wait, if that is the reason.
     """
 
     verdict: Verdict
@@ -154,7 +154,7 @@ class Result(_Frozen):
 
 
 class ParameterRow(_Frozen):
-    """One parameter as used: its value (a reference for a secret), where it came from, what it is for."""
+    """One parameter as used: its value (for a secret, its reference), source and purpose."""
 
     name: str
     value: str
@@ -162,30 +162,30 @@ class ParameterRow(_Frozen):
     description: str = ""
 
 
-# --- provenance: whom and what a run talked to ------------------------------------------------------------------------
+# --- provenance: what a run connected to ------------------------------------------------------------------------------
 
 
 class _Described(_Frozen):
-    # part of run.json, whose readers pass over what a later version adds
+    # part of run.json, whose readers ignore fields that a later version adds
     model_config = ConfigDict(extra="ignore")
 
 
 class Trust(_Described):
-    """What the server's certificate had to lead to."""
+    """The CAs that the server's certificate had to chain to."""
 
     source: Literal["file", "system"]
-    """A CA file that was named, or the CAs of the machine."""
+    """A named CA file, or the machine's CAs."""
     file: str
-    """Where they were read from; empty where the machine keeps them in no single file."""
+    """The file they were read from; empty if the machine does not keep them in a single file."""
     sha256: str | None
-    """SHA-256 of that file; null where there is none or it could not be read."""
+    """SHA-256 of that file; null if there is none or it could not be read."""
 
 
 class Target(_Described):
-    """The DigiCert ONE that a run was told to work with."""
+    """The DigiCert ONE environment of a run."""
 
     environment: str
-    """Its short name, or its host where it has none."""
+    """Its short name, or its host if it has none."""
     api_url: str
     """For the API key."""
     clientauth_url: str
@@ -194,46 +194,47 @@ class Target(_Described):
 
 
 class ServiceUser(_Described):
-    """A service user as DigiCert ONE named it."""
+    """A service user as DigiCert ONE reported it."""
 
     id: str
     name: str
-    """Its friendly name; empty where it has none."""
+    """Its friendly name; empty if it has none."""
     accounts: tuple[str, ...]
-    """The accounts it belongs to: their names, or ids where they have none."""
+    """The names of its accounts, or the ids of those without a name."""
 
 
 class Connection(_Described):
-    """A TLS connection that was answered. The same terms with the same server are told once."""
+    """A TLS connection that was answered. Connections with the same terms to the same server are listed once."""
 
     url: str
     protocol: str
     cipher: str
     subject: str
-    """Of the server's certificate (RFC 4514)."""
+    """Subject of the server's certificate (RFC 4514)."""
     issuer: str
     not_after: str
-    """The last second it is valid, `YYYY-MM-DDTHH:MM:SSZ`."""
+    """The last second of its validity, `YYYY-MM-DDTHH:MM:SSZ`."""
     sha256: str
     """Fingerprint of the server's certificate (DER)."""
 
 
 class Seen(_Described):
-    """Whom and what a step talked to. What it did not see is absent: a refused handshake leaves no connection."""
+    """What a step connected to and saw. A refused handshake leaves no connection."""
 
     service_users: tuple[ServiceUser, ...] = ()
     connections: tuple[Connection, ...] = ()
     clock_ahead: float | None = None
-    """Seconds by which the server's clock was ahead of ours where they differed most; a server tells full seconds."""
+    """Seconds by which the server's clock was ahead of ours when they differed most; servers report full seconds."""
 
     @classmethod
     def together(cls, parts: Iterable[Seen]) -> Seen:
-        """Everything that was seen, each once, in order."""
+        """All of the parts, without duplicates, in order."""
         parts = tuple(parts)
+        ahead = (part.clock_ahead for part in parts if part.clock_ahead is not None)
         return cls(
-            service_users=tuple(dict.fromkeys(one for part in parts for one in part.service_users)),
-            connections=tuple(dict.fromkeys(one for part in parts for one in part.connections)),
-            clock_ahead=max((one.clock_ahead for one in parts if one.clock_ahead is not None), key=abs, default=None),
+            service_users=tuple(dict.fromkeys(user for part in parts for user in part.service_users)),
+            connections=tuple(dict.fromkeys(connection for part in parts for connection in part.connections)),
+            clock_ahead=max(ahead, key=abs, default=None),
         )
 
 
@@ -241,7 +242,7 @@ class Seen(_Described):
 
 
 class ParametersRecord(_Frozen):
-    """The parameters of a run, and the DigiCert ONE they name; None where they name none."""
+    """The parameters of a run, and the DigiCert ONE environment that they name, if any."""
 
     record: Literal["parameters"] = "parameters"
     procedure: str
@@ -252,7 +253,7 @@ class ParametersRecord(_Frozen):
 
 
 class StepRecord(_Frozen):
-    """One step: what it was, when, how it ended (`result` or `error`), and whom it talked to."""
+    """One step: which, when, how it ended (`result` or `error`), and what it connected to."""
 
     record: Literal["step"] = "step"
     procedure: str
@@ -272,7 +273,7 @@ class StepRecord(_Frozen):
 
 
 class FinishRecord(_Frozen):
-    """The last cell's word. A run without one did not reach its end."""
+    """The record of a notebook's last cell. A run without it did not reach its end."""
 
     record: Literal["finish"] = "finish"
     procedure: str
@@ -282,7 +283,7 @@ class FinishRecord(_Frozen):
     needs_action: int = 0
     next: tuple[str, ...] = ()
     progress: Literal["", "nothing due", "progressed", "waiting", "finished"] = ""
-    """How far a procedure that takes many runs has come in this one."""
+    """How far a procedure of many runs came in this one."""
 
 
 Record = Annotated[ParametersRecord | StepRecord | FinishRecord, Field(discriminator="record")]
@@ -290,5 +291,5 @@ _RECORD: TypeAdapter[ParametersRecord | StepRecord | FinishRecord] = TypeAdapter
 
 
 def read_record(data: Any) -> ParametersRecord | StepRecord | FinishRecord:
-    """Read a record back from a notebook's output. Raises pydantic.ValidationError for anything else."""
+    """Read a record from a notebook's output. Raises pydantic.ValidationError for anything else."""
     return _RECORD.validate_python(data)

@@ -1,4 +1,4 @@
-"""Runs a notebook headlessly and archives it, whatever becomes of it.
+"""Runs a notebook headlessly and archives it, however it ends.
 
 read → stage → produce → bag → seal into the chain
 """
@@ -32,7 +32,7 @@ __all__ = ["RunOutcome", "Status", "run_notebook"]
 _LOG = logging.getLogger(__name__)
 
 SEAL_SECONDS = 10.0
-"""What a run waits for another writer when it has ended, however little of its deadline is left."""
+"""How long a finished run waits at least for another writer, however little of its deadline is left."""
 
 
 def run_notebook(
@@ -48,32 +48,34 @@ def run_notebook(
     engine: Engine | None = None,
     kernels: Kernels | None = None,
 ) -> RunOutcome:
-    """Execute a notebook in a process of its own and put a bag of what happened into the archive.
+    """Execute a notebook in a separate process and archive a bag of what happened.
 
     Args:
         notebook: the .ipynb file. Its kernel runs in the caller's working directory, as under plain papermill.
         parameters: for the cell tagged `parameters`; JSON-like values, secrets only as references.
         job: names the bag: lower-case letters, digits and dashes.
-        archive: the archive's root; made where it is missing.
+        archive: the archive's root; created if missing.
         clock: names and dates the bag.
         cell_timeout: seconds for one cell.
         deadline: seconds for the whole run.
         environ: the environment of the run, in place of this process's. `env:` references are resolved in it.
-        engine: "papermill" where a kernel is to be started for it; else what suits the notebook.
-        kernels: a server that kernels are forked from. Then the run is executed in a fork of this process, which must
-            have a single thread.
+        engine: "papermill" to start a kernel for the run; by default what suits the notebook.
+        kernels: a server to fork kernels from. The run is then executed in a fork of this process, which must have a
+            single thread.
 
     Returns:
-        The outcome, for every run that is in the archive: also a failed, killed, interrupted or refused one.
+        The outcome of every archived run, including a failed, killed, interrupted or refused one.
 
     Raises:
-        RunbookError: BAD_PARAMETER for a `job` that is no name; UNKNOWN_NOTEBOOK; ARCHIVE_FAILED or DISK_FULL where
-            the archive cannot be written, if possible before anything runs; BUSY where another writer has it in hand
-            until the deadline, or a signal comes first.
+        RunbookError: BAD_PARAMETER for an invalid `job`; UNKNOWN_NOTEBOOK; ARCHIVE_FAILED or DISK_FULL if the archive
+            cannot be written, if possible before anything runs; BUSY if another writer holds the archive until the
+            deadline or until a signal.
     """
     if not bag.JOB.fullmatch(job):
-        raise RunbookError(Reason.BAD_PARAMETER, f"{job!r} names no job: use lower-case letters, digits and dashes.")
-    # a notebook that reads the archive reads the one it will be in
+        raise RunbookError(
+            Reason.BAD_PARAMETER, f"{job!r} is not a job's name: use lower-case letters, digits and dashes."
+        )
+    # a notebook that reads the archive reads the one that its run goes into
     environ = {**(os.environ if environ is None else environ), "DIGICERT_ONE_ARCHIVE": str(archive.absolute())}
     until = time.monotonic() + deadline
     todo = Job(
@@ -95,7 +97,7 @@ def run_notebook(
                 produced = _produced(todo, folder, clock, interruptions, kernels)
             except OSError:
                 raise
-            except Exception as error:  # it is sealed
+            except Exception as error:  # it is archived
                 if isinstance(error, RunbookError) and error.reason not in (Reason.UNEXPECTED, Reason.ENGINE_FAILED):
                     raise
                 now = clock.now()
@@ -116,6 +118,6 @@ def _produced(job: Job, folder: Path, clock: Clock, interruptions: Interruptions
     if sys.platform == "linux" and job.engine != "papermill":
         with JobServer(folder, kernels=kernels) as server:
             return server.run(job, clock=clock, interruptions=interruptions, folder=folder)
-    from runbook_lib.reports.produce import produce  # what the server imports at its own cost
+    from runbook_lib.reports.produce import produce  # slow to import; otherwise the server imports it
 
     return produce(job, folder=folder, clock=clock, interruptions=interruptions)

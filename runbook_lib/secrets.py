@@ -1,7 +1,7 @@
-"""Secrets: a parameter names where one is, and only here does it become the secret itself.
+"""Secrets: a parameter names where a secret is, and this module fetches it.
 
-References: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, and `prompt:` (in a notebook only). What comes out is a
-`Secret`, which never prints, pickles or compares itself; `reveal()` is the only door.
+References: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, and `prompt:` (in a notebook only). The result is a
+`Secret`, which never prints, pickles or compares itself; only `reveal()` returns it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SCHEMES = ("env", "file", "keyring", "prompt")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 Prompt = Callable[[str], str]
-"""Asks the person at the notebook; gets what is asked for, gives what was typed."""
+"""Asks the person at the notebook: takes the name of the secret, returns what was typed."""
 
 
 class Secret:
-    """A secret value and where it came from. Hidden in every representation."""
+    """A secret value and its source. Every representation hides the value."""
 
     __slots__ = ("_value", "source")
 
@@ -34,11 +34,11 @@ class Secret:
         self.source = source
 
     def reveal(self) -> str:
-        """The secret itself. Call it where it is used, and keep the result in no variable that lives on."""
+        """The secret itself. Call this where the secret is used, and keep the result in no long-lived variable."""
         return self._value
 
     def masked(self) -> str:
-        """Enough to tell two secrets apart by eye: the last four characters, where the whole is long enough."""
+        """Enough to tell two secrets apart: the last four characters of a long secret."""
         return f"…{self._value[-4:]}" if len(self._value) >= 20 else "…"
 
     def __repr__(self) -> str:
@@ -50,7 +50,7 @@ class Secret:
         return format(repr(self), spec)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret must not be pickled")
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,23 @@ class SecretRef:
         """Read `scheme:target`.
 
         Raises:
-            RunbookError: SECRET_AS_VALUE if it is no reference. The text is not repeated: it may be the secret.
+            RunbookError: SECRET_AS_VALUE if it is not a reference. The error does not quote the text: it may be the
+                secret.
         """
         scheme, colon, target = text.strip().partition(":")
         if not colon or scheme not in SCHEMES or (scheme != "prompt" and not target.strip()):
-            raise RunbookError(Reason.SECRET_AS_VALUE, "A reference to a secret is due here, and this is none.")
+            raise RunbookError(
+                Reason.SECRET_AS_VALUE, "Don't paste the secret here. Say where it is, for example env:NAME."
+            )
         if looks.looks_secret(target) or (looks.looks_random(target.strip()) and "/" not in target):
             raise RunbookError(
                 Reason.SECRET_AS_VALUE,
-                "What this reference names looks like a secret itself. It is not repeated.",
+                "The reference names something that looks like a secret itself. It is not shown.",
             )
         if scheme == "env" and not _VARIABLE.fullmatch(target.strip()):
-            raise RunbookError(Reason.SECRET_AS_VALUE, f"What follows {scheme}: cannot be the name of a variable.")
+            raise RunbookError(Reason.SECRET_AS_VALUE, f"The text after {scheme}: is not the name of a variable.")
         if scheme == "keyring" and "/" not in target:
-            raise RunbookError(Reason.SECRET_AS_VALUE, "A keyring reference is keyring:SERVICE/USER.")
+            raise RunbookError(Reason.SECRET_AS_VALUE, "A keyring reference must be keyring:SERVICE/USER.")
         return cls(scheme, target.strip())
 
     def __str__(self) -> str:
@@ -86,7 +89,7 @@ class SecretRef:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a parameter's value names a secret."""
+    """Whether a parameter's value is a reference to a secret."""
     if not isinstance(value, str):
         return False
     try:
@@ -104,7 +107,7 @@ def resolve(
     Args:
         reference: for example `env:DIGICERT_ONE_API_KEY`.
         environ: in place of the process's environment.
-        prompt: asks a person; without it `prompt:` is refused, as in every headless run.
+        prompt: asks a person. Without it, as in a headless run, `prompt:` is refused.
 
     Raises:
         RunbookError: SECRET_AS_VALUE, SECRET_NOT_FOUND or SECRET_EXPOSED.
@@ -114,7 +117,7 @@ def resolve(
     value = fetch(ref, os.environ if environ is None else environ, prompt)
     if not value:
         raise RunbookError(Reason.SECRET_NOT_FOUND, f"{ref} is empty.")
-    if ref.scheme != "prompt":  # no command has anybody who types; a notebook need not keep what was typed
+    if ref.scheme != "prompt":  # only a notebook asks, and it need not keep what was typed
         looks.remember(value)
     return Secret(value, str(ref))
 
@@ -125,7 +128,7 @@ def _from_env(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None)
             Reason.SECRET_NOT_FOUND,
             f"The environment variable {ref.target} is not set.",
             remedy=f"Set it where Jupyter or the scheduler starts (for the sandbox: `set -a; . DIR/sandbox.env`), "
-            f"or give another reference than {ref}.",
+            f"or change the reference {ref}.",
         )
     return environ[ref.target]
 
@@ -139,8 +142,8 @@ def _from_file(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | None
         with path.open(encoding="utf-8") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             if mode & stat.S_IROTH:
-                raise RunbookError(Reason.SECRET_EXPOSED, f"{path} can be read by everybody on this machine.")
-            # an editor or `echo` ends a file with a newline that is not part of the secret
+                raise RunbookError(Reason.SECRET_EXPOSED, f"Everybody on this machine can read {path}.")
+            # an editor or `echo` adds a newline that is not part of the secret
             return stream.read().rstrip("\r\n")
     except OSError as error:
         raise RunbookError(Reason.SECRET_NOT_FOUND, f"{path} cannot be read: {error.strerror}.") from None
@@ -160,8 +163,8 @@ def _from_keyring(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | N
     if value is None:
         raise RunbookError(
             Reason.SECRET_NOT_FOUND,
-            f"The keyring holds nothing for service {service!r} and user {user!r}.",
-            remedy=f"keyring set '{service}' '{user}'",
+            f"The keyring has no entry for service {service!r} and user {user!r}.",
+            remedy=f"Run `keyring set '{service}' '{user}'`.",
         )
     return value
 
@@ -170,7 +173,7 @@ def _from_prompt(ref: SecretRef, environ: Mapping[str, str], prompt: Prompt | No
     if prompt is None:
         raise RunbookError(
             Reason.SECRET_NOT_FOUND,
-            "prompt: needs a person, and nobody is there in a headless run.",
-            remedy="Give env:, file: or keyring: instead.",
+            "prompt: asks a person, which a headless run cannot do.",
+            remedy="Use env:, file: or keyring: instead.",
         )
     return prompt(ref.target or "secret")

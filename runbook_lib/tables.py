@@ -1,7 +1,7 @@
-"""Tables as files: CSV for people and scripts, and for long tables Parquet, the same with types.
+"""Tables as files: CSV for people and scripts, and for long tables also Parquet, which has types.
 
-A table of a hundred thousand rows does not belong into a notebook. It is written beside it, into the folder `tables`,
-and the step's record names it with its digest: whoever opens the notebook finds it, and sees whether it was changed.
+A table of a hundred thousand rows does not belong in a notebook. It goes into the folder `tables` next to it. The
+step's record names it with its digest, so that readers find it and see whether it was changed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 FOLDER = "tables"
 FOLDER_VARIABLE = "RUNBOOK_TABLES"
-"""Names the folder instead, where a run has one of its own."""
+"""The variable that names the folder instead, if a run has its own."""
 
 SHOWN = 50
-"""Rows that a report shows of a table that lies beside the notebook."""
+"""How many rows of a long table a report shows."""
 
 DUCKDB: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
@@ -33,58 +33,58 @@ DUCKDB: dict[str, Any] = {
     "temp_directory": "",
     "threads": 1,
 }
-"""It fetches nothing from the network, and leaves nothing on the disk but what it is asked for. A second thread would
-take 740 MiB for a million rows in place of 210, and no less time: what is done out of its order waits in memory."""
+"""DuckDB uses no network and writes only the requested file. A second thread would need 740 MiB in place of 210 MiB for
+a million rows, in the same time: out-of-order results wait in memory."""
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?|-")
 _QUOTED = re.compile(r'[,"\r\n]')
 
 _SIGNS = r"=+\-@＝＋－＠﹦﹢﹣﹫"
-"""What a formula begins with, in all widths (OWASP, CSV injection; NFKC makes the others of the first four)."""
+"""The first character of a formula, in all widths (OWASP, CSV injection; NFKC maps the others to the first four)."""
 _MARKS = "\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff"
-"""Marks of direction, line ends that only some programs know, and marks without a width."""
+"""Direction marks, rare line ends and zero-width marks."""
 _HIDDEN = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_MARKS}]")
 _CALM = re.compile(rf'(?![{_SIGNS}\s"])[^;\x00-\x1f\x7f-\x9f{_MARKS}]*')
-"""Most cells: no formula, and nothing hidden in them."""
+"""Most cells: no formula and no hidden character."""
 _FORMULA = re.compile(rf'(^[\s"]*|[;\t\r\n][\s"]*)(?=[{_SIGNS}]([^;\t\r\n]*))')
-"""Where one may begin: also behind what another locale's spreadsheet takes for the end of a cell. Quotes do not keep it
-from that, as they are not where it begins a cell."""
+"""Where a formula may begin: also after a character that ends a cell in another locale's spreadsheet. Quotes do not
+prevent this: they do not stand at the beginning of such a cell."""
 
 
 def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     """Rows as CSV: UTF-8, comma, CRLF (RFC 4180).
 
-    Without a byte order mark: a script that reads UTF-8 would take it as part of the first column's name, and scripts
-    rely on these names. README.md says how a spreadsheet is told the encoding. Our own readers take both.
+    Without a byte order mark: a script that reads UTF-8 would add it to the first column's name, on which scripts rely.
+    docs/compliance.md says how to open the file in a spreadsheet. Our own readers accept both.
     """
     return csv_lines(",".join(map(csv_cell, row)) or '""' for row in rows)
 
 
 def csv_of(table: Table) -> bytes:
-    """A table as CSV, header first. Its exact values are in run.ipynb."""
+    """A table as CSV, header first. run.ipynb has its exact values."""
     return csv_bytes([table.columns, *table.rows])
 
 
 def csv_lines(lines: Iterable[str]) -> bytes:
-    """Lines of cells from `csv_cell`, which commas join, as CSV."""
+    """Lines of `csv_cell` cells joined by commas, as CSV."""
     text = "".join(f"{line}\r\n" for line in lines)
-    # half of a surrogate pair, as in the name of a file that is no UTF-8, is in no UTF-8
+    # a lone surrogate, as in a file name that is not UTF-8, has no UTF-8 form
     return text.encode("utf-8", "backslashreplace")
 
 
 def csv_cell(text: str) -> str:
-    """A cell of a CSV, disarmed, in quotes where it needs them."""
+    """A cell of a CSV, disarmed, and quoted if necessary."""
     if not _CALM.fullmatch(text) and not _NUMBER.fullmatch(text):
         text = disarmed(text)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def disarmed(text: str) -> str:
-    """Text from elsewhere as it stands in a cell: people open these files in spreadsheets and print them in terminals.
+    """Text from elsewhere, made safe for a cell: people open these files in spreadsheets and print them in terminals.
 
-    What a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection), also behind a `;`, a
-    tab or a line end. Plain numbers stay as they are. Control and direction marks become visible escapes. What is
-    disarmed stays as it is when it is disarmed again.
+    An apostrophe precedes what a spreadsheet would run as a formula (OWASP, CSV injection), also after a `;`, a tab or
+    a line end. Plain numbers stay as they are. Control and direction marks become visible escapes. Disarming text twice
+    changes nothing more.
     """
     text = _HIDDEN.sub(lambda found: visible(found[0]), text)
     if text[:1] in ("\t", "\r", "\n"):
@@ -98,18 +98,17 @@ def _is_number(found: re.Match[str], text: str) -> bool:
 
 
 def tables_folder(environ: Mapping[str, str]) -> Path:
-    """Where tables go that lie beside the notebook: below the current folder, unless the run has one of its own."""
+    """The folder for long tables: below the current folder, unless the run has its own."""
     return Path(environ.get(FOLDER_VARIABLE) or FOLDER)
 
 
 class LongTable:
-    """Writes a table that lies beside the notebook, in bounded memory. As a context manager: nothing stays of one that
-    was not finished.
+    """Writes a long table in bounded memory. A context manager: an unfinished table leaves no file.
 
     Args:
-        folder: made where it is missing.
-        name: of the files, as in `result.Table`.
-        moments, numbers: columns that Parquet has as UTC timestamps and as integers; all others are text.
+        folder: created if missing.
+        name: the files' name, as in `result.Table`.
+        moments, numbers: columns that become UTC timestamps and integers in Parquet; all others are text.
 
     Raises:
         OSError: here, and from every method.
@@ -150,17 +149,17 @@ class LongTable:
         self.add_csv(csv_bytes(rows), len(rows))
 
     def add_csv(self, data: bytes, rows: int) -> None:
-        """Append rows that are CSV of ours already, in another process."""
+        """Append rows that another process has already formatted as our CSV."""
         self._stream.write(data)
         self._rows += rows
 
     def finish(self, *, unchecked: int) -> TableBeside:
-        """Write the Parquet, put both files in their place, and tell where they are.
+        """Write the Parquet file, move both files into place, and return their record.
 
         Args:
-            unchecked: how many of the rows are of something that could not be looked at.
+            unchecked: how many rows describe something that could not be checked.
         """
-        # it brings pydantic, which processes that only make rows are not to wait for
+        # it imports pydantic, which processes that only make rows do not need
         from runbook_lib.result import FileBeside, TableBeside
 
         self._stream.close()
@@ -182,12 +181,12 @@ class LongTable:
 
 
 def parquet(source: Path, target: Path, *, moments: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
-    """Write a CSV file of ours as Parquet. An empty cell of a moment or number is null. DuckDB holds the CSV meanwhile.
+    """Write our CSV file as Parquet. An empty cell of a moment or number becomes null. DuckDB holds the CSV in memory.
 
     Raises:
         OSError: the file cannot be written.
     """
-    import duckdb  # 0.14 s, which a run without long tables does not need
+    import duckdb  # takes 0.14 s, and only long tables need it
 
     with source.open("rb") as stream:
         names = next(csv.reader([stream.readline().decode("utf-8")]))
@@ -195,7 +194,7 @@ def parquet(source: Path, target: Path, *, moments: Iterable[str] = (), numbers:
     types |= dict.fromkeys(moments, "TIMESTAMPTZ") | dict.fromkeys(numbers, "BIGINT")
     texts = [name for name, kind in types.items() if kind == "VARCHAR"]
     place = str(target).replace("'", "''")
-    statement = (  # a place cannot be a parameter of the statement
+    statement = (  # a path cannot be a parameter of the statement
         "COPY (SELECT * FROM read_csv(?, columns = ?, force_not_null = ?, header = true, delim = ',', "  # noqa: S608
         "quote = '\"', escape = '\"', nullstr = '', parallel = false, max_line_size = 16777216)) "
         f"TO '{place}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"

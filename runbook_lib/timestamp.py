@@ -1,4 +1,4 @@
-"""The type of a moment in whatever is read or written as JSON: UTC, in ISO 8601."""
+"""The type of a moment in JSON: UTC, in ISO 8601."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _utc(value: datetime) -> datetime:
 
 
 def _written(value: Any) -> Any:
-    """A moment is written in ISO 8601: pydantic would take a number for seconds, or for milliseconds."""
+    """Refuse everything but ISO 8601: pydantic would read a number as seconds or milliseconds."""
     if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
         return value
     raise ValueError("not a date and time in ISO 8601")

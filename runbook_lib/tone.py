@@ -1,6 +1,6 @@
-"""The tone and the mark of a word: of a status, a verdict, or the state of a certificate, a step or a service user.
+"""The tone and the mark of a word: a status, a verdict, or the state of a certificate, a step or a service user.
 
-A colour never stands alone: it repeats what a word says.
+A colour only repeats what a word says.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _TONES: dict[str, set[str]] = {
 
 
 def tone(word: str) -> str:
-    """`good`, `warn`, `info`, `bad`, or `calm` for every word that is none of these, such as `planned`."""
+    """`good`, `warn`, `info` or `bad`; `calm` for every other word, such as `planned`."""
     return next((name for name, words in _TONES.items() if word.lower() in words), "calm")
 
 
 def mark(word: str) -> str:
-    """The mark of a verdict, empty for any other word."""
+    """The mark of a verdict; empty for any other word."""
     return MARKS[Verdict(word)] if word in set(Verdict) else ""

@@ -1,9 +1,9 @@
-"""YAML as people write parameters in it: a value is what is written, and no name stands twice.
+"""YAML for parameters: a value is what is written, and no name occurs twice.
 
-YAML 1.1 reads `0012` as the octal number 10, `1:30` as 90, `1_000` as 1000 and `2026-01-01` as a date. Where a service
-user or a certificate is called that, the run would be another's. Here only what is written as the number is a number,
-and the rest is text, as with `-p NAME VALUE`. `true`, `no` and the like are truth values, as ever: where text is due,
-they are refused.
+YAML 1.1 reads `0012` as the octal number 10, `1:30` as 90, `1_000` as 1000 and `2026-01-01` as a date. If a service
+user or a certificate has such a name, the run would work on another one. Here only the usual spelling of a number is a
+number and the rest is text, as with `-p NAME VALUE`. `true`, `no` and the like remain truth values: a parameter that
+must be text refuses them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KINDS: dict[type[Node], tuple[str, ...]] = {
 _DEEPEST, _MOST_NODES = 50, 2_000_000
 _DEEPEST_SEEN = 2_000
 _BEGINS = re.compile(r"^[-?: \t]+", re.MULTILINE)
-_TRUTHS = "true, false, yes, no, on and off"
+_TRUTHS = "true, false, yes, no, on or off"
 
 
 class _Loader(_BASE):  # type: ignore[misc]
@@ -41,7 +41,7 @@ class _Loader(_BASE):  # type: ignore[misc]
 
 
 class _Number:
-    """In place of a pattern: it matches what `given.number` takes for a number of that type."""
+    """In place of a pattern: it matches what `given.number` reads as a number of this type."""
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
@@ -50,7 +50,7 @@ class _Number:
         try:
             return isinstance(given.number(text), self._kind)
         except ValueError:
-            return True  # told with its line, by `_check_scalar`
+            return True  # `_check_scalar` reports it, with its line
 
 
 for _kind in (int, float):
@@ -59,7 +59,7 @@ for _kind in (int, float):
 
 
 class _WrongError(Exception):
-    """What is wrong, and the remedy, of the line of a node."""
+    """A fault in the line of a node, and its remedy."""
 
     def __init__(self, node: Node, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -67,7 +67,7 @@ class _WrongError(Exception):
 
 
 def read_yaml_file(path: Path) -> tuple[Any, Node | None]:
-    """As `read`, of a file. Raises RunbookError: BAD_PARAMETER, also where it cannot be read or is not UTF-8 text."""
+    """As `read_yaml`, from a file. Raises RunbookError: BAD_PARAMETER, also if it cannot be read or is not UTF-8."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -81,12 +81,12 @@ def read_yaml_file(path: Path) -> tuple[Any, Node | None]:
 
 
 def read_yaml(path: Path, content: str) -> tuple[Any, Node | None]:
-    """What a YAML file holds, and its node, which knows the lines; None and None for an empty one.
+    """The content of a YAML file and its node, which knows the lines; None and None for an empty file.
 
-    Names are text, and values are text, numbers, truth values, nothing, lists and mappings of these.
+    Names are text. Values are text, numbers, truth values, nothing, and lists and mappings of these.
 
     Raises:
-        RunbookError: BAD_PARAMETER where it is no YAML, a name stands twice in one mapping, or a value is not of these.
+        RunbookError: BAD_PARAMETER if it is not YAML, a mapping has a name twice, or a value is of another kind.
     """
     _refuse_deep(path, content)
     loader = None
@@ -107,9 +107,7 @@ def read_yaml(path: Path, content: str) -> tuple[Any, Node | None]:
         raise RunbookError(
             Reason.BAD_PARAMETER,
             f"{path} is not YAML{where}.",
-            remedy="Indent with spaces: there is a tab in that line, which YAML does not take for one."
-            if tab
-            else None,
+            remedy="Indent with spaces: that line contains a tab, which YAML does not accept." if tab else None,
         ) from None
     finally:
         if loader is not None:
@@ -117,12 +115,12 @@ def read_yaml(path: Path, content: str) -> tuple[Any, Node | None]:
 
 
 def _refuse_deep(path: Path, content: str) -> None:
-    """PyYAML's composer calls itself for each level, in C: a file of brackets or dashes would end the process.
+    """Refuse deep nesting: PyYAML's composer recurses in C, so a file of brackets or dashes would crash the process.
 
-    No block is deeper than what its line begins with, and no flow deeper than its brackets.
+    No block is deeper than the start of its line, and no flow collection deeper than its brackets.
     """
     brackets = content.count("[") + content.count("{")
-    if brackets > _DEEPEST_SEEN:  # most are closed again
+    if brackets > _DEEPEST_SEEN:  # most may be closed again
         depth = brackets = 0
         for char in content:
             depth += (char in "[{") - (char in "]}")
@@ -133,19 +131,19 @@ def _refuse_deep(path: Path, content: str) -> None:
 
 
 def _check(node: Node, sizes: dict[int, int], depth: int) -> int:
-    """Refuse what PyYAML takes and nobody means. Returns how many values there are, each as often as it is repeated."""
+    """Refuse what PyYAML accepts and nobody means. Returns the number of values, counting each repetition."""
     if depth > _DEEPEST:
         raise _WrongError(node, f"more than {_DEEPEST} levels", "Write it with fewer.")
     known = sizes.get(id(node))
     if known == 0:
-        raise _WrongError(node, "a value that holds itself (`*`)", "Write the value out.")
+        raise _WrongError(node, "a value that contains itself (`*`)", "Write the value out.")
     if known is not None:
         return known
     sizes[id(node)] = 0
     if node.tag.removeprefix(_TAG) not in _KINDS[type(node)]:
         raise _WrongError(
             node,
-            f"{given.shown(node.tag.replace(_TAG, '!!'))} is not read here",
+            f"{given.shown(node.tag.replace(_TAG, '!!'))} is not accepted here",
             "Write text in quotes, a number, true, false, a list or `name: value` lines.",
         )
     size = 1
@@ -157,7 +155,7 @@ def _check(node: Node, sizes: dict[int, int], depth: int) -> int:
     elif isinstance(node, ScalarNode):
         _check_scalar(node)
     if size > _MOST_NODES:
-        raise _WrongError(node, f"more than {_MOST_NODES:,} values, with all that `*` repeats", "Write fewer.")
+        raise _WrongError(node, f"more than {_MOST_NODES:,} values, counting what `*` repeats", "Write fewer.")
     sizes[id(node)] = size
     return size
 
@@ -172,29 +170,25 @@ def _check_scalar(node: ScalarNode) -> None:
     except ValueError as error:
         raise _WrongError(node, str(error), "Correct the value.") from None
     if kind == "bool" and node.value.lower() not in _Loader.bool_values:
-        raise _WrongError(node, f"{given.shown(node.value)} is not a truth value", f"YAML has {_TRUTHS}.")
+        raise _WrongError(node, f"{given.shown(node.value)} is not a truth value", f"Write one of {_TRUTHS}.")
 
 
 def _check_names(node: MappingNode) -> None:
-    """PyYAML takes the last of two equal keys and says nothing; `on:` and `1:` it takes for other things than names."""
+    """Refuse what PyYAML accepts silently: a repeated key, and `on:` or `1:`, which it does not read as names."""
     seen: dict[str, int] = {}
     for key, _ in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, ScalarNode):
-            raise _WrongError(key, "a list or mapping stands where a name is expected", "Write `name: value`.")
+            raise _WrongError(key, "a list or mapping in place of a name", "Write `name: value`.")
         if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
             read_as = {"bool": "a truth value", "null": "nothing"}.get(key.tag.removeprefix(_TAG), "a number")
             name = _name(key.value)
-            raise _WrongError(
-                key, f"YAML reads the name `{name}` as {read_as}", f'If that is its name, write it in quotes: "{name}":'
-            )
+            raise _WrongError(key, f"YAML reads the name `{name}` as {read_as}", f'Write the name in quotes: "{name}":')
         if key.value in seen:
-            raise _WrongError(
-                key, f"`{_name(key.value)}` is there already, in line {seen[key.value]}", "Keep one of the two."
-            )
+            raise _WrongError(key, f"`{_name(key.value)}` is already in line {seen[key.value]}", "Keep one of the two.")
         seen[key.value] = line
 
 
 def _name(name: str) -> str:
-    """A name as an error may repeat it."""
+    """A name as an error may quote it."""
     return given.shown(name).strip("'")

@@ -56,7 +56,7 @@ def test_a_run_ends_with_its_deadline(writer: subprocess.Popen[str], runbook_run
 def test_a_run_ends_with_sigterm(writer: subprocess.Popen[str], runbook_run: Run) -> None:
     run = runbook_run("--deadline", "300")
     assert run.stderr is not None
-    assert "to be archived in" in run.stderr.readline()
+    assert "Archive: " in run.stderr.readline()
     assert "Waiting for at most 300 seconds" in run.stderr.readline()
     run.terminate()
     _, said = run.communicate(timeout=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -17,16 +18,26 @@ from PIL import Image
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.cli.commands import Command
-from runbook_lib.digicert.environments import HOSTS
 from runbook_lib.notebooks import NOTEBOOKS
 from runbook_lib.procedures.procedure import Procedure, Step
+from tests import reference
 from tests.cli.commands import commands, options
 
 COMMANDS = commands()
 ROOT = Path(__file__).parents[1]
 MAP = ROOT / "docs" / "tutorial-map.md"
 README = ROOT / "README.md"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").rglob("*.md")])
+REFERENCE = ROOT / "docs" / "reference.md"
+MEASURED = ROOT / "docs" / "measured.md"
+GUIDES = [ROOT / "docs" / f"{reader}.md" for reader in ("analyst", "scheduler", "compliance")]
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "deploy").glob("*.md"),
+        *(ROOT / "tests").rglob("*.md"),
+    ]
+)
 
 HEADINGS = (
     "Before you begin",
@@ -181,11 +192,31 @@ def test_the_reasons_in_the_map_are_those_of_the_catalogue_with_the_notebook_tha
 # --- every document ---------------------------------------------------------------------------------------------------
 
 
+def anchors(path: Path) -> set[str]:
+    """What a link may name on a page: its headings, as GitHub writes them."""
+    prose = re.sub(r"^```.*?^```", "", read(path), flags=re.DOTALL | re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    }
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    name, _, anchor = target.partition("#")
+    path = page.parent / name if name else page
+    return path.exists() and (not anchor or anchor in anchors(path))
+
+
 @each_document
 def test_every_relative_link_leads_somewhere(path: Path):
-    for target in re.findall(r"\]\(([^)\s]+)\)", read(path)):
-        if not re.match(r"https?://|#", target):
-            assert (path.parent / target.partition("#")[0]).exists(), target
+    found = [target for target in re.findall(r"\]\(([^)\s]+)\)", read(path)) if not re.match(r"https?://", target)]
+    assert [target for target in found if not leads_somewhere(path, target)] == []
+
+
+def test_a_link_that_leads_nowhere_would_be_noticed():
+    assert leads_somewhere(README, "docs/reference.md#exit-codes")
+    assert not leads_somewhere(README, "docs/reference.md#exit-code")
+    assert not leads_somewhere(README, "docs/references.md")
 
 
 @each_document
@@ -199,30 +230,73 @@ def test_a_document_says_nothing_of_files_that_git_does_not_keep():
     assert {str(path.relative_to(ROOT)) for path in DOCUMENTS} <= set(kept)
 
 
-# --- README -----------------------------------------------------------------------------------------------------------
+# --- README, guides, reference ----------------------------------------------------------------------------------------
 
 
-def test_the_readmes_exit_codes_are_those_of_the_program():
-    stated = [int(row[0]) for row in rows(read(README)) if row[0].isdigit()]
-    assert stated == [int(code) for code in Exit]
+def test_the_readme_is_a_page_and_no_manual():
+    assert len(read(README).splitlines()) <= 120
 
 
-def test_the_readme_names_every_environment():
-    cells = " ".join(row[0] for row in rows(read(README)))
-    assert {name for name in (*HOSTS, "configured", "sandbox") if f"`{name}`" not in cells} == set()
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_a_guide_begins_with_what_its_reader_can_do_after_it_and_the_readme_leads_to_it(path: Path):
+    assert read(path).split("\n\n")[1].startswith("After this page you can ")
+    assert f"](docs/{path.name})" in read(README)
 
 
-def test_the_readme_lists_every_notebook_that_exists_and_no_other():
-    listed = re.findall(r"\]\(notebooks/(\w+)\.ipynb\)", read(README))
+def test_the_analysts_guide_lists_every_notebook_that_exists_and_no_other():
+    listed = [file for _, file in NOTEBOOK.findall(read(GUIDES[0]))]
     assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     assert sorted(listed) == sorted(NOTEBOOKS.values())
 
 
-@each_document
+def test_the_schedulers_guide_says_of_every_exit_code_what_to_do():
+    first = " ".join(row[0] for row in rows(read(GUIDES[1])))
+    assert sorted(map(int, re.findall(r"\d+", first))) == sorted(int(code) for code in Exit)
+
+
+def test_the_reference_says_what_the_program_says():
+    page = read(REFERENCE)
+    assert set(re.findall(r"<!-- made by tests/reference\.py: (.*?) -->", page)) == set(reference.PARTS)
+    assert page == reference.made(page), "run: .venv/bin/python -m tests.reference"
+
+
+def test_a_reference_that_has_grown_old_would_be_noticed():
+    page = read(REFERENCE)
+    for said, other in (("| `due_days`", "| `due_day`"), ("| 40 |", "| 42 |"), ("| `api_key_refused`", "| `refused`")):
+        old = page.replace(said, other)
+        assert old != page
+        assert reference.made(old) == page
+
+
+def test_the_reference_lists_every_variable_that_the_program_reads_or_sets():
+    source = "\n".join(read(path) for path in sorted((ROOT / "runbook_lib").rglob("*.py")))
+    named = set(re.findall(r"\b(?:DIGICERT_ONE|RUNBOOK)_[A-Z0-9_]+\b", source))
+    listed = set(re.findall(r"`((?:DIGICERT_ONE|RUNBOOK)_[A-Z0-9_]+)`", read(REFERENCE)))
+    assert listed == named
+
+
+def test_ten_questions_are_answered_two_clicks_from_the_readme():
+    """From there to a page, and on it to a section."""
+    asked = read(REFERENCE).partition("## Ten questions\n")[2].partition("\n## ")[0]
+    answers = [row[1] for row in rows(asked)]
+    assert len(answers) == 10
+    for answer in answers:
+        ((target),) = re.findall(r"\]\(([^)]+)\)$", answer)
+        assert "#" in target
+        assert leads_somewhere(REFERENCE, target), target
+        page = (REFERENCE.parent / target.partition("#")[0]).resolve() if target[0] != "#" else REFERENCE
+        assert page == README or f"]({page.relative_to(ROOT)})" in read(README), target
+
+
+COMMAND = re.compile(r"(?:^|[`&] ?|-- )(?:\.venv/bin/|/opt/\S+/)?runbook ((?!COMMAND|NAME)[a-z][^`\n]*)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if path.name != "CHANGELOG.md"], ids=lambda path: path.name
+)
 def test_every_runbook_command_that_a_document_shows_is_one_the_program_takes(path: Path):
-    lines = [line for line in read(path).replace("\\\n", " ").splitlines() if re.search(r"\.venv/bin/runbook ", line)]
-    for line in lines:
-        words = shlex.split(line[line.index(".venv/bin/runbook ") :].split("`")[0], comments=True)[1:]
+    for line in COMMAND.findall(read(path).replace("\\\n", " ")):
+        words = [word for word in shlex.split(line, comments=True) if word != "-v"]
         name = words[0] if isinstance(COMMANDS[words[0]], Command) else " ".join(words[:2])
         assert {word for word in words if re.match(r"--?[a-z]", word)} <= options(COMMANDS[name]), line
 
@@ -239,6 +313,30 @@ def test_the_picture_of_a_report_is_small_and_readable():
     assert file.stat().st_size < 200_000
     with Image.open(file) as picture:
         assert picture.width >= 800
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_a_row_of_short_cells_with_its_date_commit_and_command():
+    figures = [row for row in rows(read(MEASURED)) if len(row) == 5]
+    assert len(figures) > 40
+    for row in figures:
+        assert max(map(len, row)) <= 160, row
+        assert re.fullmatch(r"2\d{3}-\d\d-\d\d", row[2]), row
+        assert re.fullmatch(r"`(≤ )?[0-9a-f]{7}`|unknown", row[3]), row
+        for name in re.findall(r"\btests/[\w/]+(?:\.py)?", row[4]):
+            assert (ROOT / name).exists(), name
+
+
+def test_every_record_of_the_benchmark_is_linked_or_belongs_to_one_that_is():
+    linked = set(re.findall(r"\]\(bench/(\w+)\.json\)", read(MEASURED)))
+    assert {path.stem for path in (ROOT / "docs" / "bench").iterdir()} - {"history"} == linked - {"history"}
+
+
+def test_the_history_of_the_figures_can_be_read():
+    kept = json.loads(read(ROOT / "docs" / "bench" / "history.json"))
+    assert all(set(one) == {"claim", "figure", "command", "recorded", "commit"} for one in kept)
 
 
 # --- the catalogue ----------------------------------------------------------------------------------------------------

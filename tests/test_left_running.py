@@ -113,7 +113,7 @@ def test_after_the_server_of_a_batch_has_ended(write_notebook: Callable[..., Pat
     assert not _alive(folder / "cell-daemon")
 
 
-@pytest.mark.parametrize("engine", ["runbook", "papermill"])
+@pytest.mark.parametrize("engine", ["runbook", pytest.param("papermill", marks=pytest.mark.soak)])
 def test_under_batch(write_notebook: Callable[..., Path], folder: Path, tmp_path: Path, engine: str) -> None:
     path = write_notebook(CALLS_HOOKS, parameters="folder = ''")
     nb = nbformat.read(path, 4)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runbook_lib.catalogue import CATALOGUE, Exit, Reason
+from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock, parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import Engine
@@ -110,19 +110,21 @@ def test_a_failed_verdict_fails_a_run_that_reached_its_end(run: Run) -> None:
     assert "unchecked" in reading.page(outcome.bag)
     assert outcome.error is not None
     assert (outcome.error["reason"], outcome.error["remedy"]) == (Reason.NOT_PROVEN, "Ask again.")
-    _tells(outcome, "“Look”: Nobody answered.")
+    assert outcome.error["title"] == "Nobody answered"
+    _tells(outcome, "“Look” could not be checked.")
 
 
-def test_the_title_of_a_failed_run_names_the_cause_that_a_step_recorded(run: Run) -> None:
+def test_the_title_of_a_failed_run_is_the_cause_that_its_first_failed_step_names(run: Run) -> None:
     outcome = run(
         RECORDS,
-        'step("look", Result(verdict=Verdict.UNCHECKED, headline="HTTP 401.", reason=Reason.API_KEY_REFUSED))',
-        "finish(Verdict.UNCHECKED)",
+        'step("look", Result(verdict=Verdict.UNCHECKED, headline="Not looked at."))',
+        'step("ask", Result(verdict=Verdict.FAILED, headline="HTTP 401.", reason=Reason.API_KEY_REFUSED))',
+        "finish(Verdict.FAILED)",
     )
     assert outcome.error is not None
-    assert (outcome.error["reason"], outcome.exit) == (Reason.NOT_PROVEN, Exit.CHECK_FAILED)
-    assert outcome.error["title"] == CATALOGUE[Reason.API_KEY_REFUSED].title
-    assert f"<h2>{CATALOGUE[Reason.API_KEY_REFUSED].title}</h2>" in reading.page(outcome.bag)
+    assert outcome.error["reason"] == Reason.NOT_PROVEN
+    assert outcome.error["title"] == "DigiCert ONE refused the API key"
+    _tells(outcome, "“Look”: Not looked at. “Ask”: HTTP 401.")
 
 
 def test_our_error_outside_a_step_keeps_its_reason(run: Run) -> None:
@@ -136,6 +138,8 @@ def test_an_unknown_error_is_shown_and_what_came_after_never_ran(run: Run) -> No
     assert (outcome.status, outcome.exit) == (Status.FAILED, Exit.UNEXPECTED)
     assert _states(outcome) == ["executed", "failed", "never ran"]
     _tells(outcome, "ZeroDivisionError: division by zero")
+    assert outcome.error is not None
+    assert outcome.error["title"] == "A notebook cell failed with ZeroDivisionError"
     assert [
         cell.metadata.papermill.status for cell in reading.notebook(outcome.bag).cells if cell.cell_type == "code"
     ] == [

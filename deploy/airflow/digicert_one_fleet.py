@@ -1,8 +1,8 @@
 """Airflow 3: a runbook for every account of the fleet, every morning, in four parts.
 
-Its tasks run on a worker that has the repository, the fleet file and the secrets' files; no secret passes through it.
-What running again cannot mend fails the task for good; after anything else the part is tried again, and does only what
-is missing.
+Its tasks run on a worker that has the repository, the fleet file and the secrets' files; no secret passes through
+Airflow. A task whose exit code needs a person fails for good. After any other failure Airflow tries the part again,
+which runs only what is missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 PARTS = 4
-FOR_A_PERSON = {2: "usage or bad parameters", 20: "certificates need action", 30: "some accounts failed"}
+FOR_A_PERSON = {2: "wrong usage or parameters", 20: "certificates need action", 30: "some accounts failed"}
 HOME = "/opt/digicert-one-runbooks"
 FLEET = "/etc/digicert-one/fleet.yaml"
 ARCHIVE = "/var/lib/digicert-one/archive"
@@ -29,7 +29,7 @@ def part(number: int) -> None:
     if code in FOR_A_PERSON:
         raise AirflowFailException(f"{FOR_A_PERSON[code]} (exit code {code}): see the batch's report")
     if code:
-        raise AirflowException(f"exit code {code}: the same again does what is missing")
+        raise AirflowException(f"exit code {code}: trying again runs only what is missing")
 
 
 with DAG(

@@ -1,1 +1,1 @@
-"""The archive: bags in one chain, sealed, signed and time-stamped; verified, kept, purged and exported."""
+"""The archive: sealed bags in one chain, signed and time-stamped; verified, held, purged and exported."""

@@ -1,7 +1,7 @@
-"""BagIt bags (RFC 8493): built aside, complete, sealed into the chain, and only then renamed to where they belong.
+"""BagIt bags (RFC 8493): built in a staging folder, sealed into the chain, and only then renamed into place.
 
-The `bagit` library checks every bag before it is put in place. It does not write them: its `make_bag` changes the
-process's working directory, which threads share, and writes version 0.97, the draft before the RFC.
+The `bagit` library checks every bag first. It does not write them: its `make_bag` changes the process's working
+directory, which threads share, and writes version 0.97, the draft before the RFC.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _LOG = logging.getLogger(__name__)
 AGENT = "digicert-one-runbooks"
 
 JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-"""What a job may be called: it becomes part of a folder's name."""
+"""The form of a job's name, which becomes part of a folder's name."""
 
 GROUP = "Bag-Group-Identifier"  # RFC 8493, section 2.2.2
 
 _UNSEALED = "unsealed"
-"""In a staging folder that stays when its process ends: another writer had the archive in hand for too long."""
+"""In a staging folder that stays when its process ends, because another writer held the archive's lock too long."""
 
 PAYLOAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
 @contextmanager
 def archive_errors(archive: Path) -> Iterator[None]:
-    """Turn what the file system says into DISK_FULL or ARCHIVE_FAILED."""
+    """Turn a file system error into DISK_FULL or ARCHIVE_FAILED."""
     try:
         yield
     except OSError as error:
@@ -56,22 +56,22 @@ def archive_errors(archive: Path) -> Iterator[None]:
             raise RunbookError(
                 Reason.DISK_FULL,
                 f"The disk of the archive {archive} is full.",
-                remedy="Free space on it, then run again. What ran is not in the archive.",
+                remedy="Free space on it, then run again. This run is not in the archive.",
             ) from error
         raise RunbookError(
-            Reason.ARCHIVE_FAILED, f"The archive {archive} cannot be written: {error.strerror or error}."
+            Reason.ARCHIVE_FAILED, f"Cannot write to the archive {archive}: {error.strerror or error}."
         ) from error
 
 
 @contextmanager
 def staging(archive: Path, started: Started, *, wait: float = chain.PATIENCE) -> Iterator[Path]:
-    """A private folder (0700) on the archive's file system, gone afterwards.
+    """A private folder (0700) on the archive's file system, removed afterwards.
 
-    Making it shows that the archive can be written before anything runs. If this process is killed, what it says of
-    the run is sealed by the next one.
+    It proves that the archive can be written before anything runs. If this process is killed, the next run seals the
+    run's start record.
 
     Args:
-        wait: seconds at most for another writer.
+        wait: most seconds to wait for another writer.
 
     Raises:
         RunbookError: BUSY; ARCHIVE_FAILED or DISK_FULL.
@@ -85,7 +85,7 @@ def staging(archive: Path, started: Started, *, wait: float = chain.PATIENCE) ->
                 folder = Path(tempfile.mkdtemp(dir=archive / STAGING))
                 alive.callback(_clear, folder)
                 alive.enter_context(interrupted.announced(folder, started))
-            # a full disk often has room for a name and none for a byte
+            # a full disk often has room for a name but not for a byte
             disk.write_file(folder / "probe", b"\0" * 65536)
             (folder / "probe").unlink()
         yield folder
@@ -108,28 +108,28 @@ def put(
 ) -> Place:
     """Write a bag, `<archive>/YYYY/MM/DD/<utc>-<job>`, and append it to the archive's chain, signed if it has a signer.
 
-    Runs that were killed before they could do so come first, as bags of their own.
+    Killed runs that left a staging folder are sealed first, each as a bag.
 
     Args:
         folder: the run's staging folder.
-        work: names and dates the bag, and says how the run ended.
+        work: the bag's job and date, and how the run ended.
         run: the run's identifier, a UUID.
-        files: the payload: path below `data/` (letters, digits, `.`, `_`, `-` and `/`), content. A Path is a file that
-            is on the disk, best the archive's: it is linked, and neither changed nor read into memory.
-        environ: what the reference to the signer's passphrase is resolved in, in place of this process's environment.
-        wait: seconds at most for another writer.
+        files: the payload: path below `data/` (letters, digits, `.`, `_`, `-` and `/`), content. A Path is a file on
+            the disk, best the archive's: it is linked, not changed and not read into memory.
+        environ: resolves the reference to the signer's passphrase; None: this process's environment.
+        wait: most seconds to wait for another writer.
 
     Returns:
-        Where the bag is. Where the signer's key cannot be opened, it is in the archive and in the chain all the same,
-        and `unsigned` is the error (NOT_SIGNED). `unstamped` is it where a time stamp did not come (NOT_STAMPED).
+        The bag's place. If the signer's key cannot be opened, the bag is still archived and chained, and `unsigned` is
+        the error (NOT_SIGNED). If no time stamp arrived, `unstamped` is the error (NOT_STAMPED).
 
     Raises:
-        RunbookError: DISK_FULL or ARCHIVE_FAILED; then the run is not in the archive. BUSY; then the next run seals
-            that it ran.
+        RunbookError: DISK_FULL or ARCHIVE_FAILED: the run is not in the archive. BUSY: the next run seals the run's
+            start record.
     """
     environ = os.environ if environ is None else environ
     with archive_errors(archive):
-        # whoever ran it has searched it: a worker's secrets may be out of reach here, and a batch's files are many
+        # the caller has searched the files: a worker's secrets may be out of reach here, and a batch has many files
         fill(folder / BAG, work, run, files, scanner=None)
         with ExitStack() as held:
             try:
@@ -140,7 +140,7 @@ def put(
             write_guides(archive)
             recover(archive)
             for left, started in interrupted.left_over(archive / STAGING):
-                # a left-over that cannot be sealed now stays for the next run: this one's evidence comes first
+                # a left-over that cannot be sealed now waits for the next run: this run's evidence comes first
                 with suppress(OSError, RunbookError):
                     _seal_left_over(archive, left, started, work.at, environ)
             place = into_chain(archive, folder, work, environ=environ)
@@ -172,24 +172,24 @@ def fill(
     kept: Mapping[str, bytes] | None = None,
     tags: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a bag up to what `into_chain` adds. Every bag passes here.
+    """Write a bag, except what `into_chain` adds. Every bag is made here.
 
     Args:
-        files: what is new, below `data/`.
-        scanner: searches `files`, `tags` and what the bag is called. None where that was done already, as only
+        files: new files, below `data/`.
+        scanner: searches `files`, `tags` and the bag's names for secrets. None if the caller has done so: only
             `artefacts.make_artefacts` and `fleet.run_batch` do, where the secrets of a run are known.
-        kept: files below `data/` too, of bags that were sealed before: they were searched then.
-        tags: files that lie beside `data/`, and not in it.
+        kept: further files below `data/`, from sealed bags: they were searched when those were sealed.
+        tags: files next to `data/`.
 
     Raises:
-        RunbookError: SECRET_IN_ARTEFACT; nothing has been written. ARCHIVE_FAILED.
+        RunbookError: SECRET_IN_ARTEFACT: nothing has been written. ARCHIVE_FAILED.
     """
     if scanner is not None:
         _refuse_secrets(scanner, {**files, **(tags or {}), "bag-info.txt": f"{work.job}\n{work.group}".encode()})
     files = {**files, **(kept or {})}
     odd = [name for name in files if not PAYLOAD.fullmatch(name) or ".." in name.split("/")]
     if odd:
-        raise RunbookError(Reason.ARCHIVE_FAILED, f"{odd[0]!r} is no name that every tool reads alike.")
+        raise RunbookError(Reason.ARCHIVE_FAILED, f"The file name {odd[0]!r} is not allowed in a bag.")
     manifest, size = "", 0
     for name, content in sorted(files.items()):
         place = bag / "data" / name
@@ -214,10 +214,10 @@ def fill(
 
 
 def _refuse_secrets(scanner: Scanner, files: Mapping[str, bytes | Path]) -> None:
-    """What somebody wrote into an entry, or an older version into a staging folder, stays for good."""
+    """Raise SECRET_IN_ARTEFACT if a file holds a secret: what is sealed stays for good."""
     for name, content in files.items():
         for found in scanner.in_file(name, disk.read_file(content) if isinstance(content, Path) else content):
-            raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Say it without the secret.")
+            raise RunbookError(Reason.SECRET_IN_ARTEFACT, f"Found: {found}.", remedy="Remove the secret from the text.")
 
 
 def _sha256_of(path: Path) -> str:

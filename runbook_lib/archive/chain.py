@@ -1,7 +1,7 @@
-"""The chain of an archive: each bag names the one before it by digest, so that none can be lost, moved or slipped in.
+"""The chain of an archive: each bag names the digest of the bag before it, so that none can be lost, moved or inserted.
 
-`chain.json` in a bag is its link. `<archive>/.head` says where the chain ends; it is a convenience that is checked
-against the bags before it is believed, and no evidence.
+`chain.json` in a bag is its link. `<archive>/.head` names the last bag; it is a convenience, checked against the bags
+before it is used, and no evidence.
 """
 
 from __future__ import annotations
@@ -19,36 +19,35 @@ from runbook_lib import disk
 LINK, TAGS = "chain.json", "tagmanifest-sha256.txt"
 HEAD, LOCK, STAGING = ".head", ".lock", ".staging"
 NONE = "none"
-"""Stands where a digest would: nothing came before, or nobody signs."""
+"""In place of a digest: there is no bag before, or no signer."""
 
 DIGEST = r"[0-9a-f]{64}"
 PLACE = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{8}T[0-9]{6}Z-[a-z0-9-]+"
-"""A bag's folder below the archive. POSIX regular expressions and Python read these alike: verify.sh has them too."""
-
+"""A bag's folder below the archive. verify.sh has the same patterns: POSIX and Python read them alike."""
 
 SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT = "signer", "authority", "hold", "release", "purge", "export"
 EXPECTATION = "expectation"
 ENTRY_KINDS = (SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT, EXPECTATION)
-"""Of the entries that an archive makes itself: `data/<kind>.json` of such a bag says what was done. Where the archive
-has a signer, the verifiers want it signed."""
+"""The kinds of archive entries: `data/<kind>.json` of such a bag says what was done. If the archive has a signer, an
+unsigned entry is a finding."""
 
 _KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION})(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class Link:
-    """What chain.json says.
+    """The content of chain.json.
 
     Args:
         bag: the bag's own place, so that a renamed or copied bag contradicts itself.
-        sequence: 1 for the first bag of the archive, and one more for each that follows.
-        previous: SHA-256 of the previous bag's tagmanifest-sha256.txt; `none` for the first.
-        previous_signature: SHA-256 of the previous bag's .p7s; `none` where it has none.
+        sequence: 1 for the first bag of the archive, then 2, 3, …
+        previous: SHA-256 of the previous bag's tagmanifest-sha256.txt; `none` for the first bag.
+        previous_signature: SHA-256 of the previous bag's .p7s; `none` without one.
         status: how the run ended.
-        expected: how many runs the bag is to hold: 1, or the accounts of a batch.
-        produced: how many of these reached their end.
-        signer: SHA-256 of the certificate (DER) that signs this bag; `none` if it is not signed.
-        next_signer: who signs the bags that follow. Another than `signer` is a roll-over.
+        expected: the number of runs that the bag should hold: 1, or the accounts of a batch.
+        produced: the number of them that reached their end.
+        signer: SHA-256 of the certificate (DER) that signs this bag; `none` if it is unsigned.
+        next_signer: the signer of the following bags. It differs from `signer` at a roll-over.
     """
 
     bag: str
@@ -62,8 +61,8 @@ class Link:
     next_signer: str
 
     def text(self) -> bytes:
-        """chain.json: JSON, one key a line, in this order; a shell can read it."""
-        lines = [f'  "{one.name}": {_json(getattr(self, one.name))}' for one in fields(self)]
+        """chain.json: JSON, one key a line, in this order, so that a shell can read it."""
+        lines = [f'  "{field.name}": {_json(getattr(self, field.name))}' for field in fields(self)]
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
 
     @classmethod
@@ -71,7 +70,7 @@ class Link:
         """Read chain.json. Raises ValueError for anything that `text` would not write, to the byte."""
         found = _FORM.fullmatch(content)
         if found is None:
-            raise ValueError("chain.json is not in its form")
+            raise ValueError("chain.json is malformed")
         values = {name: value.decode("ascii") for name, value in found.groupdict().items()}
         return cls(**{name: int(text) if name in _NUMBERS else text for name, text in values.items()})  # type: ignore[arg-type]
 
@@ -86,10 +85,10 @@ _FORM = re.compile(
     (
         r"\{\n"
         + ",\n".join(
-            f'  "{one.name}": (?P<{one.name}>{_NUMBERS[one.name]})'
-            if one.name in _NUMBERS
-            else f'  "{one.name}": "(?P<{one.name}>{_TEXTS.get(one.name, f"{DIGEST}|{NONE}")})"'
-            for one in fields(Link)
+            f'  "{field.name}": (?P<{field.name}>{_NUMBERS[field.name]})'
+            if field.name in _NUMBERS
+            else f'  "{field.name}": "(?P<{field.name}>{_TEXTS.get(field.name, f"{DIGEST}|{NONE}")})"'
+            for field in fields(Link)
         )
         + r"\n\}\n"
     ).encode("ascii")
@@ -98,7 +97,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class SealedBag:
-    """A bag as the chain knows it. `digest` is that of its tag manifest, `signature` that of its .p7s."""
+    """A bag in the chain: `digest` is the digest of its tag manifest, `signature` that of its .p7s."""
 
     sequence: int
     digest: str
@@ -113,24 +112,24 @@ GENESIS = SealedBag(0, NONE, NONE, NONE, NONE)
 
 @dataclass(frozen=True)
 class Pending:
-    """A sealed bag on its way from a staging folder into its place."""
+    """A sealed bag that is being moved from a staging folder into place."""
 
     sealed: SealedBag
     staging: str
 
 
 PATIENCE = 60.0
-"""Seconds that a writer waits for another one, where nobody says how long. Sealing a bag takes a fraction of one."""
+"""Default seconds that a writer waits for another one. Sealing a bag takes a fraction of a second."""
 
 
 @contextmanager
 def archive_lock(archive: Path, wait: float = PATIENCE) -> Iterator[None]:
-    """One writer at a time: between reading the head and the rename nobody else may seal.
+    """Let one writer at a time seal, from reading the head to the rename.
 
-    The lock is open to whoever may write into the archive's folder, and to nobody else.
+    Whoever may write to the archive's folder may take the lock, and nobody else.
 
     Raises:
-        RunbookError: BUSY, after so many seconds or on a signal. OSError.
+        RunbookError: BUSY, after `wait` seconds or on a signal. OSError.
     """
     writers = archive.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     mode = 0o600 | writers | writers << 1
@@ -148,7 +147,7 @@ _POINTER_SIZE = 4096
 
 
 def write_pointer(archive: Path, head: SealedBag, pending: Pending | None = None) -> None:
-    """Say where the chain ends, and what is about to be added to it."""
+    """Write which bag is the last, and which bag is being added."""
     text = f"head {_words(head)}\n"
     if pending is not None:
         text += f"next {_words(pending.sealed)} {pending.staging}\n"
@@ -156,7 +155,7 @@ def write_pointer(archive: Path, head: SealedBag, pending: Pending | None = None
 
 
 def read_pointer(archive: Path) -> tuple[SealedBag | None, Pending | None]:
-    """What `.head` says; nothing where it is missing or damaged."""
+    """Read `.head`; None if it is missing or damaged."""
     try:
         found = _POINTER.fullmatch(disk.read_file(archive / HEAD, _POINTER_SIZE).decode("ascii", "replace"))
     except OSError:
@@ -166,8 +165,8 @@ def read_pointer(archive: Path) -> tuple[SealedBag | None, Pending | None]:
     return _sealed(found, 1), Pending(_sealed(found, 6), found[11]) if found[11] else None
 
 
-def _words(one: SealedBag) -> str:
-    return f"{one.sequence} {one.digest} {one.signature} {one.next_signer} {one.bag}"
+def _words(sealed: SealedBag) -> str:
+    return f"{sealed.sequence} {sealed.digest} {sealed.signature} {sealed.next_signer} {sealed.bag}"
 
 
 def _sealed(found: re.Match[str], group: int) -> SealedBag:
@@ -179,11 +178,11 @@ def _sealed(found: re.Match[str], group: int) -> SealedBag:
 
 
 def find_head(archive: Path) -> SealedBag:
-    """Where the chain ends.
+    """The last bag of the chain.
 
-    The pointer is believed if its bag is there unchanged and the newest bag by name does not stand further up the
-    chain; else every bag is read. What the pointer knows and the bags do not outranks them: the next bag then follows
-    on the one that is missing, and the gap shows for good instead of closing over it.
+    The pointer counts if its bag is present and unchanged and the newest bag by name does not come later in the chain;
+    else every bag is read. If the pointer names a later bag than any that is present, it still counts. The next bag
+    then follows the missing one, so the gap stays visible.
     """
     pointer, _ = read_pointer(archive)
     newest = _newest(archive)
@@ -192,12 +191,12 @@ def find_head(archive: Path) -> SealedBag:
         if here == pointer and (pointer != GENESIS or newest is None):
             return pointer
     found = (sealed_bag(archive, bag) for bag in bags(archive))
-    highest = max((one for one in found if one is not None), key=lambda one: one.sequence, default=GENESIS)
+    highest = max((bag for bag in found if bag is not None), key=lambda bag: bag.sequence, default=GENESIS)
     return pointer if pointer is not None and pointer.sequence >= highest.sequence else highest
 
 
 def sealed_bag(archive: Path, bag: Path) -> SealedBag | None:
-    """A bag as it lies there; None where it is in no chain."""
+    """A bag that is present, as the chain knows it; None if it is not chained."""
     try:
         link = Link.read(disk.read_file(bag / LINK))
         digest, signature = disk.sha256(disk.read_file(bag / TAGS)), signature_digest(bag)
@@ -207,7 +206,7 @@ def sealed_bag(archive: Path, bag: Path) -> SealedBag | None:
 
 
 def signature_of(bag: Path) -> Path:
-    """Where a bag's CMS signature lies: beside it."""
+    """The path of a bag's CMS signature, next to the bag."""
     return bag.with_name(f"{bag.name}.p7s")
 
 
@@ -226,9 +225,11 @@ def bags(archive: Path) -> Iterator[Path]:
 
 def _folders(above: Iterator[Path] | list[Path], name: str) -> Iterator[Path]:
     for folder in above:
-        with os.scandir(folder) as entries:
-            names = [one.name for one in entries if re.fullmatch(name, one.name) and one.is_dir(follow_symlinks=False)]
-        yield from (folder / one for one in sorted(names, reverse=True))
+        with os.scandir(folder) as found:
+            inner = [
+                item.name for item in found if re.fullmatch(name, item.name) and item.is_dir(follow_symlinks=False)
+            ]
+        yield from (folder / child for child in sorted(inner, reverse=True))
 
 
 def _newest(archive: Path) -> SealedBag | None:
@@ -237,10 +238,10 @@ def _newest(archive: Path) -> SealedBag | None:
 
 
 def is_kept(place: str) -> bool:
-    """Whether a bag is an entry of the archive's own that stays whatever its age. A run of that name stays too."""
+    """Whether a bag is an archive entry that is never purged, by its name. A run of such a name stays too."""
     return _KEPT.fullmatch(place) is not None
 
 
 def is_expectation(place: str) -> bool:
-    """Whether a bag declares what the archive should hold, going by its name."""
+    """Whether a bag declares what the archive should hold, by its name."""
     return re.fullmatch(rf".*Z-{EXPECTATION}(?:-[0-9]+)?", place) is not None

@@ -1,7 +1,6 @@
-"""Entries of the archive's own: who signs, who stamps, what is expected, held, purged or exported. Each is a bag of
-the chain.
+"""Archive entries: a new signer or authority, an expectation, a hold, a release, a purge, an export. Each is a bag.
 
-A purge keeps these bags: they are what was done to the archive. An export's goes like a run's: it changed nothing.
+They record what was done to the archive, so a purge keeps them; except an export, which changed nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from runbook_lib.result import Status
 
 @dataclass(frozen=True)
 class EntryDraft:
-    """A bag that is being made while the archive's lock is held."""
+    """An entry that is being made while the archive's lock is held."""
 
     archive: Path
     folder: Path
@@ -42,33 +41,33 @@ class EntryDraft:
 
     def seal(
         self,
-        told: Mapping[str, Any],
+        facts: Mapping[str, Any],
         *,
         files: Mapping[str, bytes] | None = None,
         kept: Mapping[str, bytes] | None = None,
         tags: Mapping[str, bytes] | None = None,
-        beside: Mapping[str, str] | None = None,
+        neighbours: Mapping[str, str] | None = None,
         first: Signer | None = None,
         successor: str = "",
     ) -> Place:
-        """Put it into the chain, signed by whoever's turn it is.
+        """Append it to the chain, signed by the archive's signer.
 
         Args:
-            told: what `data/<job>.json` says besides run, time, user and host.
-            files, kept, tags, beside: as `bag.fill` and `seal.into_chain` take them.
-            first: signs where the archive has no signer yet.
-            successor: who signs from the next bag on, where that changes.
+            facts: the content of `data/<job>.json`, in addition to run, time, user and host.
+            files, kept, tags, neighbours: as `bag.fill` and `seal.into_chain` take them.
+            first: signs if the archive has no signer yet.
+            successor: the signer from the next bag on, if it changes.
 
         Raises:
-            RunbookError: SIGNER_SHUT where the archive has a signer and it cannot sign: an entry is never unsigned;
-                SECRET_IN_ARTEFACT where what it tells holds a secret.
+            RunbookError: SIGNER_SHUT if the archive has a signer that cannot sign, because an entry is never unsigned;
+                SECRET_IN_ARTEFACT if the entry holds a secret.
         """
         before = chain.find_head(self.archive).next_signer
         try:
             signer = first if before == chain.NONE else signing.load_signer(self.archive, before, self.environ)
         except RunbookError as error:
             raise RunbookError(Reason.SIGNER_SHUT, error.what, remedy=error.remedy) from None
-        record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **told}
+        record = {"run": self.started.run, "at": iso(self.work.at), **self.started.who.model_dump(), **facts}
         own = {f"{self.work.job}.json": json.dumps(record, indent=2).encode() + b"\n"} | dict(files or {})
         scanner = Scanner(signing.references(self.archive), self.environ)
         fill(self.folder / BAG, self.work, self.started.run, own, scanner=scanner, kept=kept, tags=tags)
@@ -79,13 +78,13 @@ class EntryDraft:
             environ=self.environ,
             signer=signer,
             successor=successor,
-            beside=beside,
+            neighbours=neighbours,
         )
 
 
 @contextmanager
 def begun(archive: Path, job: str, *, at: datetime, environ: Mapping[str, str]) -> Iterator[EntryDraft]:
-    """Holds the archive's lock while an entry is made. If the process is killed, the next run seals what it tells.
+    """Hold the archive's lock while an entry is made. If the process is killed, the next run seals its start record.
 
     Raises:
         RunbookError: DISK_FULL or ARCHIVE_FAILED.
@@ -99,12 +98,12 @@ def begun(archive: Path, job: str, *, at: datetime, environ: Mapping[str, str]) 
 
 
 def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mapping[str, str]) -> Place:
-    """Make `signer` the one who signs from now on: a bag of the job `signer` that holds its certificate.
+    """Make `signer` sign from now on: seals a bag of the job `signer` that holds its certificate.
 
-    The signer before it signs that bag; the first one of an archive signs it itself.
+    The previous signer signs that bag; the first signer of an archive signs its own.
 
     Raises:
-        RunbookError: SIGNER_SHUT where the signer before cannot sign; DISK_FULL or ARCHIVE_FAILED.
+        RunbookError: SIGNER_SHUT if the previous signer cannot sign; DISK_FULL or ARCHIVE_FAILED.
     """
     with begun(archive, SIGNER, at=at, environ=environ) as entry:
         before = chain.find_head(archive).next_signer
@@ -112,25 +111,25 @@ def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mappi
             "certificate.pem": (archive / signing.CERTS / f"{signer.fingerprint}.pem").read_bytes(),
             "roots.pem": (archive / signing.CERTS / signing.ROOTS).read_bytes(),
         }
-        told = {"before": before, "from_now_on": signer.fingerprint}
-        place = entry.seal(told, files=files, first=signer, successor=signer.fingerprint)
+        facts = {"before": before, "from_now_on": signer.fingerprint}
+        place = entry.seal(facts, files=files, first=signer, successor=signer.fingerprint)
         signing.close_request(archive, signer)
     return stamped(archive, place)
 
 
 def begin_stamping(archive: Path, source: TimestampAuthority, *, at: datetime, environ: Mapping[str, str]) -> Place:
-    """Have every bag stamped by `source` from now on: a bag of the job `authority` that holds its roots.
+    """Make `source` time-stamp every bag from now on: seals a bag of the job `authority` that holds its roots.
 
     Raises:
         RunbookError: SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     with begun(archive, AUTHORITY, at=at, environ=environ) as entry:
-        beside = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": disk.sha256(source.roots)}
-        place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, beside=beside)
+        roots = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": disk.sha256(source.roots)}
+        place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, neighbours=roots)
         timestamp_authority.set_authority(archive, source)
     return stamped(archive, place)
 
 
 def stamped(archive: Path, place: Place) -> Place:
-    """Stamp an entry, after its lock is free again."""
+    """Time-stamp an entry, once the archive's lock is released."""
     return replace(place, unstamped=timestamps.after(archive, place.folder))

@@ -1,8 +1,8 @@
 """An excerpt of an archive: the runs of a period, in a folder or a zip file that verifies by itself.
 
-It ends with an entry of the job `export`, which is in the archive's own chain too. That names every bag that the
-excerpt leaves out, a line each (`tombstones`), so its chain goes from the first bag of the archive to the last, and its
-signer vouches that nothing of the period is missing.
+Its last bag is an entry of the job `export`, which is in the archive's chain too. It lists every bag that the excerpt
+leaves out, a line each (`tombstones`). So the excerpt's chain goes from the first bag of the archive to the last, and
+its signer vouches that nothing of the period is missing.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def export_excerpt(
     """Write the runs that started in a period, first and last day (UTC) included, and check what was written.
 
     Args:
-        into: a folder that does not exist, or a file `NAME.zip` that does not; outside the archive.
+        into: a new folder, or a new file `NAME.zip`, outside the archive.
 
     Returns:
-        `into`, and how many bags are in it besides the entry that closes it.
+        `into`, and the number of bags in it without the entry that closes it.
 
     Raises:
         RunbookError: BAD_PARAMETER; NOT_WHOLE; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
@@ -47,18 +47,31 @@ def export_excerpt(
     zipped = into.suffix == ".zip"
     if into.exists():
         raise RunbookError(
-            Reason.BAD_PARAMETER, f"{into} exists already.", remedy="Name a folder or a zip file to make."
+            Reason.BAD_PARAMETER,
+            f"{into} is there.",
+            remedy="Name a new folder or a new zip file.",
+            title="The excerpt's file or folder already exists",
         )
     if archive.resolve() in (into.resolve(), *into.resolve().parents):
-        raise RunbookError(Reason.BAD_PARAMETER, f"{into} is in the archive itself.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{into} is in {archive}.",
+            remedy="Name a folder or a zip file outside the archive.",
+            title="The excerpt must be outside the archive",
+        )
     must_be_whole(archive)
     with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
         chosen, left_out, kept = _divide(archive, since, until)
         if not chosen:
-            raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
-        told = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"No run started between {since} and {until}.",
+                remedy="Choose another period.",
+                title="There is nothing to export",
+            )
+        facts = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
         tags = {ELSEWHERE: tombstones.tombstone_text(left_out)}
-        place = entry.seal(told, kept=kept, tags=tags, beside=_beside(archive, chosen))
+        place = entry.seal(facts, kept=kept, tags=tags, neighbours=_neighbours(archive, chosen))
     place = entries.stamped(archive, place)
     with archive_errors(into):
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +81,7 @@ def export_excerpt(
             found = verify_archive(folder, excerpt=True).findings
             if found:
                 raise RunbookError(
-                    Reason.NOT_WHOLE, f"{found[0]}.", remedy="Something changed meanwhile: say it again."
+                    Reason.NOT_WHOLE, f"{found[0]}.", remedy="The archive changed during the export. Run it again."
                 )
             made = Path(shutil.make_archive(name + "/made", "zip", name, folder.name)) if zipped else folder
             made.rename(into)
@@ -76,15 +89,15 @@ def export_excerpt(
 
 
 def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[TombstoneLine], dict[str, bytes]]:
-    """The bags of the period, and what was declared before it that should be in it; and all others, also those that
-    were purged, unless a bag of the period tells of them. And what binds those others."""
+    """The bags of the period, with all earlier expectations; the bags left out, with purged ones unless a tombstone of
+    the period lists them; and the binding data of those."""
     kept: dict[str, bytes] = {}
     chosen: list[str] = []
     left_out: list[TombstoneLine] = []
     for bag in chain.bags(archive):
         place = str(bag.relative_to(archive))
         purged = tombstones.read_tombstone(disk.read_file(bag / PURGED)) if (bag / PURGED).exists() else []
-        # an earlier export would name bags as left out that are here
+        # an earlier export would list bags as left out that are here
         first = date.min if is_expectation(place) else since
         if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
             chosen.append(place)
@@ -94,8 +107,8 @@ def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[To
     return sorted(chosen), left_out, kept
 
 
-def _beside(archive: Path, chosen: list[str]) -> dict[str, str]:
-    """What the excerpt's last bag names of what lies beside its bags: their own lists may be left out."""
+def _neighbours(archive: Path, chosen: list[str]) -> dict[str, str]:
+    """The files next to the bags that the excerpt's last bag lists, because the bags that list them may be left out."""
     there = [f"{place}.tsr" for place in chosen if stamp_of(archive / place).exists()]
     roots = f"{CERTS}/{timestamp_authority.ROOTS}"
     if (archive / roots).exists():
@@ -107,9 +120,9 @@ def _copy(archive: Path, places: list[str], folder: Path) -> None:
     for place in places:
         bag, to = archive / place, folder / place
         shutil.copytree(bag, to)
-        for beside, copied in ((signature_of(bag), signature_of(to)), (stamp_of(bag), stamp_of(to))):
-            if beside.exists():
-                shutil.copyfile(beside, copied)
+        for seal, copied in ((signature_of(bag), signature_of(to)), (stamp_of(bag), stamp_of(to))):
+            if seal.exists():
+                shutil.copyfile(seal, copied)
     (folder / CERTS).mkdir(exist_ok=True)
     for certificate in (archive / CERTS).glob("*.pem"):
         disk.write_file(folder / CERTS / certificate.name, disk.read_file(certificate, follow=True))

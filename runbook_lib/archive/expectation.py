@@ -1,7 +1,7 @@
-"""What an archive is expected to hold: which jobs, how often, for which accounts. Declared into the chain.
+"""What an archive should hold: which jobs, how often, for which accounts. Declared as an archive entry.
 
-An expectation that could be edited afterwards would prove nothing, so it is an entry of the archive's own, a bag of the
-job `expectation`, and a later one takes its place only for what begins after it.
+An expectation that could be edited later would prove nothing. So it is a bag of the job `expectation`, and a later one
+replaces it only for periods that begin afterwards.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.given import quoted
+from runbook_lib.words import quantity
 
 _DECLARED = f"data/{EXPECTATION}.json"
 _SAMPLE = "parameters/expected/nightly.yaml is a sample."
 
 
 def _moment(value: Any) -> Any:
-    """A date is its first second. The year's limits are not for what stands in the chain already."""
+    """A date means its first second. The limits of the year do not apply to what is already in the chain."""
     try:
         return parse_utc(value if "T" in value else f"{value}T00:00:00Z")
     except (TypeError, ValueError):
-        raise ValueError("must be a moment, written YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
+        raise ValueError("must be a date or time in UTC: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
 
 
 Text = Annotated[str, BeforeValidator(quoted)]
@@ -42,16 +43,16 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class Expected(BaseModel):
-    """A job that is expected to leave a run in every period.
+    """A job that must leave a run in every period.
 
     Args:
-        every: a period is a day or a week, counted from `start`; there are no daylight saving hours in UTC.
+        every: a period is a day or a week, counted from `start`, in UTC.
         start: when the first period begins (`from` in the file).
-        until: no period that begins then or later is expected; None for no end.
-        grace_hours: a run that started later in its period than this is late; None: whenever in its period.
+        until: periods that begin then or later are not expected; None for no end.
+        grace_hours: a run that starts later than this in its period is late; None: any time in the period.
         environment: the run's `target`, by its short name or its API address; empty for any.
-        accounts: each must be in a run of the period: an account of a batch as its file names it, for a single run the
-            id or the name of the service user. Empty: a run is enough.
+        accounts: each must be in a run of the period: for a batch, the account as the fleet file names it; for a single
+            run, the id or the name of the service user. Empty: any run is enough.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -67,11 +68,11 @@ class Expected(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Expected:
         if self.grace_hours is not None and self.grace_hours * 3600 > self.period.total_seconds():
-            raise ValueError(f"grace_hours is longer than a {self.every}")
+            raise ValueError(f"grace_hours must not be longer than a {self.every}")
         if self.until is not None and self.until <= self.start:
-            raise ValueError("until is not after from")
+            raise ValueError("until must be after from")
         if len(set(self.accounts)) != len(self.accounts):
-            raise ValueError("an account is there twice")
+            raise ValueError("an account is listed twice")
         return self
 
     @property
@@ -83,17 +84,17 @@ class Expected(BaseModel):
         return self.period if self.grace_hours is None else timedelta(hours=self.grace_hours)
 
     def __str__(self) -> str:
-        """For a reader: one line."""
+        """One line for a reader."""
         parts = [f"{self.job}: every {self.every} from {iso(self.start)}"]
         parts += [f"until {iso(self.until)}"] if self.until else []
         parts += [f"within {self.grace_hours:g} h"] if self.grace_hours else []
         parts += [f"on {self.environment}"] if self.environment else []
-        parts += [f"for {len(self.accounts)} accounts"] if self.accounts else []
+        parts += [f"for {quantity(len(self.accounts), 'account')}"] if self.accounts else []
         return ", ".join(parts)
 
 
 class Expectation(BaseModel):
-    """The whole file. An empty list says that nothing is expected any more."""
+    """The whole file. An empty list ends all expectations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -102,11 +103,11 @@ class Expectation(BaseModel):
 
 @dataclass(frozen=True)
 class Declaration:
-    """An expectation as it stands in the chain.
+    """An expectation in the chain.
 
     Args:
         place: its bag, below the archive.
-        at: when it was declared, and from when it holds; never before the declaration that it follows.
+        at: when it was declared and takes effect; never before the previous declaration.
         by: who declared it, and on which machine.
     """
 
@@ -120,10 +121,10 @@ def read_expectation(content: bytes, name: str) -> Expectation:
     """Read an expectation, YAML in UTF-8.
 
     Args:
-        name: of the file, for the error.
+        name: the file's name, for the error.
 
     Raises:
-        RunbookError: BAD_PARAMETER, naming everything that is wrong.
+        RunbookError: BAD_PARAMETER, with every mistake.
     """
     try:
         data, _ = yaml_as_written.read_yaml(Path(name), content.decode("utf-8-sig"))
@@ -131,55 +132,65 @@ def read_expectation(content: bytes, name: str) -> Expectation:
     except ValidationError as error:
         found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_input=False)]
         what = "; ".join(": ".join(filter(None, pair)).replace("Value error, ", "") for pair in found)
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name}: {what}.", remedy=f"Correct it; {_SAMPLE}") from None
+        raise _invalid(f"{name}: {what}.") from None
     except UnicodeDecodeError:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name} is not UTF-8 text.", remedy=_SAMPLE) from None
+        raise _invalid(f"{name} must be UTF-8 text.") from None
     except RunbookError as error:
         raise RunbookError(error.reason, error.what, remedy=f"{error.remedy} {_SAMPLE}") from None
-    for number, one in enumerate(expectation.expected):
-        for what, moment in (("from", one.start), ("until", one.until)):
+    for number, expected in enumerate(expectation.expected):
+        for what, moment in (("from", expected.start), ("until", expected.until)):
             try:
-                within(moment.date() if moment else one.start.date())
+                within(moment.date() if moment else expected.start.date())
             except ValueError as error:
                 where = f"{name}: expected.{number}.{what}"
-                raise RunbookError(Reason.BAD_PARAMETER, f"{where}: {error}.", remedy=_SAMPLE) from None
+                raise _invalid(f"{where}: {error}.") from None
     return expectation
 
 
+def _invalid(what: str) -> RunbookError:
+    remedy = f"Correct the file. {_SAMPLE}"
+    return RunbookError(Reason.BAD_PARAMETER, what, remedy=remedy, title="The expectation is not valid")
+
+
 def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, str]) -> tuple[Place, Expectation]:
-    """Make an expectation an entry of the archive's chain, signed where the archive has a signer.
+    """Declare an expectation: an archive entry, signed if the archive has a signer.
 
     Args:
-        file: is kept as it is, beside what was understood of it.
-        environ: what the reference to the signer's passphrase is resolved in.
+        file: the expectation (YAML). The entry keeps it unchanged, next to its parsed content.
+        environ: resolves the reference to the signer's passphrase.
 
     Raises:
-        RunbookError: BAD_PARAMETER; SIGNER_SHUT where the archive has a signer that cannot sign; DISK_FULL or
+        RunbookError: BAD_PARAMETER; SIGNER_SHUT if the archive has a signer that cannot sign; DISK_FULL or
             ARCHIVE_FAILED.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{file} cannot be read: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{file}: {error.strerror}.",
+            remedy="Check the path.",
+            title="The expectation cannot be read",
+        ) from None
     expectation = read_expectation(content, file.name)
-    told = expectation.model_dump(mode="json", by_alias=True)
+    facts = expectation.model_dump(mode="json", by_alias=True)
     with begun(archive, EXPECTATION, at=at, environ=environ) as entry:
-        place = entry.seal(told, files={"expected.yaml": content})
+        place = entry.seal(facts, files={"expected.yaml": content})
     return stamped(archive, place), expectation
 
 
 def declarations(archive: Path) -> tuple[Declaration, ...]:
-    """Every expectation that was declared, in the order of the chain.
+    """Every expectation in the archive, in the order of the chain.
 
     Raises:
-        RunbookError: UNREADABLE_FILE for one that was damaged. OSError: from the file system.
+        RunbookError: UNREADABLE_FILE for a damaged one. OSError: from the file system.
     """
-    places = (one for one in chain.bags(archive) if one.name[len("20261123T061700Z-") :].startswith(EXPECTATION))
-    # without that file it is the bag of one that was killed before it could declare anything
-    found = sorted((_read(one) for one in places if (one / _DECLARED).exists()), key=lambda one: one[0])
+    places = (place for place in chain.bags(archive) if place.name[len("20261123T061700Z-") :].startswith(EXPECTATION))
+    # a bag without that file was killed before it could declare anything
+    found = sorted((_read(place) for place in places if (place / _DECLARED).exists()), key=lambda pair: pair[0])
     ordered: list[Declaration] = []
     for _, declared in found:
-        # a clock that was set back must not let it reach behind the one before
+        # a clock that was set back must not date a declaration before the previous one
         at = max(declared.at, ordered[-1].at) if ordered else declared.at
         ordered.append(replace(declared, at=at))
     return tuple(ordered)
@@ -188,13 +199,14 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
 def _read(place: Path) -> tuple[int, Declaration]:
     try:
         link = Link.read(disk.read_file(place / chain.LINK))
-        told = json.loads(disk.read_file(place / _DECLARED))
-        expected = Expectation.model_validate({"expected": told["expected"]}).expected
-        by = f"{told['user']} on {told['host']}"
-        return link.sequence, Declaration(link.bag, parse_utc(told["at"]), by, expected)
+        content = json.loads(disk.read_file(place / _DECLARED))
+        expected = Expectation.model_validate({"expected": content["expected"]}).expected
+        by = f"{content['user']} on {content['host']}"
+        return link.sequence, Declaration(link.bag, parse_utc(content["at"]), by, expected)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(
             Reason.UNREADABLE_FILE,
-            f"What {place.name} declares cannot be read, so what is expected is not known.",
-            remedy="`runbook archive verify DIR` says what was changed.",
+            f"What {place.name} declares is unknown, so gaps cannot be detected.",
+            remedy="Find out what was changed: `runbook archive verify DIR`.",
+            title="An expectation in the archive cannot be read",
         ) from None

@@ -1,8 +1,8 @@
-"""index.html of an archive: a calendar of its days, and a list of its runs that is searched, sorted and read.
+"""index.html of an archive: a calendar of its days, and a list of its runs to search and sort.
 
-The page is a head that never changes, a row for each bag, and a tail. So a run that was sealed is added by writing its
-row over the tail, whatever the archive's size; the page's own script (no library, no network) puts the newest first and
-draws the calendar from the rows. Without a script the rows are a plain table, oldest first. The page is no evidence.
+The page is a fixed head, a row for each bag, and a fixed tail. So a sealed run is added by writing its row over the
+tail, whatever the archive's size. The page's script (no library, no network) puts the newest run first and draws the
+calendar from the rows. Without a script the rows are a plain table, oldest first. The page is no evidence.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ _WORST = ("good", "info", "calm", "warn", "bad")
 
 
 def write_index(archive: Path) -> Path:
-    """Make `<archive>/index.html` anew from the bags that are there, and return its path.
+    """Write `<archive>/index.html` from the present bags, and return its path.
 
-    A bag whose record cannot be read is a row that says so. Nobody seals while this reads. Raises OSError.
+    A bag whose record cannot be read is a row that says so. No bag is sealed meanwhile. Raises OSError.
     """
     with chain.archive_lock(archive):
         return _write(archive)
 
 
 def add(archive: Path, bag: Path) -> None:
-    """Add a bag that was just sealed; the caller holds the archive's lock.
+    """Add a bag that was just sealed. The caller holds the archive's lock.
 
-    Takes the same time in a large archive as in a small one. Only where the page is missing, damaged or of another
-    version is it made anew from all bags. It is a convenience: what keeps it from being written keeps no run from
-    being archived, and `runbook archive index` makes it good.
+    Takes the same time in a large archive as in a small one. A page that is missing, damaged or of another version is
+    written again from all bags. A page that cannot be written keeps no run from being archived;
+    `runbook archive index` repairs it.
     """
     head, tail = _frame()
     with suppress(OSError):
         try:
-            disk.opened(archive / INDEX, None).close()  # no FIFO, no device
+            disk.opened(archive / INDEX, None).close()  # refuses a FIFO or a device
             with (archive / INDEX).open("r+b") as page:
                 page.seek(-len(tail), os.SEEK_END)
                 if page.read() == tail and page.tell() >= len(head) + len(tail):
@@ -66,21 +66,21 @@ def add(archive: Path, bag: Path) -> None:
 
 
 def renew(archive: Path) -> None:
-    """Make the page anew after bags went; the caller holds the archive's lock. It keeps nothing from going on."""
+    """Write the page again after a purge. The caller holds the archive's lock. A failure is ignored."""
     with suppress(OSError):
         _write(archive)
 
 
 def _write(archive: Path) -> Path:
     head, tail = _frame()
-    rows = "".join(_row(one) for one in sorted(reader.archived_bags(archive), key=lambda one: (one.at, one.place)))
+    rows = "".join(_row(bag) for bag in sorted(reader.archived_bags(archive), key=lambda bag: (bag.at, bag.place)))
     disk.replace(archive / INDEX, head + rows.encode("utf-8", "backslashreplace") + tail)
     return archive / INDEX
 
 
 @cache
 def _frame() -> tuple[bytes, bytes]:
-    """What stands before and behind the rows. The tail names the page's version: another's page is not added to."""
+    """The page before and after the rows. The tail names its version, so that no row is added to another version."""
     templates = Environment(
         loader=FileSystemLoader([_TEMPLATES, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -92,30 +92,36 @@ def _frame() -> tuple[bytes, bytes]:
     return head.encode(), tail.replace("VERSION", version).encode()
 
 
-def _row(one: ArchivedBag) -> str:
-    """A bag as a table row. Every value is data, whoever wrote it."""
-    told = one.run
-    when = time_html(one.at)
-    link = f'<a href="{quote(one.place)}/data/report.html">{when}</a>'
-    has_report = (one.folder / "data" / "report.html").is_file()
-    verdict = told.verdict if told is not None else None
-    seen = one.seen if len(one.seen) <= _SEEN else f"{one.seen[:_SEEN]}…"
-    act = f" <b>{certificates_need_action(told.needs_action)}.</b>" if told is not None and told.needs_action else ""
-    worst = max((tone(word) for word in (one.status, verdict) if word), key=_WORST.index)
-    number = one.link.sequence if one.link is not None else 0
+def _row(bag: ArchivedBag) -> str:
+    """A bag as a table row. All values are escaped."""
+    run = bag.run
+    when = time_html(bag.at)
+    link = f'<a href="{quote(bag.place)}/data/report.html">{when}</a>'
+    has_report = (bag.folder / "data" / "report.html").is_file()
+    verdict = run.verdict if run is not None else None
+    act = f" <b>{certificates_need_action(run.needs_action)}.</b>" if run is not None and run.needs_action else ""
+    worst = max((tone(word) for word in (bag.status, verdict) if word), key=_WORST.index)
+    number = bag.link.sequence if bag.link is not None else 0
     return (
-        f'<tr class="{worst}" data-n="{number}"{_gone(one)}><th scope="row">{link if has_report else when}</th>'
-        f"<td>{escape(visible(one.job))}</td><td>{_badge(one.status)}</td>"
-        f"<td>{_badge(verdict) if verdict else ''}</td><td>{words_html(seen, one.at)}{act}</td></tr>\n"
+        f'<tr class="{worst}" data-n="{number}"{_gone(bag)}><th scope="row">{link if has_report else when}</th>'
+        f"<td>{escape(visible(bag.job))}</td><td>{_badge(bag.status)}</td>"
+        f"<td>{_badge(verdict) if verdict else ''}</td><td>{words_html(_shortened(bag.seen), bag.at)}{act}</td></tr>\n"
     )
 
 
-def _gone(one: ArchivedBag) -> str:
-    """The numbers of the chain that a tombstone, or the end of an excerpt, stands for: nobody need look for them."""
+def _shortened(text: str) -> str:
+    if len(text) <= _SEEN:
+        return text
+    begin = text[:_SEEN]
+    return f"{begin}`…" if begin.count("`") % 2 else f"{begin}…"  # `code` that was cut is code still
+
+
+def _gone(bag: ArchivedBag) -> str:
+    """The chain's numbers of bags that a tombstone or an excerpt lists, so that they do not count as missing."""
     numbers: list[int] = []
     for name in (PURGED, ELSEWHERE):
         with suppress(OSError, ValueError):
-            numbers += [bag.link.sequence for bag in tombstones.read_tombstone(disk.read_file(one.folder / name))]
+            numbers += [line.link.sequence for line in tombstones.read_tombstone(disk.read_file(bag.folder / name))]
     if not numbers:
         return ""
     runs: list[list[int]] = []

@@ -1,7 +1,7 @@
-"""A run that ended without a word: its staging folder is left over, and the next run seals what it tells.
+"""Interrupted runs: a killed run leaves a staging folder, and the next run seals its start record.
 
-Each staging folder holds `started.json` and a lock that lives as long as its run. A folder whose lock is free and in
-whose name no process runs any more belongs to a run that was killed, or whose machine went down.
+Each staging folder holds `started.json` and a lock that lasts as long as its run. If the lock is free and no process of
+that run is left, the run was killed or its machine went down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STARTED, ALIVE = "started.json", "alive"
 
 @contextmanager
 def announced(folder: Path, started: Started) -> Iterator[None]:
-    """Say in a staging folder that a run has started, and that it is alive for as long as the block runs."""
+    """Record in a staging folder that a run has started, and that it is alive while the block runs."""
     descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         disk.try_lock(descriptor)  # the folder is private: nobody else can have it
@@ -40,24 +40,24 @@ def announced(folder: Path, started: Started) -> Iterator[None]:
 
 
 def sealed(folder: Path) -> None:
-    """The run of this staging folder is in the archive: it is no left-over, whatever happens now."""
+    """Record that this staging folder's run is in the archive, so that it is not taken for a left-over."""
     (folder / STARTED).unlink(missing_ok=True)
 
 
 def left_over(staging: Path) -> Iterator[tuple[Path, Started | None]]:
-    """The staging folders that nobody uses any more, oldest start first; None where nothing had begun in one.
+    """The staging folders of ended processes, oldest start first, each with its start record; None without one.
 
-    Called by the holder of the archive's lock: it is also held while a staging folder is made.
+    The caller holds the archive's lock, which is also held while a staging folder is made.
     """
     found = [(folder, _read(folder)) for folder in staging.iterdir() if folder.is_dir() and not _alive(folder)]
-    found.sort(key=lambda one: (one[1].at.isoformat() if one[1] else "", one[0].name))
+    found.sort(key=lambda pair: (pair[1].at.isoformat() if pair[1] else "", pair[0].name))
     for folder, started in found:
         if started is None or not still_running(started.run):
             yield folder, started
 
 
 def without_secrets(started: Started, scanner: Scanner) -> Started:
-    """It, or the least of it where it holds a secret: an older version asked less of a job's or a notebook's name."""
+    """The start record; if it holds a secret, without its names. An older version allowed more in a name."""
     if not scanner.labels_in(started.model_dump_json()):
         return started
     return Started(
@@ -74,25 +74,25 @@ def record(started: Started, found: datetime) -> RunRecord:
     """run.json of a run that was killed.
 
     Args:
-        found: when the run that found it started: the last moment at which it can have been alive is not known.
+        found: the start of the run that found it, in place of its unknown end.
     """
     what = (
-        f"The process that ran it was killed, or its machine went down. It had started at {iso(started.at)}; a run "
-        f"that started at {iso(found)} found what it left. Neither how far it came is known nor its parameters."
+        f"The process was killed, or its machine went down. It had started at {iso(started.at)}; a run that started at "
+        f"{iso(found)} found what it left. Its progress and its parameters are unknown."
     )
     return RunRecord.of(
         started,
         status=Status.INTERRUPTED,
         error=RunbookError(Reason.INTERRUPTED, what),
         finished=max(started.at, found),
-        clock="of the run that found it",
+        clock="clock of the run that found it",
         engine=None,
         software={},
     )
 
 
 def interrupted_files(started: Started, found: datetime) -> dict[str, bytes]:
-    """The payload of its bag: run.json and report.html. What its notebook held was never searched: it goes."""
+    """The payload of its bag: run.json and report.html. The notebook is left out, because it was never searched."""
     return bare.bare_files(record(started, found))
 
 

@@ -1,7 +1,7 @@
-"""What an archive tells: each bag read back, for the index, the comparison and the auditor.
+"""Reads the bags of an archive, for the index, the comparison and the audit.
 
-A reader outlives the writers: of run.json it takes the few fields it needs, and words it has never met stay words. What
-cannot be read is an entry that says so. Nothing is verified here; that is `archive.verify`.
+A reader outlives the writers: it takes only the fields of run.json that it needs, and keeps words it does not know.
+A bag that cannot be read is an entry that says so. Nothing is verified here; `archive.verify` does that.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from runbook_lib.result import Kind, Verdict
 _PLACE = re.compile(r"(\d{8}T\d{6}Z)-(.+?)(?:-\d+)?")
 
 _RUN, _TABLE, _ROWS = 16 << 20, 32 << 20, 200_000
-"""Bytes of a run.json and of a table, and rows of that: a batch of a hundred thousand accounts has fewer."""
+"""Bytes of a run.json and of a table, and rows of a table: a batch of a hundred thousand accounts has fewer."""
 
-_OWN = {
-    "signer": "Who signs from now on.",
-    "authority": "Who time-stamps from now on.",
-    "expectation": "What the archive is expected to hold from now on.",
-    "hold": "A legal hold was laid.",
-    "release": "A legal hold was lifted.",
-    "purge": "Bags were removed; this stands for them.",
-    "export": "What an excerpt leaves out.",
+_ENTRIES = {
+    "signer": "New signer.",
+    "authority": "New time-stamp authority.",
+    "expectation": "New expectation.",
+    "hold": "Legal hold placed.",
+    "release": "Legal hold released.",
+    "purge": "Bags purged; this is their tombstone.",
+    "export": "Excerpt exported; this lists the bags left out.",
 }
-"""What the bags say that hold no run."""
+"""How archive entries are described."""
 
 
 class _Told(BaseModel):
@@ -46,7 +46,7 @@ class _Told(BaseModel):
 
 
 class ToldWho(_Told):
-    """Who ran it, and where."""
+    """The user and the host of a run."""
 
     user: str = "unknown"
     host: str = "unknown"
@@ -64,7 +64,7 @@ class ToldStep(_Told):
 
     @property
     def changed(self) -> bool:
-        """Whether it changed something, or set out to: a change that failed may have done a part."""
+        """Whether it changed something or tried to: a failed change may have done a part."""
         return self.kind == Kind.CHANGE and self.verdict not in (Verdict.NOTHING_TO_DO, Verdict.PLANNED)
 
 
@@ -78,27 +78,27 @@ class ToldTable(_Told):
 
 
 class ToldTarget(_Told):
-    """The DigiCert ONE that a run was to work with."""
+    """The DigiCert ONE of a run."""
 
     environment: str = ""
     api_url: str = ""
 
 
 class ToldUser(_Told):
-    """A service user that a run met."""
+    """A service user of a run."""
 
     id: str
     name: str = ""
 
 
 class ToldSeen(_Told):
-    """Whom a run talked to."""
+    """The service users that a run saw."""
 
     service_users: tuple[ToldUser, ...] = ()
 
 
 class ToldRun(_Told):
-    """What is read of run.json."""
+    """The fields of run.json that are read."""
 
     run: str
     job: str
@@ -125,9 +125,9 @@ class ArchivedBag:
     Args:
         archive: the archive's folder.
         place: the bag's folder below it.
-        link: what its chain.json says; None where that is missing or not in its form.
-        run: what its run.json says; None where it has none, or it cannot be read.
-        problem: why it cannot be read; empty where there is nothing to complain of.
+        link: the content of its chain.json; None if that is missing or malformed.
+        run: the content of its run.json; None if that is missing or cannot be read.
+        problem: why it cannot be read; empty if it can.
     """
 
     archive: Path
@@ -142,17 +142,17 @@ class ArchivedBag:
 
     @property
     def name(self) -> str:
-        """The last part of its place: when and what, and where to find it."""
+        """The last part of its place: start and job."""
         return self.place.rpartition("/")[2]
 
     @cached_property
     def at(self) -> datetime:
-        """When it started, UTC."""
+        """Its start, UTC."""
         if self.run is not None:
             return self.run.started.astimezone(UTC)
         try:
             return datetime.strptime(self._named[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        except ValueError:  # somebody put it there: `archive.verify` finds it
+        except ValueError:  # a forged name: `archive.verify` finds it
             return datetime.min.replace(tzinfo=UTC)
 
     @property
@@ -161,7 +161,7 @@ class ArchivedBag:
 
     @property
     def status(self) -> str:
-        """How it ended; `unreadable` where the bag does not say."""
+        """How it ended; `unreadable` if the bag does not say."""
         if self.problem:
             return "unreadable"
         return self.run.status if self.run is not None else self.link.status if self.link is not None else "unreadable"
@@ -178,23 +178,23 @@ class ArchivedBag:
 
     @property
     def seen(self) -> str:
-        """What it came to, in a line."""
+        """Its result in a line."""
         if self.run is None:
-            return self.problem or _OWN.get(self.job, "An entry of the archive's own: it holds no run.")
+            return self.problem or _ENTRIES.get(self.job, "Archive entry, without a run.")
         if self.run.error is not None:
-            return f"{self.run.error.get('title', '')}: {self.run.error.get('what', '')}"
-        told = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]
-        return (told or [step.headline for step in self.run.steps] or [""])[-1]
+            return f"{self.run.error.get('title', '')}. {self.run.error.get('what', '')}"
+        headlines = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]
+        return (headlines or [step.headline for step in self.run.steps] or [""])[-1]
 
 
 def archived_bags(archive: Path) -> Iterator[ArchivedBag]:
-    """Every bag of an archive, newest day first. Raises OSError where the archive itself cannot be listed."""
+    """Every bag of an archive, newest day first. Raises OSError if the archive cannot be listed."""
     for bag in chain.bags(archive):
         yield entry(archive, bag)
 
 
 def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
-    """The bags of runs that started on a day (UTC). Nothing where there is no such day."""
+    """The bags of runs that started on a day (UTC)."""
     folder = archive / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
     if folder.is_dir():
         for bag in sorted(folder.iterdir()):
@@ -203,11 +203,11 @@ def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
 
 
 def bag_at(archive: Path, text: str) -> ArchivedBag | None:
-    """The bag at a path, from the current folder or from the archive; None where there is none."""
+    """The bag at a path, relative to the current folder or to the archive; None if there is none."""
     for folder in (Path(text), archive / text):
         try:
             found = (folder / "data").is_dir()
-        except (OSError, ValueError):  # too long for a path, or no path
+        except (OSError, ValueError):  # too long for a path, or not a path
             continue
         if found:
             bag = folder.absolute()
@@ -234,12 +234,12 @@ def entry(archive: Path, bag: Path) -> ArchivedBag:
 
 
 def read_run(file: Path) -> ToldRun:
-    """run.json, as far as it is read. Raises OSError or ValidationError."""
+    """Read run.json. Raises OSError or ValidationError."""
     return ToldRun.model_validate_json(disk.read_file(file, _RUN))
 
 
 def table_rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
-    """The columns and the rows of a table (CSV); None where it is not there or is none that a run would leave."""
+    """The columns and the rows of a table (CSV); None if it is missing, malformed or too long."""
     try:
         content = disk.read_file(file, _TABLE)
         with io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="") as stream:
@@ -252,7 +252,7 @@ def table_rows(file: Path) -> tuple[list[str], list[dict[str, str]]] | None:
 
 
 def _holds_no_run(bag: Path) -> bool:
-    """Whether a bag says itself that it has no run.json: an entry of the archive's own, such as a new signer's."""
+    """Whether a bag's manifest lists no run.json, as that of an archive entry."""
     try:
         manifest = disk.read_file(bag / "manifest-sha256.txt").decode("utf-8", "replace")
     except OSError:

@@ -1,11 +1,10 @@
-"""Retention and legal hold: which bags may go, which must not, and the tombstone that a purge leaves.
+"""Retention and legal hold: which bags a purge may remove, and the tombstone that it leaves.
 
-Bags of one group (`bag.GROUP`: a batch that was gone on with) stay or go together, since the later ones link to the
-reports in the earlier ones.
+The bags of a group (`bag.GROUP`: a resumed batch) stay or go together: later ones link to reports in earlier ones.
 
-A hold, its release and a purge are entries of the chain (`entries`), signed where the archive has a signer. A purge
-takes runs only: entries of the archive's own stay, whatever their age. What goes is written into the tombstone first, a
-line a bag (`tombstones`), so the chain still holds from its first bag to its last.
+A hold, its release and a purge are archive entries (`entries`), signed if the archive has a signer. A purge removes
+only runs: archive entries stay, whatever their age. The tombstone is written first, a line a bag (`tombstones`), so the
+chain still holds from the first bag to the last.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 
 @dataclass(frozen=True)
 class Hold:
-    """What must not be purged: every run that started in a period, first and last day (UTC) included.
+    """Keeps every run that started in a period from a purge, first and last day (UTC) included.
 
     Args:
-        since, until: None is without an end on that side.
-        why: in words, for whoever reads it in years.
+        since, until: None: open on that side.
+        why: the reason, for a reader in years to come.
     """
 
     name: str
@@ -52,8 +51,8 @@ class Hold:
 class PurgePlan:
     """What a purge would do.
 
-    `held` are the old bags that only a hold keeps, each with the hold's name; `waits` are those that belong to a batch
-    of which a younger bag stays.
+    `goes` are the bags to remove, `held` the old bags under a hold, each with the hold's name, and `waits` the old bags
+    of a batch of which a younger bag stays.
     """
 
     before: date
@@ -63,72 +62,94 @@ class PurgePlan:
 
 
 def day_of(place: str) -> date:
-    """The day (UTC) on which the run of a bag started."""
+    """The day (UTC) on which a bag's run started."""
     return date(*map(int, place.split("/")[:3]))
 
 
 def hold_runs(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, str]) -> Place:
-    """Keep the runs of a period from every purge, until it is released.
+    """Keep the runs of a period from every purge, until the hold is released.
 
     Raises:
-        RunbookError: BAD_PARAMETER, also where the name is taken; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+        RunbookError: BAD_PARAMETER, also if the name is in use; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     if not NAME.fullmatch(what.name):
-        raise RunbookError(Reason.BAD_PARAMETER, "A hold's name has letters, digits, spaces, dots, dashes: 63 at most.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            "It must begin with a letter or digit and have up to 63 letters, digits, spaces, dots, underscores and "
+            "dashes.",
+            title="The hold's name is not valid",
+        )
     if what.since is not None and what.until is not None and what.until < what.since:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{what.until} is before {what.since}.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"The last day ({what.until}) is before the first ({what.since}).",
+            title="The hold's period is not valid",
+        )
     with entries.begun(archive, HOLD, at=at, environ=environ) as entry:
         if what.name in holds(archive):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"There is a hold {what.name!r}.",
+                f"A hold {what.name!r} is in force.",
                 remedy="Choose another name, or release it first.",
+                title="The hold already exists",
             )
-        told = {"name": what.name, "from": _iso(what.since), "to": _iso(what.until), "why": what.why}
-        place = entry.seal(told)
+        facts = {"name": what.name, "from": _iso(what.since), "to": _iso(what.until), "why": what.why}
+        place = entry.seal(facts)
     return entries.stamped(archive, place)
 
 
 def release_hold(archive: Path, name: str, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
-    """End a hold. Raises as `hold`, and BAD_PARAMETER where there is none of that name."""
+    """End a hold. Raises as `hold_runs`, and BAD_PARAMETER if there is no hold of that name."""
     with entries.begun(archive, RELEASE, at=at, environ=environ) as entry:
         known = holds(archive)
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise RunbookError(Reason.BAD_PARAMETER, f"There is no hold {name!r}. In force: {listed}.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"No hold {name!r} is in force. Holds in force: {listed}.",
+                remedy="Name a hold in force.",
+                title="There is no such hold",
+            )
         place = entry.seal({"name": name, "why": why})
     return entries.stamped(archive, place)
 
 
 def holds(archive: Path) -> dict[str, Hold]:
-    """The holds in force, by name, as the entries of the chain say. Raises RunbookError (UNREADABLE_FILE)."""
-    told: list[tuple[int, str, dict[str, str]]] = []
+    """The holds in force, by name, from the archive's entries. Raises RunbookError (UNREADABLE_FILE)."""
+    listed: list[tuple[int, str, dict[str, str]]] = []
     for bag in chain.bags(archive):
         for job in (HOLD, RELEASE):
             file = bag / "data" / f"{job}.json"
             if f"Z-{job}" in bag.name and file.exists():
                 try:
                     number = Link.read(disk.read_file(bag / chain.LINK)).sequence
-                    told.append((number, job, json.loads(disk.read_file(file))))
+                    listed.append((number, job, json.loads(disk.read_file(file))))
                 except (OSError, ValueError, RecursionError) as error:
-                    raise RunbookError(Reason.UNREADABLE_FILE, f"{file} cannot be read: {error}.") from None
+                    raise RunbookError(
+                        Reason.UNREADABLE_FILE,
+                        f"{file}: {error}.",
+                        remedy="Find out what was changed: `runbook archive verify DIR`.",
+                        title="A hold in the archive cannot be read",
+                    ) from None
     found: dict[str, Hold] = {}
-    for _, job, one in sorted(told, key=lambda one: one[0]):
+    for _, job, facts in sorted(listed, key=lambda item: item[0]):
         if job == RELEASE:
-            found.pop(one["name"], None)
+            found.pop(facts["name"], None)
         else:
-            found[one["name"]] = Hold(one["name"], _day(one["from"]), _day(one["to"]), one["why"])
+            found[facts["name"]] = Hold(facts["name"], _day(facts["from"]), _day(facts["to"]), facts["why"])
     return found
 
 
 def plan(archive: Path, before: date, *, at: datetime) -> PurgePlan:
-    """What a purge of the runs that started before a day (UTC) would remove. Verifies the whole archive first.
+    """Plan a purge of the runs that started before a day (UTC). Verifies the whole archive first.
 
     Raises:
-        RunbookError: NOT_WHOLE where it does not hold; BAD_PARAMETER for a day that is still to come.
+        RunbookError: NOT_WHOLE if there are findings; BAD_PARAMETER for a day in the future.
     """
     if before > at.date():
-        raise RunbookError(Reason.BAD_PARAMETER, f"{before} is still to come: a purge takes what is past.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER, f"{before} is later than today.", title="A purge cannot include the future"
+        )
     must_be_whole(archive)
     runs = _runs(archive)
     old = [bag for bag in runs if day_of(bag) < before]
@@ -141,36 +162,42 @@ def plan(archive: Path, before: date, *, at: datetime) -> PurgePlan:
 
 
 def purge_runs(archive: Path, what: PurgePlan, *, why: str, at: datetime, environ: Mapping[str, str]) -> Place:
-    """Remove the bags of a plan for good. Their tombstone is sealed before the first of them goes.
+    """Permanently remove the bags of a plan. Their tombstone is sealed before the first of them is removed.
 
-    If the process is killed meanwhile, the next run removes the rest.
+    If the process is killed, the next run removes the rest.
 
     Raises:
-        RunbookError: BAD_PARAMETER where nothing would go; NOT_WHOLE where a bag is not the one of the plan any more;
-            BUSY where a hold covers one since; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+        RunbookError: BAD_PARAMETER if the plan is empty; NOT_WHOLE if a bag has changed since the plan was made; BUSY
+            if a new hold covers a bag; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     if not what.goes:
-        raise RunbookError(Reason.BAD_PARAMETER, f"There is nothing to purge before {what.before}.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"No run that started before {what.before} can be removed.",
+            remedy="Choose a later day, or release the hold that keeps the runs.",
+            title="There is nothing to purge",
+        )
     with entries.begun(archive, PURGE, at=at, environ=environ) as entry:
         groups = _groups(archive, _runs(archive))
-        for bag, name in _held([one.link.bag for one in what.goes], holds(archive), groups).items():
+        for bag, name in _held([line.link.bag for line in what.goes], holds(archive), groups).items():
             raise RunbookError(
                 Reason.BUSY,
-                f"The hold {name!r} covers {bag} since the plan was made.",
-                remedy="Look at the plan again.",
+                f"The new hold {name!r} covers {bag}.",
+                remedy="Plan the purge again.",
+                title="A hold prevents the purge",
             )
-        for one in what.goes:
-            if not tombstones.still_is(archive / one.link.bag, one):
-                raise RunbookError(Reason.NOT_WHOLE, f"{one.link.bag} is not as it was when the plan was made.")
-        told = {"before": what.before.isoformat(), "why": why, "bags": len(what.goes)}
-        kept = {name: file for one in what.goes for name, file in bound.binding_files(archive / one.link.bag).items()}
+        for line in what.goes:
+            if not tombstones.still_is(archive / line.link.bag, line):
+                raise RunbookError(Reason.NOT_WHOLE, f"{line.link.bag} has changed since the plan was made.")
+        facts = {"before": what.before.isoformat(), "why": why, "bags": len(what.goes)}
+        kept = {name: file for line in what.goes for name, file in bound.binding_files(archive / line.link.bag).items()}
         tags = {PURGED: tombstones.tombstone_text(what.goes)}
-        place = entry.seal(told, kept=kept, tags=tags, beside=_still_listed(archive, what.goes))
+        place = entry.seal(facts, kept=kept, tags=tags, neighbours=_still_listed(archive, what.goes))
     return entries.stamped(archive, place)
 
 
 def must_be_whole(archive: Path) -> None:
-    """Refuse to go on with an archive that does not hold (NOT_WHOLE)."""
+    """Raise NOT_WHOLE if the archive has findings."""
     findings = verify_archive(archive).findings
     if findings:
         more = f" And {len(findings) - 1} more." if len(findings) > 1 else ""
@@ -178,17 +205,17 @@ def must_be_whole(archive: Path) -> None:
 
 
 def _still_listed(archive: Path, goes: Iterable[TombstoneLine]) -> dict[str, str]:
-    """The stamps of bags that stay, which only a bag that goes names: the tombstone names them from now on.
+    """The time stamps of bags that stay but that only purged bags list: the tombstone lists them from now on.
 
-    Of the authority's roots the chain's last word counts, and the entries that named them stay.
+    The authority's roots are not needed: the entries that list them stay.
     """
-    listed = {path: digest for one in goes for path, digest in timestamps.read_list(archive / one.link.bag).items()}
-    gone = {f"{one.link.bag}.tsr" for one in goes}
+    listed = {path: digest for line in goes for path, digest in timestamps.read_list(archive / line.link.bag).items()}
+    gone = {f"{line.link.bag}.tsr" for line in goes}
     return {path: digest for path, digest in listed.items() if path.endswith(".tsr") and path not in gone}
 
 
 def _held(places: Iterable[str], known: Mapping[str, Hold], groups: Mapping[str, str]) -> dict[str, str]:
-    """Which of these places a hold keeps, and its name: one that covers its day, or that of another of its group."""
+    """The places that a hold covers, by their own day or that of a bag of their group, each with the hold's name."""
     by_group: dict[str, str] = {}
     for place, group in groups.items():
         if (name := _covering(place, known)) is not None:
@@ -198,11 +225,11 @@ def _held(places: Iterable[str], known: Mapping[str, Hold], groups: Mapping[str,
 
 
 def _covering(place: str, known: Mapping[str, Hold]) -> str | None:
-    return next((one.name for one in known.values() if one.covers(day_of(place))), None)
+    return next((hold.name for hold in known.values() if hold.covers(day_of(place))), None)
 
 
 def _groups(archive: Path, places: Iterable[str]) -> dict[str, str]:
-    """The groups of the bags that have one."""
+    """The group of each bag that has one."""
     found = {}
     for place in places:
         info = disk.read_file(archive / place / "bag-info.txt").decode("utf-8", "replace")
@@ -212,7 +239,7 @@ def _groups(archive: Path, places: Iterable[str]) -> dict[str, str]:
 
 
 def _runs(archive: Path) -> list[str]:
-    """Where the runs' bags are: all that a purge may take."""
+    """The places of the bags that a purge may remove."""
     return [bag for bag in _places(archive) if not is_kept(bag)]
 
 

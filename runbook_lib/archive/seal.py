@@ -1,9 +1,9 @@
-"""Closes a bag and puts it into its place in the chain: link, tag manifest, signature, rename.
+"""Closes a bag and appends it to the chain: link, tag manifest, signature, rename.
 
-What a SIGKILL leaves, and what the next writer makes of it (each step is on the disk before the next):
+What a SIGKILL leaves, and what the next writer does (each step is on the disk before the next):
 
     before `next` is in .head      a left-over staging folder: sealed as interrupted (`interrupted.left_over`)
-    after it                       a closed bag in the staging folder: `recover` moves it to where it belongs
+    after it                       a closed bag in the staging folder: `recover` moves it into place
     after the signature's rename   the same
     after the bag's rename         the bag is in place: `recover` tidies up
     while bags are removed         their tombstone is in place: `recover` removes the others too
@@ -29,18 +29,18 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import SCHEMA
 
 BAG, SIGNATURE = "bag", "bag.p7s"
-"""In a staging folder: the bag that is being made, and its signature."""
+"""In a staging folder: the bag and its signature."""
 
 _TEMPLATES = Path(__file__).with_name("templates")
 GUIDES = {"verify.sh": _TEMPLATES, "VERIFY.md": _TEMPLATES, SCHEMA.name: SCHEMA.parent}
-"""What an archive holds for whoever verifies it, and where it is in this version."""
+"""Files that an archive holds for whoever verifies it, and their folders in this version."""
 
 
 @dataclass(frozen=True)
 class BagSummary:
-    """What goes into the chain about a bag: its job, when it started (UTC), how it ended, and `Link`'s counts.
+    """What the chain records of a bag: its job, its start (UTC), how it ended, and the counts of `Link`.
 
-    `group` is a UUID of the bags that belong together, as those of a batch that was gone on with; empty for others.
+    `group` is the UUID of bags that belong together, such as those of a resumed batch; empty for others.
     """
 
     job: str
@@ -53,7 +53,7 @@ class BagSummary:
 
 @dataclass(frozen=True)
 class Place:
-    """A bag in the archive, and why it has no signature, and no time stamp yet, where it should have them."""
+    """A bag in the archive, and why its signature or its time stamp is missing, if it should have one."""
 
     folder: Path
     unsigned: RunbookError | None
@@ -68,21 +68,21 @@ def into_chain(
     environ: Mapping[str, str],
     signer: Signer | None = None,
     successor: str = "",
-    beside: Mapping[str, str] | None = None,
+    neighbours: Mapping[str, str] | None = None,
 ) -> Place:
     """Close the bag in `folder` and append it to the chain. The caller holds the archive's lock.
 
-    It names the time stamps that came since the bag before.
+    The bag lists the time stamps that arrived since the previous bag.
 
     Args:
-        folder: a staging folder of this archive with a bag in it that lacks only chain.json and the tag manifest.
-        environ: what the passphrase's reference is resolved in.
-        signer: signs in place of the one whose turn it is: the first signer of an archive.
+        folder: a staging folder of this archive with a bag that lacks only chain.json and the tag manifest.
+        environ: resolves the reference to the passphrase.
+        signer: signs instead of the archive's signer: the first signer of an archive.
         successor: SHA-256 of the certificate that signs from the next bag on.
-        beside: what else it names of what lies beside the bags: path from the archive's top, SHA-256.
+        neighbours: more files next to the bags that it lists: path from the archive's top, SHA-256.
 
     Raises:
-        RunbookError: ARCHIVE_FAILED where the bag does not hold what was written. OSError: from the file system.
+        RunbookError: ARCHIVE_FAILED if the bag does not validate. OSError: from the file system.
     """
     head = chain.find_head(archive)
     unsigned = None
@@ -106,8 +106,8 @@ def into_chain(
     )
     disk.write_file(aside / chain.LINK, link.text())
     came, waiting = timestamps.to_list(archive)
-    if came or beside:
-        disk.write_file(aside / timestamps.BESIDE, timestamps.stamp_sums({**came, **(beside or {})}))
+    if came or neighbours:
+        disk.write_file(aside / timestamps.BESIDE, timestamps.stamp_sums({**came, **(neighbours or {})}))
     tags = _close(aside)
     signature = b""
     if signer is not None:
@@ -141,7 +141,7 @@ def into_chain(
 
 
 def recover(archive: Path) -> None:
-    """Finish what a writer that was killed had begun. The caller holds the archive's lock."""
+    """Finish what a killed writer had begun. The caller holds the archive's lock."""
     head, pending = chain.read_pointer(archive)
     if head is None or pending is None:
         return
@@ -158,7 +158,7 @@ def recover(archive: Path) -> None:
 
 
 def _act(archive: Path, entry: Path) -> None:
-    """Do what a sealed bag says that is done: a tombstone's bags go, a new authority's roots come into `certs`."""
+    """Carry out a sealed entry: remove a tombstone's bags, or put a new authority's roots into `certs`."""
     tombstones.remove(archive)
     if (entry / tombstones.PURGED).exists():
         index.renew(archive)
@@ -180,12 +180,12 @@ def write_guides(archive: Path) -> None:
 
 
 def _free(archive: Path, work: BagSummary) -> Path:
-    """Where the bag will lie. A second run of the same job in the same second gets `-2` appended, and so on.
+    """The bag's place. A second run of the same job in the same second gets the suffix `-2`, and so on.
 
-    Nor does it lie where a purged bag lay: a run that was killed long ago is sealed at the time at which it started.
+    The place of a purged bag is not free: a run that was killed long ago is sealed under its start time.
     """
     day = archive / f"{work.at:%Y}" / f"{work.at:%m}" / f"{work.at:%d}"
-    # a purge is of an earlier day than its tombstone: only newer days can have one, and mostly there is none
+    # a tombstone is newer than the bags in it, so only newer days are searched, and mostly there is none
     newer = takewhile(lambda bag: bag.parent > day, chain.bags(archive))
     purged = {archive / place for bag in newer for place in tombstones.purged_places(bag)}
     name, count = f"{work.at:%Y%m%dT%H%M%SZ}-{work.job}", 1
@@ -197,7 +197,7 @@ def _free(archive: Path, work: BagSummary) -> Path:
 
 
 def _close(bag: Path) -> bytes:
-    """Write the tag manifest: nothing is written into the bag after this."""
+    """Write the tag manifest, the last file of the bag."""
     tags = sorted(path for path in bag.iterdir() if path.is_file())
     lines = "".join(f"{disk.sha256(path.read_bytes())}  {path.name}\n" for path in tags).encode()
     disk.write_file(bag / chain.TAGS, lines)
@@ -208,15 +208,15 @@ def _check(bag: Path) -> None:
     try:
         bagit.Bag(str(bag)).validate()
     except bagit.BagError as error:
-        raise RunbookError(Reason.ARCHIVE_FAILED, f"The bag does not hold what was written: {error}.") from error
+        raise RunbookError(Reason.ARCHIVE_FAILED, f"The bag is not valid: {error}.") from error
 
 
 def _move(archive: Path, folder: Path, target: Path) -> None:
-    """Signature first: who sees the bag sees its signature too."""
+    """Move the signature first, so that whoever sees the bag also sees its signature."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if (folder / SIGNATURE).exists():
         (folder / SIGNATURE).rename(chain.signature_of(target))
-    # a rename onto a folder that is not empty fails (POSIX): nothing in the archive is ever overwritten
+    # a rename onto a folder that is not empty fails (POSIX), so nothing in the archive is overwritten
     (folder / BAG).rename(target)
     for above in (target.parent, target.parent.parent, target.parent.parent.parent, archive):
         disk.sync_folder(above)

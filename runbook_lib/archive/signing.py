@@ -1,12 +1,12 @@
-"""Who signs an archive: the key and its certificate in `<archive>/certs`, and the CMS signature of a bag.
+"""The signer of an archive: its key and certificate in `<archive>/certs`, and the CMS signature of a bag.
 
-    <archive>/certs/roots.pem          what the signers' certificates must lead to
+    <archive>/certs/roots.pem          the roots that the signers' certificates must lead to
     <archive>/certs/<sha256>.pem       a signer's certificate, then any intermediates; named by its SHA-256 (DER)
     <archive>/certs/<sha256>.key       its private key, encrypted (PKCS#8)
-    <archive>/certs/signer.json        where the passphrase of each key is: a reference, never itself
-    <archive>/certs/request.key .csr   a key whose certificate has still to come from the company's CA
+    <archive>/certs/signer.json        where the passphrase of each key is: a reference, never the passphrase
+    <archive>/certs/request.key .csr   a key that waits for a certificate from the company's CA
 
-The chain decides whose turn it is: `next_signer` of the last bag.
+`next_signer` of the last bag in the chain names the signer of the next bag.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from runbook_lib.secrets import SecretRef, resolve
 CERTS, ROOTS, REFERENCES, REQUEST = "certs", "roots.pem", "signer.json", "request"
 PASSPHRASE = f"env:{programs.ARCHIVE_PASSPHRASE}"
 FEWEST = 22
-"""Characters of a passphrase: as many as a P12 password needs for 128 bits."""
+"""Least characters of a passphrase: as many as a P12 password needs for 128 bits."""
 
 YEARS = 10
-"""How long a self-signed certificate is valid: long enough for a roll-over to be a decision and not an alarm."""
+"""Years that a self-signed certificate is valid: long enough that a roll-over is a decision, not an emergency."""
 
 _PATIENCE = 60.0
-"""Seconds that a command of openssl may take."""
+"""Most seconds that an openssl command may take."""
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _OPTIONS = [PKCS7Options.DetachedSignature, PKCS7Options.Binary, PKCS7Options.NoCapabilities]
@@ -55,7 +55,7 @@ _OPTIONS = [PKCS7Options.DetachedSignature, PKCS7Options.Binary, PKCS7Options.No
 
 @dataclass(frozen=True, repr=False)
 class Signer:
-    """A key that is open, its certificate, and the certificates between that and the root."""
+    """An opened key, its certificate, and the certificates from there up to the root."""
 
     key: Key
     certificates: tuple[x509.Certificate, ...]
@@ -65,11 +65,11 @@ class Signer:
         return fingerprint(self.certificates[0])
 
     def sign(self, content: bytes) -> bytes:
-        """A detached CMS signature (RFC 5652) of `content`, in DER, with SHA-256, the certificates in it."""
+        """Sign `content`: a detached CMS signature (RFC 5652) in DER, with SHA-256 and the certificates."""
         builder = PKCS7SignatureBuilder().set_data(content)
         builder = builder.add_signer(self.certificates[0], self.key, hashes.SHA256())
-        for one in self.certificates[1:]:
-            builder = builder.add_certificate(one)
+        for certificate in self.certificates[1:]:
+            builder = builder.add_certificate(certificate)
         return builder.sign(Encoding.DER, _OPTIONS)
 
 
@@ -81,11 +81,11 @@ def load_signer(archive: Path, signer: str, environ: Mapping[str, str]) -> Signe
     """Open a signer's key.
 
     Args:
-        signer: its certificate's SHA-256, as the chain names it.
-        environ: what an `env:` reference is resolved in.
+        signer: SHA-256 of its certificate, as the chain names it.
+        environ: resolves `env:` references.
 
     Raises:
-        RunbookError: NOT_SIGNED, with the reason in words.
+        RunbookError: NOT_SIGNED, with the cause.
     """
     certs = archive / CERTS
     try:
@@ -93,21 +93,23 @@ def load_signer(archive: Path, signer: str, environ: Mapping[str, str]) -> Signe
         certificates = tuple(x509.load_pem_x509_certificates(disk.read_file(certs / f"{signer}.pem", follow=True)))
         key = _open(certs / f"{signer}.key", reference, environ)
     except KeyError:
-        raise RunbookError(Reason.NOT_SIGNED, f"{CERTS}/{REFERENCES} names no passphrase for {signer}.") from None
+        raise RunbookError(
+            Reason.NOT_SIGNED, f"{CERTS}/{REFERENCES} has no passphrase reference for {signer}."
+        ) from None
     except RunbookError as error:
         raise RunbookError(
-            Reason.NOT_SIGNED, f"The signing key stays shut: {error.what}", remedy=error.remedy
+            Reason.NOT_SIGNED, f"Cannot open the signing key: {error.what}", remedy=error.remedy
         ) from None
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.NOT_SIGNED, f"The signing key cannot be read: {error}.") from None
+        raise RunbookError(Reason.NOT_SIGNED, f"Cannot read the signing key: {error}.") from None
     found = Signer(key, certificates)
     if found.fingerprint != signer or key.public_key() != certificates[0].public_key():
-        raise RunbookError(Reason.NOT_SIGNED, f"Key and certificate in {CERTS} are not those of {signer}.")
+        raise RunbookError(Reason.NOT_SIGNED, f"The key and certificate in {CERTS} do not belong to {signer}.")
     return found
 
 
 def references(archive: Path) -> tuple[str, ...]:
-    """Every reference to a passphrase, so that a run can be searched for what they name."""
+    """Every reference to a passphrase, so that a run can be searched for the passphrases."""
     try:
         return tuple(sorted(set(_references(archive / CERTS).values())))
     except RunbookError:
@@ -115,7 +117,7 @@ def references(archive: Path) -> tuple[str, ...]:
 
 
 def make_signer(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Signer:
-    """A new P-256 key with a self-signed certificate, written to `certs`. It signs nothing until the chain names it.
+    """Write a new P-256 key and a self-signed certificate to `certs`. It signs nothing until the chain names it.
 
     Raises:
         RunbookError: SECRET_AS_VALUE, SECRET_NOT_FOUND, SECRET_EXPOSED or WEAK_PASSWORD, for the passphrase.
@@ -129,7 +131,7 @@ def make_signer(archive: Path, *, passphrase: str, at: datetime, environ: Mappin
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(at - timedelta(minutes=5))  # a clock that is a little behind
+        .not_valid_before(at - timedelta(minutes=5))  # another machine's clock may be behind
         .not_valid_after(at + timedelta(days=365 * YEARS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
@@ -142,18 +144,19 @@ def make_signer(archive: Path, *, passphrase: str, at: datetime, environ: Mappin
 
 
 def request_signer(archive: Path, *, passphrase: str, at: datetime, environ: Mapping[str, str]) -> Path:
-    """A new P-256 key and the request (PKCS#10) with which the company's CA certifies it; returns the .csr.
+    """Write a new P-256 key and a certificate request (PKCS#10) for the company's CA; return the .csr file.
 
     Raises:
-        RunbookError: as `make`, and BUSY where another request is still open.
+        RunbookError: as `make_signer`, and BUSY if another request is open.
     """
     certs = archive / CERTS
     key_file, csr_file = certs / f"{REQUEST}.key", certs / f"{REQUEST}.csr"
     if key_file.exists():
         raise RunbookError(
             Reason.BUSY,
-            f"{csr_file} is still waiting for its certificate.",
-            remedy=f"Bring it with `--certificate FILE`, or delete {REQUEST}.key and {REQUEST}.csr to begin anew.",
+            f"{csr_file} still waits for its certificate.",
+            remedy=f"Import the certificate with `--certificate FILE`, or delete {REQUEST}.key and {REQUEST}.csr.",
+            title="A certificate request is open",
         )
     key = ec.generate_private_key(ec.SECP256R1())
     sealed = _sealed(key, passphrase, environ)
@@ -165,37 +168,46 @@ def request_signer(archive: Path, *, passphrase: str, at: datetime, environ: Map
 
 
 def accept(archive: Path, file: Path, environ: Mapping[str, str]) -> Signer:
-    """Take the certificate that the company's CA made for the request, which stays open until `close_request`.
+    """Import the certificate that the company's CA issued for the request. It stays open until `close_request`.
 
     Args:
         file: PEM: the certificate, the intermediates, and last the self-signed root.
 
     Raises:
-        RunbookError: UNREADABLE_FILE, KEY_MISMATCH, or LINT_FAILED where `openssl cms -verify` would refuse it.
+        RunbookError: UNREADABLE_FILE, KEY_MISMATCH, or LINT_FAILED if `openssl cms -verify` refuses its signature.
     """
     certs = archive / CERTS
     try:
         *chain, root = x509.load_pem_x509_certificates(file.read_bytes())
         sealed = (certs / f"{REQUEST}.key").read_bytes()
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{file} or the request's key cannot be read: {error}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {file} or the request's key: {error}.",
+            remedy="Check the path. If there is no request yet, make one with `--csr`.",
+            title="The signer's certificate cannot be imported",
+        ) from None
     if not chain or root.subject != root.issuer:
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"{file} must hold the certificate, any intermediates, and last the self-signed root.",
-            remedy="Put the PEM files of your CA together in this order: cat signer.pem intermediate.pem root.pem",
+            remedy="Join the PEM files of your CA in this order: cat signer.pem intermediate.pem root.pem",
+            title="The signer's certificate cannot be imported",
         )
     reference = _references(certs).get(REQUEST, PASSPHRASE)
     signer = Signer(_open(certs / f"{REQUEST}.key", reference, environ), tuple(chain))
     if signer.key.public_key() != chain[0].public_key():
-        raise RunbookError(Reason.KEY_MISMATCH, f"{file} is not the certificate of {REQUEST}.csr.")
+        raise RunbookError(
+            Reason.KEY_MISMATCH,
+            f"{file} does not hold the certificate for {REQUEST}.csr.",
+            remedy="Import the certificate that your CA issued for this request.",
+        )
     _install(archive, signer, sealed, reference, root)
     return signer
 
 
 def close_request(archive: Path, signer: Signer) -> None:
-    """Drop the request whose certificate is the signer's, now that an entry says who signs: until then it can be
-    brought again."""
+    """Delete the signer's request, once an entry names the signer. Until then its certificate can be imported again."""
     key_file, csr_file = (archive / CERTS / f"{REQUEST}.{suffix}" for suffix in ("key", "csr"))
     if csr_file.exists() and x509.load_pem_x509_csr(csr_file.read_bytes()).public_key() == signer.key.public_key():
         key_file.unlink(missing_ok=True)
@@ -215,7 +227,12 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
         (Path(folder) / ROOTS).write_bytes(certificates_pem(root))
         why = signature_refused(Path(folder) / "p7s", Path(folder) / "content", certificate, Path(folder) / ROOTS)
     if why:
-        raise RunbookError(Reason.LINT_FAILED, f"openssl does not accept what this certificate signs: {why}")
+        raise RunbookError(
+            Reason.LINT_FAILED,
+            f"openssl says: {why}.",
+            remedy="Have your CA issue a certificate for signing, then import it.",
+            title="openssl refuses signatures by this certificate",
+        )
     roots_file = certs / ROOTS
     roots = x509.load_pem_x509_certificates(disk.read_file(roots_file, follow=True)) if roots_file.exists() else []
     disk.replace(certs / f"{signer.fingerprint}.pem", certificates_pem(*signer.certificates))
@@ -225,12 +242,12 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
 
 
 def signature_refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
-    """Why openssl does not accept a signature; empty where it does.
+    """Why openssl refuses a signature; empty if it accepts it.
 
-    The signer must be the certificate that is given (`-nointern`), not merely one that leads to a root. So there is
-    no other in `signer`: openssl takes whichever made the signature. What leads from it to the root lies in that.
-    Certificates must be valid `at` some time; without one they are taken as valid whenever they were
-    (`-no_check_time`): a signature does not become wrong when its signer expires.
+    The signer must be the given certificate (`-nointern`), not just one that leads to a root. So `signer` must hold no
+    other certificate: openssl would accept any that made the signature. The signature holds the intermediates.
+    The certificates must be valid at the time `at`. Without a time their dates are not checked (`-no_check_time`),
+    because a signature stays valid when its signer's certificate expires.
 
     Raises:
         RunbookError: as `openssl`.
@@ -242,28 +259,31 @@ def signature_refused(signature: Path, content: Path, signer: Path, roots: Path,
 
 
 def openssl(command: list[str]) -> str:
-    """Why a command of openssl does not end well, in its own last words; empty where it does.
+    """Why an openssl command fails, as openssl says; empty if it succeeds.
 
-    It trusts no certificates but those that the command names: beside `-CAfile`, `openssl cms` would take the system's.
-    What configures openssl in our environment is not passed on: it changes no verdict.
+    It trusts only the certificates that the command names: otherwise `openssl cms` would add the system's to `-CAfile`.
+    Settings of openssl in our environment are not passed on, so that they change no verdict.
 
     Raises:
-        RunbookError: UNREADABLE_FILE where there is no openssl.
+        RunbookError: UNREADABLE_FILE if openssl is missing.
     """
     try:
         done = programs.run_program("openssl", command, seconds=_PATIENCE, more=programs.NO_CERTIFICATES)
     except subprocess.TimeoutExpired:
-        return f"openssl did not come to an end within {_PATIENCE:g} s"
+        return f"openssl did not finish within {_PATIENCE:g} s"
     except FileNotFoundError:
         raise RunbookError(
-            Reason.UNREADABLE_FILE, "There is no `openssl` here to check signatures with.", remedy="Install openssl."
+            Reason.UNREADABLE_FILE,
+            "`openssl`, which checks signatures, is not on the PATH.",
+            remedy="Install openssl.",
+            title="openssl is missing",
         ) from None
     if done.returncode == 0:
         return ""
     # error:number:library:function:reason:file:line:more, and `more` is often empty
-    said = [line.split(":") for line in done.stderr.decode(errors="replace").splitlines() if ":error:" in line]
+    errors = [line.split(":") for line in done.stderr.decode(errors="replace").splitlines() if ":error:" in line]
     return next(
-        (words for line in reversed(said) for words in (line[-1].strip(), line[-4]) if words), "no reason given"
+        (words for line in reversed(errors) for words in (line[-1].strip(), line[-4]) if words), "no reason given"
     )
 
 
@@ -273,10 +293,10 @@ def _open(file: Path, reference: str, environ: Mapping[str, str]) -> Key:
         key = load_pem_private_key(disk.read_file(file, follow=True), secret.reveal().encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise RunbookError(
-            Reason.WRONG_PASSWORD, f"{CERTS}/{file.name} does not open with the passphrase at {reference}."
+            Reason.WRONG_PASSWORD, f"The passphrase at {reference} does not open {CERTS}/{file.name}."
         ) from None
     if not isinstance(key, Key):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{CERTS}/{file.name} holds another kind of key.")
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{CERTS}/{file.name} must hold an EC or RSA key.")
     return key
 
 
@@ -286,7 +306,7 @@ def _sealed(key: Key, passphrase: str, environ: Mapping[str, str]) -> bytes:
     if len(secret.reveal()) < FEWEST:
         raise RunbookError(
             Reason.WEAK_PASSWORD,
-            f"The passphrase at {reference} has fewer than {FEWEST} characters.",
+            f"The passphrase at {reference} must have {FEWEST} or more characters.",
         )
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(secret.reveal().encode()))
 
@@ -294,11 +314,16 @@ def _sealed(key: Key, passphrase: str, environ: Mapping[str, str]) -> bytes:
 def _references(certs: Path) -> dict[str, str]:
     try:
         content = json.loads(disk.read_file(certs / REFERENCES, follow=True))
-        return {name: str(one["passphrase"]) for name, one in content.items()}
+        return {name: str(item["passphrase"]) for name, item in content.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{certs / REFERENCES} cannot be read.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {certs / REFERENCES}.",
+            remedy="Restore it from a backup.",
+            title="The signer's references cannot be read",
+        ) from None
 
 
 def _remember(certs: Path, name: str, passphrase: str) -> None:
@@ -306,18 +331,18 @@ def _remember(certs: Path, name: str, passphrase: str) -> None:
 
 
 def _note(certs: Path, known: dict[str, str]) -> None:
-    text = json.dumps({one: {"passphrase": where} for one, where in sorted(known.items())}, indent=2)
+    text = json.dumps({name: {"passphrase": where} for name, where in sorted(known.items())}, indent=2)
     certs.mkdir(parents=True, exist_ok=True)
     disk.replace(certs / REFERENCES, text.encode() + b"\n")
 
 
 def certificates_pem(*certificates: x509.Certificate) -> bytes:
-    """Certificates, one after the other, as PEM."""
-    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+    """Certificates as PEM, one after the other."""
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
 def _name(archive: Path, at: datetime) -> x509.Name:
-    # two signers of one archive must not look alike to whoever lists them
+    # the second keeps two signers of an archive apart
     common = f"Archive signer {archive.resolve().name[:30]} {at:%Y-%m-%d %H%M%S}"
     attributes = [(NameOID.ORGANIZATION_NAME, "DigiCert ONE runbooks"), (NameOID.COMMON_NAME, common)]
     return x509.Name([x509.NameAttribute(oid, text) for oid, text in attributes])

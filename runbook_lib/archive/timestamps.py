@@ -1,11 +1,11 @@
-"""Which bags are stamped, which wait for it, and the list by which the chain knows its stamps.
+"""Time stamps of bags: which bags have one, which wait for one, and the list that puts them into the chain.
 
-    <bag>.tsr                   the token, over the bag's .p7s, or over its tag manifest where nobody signed it
-    <bag>/beside-sha256.txt     digests of what lies beside the bags and came since the bag before: tokens of earlier
-                                bags, and certs/tsa-roots.pem when an authority is chosen
-    <archive>/.unstamped        bags that no list names a token of: a convenience, made anew where it is missing
+    <bag>.tsr                   the token, over the bag's .p7s, or over its tag manifest if the bag is unsigned
+    <bag>/beside-sha256.txt     digests of files next to the bags that arrived since the previous bag: tokens of earlier
+                                bags, and certs/tsa-roots.pem if an authority was chosen
+    <archive>/.unstamped        bags whose token no list names: a convenience, written again if it is missing
 
-A token comes when its bag is closed, so a later bag names it. Until then nobody can see that one was taken away.
+A token arrives when its bag is already closed, so a later bag names it. Until then its removal leaves no trace.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from runbook_lib.errors import RunbookError
 
 BESIDE, WAITING = "beside-sha256.txt", ".unstamped"
 AT_ONCE = 10
-"""Tokens that one run asks for: its own, and some that an earlier run could not get."""
+"""Most tokens that a run requests: its own, and missing ones of earlier runs."""
 
 
 @dataclass(frozen=True)
 class Stamped:
-    """How many bags got a token, how many still wait for one, and why it stopped before the last."""
+    """The number of bags that got a token, the number that still wait, and why stamping stopped early."""
 
     came: int
     waiting: int
@@ -38,23 +38,23 @@ class Stamped:
 
 
 def stamp_of(bag: Path) -> Path:
-    """Where a bag's time stamp lies: beside it."""
+    """The path of a bag's time stamp, next to the bag."""
     return bag.with_name(f"{bag.name}.tsr")
 
 
 def subject(bag: Path) -> Path:
-    """What is stamped of a bag: the signature, which holds the digest of all else, or what would have been signed."""
+    """The file that is time-stamped: the signature, or the tag manifest of an unsigned bag."""
     signature = signature_of(bag)
     return signature if signature.exists() else bag / chain.TAGS
 
 
 def stamp_bags(archive: Path, *, limit: int | None = None) -> Stamped:
-    """Ask for the tokens that are missing, the newest bag first. The archive's lock is held only to put one in place.
+    """Request the missing tokens, the newest bag first. The archive's lock is held only while a token is written.
 
-    It stops at the first that does not come. With a `limit` it asks for so many at most.
+    Stops at the first token that does not arrive, and after `limit` requests.
 
     Raises:
-        RunbookError: UNREADABLE_FILE where the authority's settings are damaged. OSError: from the file system.
+        RunbookError: UNREADABLE_FILE if the authority's settings are damaged. OSError: from the file system.
     """
     source = timestamp_authority.configured(archive)
     if source is None:
@@ -72,16 +72,16 @@ def stamp_bags(archive: Path, *, limit: int | None = None) -> Stamped:
 
 
 def after(archive: Path, place: Path) -> RunbookError | None:
-    """Stamp a bag that was sealed just now, and a few that wait; why it has no stamp yet, where it should have one.
+    """Time-stamp a bag that was just sealed, and a few that wait; return why it has none, if it should have one.
 
-    Whatever goes wrong here takes nothing from the bag: it is in the archive.
+    No failure here changes the bag: it is in the archive already.
     """
     try:
         done = stamp_bags(archive, limit=AT_ONCE)
     except RunbookError as error:
         return RunbookError(Reason.NOT_STAMPED, error.what, remedy=error.remedy)
     except OSError as error:
-        return RunbookError(Reason.NOT_STAMPED, f"Its time stamp could not be written: {error.strerror or error}.")
+        return RunbookError(Reason.NOT_STAMPED, f"Cannot write the time stamp: {error.strerror or error}.")
     return done.problem if not stamp_of(place).exists() else None
 
 
@@ -89,18 +89,18 @@ def _stamp(archive: Path, bag: Path, source: TimestampAuthority) -> None:
     content = subject(bag)
     answer = timestamp_authority.token(source, disk.read_file(content))
     with chain.archive_lock(archive, timestamp_authority.PATIENCE):
-        # another process may have been faster, and a bag names that token already; or the bag was purged meanwhile
+        # another process may have written a token that a bag already names, or the bag may have been purged
         if content.exists() and not stamp_of(bag).exists():
             disk.replace(stamp_of(bag), answer)
 
 
-# --- the list, and who is still missing from it -----------------------------------------------------------------------
+# --- the list, and the bags that wait ---------------------------------------------------------------------------------
 
 
 def to_list(archive: Path) -> tuple[dict[str, str], list[str]]:
-    """The tokens that came and no bag names yet, with their digests; and the bags whose token is still to come.
+    """The tokens that no bag names yet, with their digests; and the bags that wait for a token.
 
-    The caller holds the archive's lock. Nothing of either in an archive without an authority.
+    Both are empty without an authority. The caller holds the archive's lock.
     """
     if not (archive / CERTS / timestamp_authority.SETTINGS).exists():
         return {}, []
@@ -115,18 +115,18 @@ def to_list(archive: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def write_waiting(archive: Path, places: Iterable[str]) -> None:
-    """Say which bags the next list is to name a token of. The caller holds the archive's lock."""
+    """Write which bags' tokens the next list must name. The caller holds the archive's lock."""
     if (archive / CERTS / timestamp_authority.SETTINGS).exists():
         disk.replace(archive / WAITING, "".join(f"{place}\n" for place in places).encode("ascii"))
 
 
 def stamp_sums(listed: Mapping[str, str]) -> bytes:
-    """beside-sha256.txt: as `sha256sum` writes it, paths from the archive's top."""
+    """beside-sha256.txt, in the format of `sha256sum`, with paths from the archive's top."""
     return "".join(f"{digest}  {path}\n" for path, digest in sorted(listed.items())).encode("ascii")
 
 
 def read_list(bag: Path) -> dict[str, str]:
-    """What a bag lists: path, digest. What is no such line is left out; `verify` reports it."""
+    """The list of a bag: path, digest. Lines are not checked; `verify` reports malformed ones."""
     try:
         text = disk.read_file(bag / BESIDE).decode("ascii", "replace")
     except OSError:
@@ -135,12 +135,12 @@ def read_list(bag: Path) -> dict[str, str]:
 
 
 def _waiting(archive: Path) -> list[str]:
-    """The bags, oldest first, that no list names a token of."""
+    """The bags, oldest first, whose token no list names."""
     try:
-        told = disk.read_file(archive / WAITING).decode("ascii").splitlines()
+        places = disk.read_file(archive / WAITING).decode("ascii").splitlines()
     except (OSError, UnicodeDecodeError):
-        told = list(_unlisted(archive))
-    known = (place for place in dict.fromkeys(told) if re.fullmatch(chain.PLACE, place))
+        places = list(_unlisted(archive))
+    known = (place for place in dict.fromkeys(places) if re.fullmatch(chain.PLACE, place))
     return [place for place in known if (archive / place / chain.TAGS).exists()]
 
 

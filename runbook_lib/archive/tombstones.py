@@ -1,9 +1,9 @@
-"""Bags that are in the chain and no longer, or not, in the folder: what is kept of each, a line, and their removal.
+"""Tombstones: the list of bags that are in the chain but not in the folder, and their removal.
 
     <bag>/purged.txt        in a bag of the job `purge`: the tombstone of the bags that were removed with it
     <bag>/elsewhere.txt     in a bag of the job `export`: the bags that an excerpt leaves out
 
-A line holds what the chain needs of a bag, so that the bags beside it are held against it as if it were there.
+A line holds what the chain needs of a bag, so that the bags before and after it are checked as if it were present.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from runbook_lib.archive.timestamps import stamp_of
 
 PURGED, ELSEWHERE = "purged.txt", "elsewhere.txt"
 PURGING, TRASH = ".purging", ".purged"
-"""Names the tombstone whose bags are being removed: the next writer goes on where this one was killed. And the
-folder through which they go."""
+"""The file that names the tombstone whose bags are being removed, so that the next writer can complete an interrupted
+purge; and the folder into which they are moved first."""
 
 HEADER = "sequence bag digest signature previous previous_signature signer next_signer expected produced status"
 """The first line of both files."""
@@ -37,14 +37,14 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class TombstoneLine:
-    """What is kept of a bag: its link, the digest of its tag manifest, and that of its .p7s."""
+    """The record of an absent bag: its link, the digest of its tag manifest and the digest of its .p7s."""
 
     link: Link
     digest: str
     signature: str
 
     def line(self) -> str:
-        """Sequence, place, both digests, the two of the bag before, signer, next signer, the two counts, status."""
+        """The line: the words that `HEADER` names, in its order."""
         link = self.link
         words = [link.sequence, link.bag, self.digest, self.signature, link.previous, link.previous_signature]
         words += [link.signer, link.next_signer, link.expected, link.produced, link.status]
@@ -52,27 +52,27 @@ class TombstoneLine:
 
 
 def of(bag: Path) -> TombstoneLine:
-    """A bag as it lies there. Raises OSError, or ValueError where it is in no chain."""
+    """The record of a bag that is present. Raises OSError; ValueError if it is not chained."""
     link = Link.read(disk.read_file(bag / chain.LINK))
     return TombstoneLine(link, disk.sha256(disk.read_file(bag / chain.TAGS)), chain.signature_digest(bag))
 
 
 def tombstone_text(bags: Iterable[TombstoneLine]) -> bytes:
     """The file, in the order of the chain."""
-    lines = [HEADER, *(one.line() for one in sorted(bags, key=lambda one: one.link.sequence))]
+    lines = [HEADER, *(bag.line() for bag in sorted(bags, key=lambda bag: bag.link.sequence))]
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
 def read_tombstone(content: bytes) -> list[TombstoneLine]:
-    """The file read back. Raises ValueError for a line that `text` would not write."""
+    """Read the file. Raises ValueError for a line that `tombstone_text` would not write."""
     found = []
     lines = walk.list_lines(content)
     if next(lines) != HEADER:
-        raise ValueError("its first line is another")
+        raise ValueError("malformed header line")
     for line in lines:
         parts = _LINE.fullmatch(line)
         if parts is None:
-            raise ValueError("a line that is none of a tombstone")
+            raise ValueError("malformed tombstone line")
         number, bag, digest, signature, previous, before, signer, turn, expected, produced, status = parts.groups()
         link = Link(bag, int(number), previous, before, status, int(expected), int(produced), signer, turn)
         found.append(TombstoneLine(link, digest, signature))
@@ -80,35 +80,35 @@ def read_tombstone(content: bytes) -> list[TombstoneLine]:
 
 
 def purged_places(bag: Path) -> set[str]:
-    """The places of the bags that a tombstone stands for; nothing for another bag, or where it was damaged."""
+    """The places of the bags in a tombstone; none if the bag is not a tombstone or its list is damaged."""
     try:
-        return {one.link.bag for one in read_tombstone(disk.read_file(bag / PURGED))}
+        return {line.link.bag for line in read_tombstone(disk.read_file(bag / PURGED))}
     except (OSError, ValueError):
         return set()
 
 
 def announce(archive: Path, tombstone: str) -> None:
-    """Say which bag will be the tombstone, before it is sealed. The caller holds the archive's lock."""
+    """Record which bag will be the tombstone, before it is sealed. The caller holds the archive's lock."""
     disk.replace(archive / PURGING, f"{tombstone}\n".encode("ascii"))
 
 
 def remove(archive: Path) -> None:
-    """Remove what the announced tombstone names, if it was sealed. The caller holds the archive's lock.
+    """Remove the bags that the announced tombstone lists, if it was sealed. The caller holds the archive's lock.
 
-    A bag that is not the one that was declared stays: it is evidence of something. Each bag goes by one rename.
+    A bag that differs from its line stays, because it is evidence. Each bag is removed by one rename.
     """
     trash = archive / TRASH
-    for one in _announced(archive):
-        bag = archive / one.link.bag
-        if bag.exists() and not still_is(bag, one):
+    for declared in _announced(archive):
+        bag = archive / declared.link.bag
+        if bag.exists() and not still_is(bag, declared):
             continue
         if bag.exists():
             trash.mkdir(exist_ok=True)
-            bag.rename(trash / f"{one.link.sequence}")
+            bag.rename(trash / f"{declared.link.sequence}")
         signature_of(bag).unlink(missing_ok=True)
         stamp_of(bag).unlink(missing_ok=True)
         for above in list(bag.parents)[:3]:
-            with suppress(OSError):  # other bags are in it
+            with suppress(OSError):  # it holds other bags
                 above.rmdir()
     shutil.rmtree(trash, ignore_errors=True)
     (archive / PURGING).unlink(missing_ok=True)
@@ -119,11 +119,11 @@ def _announced(archive: Path) -> list[TombstoneLine]:
         tombstone = disk.read_file(archive / PURGING).decode("ascii").strip()
         return read_tombstone(disk.read_file(archive / tombstone / PURGED)) if re.fullmatch(PLACE, tombstone) else []
     except (OSError, ValueError):
-        return []  # it was not sealed, or nothing is being removed
+        return []  # not sealed, or no purge is under way
 
 
 def still_is(bag: Path, declared: TombstoneLine) -> bool:
-    """Whether the bag that lies there is the one that was declared; its signature may have gone already."""
+    """Whether a bag is still the one that was declared. Its signature may have been removed already."""
     try:
         found = of(bag)
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Does an archive still say what it said? Every file, the chain, what lies beside the bags; then `verify_seals`.
+"""Checks that an archive is as it was sealed: files, chain, files next to the bags; `verify_seals` does the rest.
 
-verify.sh in the archive asks the same without Python; a test holds the two together over thousands of changes.
+verify.sh in the archive runs the same checks without Python; a test compares the two over thousands of changes.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ _LINES = {
 _BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(ROOTS)})")
 _ROOTS = f"{CERTS}/{ROOTS}"
 _ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in ENTRY_KINDS)}
-"""By these an entry of the archive's own is known. A run may be unsigned, for its evidence comes first; what says that
-something may be missing, or who is to be trusted, may not: the next run's signature would cover it."""
+"""Files that mark an archive entry. A run may be unsigned, since its evidence must not be lost. An entry must not:
+it says which bags may be missing or whom to trust, and the signature of the next run would cover a forged one."""
 
 _TRIES = 3
-"""Where something was sealed meanwhile, half of it may have been seen: then it looks again."""
+"""A bag that is sealed during a check may be seen half-written, so the check is repeated."""
 
 _SHOWN = 1000
-"""Findings that are told: a bag of a million strange files needs no more to be known."""
+"""Most findings that are reported: a bag of a million added files needs no longer list."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """The result of a verification.
 
     Args:
-        bags: how many there are, and how many `files` in them.
-        signed: how many of them hold a signature that holds.
-        covered: how many say that nobody signed them, and are covered by the signature of a later bag.
-        signer: SHA-256 of the certificate that signed first. It named the one that signs after it, and so on, so this
-            is what to compare. Empty where nobody signs.
-        head: sequence and digest of the last bag; None without one.
-        findings: everything that does not hold, a sentence each. Nothing was found if this is empty.
-        stamped: the times (UTC) of the time stamps that hold, in order.
-        late: how many signatures have a signer whose certificate was not valid at the stamped time.
-        purged: how many bags are gone, as tombstones in the chain declare.
-        elsewhere: how many bags an excerpt leaves out.
-        word: how many of both are named by a list of the first format, which keeps nothing that binds: that they were
-            as it says, and what came before them, rests on its word.
+        bags: the number of bags, and of `files` in them.
+        signed: the number of bags whose signature verifies.
+        covered: the number of unsigned bags that the signature of a later bag covers.
+        signer: SHA-256 of the first signer's certificate. Each signer names the next, so this is the one to compare.
+            Empty if no bag is signed.
+        head: sequence number and digest of the last bag; None without one.
+        findings: everything that does not hold, a sentence each. Empty if nothing was found.
+        stamped: the times (UTC) of the time stamps that verify, in order.
+        late: the number of signatures whose certificate was not valid at the stamped time.
+        purged: the number of bags that tombstones in the chain stand for.
+        elsewhere: the number of bags that an excerpt leaves out.
+        word: how many of both are listed in the first format, without binding data: only the tombstone's word vouches
+            for them and for the chain before them.
     """
 
     bags: int
@@ -75,21 +75,22 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Bag:
-    """A bag of the chain, there or not. `beside` is what it lists: path, digest. `entry`: one of the archive's own.
-    `marked`: of a format whose lists bind."""
+    """A bag of the chain, present or not. `neighbours` are the files next to the bags that it lists: path, digest.
+    `entry`: an archive entry. `marked`: of the format whose lists keep binding data."""
 
     link: Link
     digest: str
     signature: str
     here: bool = True
     entry: bool = False
-    beside: tuple[tuple[str, str], ...] = ()
+    neighbours: tuple[tuple[str, str], ...] = ()
     marked: bool = False
 
 
 @dataclass
 class _Found:
-    """What is collected on the way. `loose` are the names beside the bags, `declared` what stands in for them."""
+    """What the checks collect. `loose` are the names of signatures and time stamps; `purged` and `elsewhere` list, by
+    bag, the bags that are not present."""
 
     bags: list[_Bag] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
@@ -99,21 +100,28 @@ class _Found:
 
 
 def verify_archive(archive: Path, *, head: str | None = None, excerpt: bool = False) -> Verification:
-    """Check an archive. Reads everything in it, and changes nothing.
+    """Check an archive. Reads every file in it and changes nothing.
 
     Args:
-        head: the digest that `runbook archive head` gave at some time, kept elsewhere. It must be in the chain still.
-        excerpt: whether this is what `runbook archive export` made. Without that, an excerpt does not hold: nobody may
-            pass off the half of an archive as an excerpt.
+        head: a digest that `runbook archive head` printed earlier, kept elsewhere. It must still be in the chain.
+        excerpt: whether the folder was made by `runbook archive export`. Without this flag an excerpt does not verify,
+            so that nobody can pass off half an archive as an excerpt.
 
     Raises:
-        RunbookError: UNREADABLE_FILE where the archive is no folder, cannot be read or there is no openssl;
-            BAD_PARAMETER for a `head` that is no digest.
+        RunbookError: UNREADABLE_FILE if the archive is not a folder or cannot be read, or openssl is missing;
+            BAD_PARAMETER if `head` is not a digest.
     """
     if head is not None and not re.fullmatch(DIGEST, head):
-        raise RunbookError(Reason.BAD_PARAMETER, "--head is a SHA-256 digest: 64 digits and letters a to f.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            "--head must be a SHA-256 digest: 64 characters, 0-9 and a-f.",
+            remedy="Copy it from the output of `runbook archive head`.",
+            title="The head is not a digest",
+        )
     if not archive.is_dir():
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} is no folder.")
+        raise RunbookError(
+            Reason.UNREADABLE_FILE, f"{archive} is not a folder.", remedy="Check the path.", title="There is no archive"
+        )
     try:
         for _ in range(_TRIES):
             before = chain.read_pointer(archive)
@@ -122,7 +130,12 @@ def verify_archive(archive: Path, *, head: str | None = None, excerpt: bool = Fa
                 break
         return audit
     except OSError as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{error.filename}: {error.strerror}.",
+            remedy="Check the path and its permissions.",
+            title="The archive cannot be read",
+        ) from None
 
 
 def _verify(archive: Path, head: str | None, excerpt: bool) -> Verification:
@@ -131,8 +144,8 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Verification:
     places, found.loose = walk.bag_places(archive, findings)
     files = sum(_check_bag(archive, place, found) for place in places)
     elsewhere = _left_out(found) if excerpt else {}
-    gone = [one for listed in (*found.purged.values(), *elsewhere.values()) for one in listed]
-    by_place = {one.link.bag: one for one in bags}
+    gone = [line for listed in (*found.purged.values(), *elsewhere.values()) for line in listed]
+    by_place = {bag.link.bag: bag for bag in bags}
     word, kept = 0, []
     for name, lists in ((PURGED, found.purged), (ELSEWHERE, elsewhere)):
         for place, listed in lists.items():
@@ -140,37 +153,37 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Verification:
             findings += [*held.findings, *_check_list(by_place.get(place), place, name, listed, held, bags)]
             word += len(held.word)
             kept += held.signed
-    bags += [_Bag(one.link, one.digest, one.signature, here=False) for one in gone]
-    bags.sort(key=lambda one: (one.link.sequence, one.link.bag))
+    bags += [_Bag(line.link, line.digest, line.signature, here=False) for line in gone]
+    bags.sort(key=lambda bag: (bag.link.sequence, bag.link.bag))
     here = set(places)
     for loose in sorted(found.loose):
         place, _, kind = loose.rpartition(".")
         if place not in here:
-            findings.append(f"{loose}: a {'signature' if kind == 'p7s' else 'time stamp'} without its bag")
+            findings.append(f"{loose}: {'signature' if kind == 'p7s' else 'time stamp'} without a bag")
     findings += _check_tombstones(gone, here)
     findings += _check_chain(archive, bags, head)
-    findings += _check_beside(archive, bags, found.loose, {one.link.bag for one in gone})
+    findings += _check_beside(archive, bags, found.loose, {line.link.bag for line in gone})
     sealed = [
-        verify_seals.SealToVerify(one.link.bag, one.link.signer, f"{one.link.bag}.tsr" in found.loose)
-        for one in bags
-        # openssl would wait for a tag manifest that is a FIFO: one that could not be read is a finding already
-        if one.here
-        and one.digest
-        and ((one.link.signer != NONE and one.signature != NONE) or f"{one.link.bag}.tsr" in found.loose)
+        verify_seals.SealToVerify(bag.link.bag, bag.link.signer, f"{bag.link.bag}.tsr" in found.loose)
+        for bag in bags
+        # openssl would block on a tag manifest that is a FIFO; an unreadable one is a finding already
+        if bag.here
+        and bag.digest
+        and ((bag.link.signer != NONE and bag.signature != NONE) or f"{bag.link.bag}.tsr" in found.loose)
     ]
     proof = verify_seals.verify_seals(archive, sealed, kept)
     findings += proof.findings
     if len(findings) > _SHOWN:
         findings[_SHOWN:] = [f"and {len(findings) - _SHOWN:,} more"]
     last_signed = max(
-        (one.link.sequence for one in bags if one.link.signer != NONE and one.signature != NONE), default=0
+        (bag.link.sequence for bag in bags if bag.link.signer != NONE and bag.signature != NONE), default=0
     )
     return Verification(
         bags=len(places),
         files=files,
         signed=proof.signed,
-        covered=sum(one.here and one.link.signer == NONE and one.link.sequence < last_signed for one in bags),
-        signer=next((one.link.signer for one in bags if one.link.signer != NONE), ""),
+        covered=sum(bag.here and bag.link.signer == NONE and bag.link.sequence < last_signed for bag in bags),
+        signer=next((bag.link.signer for bag in bags if bag.link.signer != NONE), ""),
         head=(bags[-1].link.sequence, bags[-1].digest) if bags else None,
         findings=tuple(findings),
         stamped=proof.stamped,
@@ -184,22 +197,22 @@ def _verify(archive: Path, head: str | None, excerpt: bool) -> Verification:
 def _check_list(
     bag: _Bag | None, place: str, name: str, listed: Sequence[TombstoneLine], held: bound.Bound, bags: Sequence[_Bag]
 ) -> Iterator[str]:
-    """Whether a bag may say of others that they are gone."""
+    """Check that a bag may declare the listed bags gone."""
     job = PURGE if name == PURGED else EXPORT
     if not re.fullmatch(rf".*Z-{job}(-[0-9]+)?", place):
-        yield f"{place}/{name}: only a bag of the job {job} has such a list"
-    for one in listed:
-        if name == PURGED and is_kept(one.link.bag):
-            yield f"{place}/{name}: names {one.link.bag}, an entry of the archive's own: none is ever purged"
-        if bag is not None and one.link.sequence >= bag.link.sequence:
-            yield f"{place}/{name}: names number {one.link.sequence}, which does not come before it"
+        yield f"{place}/{name}: only a bag of the job {job} may hold this list"
+    for line in listed:
+        if name == PURGED and is_kept(line.link.bag):
+            yield f"{place}/{name}: names {line.link.bag}, an archive entry that is never purged"
+        if bag is not None and line.link.sequence >= bag.link.sequence:
+            yield f"{place}/{name}: names number {line.link.sequence}, which does not come before it"
     bare = len(held.word) - len(held.inherited)
-    if bag is not None and bare and any(one.marked and one.link.sequence <= bag.link.sequence for one in bags):
-        yield f"{place}/{name}: keeps nothing that binds {bare} of its bags, and is not of the first format"
+    if bag is not None and bare and any(other.marked and other.link.sequence <= bag.link.sequence for other in bags):
+        yield f"{place}/{name}: no binding data for {bare} of its bags, and not of the first format"
 
 
 def _check_bag(archive: Path, place: str, found: _Found) -> int:
-    """Hold a bag's files against its manifests; returns how many files there are."""
+    """Compare a bag's files with its manifests; return the number of files."""
     findings, bag = found.findings, archive / place
     expected: dict[str, str] = {}
     for manifest, form in _LINES.items():
@@ -211,7 +224,7 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
             else:
                 expected[parts[2]] = parts[1]
         if malformed:
-            findings.append(f"{place}/{manifest}: a line that is none of a manifest")
+            findings.append(f"{place}/{manifest}: malformed manifest line")
     actual = walk.bag_files(bag, place, findings)
     count = len(actual)
     digest = walk.digest(bag / TAGS, disk.LARGEST) if actual.pop(TAGS, None) is not None else ""
@@ -219,12 +232,12 @@ def _check_bag(archive: Path, place: str, found: _Found) -> int:
     link = _link(bag, place, findings)
     if link is not None:
         if link.bag != place:
-            findings.append(f"{place}: says that it is {link.bag}: renamed, moved or copied")
-        beside = tuple(_beside(bag, place, findings))
-        entry = bool(_ENTRY & actual.keys()) or any(path == _ROOTS for path, _ in beside)
+            findings.append(f"{place}: {chain.LINK} names {link.bag}: renamed, moved or copied")
+        listed = tuple(_listed_beside(bag, place, findings))
+        entry = bool(_ENTRY & actual.keys()) or any(path == _ROOTS for path, _ in listed)
         signed = f"{place}.p7s" in found.loose
         signature = walk.digest(chain.signature_of(bag), walk.SMALL) if signed else NONE
-        found.bags.append(_Bag(link, digest, signature, True, entry, beside, bound.binds_tombstones(bag)))
+        found.bags.append(_Bag(link, digest, signature, True, entry, listed, bound.binds_tombstones(bag)))
     for name, lists in ((PURGED, found.purged), (ELSEWHERE, found.elsewhere)):
         if name in actual:
             lists[place] = _tombstone_lines(archive, f"{place}/{name}", findings)
@@ -239,12 +252,12 @@ def _link(bag: Path, place: str, findings: list[str]) -> Link | None:
     except OSError as error:
         findings.append(f"{place}/{chain.LINK}: cannot be read ({error.strerror})")
     except ValueError:
-        findings.append(f"{place}/{chain.LINK}: not in its form")
+        findings.append(f"{place}/{chain.LINK}: malformed")
     return None
 
 
 def _list(file: Path, name: str, findings: list[str], missing: str = "") -> Iterator[str]:
-    """The lines of a list; nothing where it is not there, or where it is nothing to read."""
+    """The lines of a list; none if the file is missing or cannot be read."""
     try:
         content = disk.read_file(file)
     except FileNotFoundError:
@@ -256,7 +269,7 @@ def _list(file: Path, name: str, findings: list[str], missing: str = "") -> Iter
         yield from walk.list_lines(content)
 
 
-def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, str]]:
+def _listed_beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, str]]:
     malformed = False
     for line in _list(bag / BESIDE, f"{place}/{BESIDE}", findings):
         parts = _BESIDE.fullmatch(line)
@@ -265,7 +278,7 @@ def _beside(bag: Path, place: str, findings: list[str]) -> Iterator[tuple[str, s
         else:
             yield parts[2], parts[1]
     if malformed:
-        findings.append(f"{place}/{BESIDE}: a line that is none of a list")
+        findings.append(f"{place}/{BESIDE}: malformed list line")
 
 
 def _tombstone_lines(archive: Path, path: str, findings: list[str]) -> list[TombstoneLine]:
@@ -279,29 +292,29 @@ def _tombstone_lines(archive: Path, path: str, findings: list[str]) -> list[Tomb
 
 
 def _left_out(found: _Found) -> dict[str, list[TombstoneLine]]:
-    """What an excerpt leaves out, as its last bag says."""
-    last = max(found.bags, key=lambda one: one.link.sequence, default=None)
+    """The bags that an excerpt leaves out, as its last bag lists them."""
+    last = max(found.bags, key=lambda bag: bag.link.sequence, default=None)
     if last is None or list(found.elsewhere) != [last.link.bag]:
-        found.findings.append(f"this is no excerpt: its last bag has no {ELSEWHERE}, or another one has")
+        found.findings.append(f"not an excerpt: its last bag has no {ELSEWHERE}, or another bag has one")
         return {}
     return found.elsewhere
 
 
 def _check_tombstones(gone: Sequence[TombstoneLine], here: set[str]) -> Iterator[str]:
     seen: set[str] = set()
-    for one in gone:
-        if one.link.bag in here:
-            yield f"{one.link.bag}: was purged or left out, and is there (the next run ends a purge that was cut off)"
-        if one.link.bag in seen:
-            yield f"{one.link.bag}: was purged or left out twice"
-        seen.add(one.link.bag)
+    for line in gone:
+        if line.link.bag in here:
+            yield f"{line.link.bag}: purged or left out, but present (the next run completes an interrupted purge)"
+        if line.link.bag in seen:
+            yield f"{line.link.bag}: purged or left out twice"
+        seen.add(line.link.bag)
 
 
 def _check_beside(archive: Path, bags: Sequence[_Bag], loose: set[str], gone: set[str]) -> Iterator[str]:
-    """Time stamps and the authority's roots against what the chain says of them; of the roots the last word counts."""
+    """Compare time stamps and the authority's roots with what the chain lists. The last listed roots count."""
     roots = NONE
     for bag in bags:
-        for path, digest in bag.beside:
+        for path, digest in bag.neighbours:
             place = path.removesuffix(".tsr")
             if place == path:
                 roots = digest
@@ -309,53 +322,54 @@ def _check_beside(archive: Path, bags: Sequence[_Bag], loose: set[str], gone: se
                 if place not in gone:
                     yield f"{path}: missing"
             elif walk.digest(stamp_of(archive / place), walk.SMALL) != digest:
-                yield f"{path}: is another than the one that {bag.link.bag} names"
+                yield f"{path}: not the time stamp that {bag.link.bag} names"
     if roots == NONE:
         for path in sorted(loose):
             if path.endswith(".tsr"):
-                yield f"{path}: a time stamp, and no bag names an authority"
+                yield f"{path}: time stamp, but no bag names an authority"
         return
     if walk.digest(archive / _ROOTS, walk.SMALL, follow=True) != roots:
-        yield f"{_ROOTS}: missing, or other than the chain says"
+        yield f"{_ROOTS}: missing, or not the file that the chain names"
 
 
 def _check_chain(archive: Path, bags: list[_Bag], head: str | None) -> Iterator[str]:
     if not bags:
-        yield "there is no bag in a chain here: nothing was verified"
+        yield "no chained bag found: nothing was verified"
     number, digest, signature, turn = 0, NONE, NONE, NONE
-    for one in bags:
-        link = one.link
+    for bag in bags:
+        link = bag.link
         if link.sequence == number:
             yield f"{link.bag}: number {number} is in the chain twice"
+        elif link.sequence == number + 2:
+            yield f"{link.bag}: number {number + 1} is missing before it"
         elif link.sequence != number + 1:
-            missing = f"number {number + 1}" if link.sequence == number + 2 else f"{number + 1} to {link.sequence - 1}"
-            yield f"{link.bag}: {missing} missing before it"
+            yield f"{link.bag}: numbers {number + 1} to {link.sequence - 1} are missing before it"
         if link.previous != digest:
-            yield f"{link.bag}: follows another bag than the one before it"
+            yield f"{link.bag}: does not link to the bag before it"
         if link.previous_signature != signature:
-            yield f"{link.bag}: the signature of the bag before it is another"
+            yield f"{link.bag}: does not link to the signature of the bag before it"
         if link.signer not in (NONE, turn) and turn != NONE:
-            yield f"{link.bag}: signed by another than the signer whose turn it was"
+            yield f"{link.bag}: its signer is not the one that the bag before it names"
         if link.next_signer != turn if link.signer == NONE else link.next_signer == NONE:
-            yield f"{link.bag}: names a next signer that it cannot name"
-        if one.entry and link.signer == NONE and turn != NONE:
-            yield f"{link.bag}: an entry of the archive's own that nobody signed"
-        if link.signer != NONE and one.signature == NONE:
+            yield f"{link.bag}: names a next signer that is not allowed"
+        if bag.entry and link.signer == NONE and turn != NONE:
+            yield f"{link.bag}: unsigned archive entry"
+        if link.signer != NONE and bag.signature == NONE:
             yield f"{link.bag}: its signature is missing"
-        if link.signer == NONE and one.signature != NONE:
-            yield f"{link.bag}: has a signature that it does not know of"
-        number, digest, signature, turn = link.sequence, one.digest, one.signature, link.next_signer
+        if link.signer == NONE and bag.signature != NONE:
+            yield f"{link.bag}: has a signature, but names no signer"
+        number, digest, signature, turn = link.sequence, bag.digest, bag.signature, link.next_signer
     if bags and turn != NONE and bags[-1].link.signer == NONE:
         yield f"{bags[-1].link.bag}: not signed, and no signed bag follows"
-    if head is not None and all(one.digest != head for one in bags):
-        yield f"the head {head} is not in this archive: it was cut off or written anew since"
+    if head is not None and all(bag.digest != head for bag in bags):
+        yield f"the head {head} is not in this archive: its end was cut off, or it was rewritten since"
     if bags:
         yield from _check_pointer(archive, bags[-1])
 
 
 def _check_pointer(archive: Path, last: _Bag) -> Iterator[str]:
-    """The writers' pointer is no evidence, but where it is there it must agree."""
+    """Check that the writers' pointer agrees with the bags. It is no evidence, and may be missing."""
     head, pending = chain.read_pointer(archive)
     sealed = chain.SealedBag(last.link.sequence, last.digest, last.signature, last.link.next_signer, last.link.bag)
     if head is not None and sealed != head and (pending is None or sealed != pending.sealed):
-        yield f"{chain.HEAD} says that the chain ends with number {head.sequence}, and it is not the last bag here"
+        yield f"{chain.HEAD} says that the chain ends with number {head.sequence}, which is not the last bag here"

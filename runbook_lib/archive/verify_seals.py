@@ -1,4 +1,4 @@
-"""The seals of an archive that is being verified: signatures and time stamps, each asked of openssl."""
+"""Verifies the seals of an archive: signatures and time stamps, each with openssl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runbook_lib.archive.timestamps import stamp_of, subject
 
 @dataclass(frozen=True)
 class SealToVerify:
-    """A bag to look at: its place, who signed it (`none`: nobody), and whether it has a time stamp."""
+    """A bag to check: its place, its signer (`none` if unsigned) and whether it has a time stamp."""
 
     bag: str
     signer: str
@@ -30,7 +30,8 @@ class SealToVerify:
 
 @dataclass(frozen=True)
 class Held:
-    """How many signatures hold, the times of the stamps that do, `late` as in `Audit`, and what does not hold."""
+    """The number of signatures that verify, the times of the time stamps that do, `late` as in `Verification`, and the
+    findings."""
 
     signed: int
     stamped: tuple[datetime, ...]
@@ -39,21 +40,21 @@ class Held:
 
 
 def verify_seals(archive: Path, bags: Sequence[SealToVerify], kept: Sequence[tuple[str, str]] = ()) -> Held:
-    """Verify the signature and the stamp of each bag, several at a time.
+    """Verify the signature and the time stamp of each bag, several at a time.
 
     Args:
-        kept: the folders that keep the signature of a bag which is gone, and who signed it.
+        kept: folders that keep the signature of an absent bag, each with its signer.
     """
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
-        named = ({one.signer for one in bags} | {signer for _, signer in kept}) - {NONE}
+        named = ({bag.signer for bag in bags} | {signer for _, signer in kept}) - {NONE}
         roots = archive / CERTS / signing.ROOTS
         if named and (why := _unfit(roots)):
-            return Held(0, (), 0, (f"{CERTS}/{signing.ROOTS}: {why}: no signature was looked at",))
+            return Held(0, (), 0, (f"{CERTS}/{signing.ROOTS}: {why}: no signature was verified",))
         return _check(archive, bags, kept, _signers(archive, named, Path(folder)))
 
 
 def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
-    """The certificates that the chain names, each alone in a file: whatever else is in theirs signs nothing."""
+    """The certificates that the chain names, each alone in a file, so that no other certificate in theirs counts."""
     found: dict[str, Path] = {}
     for signer in named:
         try:
@@ -68,7 +69,7 @@ def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
 
 
 def _unfit(file: Path) -> str:
-    """Why a file is none to hand to openssl; empty where it is one."""
+    """Why openssl must not read a file; empty if it may."""
     try:
         disk.opened(file, walk.SMALL, follow=True).close()
     except OSError as error:
@@ -81,42 +82,46 @@ def _check(
 ) -> Held:
     roots = archive / CERTS / signing.ROOTS
 
-    def look(one: SealToVerify) -> _Seen:
-        at, findings = _stamp(archive, one) if one.stamped else (None, [])
-        if one.signer == NONE:
+    def look(bag: SealToVerify) -> _Seen:
+        at, findings = _stamp(archive, bag) if bag.stamped else (None, [])
+        if bag.signer == NONE:
             return _Seen(at, False, False, findings)
-        if one.signer not in signers:
-            return _Seen(at, False, False, [*findings, f"{one.bag}: {CERTS}/{one.signer}.pem is missing or another"])
-        place = archive / one.bag
+        if bag.signer not in signers:
+            return _Seen(at, False, False, [*findings, f"{bag.bag}: {_no_certificate(bag.signer)}"])
+        place = archive / bag.bag
         why, late = "", False
         for moment in (at, None) if at else (None,):
             why = signing.signature_refused(
-                signature_of(place), place / chain.TAGS, signers[one.signer], roots, at=moment
+                signature_of(place), place / chain.TAGS, signers[bag.signer], roots, at=moment
             )
             if not why:
                 late = moment is not at
                 break
         if why:
-            findings = [*findings, f"{one.bag}: its signature does not hold ({why})"]
+            findings = [*findings, f"{bag.bag}: its signature does not verify ({why})"]
         return _Seen(at, not why, late, findings)
 
-    def look_at_kept(one: tuple[str, str]) -> list[str]:
-        folder, signer = one
+    def look_at_kept(absent: tuple[str, str]) -> list[str]:
+        folder, signer = absent
         if signer not in signers:
-            return [f"{folder}: {CERTS}/{signer}.pem is missing or another"]
-        kept = archive / folder
-        why = signing.signature_refused(kept / bound.SIGNATURE, kept / chain.TAGS, signers[signer], roots)
-        return [f"{folder}: the signature that it keeps does not hold ({why})"] if why else []
+            return [f"{folder}: {_no_certificate(signer)}"]
+        place = archive / folder
+        why = signing.signature_refused(place / bound.SIGNATURE, place / chain.TAGS, signers[signer], roots)
+        return [f"{folder}: the kept signature does not verify ({why})"] if why else []
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(pool.map(look, bags))
         of_kept = list(pool.map(look_at_kept, kept))
     return Held(
-        signed=sum(one.signed for one in seen),
-        stamped=tuple(sorted(one.at for one in seen if one.at)),
-        late=sum(one.late for one in seen),
-        findings=tuple(finding for one in (*(one.findings for one in seen), *of_kept) for finding in one),
+        signed=sum(seal.signed for seal in seen),
+        stamped=tuple(sorted(seal.at for seal in seen if seal.at)),
+        late=sum(seal.late for seal in seen),
+        findings=tuple(finding for found in (*(seal.findings for seal in seen), *of_kept) for finding in found),
     )
+
+
+def _no_certificate(signer: str) -> str:
+    return f"{CERTS}/{signer}.pem is missing or a different certificate"
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,10 @@ class _Seen:
     findings: list[str]
 
 
-def _stamp(archive: Path, one: SealToVerify) -> tuple[datetime | None, list[str]]:
-    """The time of a stamp, where it holds; else what does not."""
-    place, roots = archive / one.bag, archive / CERTS / timestamp_authority.ROOTS
+def _stamp(archive: Path, bag: SealToVerify) -> tuple[datetime | None, list[str]]:
+    """The time of a time stamp that verifies; else None and the finding."""
+    place, roots = archive / bag.bag, archive / CERTS / timestamp_authority.ROOTS
     why = _unfit(roots) or timestamp_authority.stamp_refused(stamp_of(place), subject(place), roots)
     if why:
-        return None, [f"{one.bag}.tsr: does not hold ({why})"]
+        return None, [f"{bag.bag}.tsr: does not verify ({why})"]
     return timestamp_authority.stamped_at(disk.read_file(stamp_of(place), walk.SMALL)), []

@@ -1,5 +1,5 @@
-"""What lies in an archive and in its bags, looked at before it is read (names, types, depth, number,
-size), and then held against its digests."""
+"""Lists the files of an archive and its bags, checks names, types, depth, number and size before reading them, and then
+compares them with their digests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runbook_lib.visible import visible
 
 TOP = {"certs", "index.html", "run.schema.json", "VERIFY.md", "verify.sh"}
 DEEPEST = 8
-"""Folders below a bag. A run's own tables lie two deep, those of a batch's accounts four."""
+"""Folders below a bag. A run's tables are two deep, those of a batch's accounts four."""
 
 MOST = 200_000
 """Entries of one folder."""
@@ -27,7 +27,7 @@ SMALL = 256 << 10
 
 UNDOUBTED = 64 << 20
 LARGEST = 4 << 30
-"""Bytes of a payload file: so many whatever else is wrong, and so many at most."""
+"""Bytes of a payload file: the limit without a trusted Payload-Oxum, and the limit with one."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _DAY = re.compile(r"[0-9]{4}(/[0-9]{2}(/[0-9]{2})?)?")
@@ -36,9 +36,9 @@ _OXUM = re.compile(rb"^Payload-Oxum: ([0-9]{1,15})\.[0-9]+\r?$", re.MULTILINE)
 
 
 def bag_places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]:
-    """The bags' places, and the names of signatures and time stamps. Whatever else lies there is a finding.
+    """The places of the bags, and the names of signatures and time stamps. Any other file or folder is a finding.
 
-    Raises OSError where a folder cannot be listed.
+    Raises OSError if a folder cannot be listed.
     """
     bags: list[str] = []
     loose: set[str] = set()
@@ -71,32 +71,33 @@ def _below(archive: Path, folder: str, findings: list[str]) -> Iterator[str]:
 
 
 def _entries(root: Path, below: str, findings: list[str], place: str = "") -> list[tuple[str, os.DirEntry[str]]]:
-    """What a folder holds, by name. At the top, names that begin with a dot are the writers' own."""
+    """The entries of a folder, by name. At the top, names that begin with a dot belong to the writers."""
     with os.scandir(root / below) as entries:
         found = list(islice(entries, MOST + 1))
     where = "/".join(filter(None, (place, below)))
     if len(found) > MOST:
-        findings.append(f"{where or 'this folder'}: more than {MOST:,} entries: the others were not looked at")
+        findings.append(f"{where or 'this folder'}: more than {MOST:,} entries: the rest was not checked")
     named = []
-    for entry in sorted(found, key=lambda one: one.name):
+    for entry in sorted(found, key=lambda entry: entry.name):
         if not place and not below and entry.name.startswith("."):
             continue
         path = f"{below}/{entry.name}" if below else entry.name
         if _NAME.fullmatch(entry.name):
             named.append((path, entry))
         else:
-            findings.append(f"{visible(f'{place}/{path}' if place else path)}: a name that no bag holds")
+            shown = visible(f"{place}/{path}" if place else path)
+            findings.append(f"{shown}: a name with characters that are not allowed")
     return named
 
 
 def bag_files(bag: Path, place: str, findings: list[str]) -> dict[str, int]:
-    """Every file of a bag and its size. What is neither file nor folder is a finding, and so is an empty folder."""
+    """Every file of a bag and its size. Anything else but a folder is a finding, and so is an empty folder."""
     found: dict[str, int] = {}
     folders = [""]
     while folders:
         below = folders.pop()
         if below.count("/") >= DEEPEST:
-            findings.append(f"{place}/{below}: nested deeper than any bag: not read")
+            findings.append(f"{place}/{below}: nested too deeply: not read")
             continue
         inside = _entries(bag, below, findings, place)
         for path, entry in inside:
@@ -107,12 +108,12 @@ def bag_files(bag: Path, place: str, findings: list[str]) -> dict[str, int]:
             else:
                 findings.append(f"{place}/{path}: neither a file nor a folder")
         if not inside and below not in ("", "data"):
-            findings.append(f"{place}/{below}: an empty folder was added")
+            findings.append(f"{place}/{below}: empty folder added")
     return found
 
 
 def list_lines(content: bytes) -> Iterator[str]:
-    """The lines of a list, one at a time: a list of nothing but line ends must not fill the memory."""
+    """The lines of a list, one at a time, because a list of line ends alone must not fill the memory."""
     if not content:
         yield ""
     for line in io.BytesIO(content):
@@ -122,34 +123,33 @@ def list_lines(content: bytes) -> Iterator[str]:
 def compare_with_manifest(
     bag: Path, place: str, expected: Mapping[str, str], found: Mapping[str, int], findings: list[str]
 ) -> None:
-    """Hold a bag's files against what its manifests list. Only what is listed is read, and only up to what the bag says
-    that its whole payload has."""
+    """Compare a bag's files with its manifests. Reads only listed files, up to the size of the bag's whole payload."""
     limit = _payload(bag, expected)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             findings.append(f"{place}/{name}: missing")
         elif name not in expected:
-            findings.append(f"{place}/{name}: was added")
+            findings.append(f"{place}/{name}: added")
         elif found[name] > (limit if name.startswith("data/") else disk.LARGEST):
-            findings.append(f"{place}/{name}: was changed: {found[name]:,} bytes are more than the bag has: not read")
-        elif (is_now := digest(bag / name)) != expected[name]:
-            findings.append(f"{place}/{name}: was changed" + ("" if is_now else ": it cannot be read"))
+            findings.append(f"{place}/{name}: changed: {found[name]:,} bytes, more than its bag says: not read")
+        elif (actual := digest(bag / name)) != expected[name]:
+            findings.append(f"{place}/{name}: " + ("changed" if actual else "cannot be read"))
 
 
 def _payload(bag: Path, expected: Mapping[str, str]) -> int:
-    """The largest size that a file of the payload may have."""
+    """The largest size that a payload file may have, in bytes."""
     try:
         info = disk.read_file(bag / "bag-info.txt", SMALL)
     except OSError:
         return UNDOUBTED
-    told = _OXUM.search(info)
-    if told is None or hashlib.sha256(info).hexdigest() != expected.get("bag-info.txt"):
+    oxum = _OXUM.search(info)
+    if oxum is None or hashlib.sha256(info).hexdigest() != expected.get("bag-info.txt"):
         return UNDOUBTED
-    return min(int(told[1]), LARGEST)
+    return min(int(oxum[1]), LARGEST)
 
 
 def digest(path: Path, limit: int = LARGEST, *, follow: bool = False) -> str:
-    """SHA-256 of an ordinary file; empty where it cannot be read."""
+    """SHA-256 of a regular file; empty if it cannot be read."""
     try:
         with disk.opened(path, limit, follow=follow) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

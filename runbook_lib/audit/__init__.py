@@ -1,1 +1,1 @@
-"""What an auditor asks of an archive, as notebook 06: the only room that knows both procedures and reports."""
+"""Answers an auditor's questions about an archive, as notebook 06. The only room that knows procedures and archive."""

@@ -1,4 +1,4 @@
-"""Every change of a period: when, by whom, to which certificate, under which run. Read from the runs' own records."""
+"""Every change of a period: when, by whom, to which certificate, in which run. Read from the records of the runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from runbook_lib.clock import iso
 
 COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run")
 
-_NOT_KNOWN = "not known"
+_NOT_KNOWN, _UNREADABLE = "not known", "unreadable"
 _CHECKING = frozenset({"doctor", "verify", "inventory", "troubleshoot", "archive"})
-"""Jobs of ours that only look: one that was cut off has changed nothing."""
+"""Our jobs that change nothing, even if they are cut off."""
 
 
 @dataclass(frozen=True)
 class ChangeMade:
-    """A step that changed something, or set out to; or a run of which it is not known."""
+    """A step that changed something or tried to; or a run whose changes are unknown."""
 
     at: datetime
     who: str
@@ -41,19 +41,24 @@ class ChangeMade:
         """Whether it is known what was changed."""
         return self.what != _NOT_KNOWN
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether it is unknown because a record cannot be read."""
+        return not self.known and self.verdict == _UNREADABLE
+
     def row(self) -> tuple[str, ...]:
-        """Its cells, as `COLUMNS`."""
+        """Its cells, in the order of `COLUMNS`."""
         return iso(self.at), self.who, self.user, self.certificate, self.what, self.verdict, self.seen, self.run
 
 
 def changes(entries: Iterable[ArchivedBag]) -> list[ChangeMade]:
     """The changes of these runs, oldest first.
 
-    A run that ended before its time is a change too where it could change something: what it had begun is not in its
-    record. A bag that cannot be read is one as well.
+    A run that was cut off counts as a change if its job changes anything, because its record does not show what it had
+    begun. So does a bag that cannot be read.
     """
     found = [change for entry in entries for change in _of(entry)]
-    return sorted(found, key=lambda one: (one.at, one.run))
+    return sorted(found, key=lambda change: (change.at, change.run))
 
 
 def _of(entry: ArchivedBag) -> Iterator[ChangeMade]:
@@ -70,35 +75,35 @@ def _of(entry: ArchivedBag) -> Iterator[ChangeMade]:
 
 def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
     who = f"{run.who.user} on {run.who.host}"
-    user = ", ".join(one.name or one.id for one in run.seen.service_users) if run.seen else ""
+    user = ", ".join(user.name or user.id for user in run.seen.service_users) if run.seen else ""
     name = str(run.parameters.get("name") or (run.defaults or {}).get("name") or "")
     for step in run.steps:
         if step.changed:
             yield ChangeMade(step.finished, who, user, name, step.title, step.verdict, step.headline, place)
-    refused = run.status in ("done", "failed", "refused")  # a step that failed has told so itself
-    if not refused and run.job not in _CHECKING:
-        seen = "It was cut off, and what it had begun is not in its record. Run the same again."
+    ended = run.status in ("done", "failed", "refused")  # a failed step is a row of its own
+    if not ended and run.job not in _CHECKING:
+        seen = "The run was cut off. Its record does not show what it had begun. Run it again."
         yield ChangeMade(run.finished, who, user, name, _NOT_KNOWN, run.status, seen, place)
 
 
 def _accounts(file: Path) -> list[dict[str, str]] | None:
-    """The rows of a batch's accounts; None where this is no batch. An inventory of many service users has a table of
-    that name too, and no reports in it."""
+    """The rows of a batch's accounts; None for any other run. The inventory of many service users has a table of the
+    same name, without the column `report`."""
     table = reader.table_rows(file)
     return table[1] if table is not None and "report" in table[0] else None
 
 
 def _of_batch(entry: ArchivedBag, accounts: list[dict[str, str]]) -> Iterator[ChangeMade]:
-    """The changes of a batch: each account has a report, and its run.json beside it."""
+    """The changes of a batch, from the run.json of each account."""
     for row in accounts:
         report = unquote(row.get("report") or "")
         place = re.sub(r"/[^/]*$", "", report)
-        if not report or report.startswith(".."):  # in another bag, and told there
+        if not report or report.startswith(".."):  # in another bag, and listed there
             continue
         try:
-            told = reader.read_run(entry.folder / "data" / place / "run.json")
+            run = reader.read_run(entry.folder / "data" / place / "run.json")
         except (OSError, ValidationError):
             seen = f"The record of the account {row.get('account', '')} cannot be read."
-            yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, "unreadable", seen, entry.name)
+            yield ChangeMade(entry.at, "", "", "", _NOT_KNOWN, _UNREADABLE, seen, entry.name)
             continue
-        yield from _of_run(told, f"{entry.name}/data/{place}")
+        yield from _of_run(run, f"{entry.name}/data/{place}")

@@ -1,6 +1,6 @@
-"""What is missing from an archive: held against what was declared, period by period, in UTC.
+"""Finds gaps: compares an archive with the declared expectations, period by period, in UTC.
 
-Whether the archive is unchanged is another question: `archive.verify`. Here its bags are taken at their word.
+It trusts the bags. Whether they are unchanged is checked by `archive.verify`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Status
+from runbook_lib.words import quantity
 
 CLOCK_SLACK = timedelta(minutes=15)
-"""Sealing takes time, and machines that share an archive may differ a little."""
+"""Sealing takes time, and the clocks of machines that share an archive may differ a little."""
 
 
 class DeviationKind(StrEnum):
-    """What is not as expected, from worst to best."""
+    """The kinds of gaps, from worst to best."""
 
     MISSING = "missing"
     FAILED = "failed"
@@ -34,14 +35,14 @@ class DeviationKind(StrEnum):
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that was expected and is not there, or not as it should be.
+    """An expected run that is missing, failed, unchecked or late.
 
     Args:
-        expected: the expectation that it is held against.
-        start: when its period began.
-        account: the account; empty where the whole period is meant.
+        expected: the expectation.
+        start: the start of its period.
+        account: the account; empty for the whole period.
         what: a sentence.
-        bags: the runs that are there, below the archive, oldest first; none where nothing is.
+        bags: the runs of the period, below the archive, oldest first.
     """
 
     kind: DeviationKind
@@ -58,18 +59,18 @@ class Gap:
 
 @dataclass(frozen=True)
 class Completeness:
-    """An archive held against what was declared in it.
+    """The result of comparing an archive with its expectations.
 
     Args:
-        since, until: which periods: those that began from the first moment on and before the second.
+        since, until: the periods that were checked began at or after `since` and before `until`.
         declarations: all of the archive, in the order of the chain.
-        periods: how many were expected and are over, or have their run already.
-        met: how many of them leave nothing to say.
-        open: how many have no good run yet and time for one.
-        purged: how many runs of these periods are left as a line in a tombstone, or left out of an excerpt. They count
-            as having been there, of every account and on every environment that was expected: what they held is gone.
-        gaps: oldest first. Nothing is missing if this is empty, and something was expected: see `complete`.
-        notes: what an auditor should know of the times: clocks that were set, bags that cannot be read.
+        periods: the number of expected periods that are over or already have their run.
+        met: the number of them without a gap.
+        open: the number of expected periods that have no successful run yet, and still time for one.
+        purged: the number of runs of these periods that were purged or left out of an excerpt. Their content is gone,
+            so they count as present for every expected account and environment.
+        gaps: oldest first. If it is empty, see `complete`: perhaps nothing was expected.
+        notes: for the auditor: clocks that were set, bags that cannot be read.
     """
 
     since: datetime
@@ -84,47 +85,52 @@ class Completeness:
 
     @property
     def complete(self) -> bool:
-        """Whether something was expected of these periods, and nothing of it is missing or not as it should be."""
+        """Whether runs were expected in these periods and there are no gaps."""
         return bool(self.periods or self.open) and not self.gaps
 
 
 def completeness(
     archive: Path, *, now: datetime, since: datetime | None = None, until: datetime | None = None
 ) -> Completeness:
-    """Hold an archive against the expectations declared in it.
+    """Compare an archive with its declared expectations.
 
-    Each period is judged by the declaration that held when it began; those before the first, by the first. A run
-    belongs to the period in which it started, and one good run is enough, however many there were: `done`, also with
-    nothing to do, and not merely planned.
+    The declaration in force when a period began applies to it; before the first declaration, the first applies. A run
+    belongs to the period in which it started. One successful run is enough: `done`, even with nothing to do, but not a
+    dry run.
 
     Args:
-        now: until when runs can be there.
-        since: only periods that began then or later; None: from the first that was expected.
+        now: the current time; later periods are not checked.
+        since: only periods that began then or later; None: from the first expected one.
         until: only periods that began before; None: `now`.
 
     Raises:
-        RunbookError: UNREADABLE_FILE where the archive is no folder, cannot be read, or a declaration was damaged.
+        RunbookError: UNREADABLE_FILE if the archive is not a folder or cannot be read, or a declaration is damaged.
     """
     try:
         return _completeness(archive, now, since, until)
     except OSError as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{error.filename}: {error.strerror}.",
+            remedy="Check the path and its permissions.",
+            title="The archive cannot be read",
+        ) from None
 
 
 def spans(gaps: Iterable[Gap]) -> list[tuple[Gap, Gap]]:
-    """Gaps for a reader: the first and the last of each row of periods that lack the same without a break.
+    """Join equal gaps of consecutive periods for a reader: the first and the last gap of each span.
 
-    Those with runs to look at stay by themselves.
+    Gaps with runs to look at are not joined.
     """
     found: list[tuple[Gap, Gap]] = []
     last: dict[tuple[DeviationKind, Expected, str, str], int] = {}
     for gap in gaps:
-        alike = (gap.kind, gap.expected, gap.account, gap.what)
-        number = last.get(alike)
+        key = (gap.kind, gap.expected, gap.account, gap.what)
+        number = last.get(key)
         if number is not None and not gap.bags and found[number][1].start + gap.expected.period == gap.start:
             found[number] = (found[number][0], gap)
         else:
-            last[alike] = len(found)
+            last[key] = len(found)
             found.append((gap, gap))
     return found
 
@@ -132,12 +138,12 @@ def spans(gaps: Iterable[Gap]) -> list[tuple[Gap, Gap]]:
 def _completeness(archive: Path, now: datetime, since: datetime | None, until: datetime | None) -> Completeness:
     declared = declarations(archive)
     until = now if until is None else min(until, now)
-    starts = [one.start for each in declared for one in each.expected]
+    starts = [expected.start for declaration in declared for expected in declaration.expected]
     since = min([*starts, until]) if since is None else since
     todo = [(expected, start) for expected, start in _periods(declared, until) if start >= since]
     last = max((start + expected.period for expected, start in todo), default=since)
-    there = runs(archive, frozenset(expected.job for expected, _ in todo), since, last)
-    judged = [_judge(expected, start, there, now) for expected, start in todo]
+    present = runs(archive, frozenset(expected.job for expected, _ in todo), since, last)
+    judged = [_judge(expected, start, present, now) for expected, start in todo]
     over = [gaps for gaps in judged if gaps is not None]
     return Completeness(
         since=since,
@@ -146,29 +152,29 @@ def _completeness(archive: Path, now: datetime, since: datetime | None, until: d
         periods=len(over),
         met=sum(not gaps for gaps in over),
         open=len(judged) - len(over),
-        purged=sum(one.purged for one in there),
-        gaps=tuple(sorted((gap for gaps in over for gap in gaps), key=lambda one: (one.start, one.job, one.account))),
-        notes=tuple(_notes(there)),
+        purged=sum(run.purged for run in present),
+        gaps=tuple(sorted((gap for gaps in over for gap in gaps), key=lambda gap: (gap.start, gap.job, gap.account))),
+        notes=tuple(_notes(present)),
     )
 
 
 def _periods(declared: tuple[Declaration, ...], until: datetime) -> Iterator[tuple[Expected, datetime]]:
-    """Each period that was expected, and when it began."""
-    for number, each in enumerate(declared):
-        followed = declared[number + 1].at if number + 1 < len(declared) else until
-        for expected in each.expected:
+    """Each expected period and its start."""
+    for number, declaration in enumerate(declared):
+        replaced = declared[number + 1].at if number + 1 < len(declared) else until
+        for expected in declaration.expected:
             start = expected.start
-            if number and start < each.at:  # it holds for what begins after it; its periods keep their hour
-                start += -((start - each.at) // expected.period) * expected.period
-            while start < min(followed, expected.until or until, until):
+            if number and start < declaration.at:  # it applies to later periods, which keep their hour
+                start += -((start - declaration.at) // expected.period) * expected.period
+            while start < min(replaced, expected.until or until, until):
                 yield expected, start
                 start += expected.period
 
 
-def _judge(expected: Expected, start: datetime, there: tuple[AttendedRun, ...], now: datetime) -> list[Gap] | None:
-    """What is wrong with a period; None while there is still time for a good run."""
-    first, after = (bisect_left(there, at, key=lambda one: one.started) for at in (start, start + expected.period))
-    mine = [one for one in there[first:after] if one.job == expected.job and _concerns(expected, one)]
+def _judge(expected: Expected, start: datetime, present: tuple[AttendedRun, ...], now: datetime) -> list[Gap] | None:
+    """The gaps of a period; None while there is still time for a successful run."""
+    first, after = (bisect_left(present, at, key=lambda run: run.started) for at in (start, start + expected.period))
+    mine = [run for run in present[first:after] if run.job == expected.job and _concerns(expected, run)]
     gaps = _of_accounts(expected, start, mine) if expected.accounts else _of_runs(expected, start, mine)
     bad = any(gap.kind in (DeviationKind.MISSING, DeviationKind.FAILED) for gap in gaps)
     return None if bad and now < start + expected.grace else gaps
@@ -176,77 +182,76 @@ def _judge(expected: Expected, start: datetime, there: tuple[AttendedRun, ...], 
 
 def _concerns(expected: Expected, run: AttendedRun) -> bool:
     if expected.accounts and run.is_batch:
-        return True  # each of its accounts is asked
-    there = run.on(expected.environment)
-    # a run that was killed may not tell where it was: it is there, and does not count
-    return bool(run.why_not) if there is None else there
+        return True  # its accounts are checked one by one
+    matches = run.on(expected.environment)
+    # a killed run may not say where it ran: it is present but does not count
+    return bool(run.why_not) if matches is None else matches
 
 
 def _of_runs(expected: Expected, start: datetime, mine: list[AttendedRun]) -> list[Gap]:
-    good = [(one, one.unchecked) for one in mine if not one.why_not]
+    good = [(run, run.unchecked) for run in mine if not run.why_not]
     if good:
         return _of_good(expected, start, "", good)
     if mine:
-        return [_failed(expected, start, "", [(one, one.why_not) for one in mine])]
-    where = f" on {expected.environment}" if expected.environment else " at all"
-    return [Gap(DeviationKind.MISSING, expected, start, "", f"There is no run{where}.")]
+        return [_failed(expected, start, "", [(run, run.why_not) for run in mine])]
+    where = f" on {expected.environment}" if expected.environment else ""
+    return [Gap(DeviationKind.MISSING, expected, start, "", f"No run{where}.")]
 
 
 def _of_accounts(expected: Expected, start: datetime, mine: list[AttendedRun]) -> list[Gap]:
-    if all(one.why_not and not one.tells_accounts for one in mine):
+    if all(run.why_not and not run.tells_accounts for run in mine):
         return _of_runs(expected, start, mine)
     gaps = []
     for name in expected.accounts:
-        found = [(one, account) for one in mine if (account := one.account(name, expected.environment)) is not None]
-        good = [(one, account.unchecked) for one, account in found if not account.why_not]
+        found = [(run, account) for run in mine if (account := run.account(name, expected.environment)) is not None]
+        good = [(run, account.unchecked) for run, account in found if not account.why_not]
         if good:
             gaps += _of_good(expected, start, name, good)
         elif found:
-            gaps.append(_failed(expected, start, name, [(one, account.why_not) for one, account in found]))
+            gaps.append(_failed(expected, start, name, [(run, account.why_not) for run, account in found]))
         else:
-            places = tuple(one.place for one in mine)
-            gaps.append(
-                Gap(DeviationKind.MISSING, expected, start, name, "It is in none of the runs that are there.", places)
-            )
+            places = tuple(run.place for run in mine)
+            what = "No run of the period includes this account."
+            gaps.append(Gap(DeviationKind.MISSING, expected, start, name, what, places))
     return gaps
 
 
 def _of_good(expected: Expected, start: datetime, account: str, good: list[tuple[AttendedRun, int]]) -> list[Gap]:
     gaps = []
-    run, unchecked = min(good, key=lambda one: one[1])
+    run, unchecked = min(good, key=lambda pair: pair[1])
     if unchecked:
-        what = f"Done, and {unchecked} rows were not checked."
+        what = f"Done, but {quantity(unchecked, 'row')} not checked."
         gaps.append(Gap(DeviationKind.UNCHECKED, expected, start, account, what, (run.place,)))
     first = good[0][0]
     if first.started > start + expected.grace:
-        what = f"Only started at {iso(first.started)}, after {iso(start + expected.grace)}."
+        what = f"Started at {iso(first.started)}, later than {iso(start + expected.grace)}."
         gaps.append(Gap(DeviationKind.LATE, expected, start, account, what, (first.place,)))
     return gaps
 
 
 def _failed(expected: Expected, start: datetime, account: str, found: list[tuple[AttendedRun, str]]) -> Gap:
-    what = f"There is no good run: {', '.join(dict.fromkeys(why for _, why in found))}."
-    return Gap(DeviationKind.FAILED, expected, start, account, what, tuple(one.place for one, _ in found))
+    what = f"No successful run: {', '.join(dict.fromkeys(why for _, why in found))}."
+    return Gap(DeviationKind.FAILED, expected, start, account, what, tuple(run.place for run, _ in found))
 
 
-def _notes(there: tuple[AttendedRun, ...]) -> Iterator[str]:
-    """Where the times of runs contradict each other or themselves."""
+def _notes(present: tuple[AttendedRun, ...]) -> Iterator[str]:
+    """Bags that cannot be read, and runs whose times contradict each other or themselves."""
     latest: tuple[datetime, str] | None = None
-    for one in sorted((ran.entry for ran in there), key=lambda entry: entry.link.sequence if entry.link else 0):
-        if one.run is None and not one.problem:
+    for bag in sorted((run.entry for run in present), key=lambda entry: entry.link.sequence if entry.link else 0):
+        if bag.run is None and not bag.problem:
             continue  # purged
-        if one.run is None:
-            yield f"{one.place}: {one.problem}."
+        if bag.run is None:
+            yield f"{bag.place}: {bag.problem}."
             continue
-        if one.status == Status.INTERRUPTED:
-            continue  # when it ended was found out later
-        off = one.run.finished - one.run.started - timedelta(seconds=one.run.duration)
+        if bag.status == Status.INTERRUPTED:
+            continue  # its end is the time at which it was found
+        off = bag.run.finished - bag.run.started - timedelta(seconds=bag.run.duration)
         if abs(off) > CLOCK_SLACK:
-            yield f"{one.place}: the clock was set by {off.total_seconds():+.0f} s while it ran."
-        if latest is not None and one.run.finished < latest[0] - CLOCK_SLACK:
+            yield f"{bag.place}: the clock was set by {off.total_seconds():+.0f} s during the run."
+        if latest is not None and bag.run.finished < latest[0] - CLOCK_SLACK:
             yield (
-                f"{one.place} was sealed after {latest[1]} and says that it ended before it: a clock was set back, or "
-                "two machines differ. To which period these runs belong is not certain."
+                f"{bag.place} was sealed after {latest[1]} but says that it ended earlier: a clock was set back or two "
+                "clocks differ. The periods of these runs are uncertain."
             )
-        if latest is None or one.run.finished > latest[0]:
-            latest = (one.run.finished, one.place)
+        if latest is None or bag.run.finished > latest[0]:
+            latest = (bag.run.finished, bag.place)

@@ -1,7 +1,7 @@
-"""What changed between two inventories: appeared, vanished, other state, enabled or disabled, closer to its end.
+"""What changed between two inventories: appeared, vanished, new state, enabled or disabled, closer to its end.
 
-A certificate is the same if its id is; where one of the two has none, if its serial number is. Its name is what it is
-called, and may have changed hands. What an inventory could not find out is no change: it is told as not known.
+Two rows are the same certificate if they have the same id or, if one has none, the same serial number. A name may pass
+to another certificate. What an inventory could not find out is reported as unknown, not as a change.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Table, Verdict
 from runbook_lib.tables import disarmed
+from runbook_lib.words import quantity
 
 FILE = "tables/inventory.csv"
 FOLDERS = "read-folders"
-"""The step of an inventory whose certificates are not compared."""
+"""The inventory step whose certificates are not compared."""
 THRESHOLDS = (90, 30, 7, 0)
-"""Days left. A certificate that has fallen below one of them since came closer to its end."""
+"""Days left. A certificate that fell below one of them came closer to its end."""
 
 COLUMNS = ("change", "name", "was", "is", "days left", "ends", "owner", "serial", "id")
-"""Of a comparison. Scripts read them: add at the end, rename none."""
+"""The columns of a comparison. Scripts read them: add at the end, do not rename."""
 
 _READ = ("name", "state", "days left", "ends", "enabled", "in the store", "owner", "serial", "id")
+_NOT_LISTED, _NO_RESPONSE = "not listed", "unknown (no response)"
 
 
 class Change(StrEnum):
-    """What became of a certificate, from what is looked at first."""
+    """The kinds of changes, most important first."""
 
     VANISHED = "vanished"
     APPEARED = "appeared"
@@ -48,9 +50,13 @@ class Change(StrEnum):
     CLOSER = "closer to its end"
 
 
+_IN_WORDS = {change: change.value for change in Change} | {Change.UNKNOWN: "unknown", Change.STATE: "changed state"}
+_IN_WORDS |= {Change.ENABLED: "enabled or disabled", Change.CLOSER: "closer to the end"}
+
+
 @dataclass(frozen=True)
 class InventoryCertificate:
-    """A row of an inventory, as far as it is compared."""
+    """The compared cells of an inventory row."""
 
     name: str
     state: str
@@ -64,12 +70,12 @@ class InventoryCertificate:
 
     @property
     def number(self) -> int | str:
-        """The serial number, however it is written."""
+        """The serial number as an integer, so that its notation does not matter; unchanged if it is not hexadecimal."""
         return int(self.serial, 16) if re.fullmatch(r"[0-9A-Fa-f]+", self.serial) else self.serial
 
     @property
     def place(self) -> str:
-        """Where it lies in the store: all that is known of a file that cannot be read."""
+        """Its place in the store: all that is known of an unreadable file."""
         return self.where.removesuffix(" (in use)") if self.where not in ("", "no") else ""
 
     @property
@@ -82,9 +88,8 @@ class ArchivedInventory:
     """An inventory in the archive.
 
     Args:
-        rows: its certificates. A source that gave no answer is none.
-        complete: whether every source answered. Where not, a certificate that is not among the rows may exist all the
-            same.
+        rows: its certificates, without the rows for sources that did not answer.
+        complete: whether every source answered. If not, a certificate that is not listed may still exist.
     """
 
     entry: ArchivedBag
@@ -97,8 +102,8 @@ class ArchivedInventory:
         return self.entry.at
 
     def __str__(self) -> str:
-        told = f"{self.entry.place}: {len(self.rows)} certificates"
-        return told if self.complete else f"{told}; NOT EVERY SOURCE ANSWERED"
+        line = f"{self.entry.place}: {quantity(len(self.rows), 'certificate')}"
+        return line if self.complete else f"{line}; INCOMPLETE: a source did not answer"
 
 
 @dataclass(frozen=True)
@@ -111,14 +116,15 @@ class Difference:
     certificate: InventoryCertificate
 
     def row(self) -> tuple[str, ...]:
-        """Its cells, as `COLUMNS`."""
-        one = self.certificate
-        return (self.change.value, one.name, self.was, self.now, one.days_left, one.ends, one.owner, one.serial, one.id)
+        """Its cells, in the order of `COLUMNS`."""
+        after = self.certificate
+        cells = (after.name, self.was, self.now, after.days_left, after.ends, after.owner, after.serial, after.id)
+        return (self.change.value, *cells)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two inventories and every difference, ordered by kind and name."""
+    """Two inventories and their differences, ordered by kind and name."""
 
     before: ArchivedInventory
     after: ArchivedInventory
@@ -130,22 +136,23 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        counts = {kind: sum(one.change is kind for one in self.differences) for kind in Change}
-        told = ", ".join(f"{count:,} {kind.value}" for kind, count in counts.items() if count) or "nothing changed"
-        return f"From {iso(self.before.at)} to {iso(self.after.at)}: {told}."
+        counts = {words: sum(each.change is kind for each in self.differences) for kind, words in _IN_WORDS.items()}
+        summary = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count) or "no changes"
+        return f"From {iso(self.before.at)} to {iso(self.after.at)}: {summary}."
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was not found out, a sentence each."""
+        """What is unknown, a sentence each."""
         return tuple(
-            f"In the inventory of {iso(one.at)} a source was silent: what it does not list may exist all the same."
-            for one in (self.before, self.after)
-            if not one.complete
+            f"The inventory of {iso(inventory.at)} is incomplete: a source did not answer. Certificates that it does "
+            "not list may still exist."
+            for inventory in (self.before, self.after)
+            if not inventory.complete
         )
 
     def table(self) -> Table:
         """The differences as rows."""
-        rows = tuple(one.row() for one in self.differences)
+        rows = tuple(difference.row() for difference in self.differences)
         return Table(name="changes", title="What changed", columns=COLUMNS, rows=rows)
 
 
@@ -153,8 +160,8 @@ def compare_inventories(before: ArchivedBag, after: ArchivedBag) -> Comparison:
     """Compare two inventories.
 
     Raises:
-        RunbookError: BAD_PARAMETER where a bag holds no inventory, the second is the older one, or the two are of
-            different accounts; UNREADABLE_FILE where a file is not as it was sealed.
+        RunbookError: BAD_PARAMETER if a bag holds no inventory, the second inventory is older, or the two are of
+            different accounts; UNREADABLE_FILE if a file is not as it was sealed.
     """
     old, new = _load(before), _load(after)
     if new.at < old.at:
@@ -162,21 +169,22 @@ def compare_inventories(before: ArchivedBag, after: ArchivedBag) -> Comparison:
             Reason.BAD_PARAMETER,
             f"The second inventory ({iso(new.at)}) is older than the first ({iso(old.at)}).",
             remedy="Name the older one first.",
+            title="The inventories are in the wrong order",
         )
     _refuse_apart(old.run, new.run)
-    differences = sorted(_differences(old, new), key=lambda one: (list(Change).index(one.change), one.row()))
+    differences = sorted(_differences(old, new), key=lambda each: (list(Change).index(each.change), each.row()))
     return Comparison(old, new, tuple(differences))
 
 
 def named(archive: Path, text: str) -> ArchivedBag:
-    """The bag that a reader means.
+    """The bag that a text names.
 
     Args:
-        text: the path of a bag, from the current folder or from the archive; or a day, YYYY-MM-DD: the last inventory
-            that was done on it (UTC).
+        text: the path of a bag, relative to the current folder or to the archive; or a day, YYYY-MM-DD: the last
+            inventory of that day (UTC).
 
     Raises:
-        RunbookError: BAD_PARAMETER where there is none, or where the day's inventories are of different accounts.
+        RunbookError: BAD_PARAMETER if there is none, or if the day's inventories are of different accounts.
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         return _of_day(archive, text)
@@ -185,18 +193,19 @@ def named(archive: Path, text: str) -> ArchivedBag:
     raise RunbookError(
         Reason.BAD_PARAMETER,
         f"{given.shown(text)} is neither a bag nor a day.",
-        remedy="Write a day as YYYY-MM-DD, or a bag as YYYY/MM/DD/<utc>-<job>.",
+        remedy="Enter a day as YYYY-MM-DD, or a bag as YYYY/MM/DD/<utc>-<job>.",
+        title="There is no such bag or day",
     )
 
 
-def holds_inventory(one: ArchivedBag) -> bool:
-    """Whether a run was done and left an inventory."""
-    return one.done and one.run is not None and any(table.file == FILE for table in one.run.tables)
+def holds_inventory(bag: ArchivedBag) -> bool:
+    """Whether a bag's run is done and left an inventory."""
+    return bag.done and bag.run is not None and any(table.file == FILE for table in bag.run.tables)
 
 
-def alike(one: ArchivedBag, other: ArchivedBag) -> bool:
-    """Whether two inventories can be compared: the same job, DigiCert ONE and service user, as far as they tell."""
-    return not _of_several(entry.run for entry in (one, other) if entry.run is not None)
+def alike(first: ArchivedBag, second: ArchivedBag) -> bool:
+    """Whether two inventories can be compared: no difference in job, DigiCert ONE or service user is recorded."""
+    return not _of_several(bag.run for bag in (first, second) if bag.run is not None)
 
 
 def _of_day(archive: Path, text: str) -> ArchivedBag:
@@ -204,26 +213,28 @@ def _of_day(archive: Path, text: str) -> ArchivedBag:
         day = date.fromisoformat(text)
         within(day)
     except ValueError:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{text} is no day of the calendar.") from None
-    found = [one for one in reader.entries_of(archive, day) if holds_inventory(one)]
+        raise RunbookError(Reason.BAD_PARAMETER, f"{text} is not a valid day.", title="The day is not valid") from None
+    found = [bag for bag in reader.entries_of(archive, day) if holds_inventory(bag)]
     if not found:
         raise RunbookError(
             Reason.BAD_PARAMETER,
             f"No inventory was done on {day}.",
             remedy=_nearest(archive, day),
+            title="There is no inventory of that day",
         )
-    if _of_several(one.run for one in found if one.run is not None):
-        places = ", ".join(one.place for one in found)
+    if _of_several(bag.run for bag in found if bag.run is not None):
+        places = ", ".join(bag.place for bag in found)
         raise RunbookError(
             Reason.BAD_PARAMETER,
             f"On {day} there are inventories of several accounts: {places}.",
-            remedy="Name the bag in place of the day.",
+            remedy="Name the bag instead of the day.",
+            title="The day does not name one inventory",
         )
-    return max(found, key=lambda one: (one.at, one.place))
+    return max(found, key=lambda bag: (bag.at, bag.place))
 
 
 def _of_several(runs: Iterable[ToldRun]) -> bool:
-    """Whether inventories differ in job, DigiCert ONE or service user, as far as they tell."""
+    """Whether a difference in job, DigiCert ONE or service user is recorded."""
     runs = list(runs)
     jobs = {(run.job, run.target.api_url if run.target else "") for run in runs}
     users = {frozenset(user.id for user in run.seen.service_users) for run in runs if run.seen} - {frozenset()}
@@ -231,54 +242,62 @@ def _of_several(runs: Iterable[ToldRun]) -> bool:
 
 
 def _nearest(archive: Path, day: date) -> str:
-    """The nearest days with an inventory, at most a year away."""
+    """A remedy that names the nearest day with an inventory, at most a year away."""
     for direction in (-1, 1):
         for distance in range(1, 366):
             other = day + direction * timedelta(days=distance)
-            if any(holds_inventory(one) for one in reader.entries_of(archive, other)):
-                return f"The nearest {'before' if direction < 0 else 'after'} it is of {other}."
+            if any(holds_inventory(bag) for bag in reader.entries_of(archive, other)):
+                return f"Use the nearest inventory {'before' if direction < 0 else 'after'} that day: {other}."
     return "Archive one first: runbook run inventory."
 
 
-def _load(one: ArchivedBag) -> ArchivedInventory:
-    if one.run is None or not any(table.file == FILE for table in one.run.tables):
+def _load(bag: ArchivedBag) -> ArchivedInventory:
+    if bag.run is None or not any(table.file == FILE for table in bag.run.tables):
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"{one.place} holds no inventory{f': {one.problem}' if one.problem else ''}.",
+            f"{bag.place} holds no inventory{f': {bag.problem}' if bag.problem else ''}.",
             remedy="Name a bag of the job inventory.",
+            title="The bag holds no inventory",
         )
-    _sealed(one.folder, "data/run.json")
-    rows = csv.DictReader(io.StringIO(_sealed(one.folder, f"data/{FILE}").decode("utf-8-sig"), newline=""))
+    _sealed(bag.folder, "data/run.json")
+    rows = csv.DictReader(io.StringIO(_sealed(bag.folder, f"data/{FILE}").decode("utf-8-sig"), newline=""))
     missing = set(_READ) - set(rows.fieldnames or ())
     if missing:
         raise RunbookError(
-            Reason.UNREADABLE_FILE, f"{one.place}: {FILE} lacks the columns {', '.join(sorted(missing))}."
+            Reason.UNREADABLE_FILE,
+            f"{bag.place}: {FILE} lacks these columns: {', '.join(sorted(missing))}.",
+            remedy="Name another inventory.",
+            title="The inventory lacks columns",
         )
-    # an older inventory has some cells as they came; disarmed twice is disarmed once
-    certificates = tuple(InventoryCertificate(*(disarmed(row[column] or "") for column in _READ)) for row in rows)
+    # an older inventory has some cells unescaped; escaping twice changes nothing
+    listed = (InventoryCertificate(*(disarmed(row[column] or "") for column in _READ)) for row in rows)
     return ArchivedInventory(
-        entry=one,
-        run=one.run,
-        rows=tuple(one for one in certificates if one.id or one.serial or one.place or one.enabled != "unknown"),
-        # what lies in folders is in a table of its own
-        complete=not any(step.verdict == Verdict.UNCHECKED and step.slug != FOLDERS for step in one.run.steps),
+        entry=bag,
+        run=bag.run,
+        rows=tuple(each for each in listed if each.id or each.serial or each.place or each.enabled != "unknown"),
+        # files in folders have their own table
+        complete=not any(step.verdict == Verdict.UNCHECKED and step.slug != FOLDERS for step in bag.run.steps),
     )
 
 
 def _sealed(bag: Path, name: str) -> bytes:
-    """A file as the bag's own manifest knows it. That the manifest is as it was is what `archive verify` tells."""
+    """A file that matches the bag's manifest. The manifest itself is checked by `archive verify`."""
     try:
         content = disk.read_file(bag / name)
         manifest = disk.read_file(bag / "manifest-sha256.txt").decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RunbookError(
-            Reason.UNREADABLE_FILE, f"{bag.name}/{name} cannot be read: {type(error).__name__}."
+            Reason.UNREADABLE_FILE,
+            f"{bag.name}/{name}: {type(error).__name__}.",
+            remedy="Find out what was changed: `runbook archive verify DIR`.",
+            title="The inventory cannot be read",
         ) from None
     if f"{disk.sha256(content)}  {name}" not in manifest:
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"{bag.name}/{name} is not as it was sealed.",
-            remedy="`runbook archive verify DIR` says what else was changed.",
+            remedy="Find out what else was changed: `runbook archive verify DIR`.",
+            title="The inventory was changed after it was sealed",
         )
     return content
 
@@ -287,19 +306,21 @@ def _refuse_apart(old: ToldRun, new: ToldRun) -> None:
     if old.target and new.target and old.target.api_url != new.target.api_url:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"One is an inventory of {old.target.api_url}, the other of {new.target.api_url}.",
-            remedy="Compare two of the same DigiCert ONE.",
+            f"The inventories are of different environments: {old.target.api_url} and {new.target.api_url}.",
+            remedy="Compare two inventories of the same environment.",
+            title="The inventories cannot be compared",
         )
     users = [{user.id for user in run.seen.service_users} if run.seen else set() for run in (old, new)]
     if all(users) and not users[0] & users[1]:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            "The two are inventories of different service users.",
-            remedy="Compare two of the same service user.",
+            "The inventories are of different service users.",
+            remedy="Compare two inventories of the same service user.",
+            title="The inventories cannot be compared",
         )
 
 
-# --- which row is which -----------------------------------------------------------------------------------------------
+# --- matching rows ----------------------------------------------------------------------------------------------------
 
 
 def _pairs(
@@ -307,56 +328,56 @@ def _pairs(
 ) -> tuple[
     list[tuple[InventoryCertificate, InventoryCertificate]], list[InventoryCertificate], list[InventoryCertificate]
 ]:
-    """The rows that are the same certificate, and those of either side that have no counterpart."""
+    """Pairs of rows that are the same certificate, and the rows of either side without a counterpart."""
     pairs: list[tuple[InventoryCertificate, InventoryCertificate]] = []
     left, right = list(old), list(new)
     keys: tuple[Callable[[InventoryCertificate], Hashable], ...] = (
-        lambda one: one.id or None,
-        lambda one: (one.number, one.place) if one.serial else None,  # of copies, the one at the same place is meant
-        lambda one: one.number if one.serial else None,
-        # a file that cannot be read: its place in the store is all that is known
-        lambda one: one.place if one.place and not one.id else None,
-        # listed with neither id nor serial number: its end as well, since a name may have changed hands
-        lambda one: None if one.id or one.serial or one.place else (one.name, one.ends, one.owner),
+        lambda row: row.id or None,
+        lambda row: (row.number, row.place) if row.serial else None,  # a copy matches the copy at the same place
+        lambda row: row.number if row.serial else None,
+        # an unreadable file: only its place in the store is known
+        lambda row: row.place if row.place and not row.id else None,
+        # neither id nor serial number: also compare the end, because a name may pass to another certificate
+        lambda row: None if row.id or row.serial or row.place else (row.name, row.ends, row.owner),
     )
     for key in keys:
         waiting: dict[Hashable, list[InventoryCertificate]] = defaultdict(list)
-        for one in left:
-            waiting[key(one)].append(one)
+        for before in left:
+            waiting[key(before)].append(before)
         unmatched = []
-        for one in right:
-            wanted = key(one)
+        for after in right:
+            wanted = key(after)
             candidates = waiting[wanted] if wanted is not None else []
-            fit = [other for other in candidates if _may_be(one, other)]
+            fit = [before for before in candidates if _may_be(before, after)]
             if fit:
-                other = min(fit, key=lambda each: each.name != one.name)
-                candidates.remove(other)
-                pairs.append((other, one))
+                match = min(fit, key=lambda before: before.name != after.name)
+                candidates.remove(match)
+                pairs.append((match, after))
             else:
-                unmatched.append(one)
-        left, right = [one for rest in waiting.values() for one in rest], unmatched
+                unmatched.append(after)
+        left, right = [before for rest in waiting.values() for before in rest], unmatched
     return pairs, left, right
 
 
-def _may_be(one: InventoryCertificate, other: InventoryCertificate) -> bool:
-    """Two ids are two certificates, whatever else they share; where an id is missing, two serials are."""
-    if one.id and other.id:
-        return one.id == other.id
-    return not (one.serial and other.serial) or one.number == other.number
+def _may_be(before: InventoryCertificate, after: InventoryCertificate) -> bool:
+    """Whether two rows may be the same certificate: two ids decide; if an id is missing, two serial numbers do."""
+    if before.id and after.id:
+        return before.id == after.id
+    return not (before.serial and after.serial) or before.number == after.number
 
 
 def _differences(old: ArchivedInventory, new: ArchivedInventory) -> Iterator[Difference]:
     pairs, gone, come = _pairs(old.rows, new.rows)
-    for one in gone:
+    for row in gone:
         if new.complete:
-            yield Difference(Change.VANISHED, one.state, "not there", one)
+            yield Difference(Change.VANISHED, row.state, _NOT_LISTED, row)
         else:
-            yield Difference(Change.UNKNOWN, one.state, "not asked: a source was silent", one)
-    for one in come:
+            yield Difference(Change.UNKNOWN, row.state, _NO_RESPONSE, row)
+    for row in come:
         if old.complete:
-            yield Difference(Change.APPEARED, "not there", one.state, one)
+            yield Difference(Change.APPEARED, _NOT_LISTED, row.state, row)
         else:
-            yield Difference(Change.UNKNOWN, "not asked: a source was silent", one.state, one)
+            yield Difference(Change.UNKNOWN, _NO_RESPONSE, row.state, row)
     for before, after in pairs:
         yield from _changes(before, after)
 

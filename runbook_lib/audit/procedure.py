@@ -1,6 +1,6 @@
-"""What an auditor asks of an archive: is it whole, what ran, who changed what, what is missing, what is different now.
+"""Notebook 06: is the archive unchanged, what ran, who changed what, what is missing, what is different now.
 
-Its own report is the audit report of a period. It only reads: its own run is sealed into the same archive afterwards.
+Its report is the audit report of a period. It only reads; its own run is sealed into the same archive afterwards.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from runbook_lib.archive import reader
 from runbook_lib.archive.reader import ArchivedBag
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit import changes, inventory_diff
-from runbook_lib.audit.completeness import completeness
+from runbook_lib.audit.completeness import Completeness, completeness
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
 from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
+from runbook_lib.words import quantity
 
 SHOWN = 500
-"""Rows of a table. A report of more is read by nobody; what is left out is counted."""
+"""Most rows of a table. Nobody reads a longer one; the title says how many there are."""
 
 
 class Audit(Procedure[ArchiveParameters]):
@@ -37,7 +38,7 @@ class Audit(Procedure[ArchiveParameters]):
     _entries: list[ArchivedBag]
 
     def begin(self, rows: tuple[ParameterRow, ...]) -> ParametersRecord:
-        """The first word. An audit works with no DigiCert ONE, whatever the parameters name."""
+        """The record of the parameters, without a target: an audit uses no DigiCert ONE."""
         return super().begin(rows).model_copy(update={"target": None})
 
     @cached_property
@@ -51,8 +52,9 @@ class Audit(Procedure[ArchiveParameters]):
         if not folder.is_dir():
             raise RunbookError(
                 Reason.UNREADABLE_FILE,
-                f"There is no archive {folder}.",
-                remedy="Give the parameter `archive` or the variable DIGICERT_ONE_ARCHIVE.",
+                f"{folder} is not a folder.",
+                remedy="Set the parameter `archive` or the variable DIGICERT_ONE_ARCHIVE.",
+                title="There is no archive",
             )
         return folder
 
@@ -65,54 +67,52 @@ class Audit(Procedure[ArchiveParameters]):
         facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
         facts |= {"First signer": proof.signer} if proof.signer else {}
         if proof.findings:
-            rows = tuple((one,) for one in proof.findings)
+            rows = tuple((finding,) for finding in proof.findings)
             return Result(
                 verdict=Verdict.FAILED,
-                headline=f"This archive is not as it was sealed: {_count(len(rows), 'finding')}.",
+                headline=f"This archive is not as it was sealed: {quantity(len(rows), 'finding')}.",
                 facts=facts,
-                tables=(_table("findings", "What does not hold", ("finding",), rows),),
+                tables=(_table("findings", "Findings", ("finding",), rows),),
                 next=(
-                    "Compare it with a copy kept elsewhere before you rely on what follows. "
-                    "`sh verify.sh` in the archive asks the same without this software.",
+                    "Compare this archive with a copy kept elsewhere before you rely on what follows.",
+                    "To check it without this software, run `sh verify.sh` in the archive.",
                 ),
             )
         stamps = proof.stamped
+        covering = f", which also cover {quantity(proof.covered, 'unsigned bag')}" if proof.covered else ""
         details = [
-            (Verdict.OK, "Every file", "none changed, added, removed or renamed since its bag was sealed"),
-            (Verdict.OK, "The chain", "whole from the first bag to the last"),
+            (Verdict.OK, "Files", "none changed, added, removed or renamed since its bag was sealed"),
+            (Verdict.OK, "Chain", "complete from the first bag to the last"),
             (
-                (Verdict.OK, "Signatures", f"{proof.signed:,} hold; {proof.covered:,} more bags are covered by them")
+                (Verdict.OK, "Signatures", f"{proof.signed:,} verified{covering}")
                 if proof.signer
-                else (Verdict.ATTENTION, "Signatures", "none: whoever can write here could have made all of it anew")
+                else (Verdict.ATTENTION, "Signatures", "none: anyone who can write here could have rebuilt the archive")
             ),
             (
-                (Verdict.OK, "Time stamps", f"{len(stamps):,} hold, from {iso(stamps[0])} to {iso(stamps[-1])}")
+                (Verdict.OK, "Time stamps", f"{len(stamps):,} verified, from {iso(stamps[0])} to {iso(stamps[-1])}")
                 if stamps
-                else (Verdict.UNCHECKED, "Time stamps", "none: no third party says when anything was sealed")
+                else (Verdict.UNCHECKED, "Time stamps", "none: no third party confirms when a bag was sealed")
             ),
             (
-                (Verdict.OK, "The end", "the head that was kept elsewhere is in the chain")
+                (Verdict.OK, "End", "the head kept elsewhere is in the chain")
                 if self.parameters.known_head
-                else (
-                    Verdict.UNCHECKED,
-                    "The end",
-                    "without a head kept elsewhere, one that was cut off cannot be seen",
-                )
+                else (Verdict.UNCHECKED, "End", "without a head kept elsewhere, a cut-off end cannot be detected")
             ),
         ]
         if proof.purged:
-            details.append((Verdict.OK, "Purged", f"{proof.purged:,} bags are gone, as entries of the chain declare"))
+            details.append((Verdict.OK, "Purged", f"{quantity(proof.purged, 'bag')}, as archive entries declare"))
         if proof.word:
-            told = f"nothing binds {proof.word:,} of these bags: what lies before them rests on the tombstone's word"
-            details.append((Verdict.ATTENTION, "Older tombstones", told))
+            caveat = f"no binding data for {quantity(proof.word, 'bag')}: they and the chain before rest on its word"
+            details.append((Verdict.ATTENTION, "Old tombstone", caveat))
         if proof.late:
-            details.append((Verdict.ATTENTION, "Late", f"{proof.late:,} signatures by a certificate that had ended"))
+            late = f"{quantity(proof.late, 'signature')}: the certificate was not valid at the stamped time"
+            details.append((Verdict.ATTENTION, "Late", late))
         return Result(
             verdict=Verdict.OK if proof.signer and not proof.late and not proof.word else Verdict.ATTENTION,
-            headline="Unchanged since it was sealed." if proof.signer else "Whole, and signed by nobody.",
+            headline="Unchanged since it was sealed." if proof.signer else "Complete and unchanged, but not signed.",
             facts=facts,
             details=tuple(details),
-            next=() if proof.signer else ("`runbook archive init` makes a signer; from then on every run is signed.",),
+            next=() if proof.signer else ("Create a signer, so that later runs are signed: `runbook archive init`.",),
         )
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
@@ -120,43 +120,47 @@ class Audit(Procedure[ArchiveParameters]):
     @check("What ran")
     def what_ran(self) -> Result:
         since, until = self._period()
-        found = (one for one in reader.archived_bags(self.archive) if since <= one.at < until)
-        self._entries = sorted(found, key=lambda one: (one.at, one.place))
+        found = (bag for bag in reader.archived_bags(self.archive) if since <= bag.at < until)
+        self._entries = sorted(found, key=lambda bag: (bag.at, bag.place))
         if not self._entries:
-            since_words = f" from {iso(since)} on and" if self.parameters.period_from else ""
+            period = f"from {iso(since)} to {iso(until)}" if self.parameters.period_from else f"before {iso(until)}"
             return Result(
                 verdict=Verdict.ATTENTION,
-                headline=f"Nothing ran{since_words} before {iso(until)}.",
+                headline=f"No runs {period}.",
                 next=("Choose another period.",),
             )
         by_job: dict[str, list[ArchivedBag]] = defaultdict(list)
-        for one in self._entries:
-            by_job[one.job].append(one)
+        for bag in self._entries:
+            by_job[bag.job].append(bag)
         jobs = tuple(
-            (job, str(len(runs)), str(sum(one.done for one in runs)), str(sum(not one.done for one in runs)),
+            (job, str(len(runs)), str(sum(run.done for run in runs)), str(sum(not run.done for run in runs)),
              iso(runs[0].at), iso(runs[-1].at))
             for job, runs in sorted(by_job.items())
         )  # fmt: skip
-        odd = tuple((iso(one.at), one.job, one.status, one.seen, one.name) for one in self._entries if not one.done)
+        odd = tuple((iso(bag.at), bag.job, bag.status, bag.seen, bag.name) for bag in self._entries if not bag.done)
         tables = [_table("jobs", "Jobs", ("job", "runs", "done", "not done", "first", "last"), jobs)]
         if odd:
             columns = ("started", "job", "status", "what was seen", "run")
             tables.append(_table("not-done", "Runs that were not done", columns, odd))
         return Result(
             verdict=Verdict.ATTENTION if odd else Verdict.OK,
-            headline=f"From {self._entries[0].at:%Y-%m-%d} to {self._entries[-1].at:%Y-%m-%d}: "
-            f"{_count(len(self._entries), 'run')}, {len(odd):,} of them not done.",
+            headline=f"{_days(self._entries[0].at, self._entries[-1].at)}: {quantity(len(self._entries), 'run')}, "
+            f"{f'{len(odd):,} not done' if odd else 'all done'}.",
             facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
             tables=tuple(tables),
         )
 
     def _period(self) -> tuple[datetime, datetime]:
-        """The first moment, and the first one after it."""
+        """Its start, and the first moment after it."""
         first, last = self.parameters.period_from, self.parameters.period_to
         since = _midnight(first) if first else datetime.min.replace(tzinfo=UTC)
         until = _midnight(last) + timedelta(days=1) if last else self.session.clock.now()
         if since >= until:
-            raise RunbookError(Reason.BAD_PARAMETER, "`period_from` is later than `period_to`, or than now.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                "`period_from` must not be later than `period_to` or today.",
+                title="The period is not valid",
+            )
         return since, until
 
     # --- step 3 ---------------------------------------------------------------------------------------------------
@@ -165,18 +169,21 @@ class Audit(Procedure[ArchiveParameters]):
     def who_changed_what(self) -> Result:
         made = changes.changes(self._entries)
         if not made:
-            return Result(
-                verdict=Verdict.OK, headline="Nothing was changed: every run only looked, or had nothing to do."
-            )
-        failed = sum(one.verdict not in (Verdict.OK, Verdict.ATTENTION) for one in made if one.known)
-        doubt = sum(not one.known for one in made)
-        told = f"{_count(len(made) - doubt, 'change')}, {failed:,} of them failed"
-        rows = tuple(one.row() for one in made)
+            return Result(verdict=Verdict.OK, headline="No changes: every run only checked or had nothing to do.")
+        known = [change for change in made if change.known]
+        failed = sum(change.verdict not in (Verdict.OK, Verdict.ATTENTION) for change in known)
+        unreadable = sum(change.unreadable for change in made)
+        sentences = [
+            f"{quantity(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
+            if known
+            else "No known changes.",
+            _unknown(len(made) - len(known) - unreadable, "run was cut off", "runs were cut off"),
+            _unknown(unreadable, "record cannot be read", "records cannot be read"),
+        ]
+        rows = tuple(change.row() for change in made)
         return Result(
-            verdict=Verdict.ATTENTION if failed or doubt else Verdict.OK,
-            headline=f"{told}; and {_count(doubt, 'run')} of which it is not known what they changed."
-            if doubt
-            else f"{told}.",
+            verdict=Verdict.ATTENTION if failed or len(known) < len(made) else Verdict.OK,
+            headline=" ".join(filter(None, sentences)),
             tables=(_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows),),
         )
 
@@ -191,28 +198,26 @@ class Audit(Procedure[ArchiveParameters]):
             (iso(gap.start), gap.kind.value, gap.job, gap.account, gap.what, ", ".join(map(_name, gap.bags)))
             for gap in found.gaps
         )
-        quiet = tuple(_gaps(sorted({one.at.date() for one in self._entries})))
+        quiet = tuple(_gaps(sorted({bag.at.date() for bag in self._entries})))
         tables = []
         if gaps:
             columns = ("period from", "state", "job", "account", "what", "runs")
-            tables.append(_table("missing", "Expected, and not there or not as it should be", columns, gaps))
+            tables.append(_table("missing", "Runs that are missing, failed, unchecked or late", columns, gaps))
         if quiet:
-            tables.append(_table("quiet-days", "Days on which nothing ran", ("from", "to"), quiet))
-        expected = "; ".join(str(one) for one in found.declarations[-1].expected) if found.declarations else "nothing"
-        facts = {"Declared": expected, "Periods": f"{found.periods:,}, of which {found.met:,} left what was expected"}
-        facts |= {"Purged": f"{found.purged:,} runs, counted as having been there"} if found.purged else {}
+            tables.append(_table("quiet-days", "Days without runs", ("from", "to"), quiet))
         if not found.declarations:
             return Result(
                 verdict=Verdict.ATTENTION,
-                headline="Nothing was declared, so nothing can be called missing; days without any run are told.",
+                headline="No expectations declared, so gaps cannot be detected. Days without runs are listed.",
                 tables=tuple(tables),
                 next=("Declare what the archive should hold: `runbook archive expect FILE`.",),
             )
+        expected = "; ".join(map(str, found.declarations[-1].expected)) or "no runs"
+        facts = {"Declared": expected, "Periods": f"{found.periods:,} expected, {found.met:,} without gaps"}
+        facts |= {"Purged": f"{quantity(found.purged, 'run')}, counted as present"} if found.purged else {}
         return Result(
             verdict=Verdict.ATTENTION if gaps else Verdict.OK,
-            headline=f"Of {found.periods:,} expected periods {found.periods - found.met:,} are not as they should be."
-            if gaps
-            else f"Complete: each of {found.periods:,} expected periods left its run.",
+            headline=_completeness(found),
             facts=facts,
             details=tuple((Verdict.ATTENTION, "Note", note) for note in found.notes[:SHOWN]),
             tables=tuple(tables),
@@ -226,7 +231,7 @@ class Audit(Procedure[ArchiveParameters]):
         if both is None:
             return Result(
                 verdict=Verdict.NOTHING_TO_DO,
-                headline="There are no two inventories of the same account in the period to compare.",
+                headline="Nothing to compare: the period has no two inventories of the same account.",
             )
         comparison = inventory_diff.compare_inventories(*both)
         table = comparison.table()
@@ -236,20 +241,20 @@ class Audit(Procedure[ArchiveParameters]):
             facts={
                 "Before": str(comparison.before),
                 "After": str(comparison.after),
-                **({"Not known": " ".join(comparison.warnings)} if comparison.warnings else {}),
+                **({"Unknown": " ".join(comparison.warnings)} if comparison.warnings else {}),
             },
             tables=(_table("different", "What changed", table.columns, table.rows),) if table.rows else (),
         )
 
     def _two_inventories(self) -> tuple[ArchivedBag, ArchivedBag] | None:
         first, last = self.parameters.compare_from, self.parameters.compare_to
-        known = [one for one in self._entries if inventory_diff.holds_inventory(one)]
+        known = [bag for bag in self._entries if inventory_diff.holds_inventory(bag)]
         old = inventory_diff.named(self.archive, first) if first else known[0] if known else None
         new = inventory_diff.named(self.archive, last) if last else None
         if old is None:
             return None
         if new is None:
-            new = next((one for one in reversed(known) if inventory_diff.alike(old, one)), None)
+            new = next((bag for bag in reversed(known) if inventory_diff.alike(old, bag)), None)
         return (old, new) if new is not None and new.place != old.place else None
 
 
@@ -257,8 +262,25 @@ def _midnight(day: str) -> datetime:
     return datetime.combine(date.fromisoformat(day), time(), UTC)
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+def _days(first: datetime, last: datetime) -> str:
+    begin, end = f"{first:%-d %b %Y}", f"{last:%-d %b %Y}"
+    return f"On {begin}" if begin == end else f"From {begin} to {end}"
+
+
+def _completeness(found: Completeness) -> str:
+    short = found.periods - found.met
+    if short:
+        return f"{short:,} of {quantity(found.periods, 'expected period')} {'has' if short == 1 else 'have'} gaps."
+    if found.periods:
+        return f"Complete: {quantity(found.periods, 'expected period')}, no gaps."
+    return "No expected period is over yet." if found.open else "No runs were expected in this period."
+
+
+def _unknown(number: int, cause: str, causes: str) -> str:
+    """A sentence that says how many changes are unknown, and why; empty for 0."""
+    if not number:
+        return ""
+    return f"{number:,} {cause if number == 1 else causes}; {'its' if number == 1 else 'their'} changes are unknown."
 
 
 def _name(place: str) -> str:
@@ -268,7 +290,7 @@ def _name(place: str) -> str:
 def _gaps(days: list[date]) -> list[tuple[str, str]]:
     """The first and the last day of each gap between these days."""
     day = timedelta(days=1)
-    return [(str(one + day), str(other - day)) for one, other in pairwise(days) if other - one > day]
+    return [(str(before + day), str(after - day)) for before, after in pairwise(days) if after - before > day]
 
 
 def _table(name: str, title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Table:

@@ -5,6 +5,6 @@ from runbook_lib.cli.root import main
 try:
     main()
 finally:
-    # Under `-m`, CPython ends by SIGINT although the KeyboardInterrupt was caught, if that came while a string was
-    # executed, as a dataclass is made. Executing another one has it forget that (run_eval_code_obj in pythonrun.c).
+    # Under `-m`, CPython ends by SIGINT although KeyboardInterrupt was caught, if the signal came while a string was
+    # executed, as when a dataclass is made. Executing another string resets that (run_eval_code_obj in pythonrun.c).
     exec("")  # noqa: S102

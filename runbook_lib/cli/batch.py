@@ -13,25 +13,31 @@ from runbook_lib.cli.options import FILE, POSITIVE, OneOf, archive_option, fail_
 
 @click.command(cls=Command)
 @click.argument("file", metavar="FILE", type=FILE)
-@click.option("--jobs", metavar="N", type=POSITIVE, help="Runs at a time. [default: one a processor]")
+@click.option("--jobs", metavar="N", type=POSITIVE, help="Runs at a time. [default: one per processor]")
 @click.option(
     "--shard",
     metavar="I/N",
     default="1/1",
     show_default=True,
-    help="Only part I of N. An account is always in the same part.",
+    help="Run only part I of N. An account is always in the same part.",
 )
-@click.option("--engine", type=OneOf(["local", "dask"]), default="local", show_default=True)
-@click.option("--scheduler", metavar="ADDR", default="", help="Of dask: tcp://HOST:8786 or tls://HOST:8786.")
+@click.option(
+    "--engine",
+    type=OneOf(["local", "dask"]),
+    default="local",
+    show_default=True,
+    help="Run on this machine or on a dask cluster.",
+)
+@click.option("--scheduler", metavar="ADDR", default="", help="dask's scheduler: tcp://HOST:8786 or tls://HOST:8786.")
 @archive_option
 @fail_on_option
 def command(file: Path, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path, fail_on: str) -> Exit:
     """Run a notebook for many accounts and archive them in one bag.
 
-    FILE is the fleet: YAML, or CSV with a column `account`. The last line on standard output is the path of the bag.
+    FILE lists the accounts: YAML, or CSV with a column 'account'. The last line on standard output is the bag's path.
 
-    Exit code 40: the outcome of a request is unknown; 1: accounts are missing; 30: some failed; 0: all are done. After
-    40 and 1 the same command does what is missing.
+    Exit code 0: all accounts are done; 30: some failed; 1: some are missing; 40: the outcome of a request is unknown.
+    After 1 and 40, run the same command again: it does what is missing.
     """
     from runbook_lib.cli.batch_order import run_fleet_file
     from runbook_lib.cli.outcome import report

@@ -1,4 +1,4 @@
-"""The order that `runbook batch` gives, and the engine that carries it out."""
+"""Prepares the batch of `runbook batch`, and the engine that runs it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from runbook_lib.notebooks import NOTEBOOKS, find_notebook
 from runbook_lib.reports.job import Source
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 CHANGING = ("issue", "access", "rotate")
 """Notebooks that change something."""
@@ -35,14 +36,14 @@ def run_fleet_file(
     total = len(order.accounts)
     with _engine(engine, scheduler, jobs) as running, watching(total) as watch:
         where = f"part {order.shard.number} of {order.shard.of}, " if order.shard.of > 1 else ""
-        said = f"{order.name}: {where}{total} accounts, {running.width()} at a time ({running.name})"
-        err(f"{said}, to be archived in {archive}")
+        work = f"{where}{quantity(total, 'account')}, {running.width()} at a time ({running.name})"
+        err(f"{order.name}: {work}. Archive: {archive}")
         return run_batch(order, running, clock=SystemClock(), watch=watch)
 
 
 def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> BatchOrder:
-    beside = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
-    notebook, job = find_notebook(beside)
+    name = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
+    notebook, job = find_notebook(name)
     preload: tuple[str, ...] = ()
     if job in NOTEBOOKS:
         preload = ("runbook_lib.widgets.preload",)
@@ -62,14 +63,14 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> BatchOrder:
 
 
 def _store_is_shared(order: BatchOrder) -> None:
-    """A change that was cut off is taken up from its journal, so whichever worker repeats it has to find that."""
+    """Refuse accounts without a `store`: any worker may resume an interrupted change, and needs its journal."""
     own = [account.account for account in order.accounts if not order.fleet.given(account).get("store")]
     if order.job in CHANGING and own:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"{order.job} keeps its credentials and their journals in `store`, and {visible(own[0])} names none: on a "
-            "cluster each worker would have its own.",
-            remedy="Give the parameter `store`: a folder that all workers share.",
+            f"{order.job} keeps credentials and journals in `store`, but {visible(own[0])} does not set it: on a "
+            "cluster each worker would use its own.",
+            remedy="Set the parameter `store` to a folder that all workers share.",
         )
 
 
@@ -77,7 +78,7 @@ def _store_is_shared(order: BatchOrder) -> None:
 def _engine(engine: str, scheduler: str, jobs: int | None) -> Iterator[executors.BatchExecutor]:
     if engine == "local":
         if scheduler:
-            raise RunbookError(Reason.BAD_PARAMETER, "--scheduler is for --engine dask.")
+            raise RunbookError(Reason.BAD_PARAMETER, "--scheduler works only with --engine dask.")
         with executors.local(jobs or os.cpu_count() or 1) as running:
             yield running
     else:

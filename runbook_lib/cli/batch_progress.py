@@ -1,4 +1,4 @@
-"""How far a batch is, on standard error: a bar on a terminal, else a line now and then."""
+"""The progress of a batch on standard error: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from runbook_lib.cli.terminal import err, is_watched
 from runbook_lib.looks import withheld
 from runbook_lib.result import Status
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 if TYPE_CHECKING:
     from runbook_lib.fleet.ledger import Kept
 
 EVERY_SECONDS = 30.0
-"""Between two lines that say how far it is, where nobody watches a terminal."""
+"""Seconds between two progress lines if standard error is not a terminal."""
 
 
 @contextmanager
 def watching(total: int) -> Iterator[ProgressLines]:
-    """Whoever is to be told how far a batch of so many accounts is."""
+    """Shows the progress of a batch of so many accounts."""
     if not is_watched():
         yield ProgressLines(total)
         return
@@ -44,11 +45,13 @@ def watching(total: int) -> Iterator[ProgressLines]:
 
 
 def _title(entry: Kept) -> str:
-    return CATALOGUE[Reason(entry.reason)].title if entry.reason in set(Reason) else entry.seen
+    """The cause of a failure. NOT_PROVEN has none of its own: the run's title names it, which begins `seen`."""
+    known = entry.reason in set(Reason) and entry.reason != Reason.NOT_PROVEN
+    return CATALOGUE[Reason(entry.reason)].title if known else entry.seen
 
 
 class ProgressLines:
-    """A line for each account that is not done, and now and then one that says how far it is."""
+    """A line for each account that failed, and a progress line now and then."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -57,7 +60,7 @@ class ProgressLines:
 
     def begun(self, already: int) -> None:
         if already:
-            self._say(f"{already} have their end from earlier; {self._total - already} are to be done")
+            self._say(f"{quantity(already, 'account')} finished earlier; {self._total - already} to run")
         self._total -= already
 
     def ended(self, entry: Kept) -> None:
@@ -68,13 +71,13 @@ class ProgressLines:
         self._show()
 
     def again(self, entry: Kept, seconds: float) -> None:
-        self._say(f"{entry.account}: again in {seconds:.0f} s: {_title(entry)}", style="yellow")
+        self._say(f"{entry.account}: retry in {seconds:.0f} s: {_title(entry)}", style="yellow")
 
     def lost(self, account: str, why: str) -> None:
-        self._say(f"{account}: its worker was lost: {why}", style="yellow")
+        self._say(f"{account}: worker lost: {why}", style="yellow")
 
     def stopping(self, why: str, under_way: int) -> None:
-        self._say(f"{why}: nothing more is begun; {under_way} are under way", style="yellow")
+        self._say(f"{why}: no new runs start; {quantity(under_way, 'run')} still running", style="yellow")
 
     def _say(self, text: str, style: str = "") -> None:
         err(visible(text))
@@ -89,11 +92,12 @@ class ProgressLines:
         self._said = now
         left = (self._total - self._ended) / max(self._rate(), 1e-9)
         more = f", about {left:.0f} s left" if self._ended < self._total else ""
-        self._say(f"{self._ended} of {self._total}, {self._failed} not done, {self._rate():.1f}/s{more}")
+        failed = f"{self._failed or 'none'} failed"
+        self._say(f"{self._ended} of {quantity(self._total, 'account')}, {failed}, {self._rate():.1f}/s{more}")
 
 
 class ProgressBar(ProgressLines):
-    """The same below a bar."""
+    """The same lines above a progress bar."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         super().__init__(total)
@@ -108,5 +112,5 @@ class ProgressBar(ProgressLines):
         self._progress.console.print(Text(withheld(visible(text)), style=style))
 
     def _show(self) -> None:
-        trouble = f"{self._failed} not done" if self._failed else ""
+        trouble = f"{self._failed} failed" if self._failed else ""
         self._progress.update(self._task, completed=self._ended, rate=f"{self._rate():.1f}/s", trouble=trouble)

@@ -1,4 +1,4 @@
-"""What click leaves open: groups whose commands are modules, and what a command refuses."""
+"""Our additions to click: groups whose commands are modules, and the wording of refusals."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
         if word not in self._names and not word.startswith("-") and not ctx.resilient_parsing:
-            # the word may stand in the wrong place, as in `runbook issue`
+            # the word may be in the wrong place, as in `runbook issue`
             places: dict[str, list[str]] = {}
             for place in _places(self, ctx):
-                places.setdefault(place.split()[-1], []).append(f"`{place}`")
+                places.setdefault(place.split()[-1], []).append(f"'{place}'")
             meant = did_you_mean(word, places, lambda name: " or ".join(places[name]))
             raise click.UsageError(f"there is no command {word!r}.{meant}", ctx)
         return super().resolve_command(ctx, args)
 
 
 def _places(group: Commands, ctx: click.Context) -> Iterator[str]:
-    """Every command below a group as it is typed, and every notebook that `runbook run` takes."""
+    """Every command below a group as it is typed, and every notebook of `runbook run`."""
     for name in group.list_commands(ctx):
         yield f"{ctx.command_path} {name}"
         command = group.get_command(ctx, name)
@@ -61,7 +61,7 @@ def _places(group: Commands, ctx: click.Context) -> Iterator[str]:
 
 
 class Command(click.Command):
-    """A click command that takes no option for the value of the option before it, as in `--why --dry-run`."""
+    """A click command that does not read an option as the value of the option before it, as in `--why --dry-run`."""
 
     allow_extra_args = True
 
@@ -69,7 +69,7 @@ class Command(click.Command):
         try:
             rest = super().parse_args(ctx, args)
         except click.BadOptionUsage as error:
-            error.ctx = ctx  # click leaves it out
+            error.ctx = ctx  # click does not set it
             raise
         if ctx.resilient_parsing:
             return rest
@@ -84,16 +84,16 @@ class Command(click.Command):
 
 
 def refusal(error: click.ClickException) -> str:
-    """What is said to whoever mistyped."""
+    """The message for a mistyped command."""
     match error:
         case click.NoSuchOption():
             meant = did_you_mean(error.option_name, error.possibilities or ())
             what = f"there is no option {error.option_name}.{meant}"
         case click.MissingParameter(param=click.Parameter() as param):
             name = param.get_error_hint(error.ctx).replace("'", "")
-            what = f"the following arguments are required: {name}"
+            what = f"{name} is missing"
         case click.BadOptionUsage(option_name="-p"):
-            what = "-p: its value is missing; write -p NAME VALUE."
+            what = "-p: the value is missing. Write -p NAME VALUE."
         case _:
             what = error.format_message()
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "runbook"

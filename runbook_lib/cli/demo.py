@@ -1,4 +1,4 @@
-"""`runbook demo`: every runbook on a sandbox of its own."""
+"""`runbook demo`: every runbook on a new sandbox."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from runbook_lib.notebooks import PARAMETER_FOLDER
     type=FILE,
     default="build/demo",
     show_default=True,
-    help="Made anew; holds the sandbox, its store and the archive.",
+    help="Recreated; holds the sandbox, its store and the archive.",
 )
 def command(folder: Path) -> Exit:
-    """Take a fresh sandbox through every runbook, headlessly.
+    """Run every runbook headlessly on a new sandbox.
 
-    Ends by saying where the reports are, and with the worst exit code of all.
+    Prints where the reports are. The exit code is the highest of all runs.
     """
     import secrets
     import shutil
@@ -64,8 +64,8 @@ def command(folder: Path) -> Exit:
         subprocess.run([*runbook, "init", "--archive", archive], env=environ, check=True)
         for job, more in jobs:
             codes.append(run_one(job, ours | more, archive=archive, environ=environ))
-        out("\nThe auditor's view: as a notebook, as a command, and with a shell, sha256sum and openssl alone:")
-        kept = chain.find_head(archive).digest  # as somebody would who keeps it in a ticket
+        out("\nThe auditor's checks: as a notebook, as a command, and with only a shell, sha256sum and openssl:")
+        kept = chain.find_head(archive).digest  # as if it were kept in a ticket
         codes.append(run_one("archive", ours | {"known_head": kept}, archive=archive, environ=environ))
     for check in ([*runbook, "verify", str(archive)], ["/bin/sh", "verify.sh"]):
         held = subprocess.run(check, cwd=archive, env=programs.for_python(os.environ), check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""`runbook doctor`: the checks of notebook 00 in a terminal, without a run and without an archive."""
+"""`runbook doctor`: the checks of notebook 00 in a terminal, without a run or an archive."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import click
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import files_option, parameters_option
-from runbook_lib.cli.terminal import out
-from runbook_lib.visible import visible
+from runbook_lib.cli.terminal import out, plain
 
 if TYPE_CHECKING:
     from runbook_lib.result import StepRecord
@@ -42,12 +41,12 @@ def command(files: tuple[Path, ...], parameters: tuple[tuple[str, str], ...]) ->
 def _print_step(record: StepRecord) -> None:
     out(f"{MARK.get(record.verdict, '✗')} {record.title}")
     if record.error is not None:
-        out(visible(f"    {record.error['what']}"))
-        out(visible(f"    What to do: {record.error['remedy']}"))
+        out(plain(f"    {record.error['what']}"))
+        out(plain(f"    What to do: {record.error['remedy']}"))
         return
     assert record.result is not None  # noqa: S101  (a record has one or the other)
-    out(visible(f"    {record.result.headline}"))
+    out(plain(f"    {record.result.headline}"))
     for verdict, name, seen in record.result.details:
-        out(visible(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
+        out(plain(f"    {MARK.get(verdict, '✗')} {name}: {seen}"))
     for label, value in record.result.facts.items():
-        out(visible(f"      {label}: {value}"))
+        out(plain(f"      {label}: {value}"))

@@ -1,4 +1,4 @@
-"""`runbook init`: the notebooks and sample parameters, to work on."""
+"""`runbook init`: a copy of the notebooks and sample parameters."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from runbook_lib.notebooks import NOTEBOOK_FOLDER, PARAMETER_FOLDER
 @click.command(cls=Command)
 @click.argument("folder", metavar="DIR", type=FILE)
 def command(folder: Path) -> None:
-    """Copy the notebooks and sample parameters into DIR, to work on.
+    """Copy the notebooks and sample parameters into DIR.
 
-    Nothing is overwritten: where DIR has one of the two folders, nothing is copied.
+    Nothing is overwritten: if DIR already has one of the two folders, nothing is copied.
     """
     import shutil
 
@@ -28,8 +28,9 @@ def command(folder: Path) -> None:
     if there:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"There is already {' and '.join(there)}. Nothing was copied.",
+            f"Already there: {' and '.join(there)}. Nothing was copied.",
             remedy="Choose another folder.",
+            title="DIR already has notebooks or parameters",
         )
     for source, copy in copies.items():
         shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".*"))

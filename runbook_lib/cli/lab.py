@@ -21,11 +21,11 @@ from runbook_lib.notebooks import NOTEBOOK_FOLDER
     type=FILE,
     default="build/lab",
     show_default=True,
-    help="The folder of the sandbox: it holds everything it knows.",
+    help="The sandbox's folder, which holds its whole state.",
 )
 @click.option("--browser/--no-browser", default=True, help="Open a browser window.")
 def command(state: Path, browser: bool) -> int:
-    """Open JupyterLab with a sandbox that ends with it."""
+    """Open JupyterLab with a sandbox that stops with it."""
     import subprocess
     from tempfile import TemporaryDirectory
 
@@ -34,14 +34,14 @@ def command(state: Path, browser: bool) -> int:
 
     jupyter = [sys.executable, "-m", "jupyterlab", str(NOTEBOOK_FOLDER / "00_start_here.ipynb")]
     jupyter += [] if browser else ["--no-browser"]
-    jupyter += ["--allow-root"] if os.geteuid() == 0 else []  # as in a container; JupyterLab refuses else
-    # what is typed into a notebook passes from the server to its kernel: not over a port of the machine
+    jupyter += ["--allow-root"] if os.geteuid() == 0 else []  # in a container; otherwise JupyterLab refuses root
+    # what is typed into a notebook goes from the server to its kernel, so not over a port of the machine
     jupyter += ["--KernelManager.transport=ipc"]
-    # whose sockets lie in the runtime folder; below a long home their path would be too long (about 104 characters)
+    # the sockets are in the runtime folder; below a long home their path would be too long (about 104 characters)
     with own_sandbox(state.absolute()) as environ, TemporaryDirectory(prefix="runbook-", dir="/tmp") as private:
         environ["JUPYTER_RUNTIME_DIR"] = private
         environ.pop(programs.ARCHIVE_PASSPHRASE, None)  # a notebook signs nothing
         with subprocess.Popen(jupyter, env=environ) as server:
-            # without this, sandbox and sockets would be left
+            # otherwise sandbox and sockets would stay
             signal.signal(signal.SIGTERM, lambda *_: server.terminate())
             return server.wait()

@@ -15,14 +15,14 @@ from runbook_lib.looks import withheld
 
 
 class _Terminal(logging.Handler):
-    """Writes as the commands do, so that no line holds a secret that this process knows."""
+    """Writes as the commands do, so that no line shows a secret that this process knows."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write_line(sys.stderr, self.format(record))
 
 
 class _Text(logging.Formatter):
-    """An event as a line. Of an exception it tells types and places: its message may hold a secret."""
+    """An event as a line. Of an exception it shows types and places: the message may hold a secret."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return iso(datetime.fromtimestamp(record.created, UTC))
@@ -47,11 +47,11 @@ class _Json(_Text):
 
 
 def begin(*, verbose: bool, log_format: str | None) -> None:
-    """Log what was asked for; where nothing was, the warnings alone.
+    """Set up the log; without options it has only warnings.
 
     Args:
-        verbose: details too.
-        log_format: "text", "json" or None. In JSON is then also what else is said on standard error.
+        verbose: log details too.
+        log_format: "text", "json" or None. With "json", all other messages on standard error are JSON too.
     """
     asked = verbose or log_format is not None
     handler = _Terminal()

@@ -1,4 +1,4 @@
-"""Arguments, options and types of values that several commands take."""
+"""Arguments, options and value types that several commands share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 class _File(click.Path):
-    """A path as the shell gives it: whose `~` it is to resolve, it has resolved."""
+    """A path as the shell passes it, which has already resolved a `~`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         text = str(value)
@@ -26,7 +26,7 @@ class _File(click.Path):
 
 
 class _Checked(click.ParamType[_T]):
-    """A value that a function reads, which raises ValueError with what the value must be."""
+    """A value read by a function, which raises ValueError saying what the value must be."""
 
     def __init__(self, name: str, read: Callable[[str], _T]) -> None:
         self.name = name
@@ -62,10 +62,10 @@ def whole_number(least: int, most: int) -> _Checked[int]:
 FILE = _File()
 
 DAY = _Checked("day", parse_day)
-"""A day of UTC, as it stands in the archive's folders."""
+"""A day in UTC, as in the archive's folders."""
 
 POSITIVE = whole_number(1, 10**9)
-"""Seconds, runs: 10^9 seconds are 31 years."""
+"""A number of seconds or runs; 10^9 seconds are 31 years."""
 
 PORT = whole_number(0, 65_535)
 
@@ -79,7 +79,7 @@ archive_option = click.option(
     envvar="DIGICERT_ONE_ARCHIVE",
     show_default=True,
     show_envvar=True,
-    help="The folder of the archive.",
+    help="The archive's folder.",
 )
 
 files_option = click.option(
@@ -88,7 +88,7 @@ files_option = click.option(
     metavar="FILE",
     type=FILE,
     multiple=True,
-    help="YAML file of parameters. May be given several times; later files win.",
+    help="YAML file of parameters. May be given several times; later files override earlier ones.",
 )
 
 parameters_option = click.option(
@@ -97,7 +97,7 @@ parameters_option = click.option(
     metavar="NAME VALUE",
     nargs=2,
     multiple=True,
-    help="One parameter. May be given several times; wins over every file.",
+    help="One parameter. May be given several times; overrides every file.",
 )
 
 fail_on_option = click.option(
@@ -105,7 +105,7 @@ fail_on_option = click.option(
     metavar="due",
     type=OneOf(["due", ""]),
     default="",
-    help="due: exit 20 if a certificate needs action.",
+    help="Exit 20 if a certificate needs action.",
 )
 
-why_option = click.option("--why", metavar="TEXT", required=True, help="The reason, for whoever reads it in years.")
+why_option = click.option("--why", metavar="TEXT", required=True, help="The reason, for later readers.")

@@ -1,4 +1,4 @@
-"""A run from the command line: what is run, how it ended, and where its bag is."""
+"""Runs one notebook from the command line, and reports its outcome and its bag."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from runbook_lib.cli.streams import Unwritten, hang_up
 from runbook_lib.cli.terminal import err, show_error
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
+from runbook_lib.words import certificates_need_action
 
 if TYPE_CHECKING:
     from runbook_lib.reports.outcome import RunOutcome
 
 PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
-"""What --exit-detail makes of a rotation's progress; "finished" is 0."""
+"""The exit codes of --exit-detail for a rotation's progress; "finished" is 0."""
 
 
 def run_one(
@@ -48,8 +49,8 @@ def run_one(
     path, job = find_notebook(notebook)
     if path.stem in NOTEBOOKS.values():
         given = {"mode": "headless", **given}
-    err(f"{job}: running {path.name}, to be archived in {archive}")
-    # the kernels' server imports what the notebook needs while this process imports what the run needs
+    err(f"{job}: running {path.name}. Archive: {archive}")
+    # the kernel server imports what the notebook needs while this process imports what the run needs
     with Kernels(preload=imported_by(path)) if sys.platform == "linux" else nullcontext() as kernels:
         from runbook_lib.runner import run_notebook
 
@@ -79,16 +80,16 @@ def report(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = F
         code = Exit.DUE
     if code is Exit.DONE and exit_detail:
         code = PROGRESS.get(outcome.progress, code)
-    said = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
+    summary = f"{job}: {outcome.status.value}" + (f", {outcome.progress}" if outcome.progress else "")
     if outcome.needs_action:
-        said += f", {outcome.needs_action} need action"
-    err(said)
+        summary += f", {certificates_need_action(outcome.needs_action)}"
+    err(summary)
     _print_place(outcome.bag)
     return code
 
 
 def _print_place(bag: Path) -> None:
-    """Nobody may want to read it (`| true`, `>&-`), or its disk be full: that does not change how the run ended."""
+    """Print the bag's path. A closed (`| true`, `>&-`) or full standard output does not change how the run ended."""
     if sys.stdout is None:
         return
     try:
@@ -98,4 +99,4 @@ def _print_place(bag: Path) -> None:
         hang_up()
     except Unwritten as error:
         hang_up()
-        err(f"Standard output cannot be written: {error}. The bag is {bag}")
+        err(f"Cannot write to standard output: {error}. The bag is {bag}")

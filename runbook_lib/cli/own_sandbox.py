@@ -13,7 +13,7 @@ from runbook_lib.sandbox import control
 
 @contextmanager
 def own_sandbox(state: Path) -> Iterator[dict[str, str]]:
-    """A sandbox for as long as the block runs, and the environment that points to it."""
+    """A sandbox that runs while the block does; gives the environment that points to it."""
     was_running = control.is_running(state)
     env = control.start(state)
     listed = programs.run_program("sh", ["-c", 'set -a; . "$1"; env -0', "sh", str(env)], seconds=10).stdout.decode()

@@ -1,4 +1,4 @@
-"""Parameters from files and words."""
+"""Parameters from files and from the command line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from runbook_lib.errors import RunbookError
 
 
 def read_parameters(files: Iterable[Path], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Parameters of YAML files and of names with values; later ones win. Raises RunbookError (BAD_PARAMETER)."""
+    """Parameters from YAML files and from pairs; later ones override. Raises RunbookError (BAD_PARAMETER)."""
     found: dict[str, Any] = {}
     for file in files:
         content, node = yaml_as_written.read_yaml_file(file)
         if content is not None and not isinstance(content, dict):
-            raise RunbookError(Reason.BAD_PARAMETER, f"{file} holds no `name: value` lines.")
+            raise RunbookError(Reason.BAD_PARAMETER, f"{file} does not consist of `name: value` lines.")
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node is not None else {}
         for name in content or {}:
             _refuse_name(f"{file}, line {lines[name]}" if name in lines else str(file), name)
@@ -32,18 +32,18 @@ def read_parameters(files: Iterable[Path], pairs: Iterable[tuple[str, str]]) -> 
 
 
 def _refuse_name(where: str, name: str) -> None:
-    """A parameter becomes a line `name = value` of the notebook."""
+    """Refuse a name that cannot be a variable: a parameter becomes a line `name = value` of the notebook."""
     if not given.is_name(name):
         raise RunbookError(
             Reason.BAD_PARAMETER,
             f"{where}: {given.shown(name)} cannot be a parameter's name.",
-            remedy="A name has letters, digits and underscores, and no digit first, for example due_days. "
-            "Write -p NAME VALUE, or NAME: VALUE in a YAML file.",
+            remedy="Use letters, digits and underscores, and no digit first, for example due_days. Write -p NAME "
+            "VALUE, or NAME: VALUE in a YAML file.",
         )
 
 
 def _typed(text: str) -> Any:
-    """True and false, numbers, else text. Only what is written as the number is: a name 0012 or 1_000 stays itself."""
+    """A truth value, a number, else text. Only a number's usual spelling is a number: 0012 and 1_000 stay text."""
     if text in ("true", "True", "false", "False"):
         return text.lower() == "true"
     given.text(text)

@@ -1,4 +1,4 @@
-"""`runbook`: which commands there are, and what becomes of an error."""
+"""`runbook`: its commands, and how errors end."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from runbook_lib.looks import names_secret, remember
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog='Tab completion in bash: eval "$(_RUNBOOK_COMPLETE=bash_source runbook)"',
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log all that is done, and where an unexpected error comes from.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every action, and where an unexpected error comes from.")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
-    help="Log on standard error: a line of text for each event, or have each line there be one of JSON.",
+    help="Log to standard error, as text; or write every line there as JSON.",
 )
 @click.version_option(package_name="digicert-one-runbooks", message="%(prog)s %(version)s")
 def runbook(verbose: bool, log_format: str | None) -> None:
@@ -37,35 +37,35 @@ def runbook(verbose: bool, log_format: str | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit; every way out has an exit code of `Exit`."""
+    """Run the command line and exit, always with a code of `Exit`."""
     streams.settle()
     code = int(Exit.UNEXPECTED)
     try:
         if os.environ.get("_RUNBOOK_COMPLETE"):
-            runbook.main(prog_name="runbook")  # click answers the shell, and exits
+            runbook.main(prog_name="runbook")  # click completes the word and exits
         code = run_words(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         err("Interrupted.")
-    except BrokenPipeError:  # whoever read it has read enough
+    except BrokenPipeError:  # the reader has closed the pipe
         streams.hang_up()
         code = int(Exit.UNEXPECTED)
     except streams.Unwritten as error:
         streams.hang_up()
-        err(f"Standard output cannot be written: {error}.")
+        err(f"Cannot write to standard output: {error}.")
         code = int(Exit.UNEXPECTED)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is done
     sys.exit(code)
 
 
 def run_words(words: Sequence[str]) -> int:
-    """Do what the words of a command line say, tell what went wrong, and return the exit code.
+    """Run a command line, report an error, and return the exit code.
 
-    Raises Unwritten or BrokenPipeError where standard output fails.
+    Raises Unwritten or BrokenPipeError if standard output fails.
     """
-    for variable, value in os.environ.items():  # what a file holds is refused before its references are resolved
-        if variable != "PWD" and names_secret(variable, value):  # the current folder's, and no password
+    for variable, value in os.environ.items():  # a refused file may name a secret before its references are resolved
+        if variable != "PWD" and names_secret(variable, value):  # PWD is the current folder, not a password
             remember(value)
     verbose = False
     try:
@@ -88,7 +88,7 @@ def run_words(words: Sequence[str]) -> int:
         return int(Exit.UNEXPECTED)
     except (BrokenPipeError, streams.Unwritten):
         raise
-    except Exception as error:  # noqa: BLE001 - the last net: never a bare traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: never a bare traceback
         show_error(unexpected(error))
         if verbose:
             err(frames_of(error))

@@ -1,4 +1,4 @@
-"""`runbook run`: one notebook, headless and archived."""
+"""`runbook run`: runs one notebook headlessly and archives it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _completed(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem] | list[str]:
-    """What a notebook may be called: by its short name, else by its path."""
+    """Completions for a notebook: short names, else paths."""
     return [name for name in NOTEBOOKS if name.startswith(word)] or FILE.shell_complete(ctx, param, word)
 
 
@@ -49,7 +49,7 @@ def command(
     """Run one notebook headlessly and archive it.
 
     NOTEBOOK is a short name (doctor, issue, verify, access, inventory, rotate, archive, troubleshoot) or the path of an
-    .ipynb file. The last line on standard output is the path of the run's bag.
+    .ipynb file. The last line on standard output is the bag's path.
     """
     from runbook_lib.cli.outcome import run_one
     from runbook_lib.cli.parameters import read_parameters

@@ -1,4 +1,4 @@
-"""The three standard streams of a command, such that none of them costs it its result."""
+"""The standard streams of a command. A closed or full stream does not cost it its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Unwritten(Exception):
-    """Standard output cannot be written: its disk is full, for one. `str` is why."""
+    """Standard output cannot be written, for example to a full disk. `str` gives the cause."""
 
 
 class _Output(io.FileIO):
@@ -23,7 +23,7 @@ class _Output(io.FileIO):
 
 
 class _Unheeded(io.FileIO):
-    """Standard error, which may be full or closed: nobody reads it then, and that is no reason to stop."""
+    """Standard error. If it is full or closed, nobody reads it, and the command continues."""
 
     def write(self, data: Any) -> int:
         try:
@@ -33,13 +33,13 @@ class _Unheeded(io.FileIO):
 
 
 def settle() -> None:
-    """Give a command its streams: called once, before anything is written."""
+    """Set up a command's streams, once, before anything is written."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed by the caller (`>&-`): else the next file that is opened would be taken for it
+        except OSError:  # closed by the caller (`>&-`); the next opened file must not take its number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    # a terminal that has no ✓ is no reason to fail
+    # a terminal without ✓ must not make it fail
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
     if isinstance(sys.stderr, io.TextIOWrapper) or sys.stderr is None:
@@ -53,5 +53,5 @@ def _text(raw: io.FileIO, before: io.TextIOWrapper | None, *, line_buffering: bo
 
 
 def hang_up() -> None:
-    """Nobody reads standard output any more. Else Python tries to write once more when it ends."""
+    """Discard further output; otherwise Python tries to write again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

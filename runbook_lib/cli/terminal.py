@@ -1,9 +1,10 @@
-"""Where the commands write, and how an error is told. No line leaves with a secret that this process has resolved."""
+"""What the commands write. No line shows a secret that this process has resolved."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from typing import TextIO
 
@@ -12,22 +13,22 @@ from runbook_lib.looks import withheld
 from runbook_lib.visible import visible
 
 EVENTS = logging.getLogger("runbook")
-"""Takes what is said on standard error, where that is to be a log of JSON (`--log-format json`)."""
+"""Takes the messages for standard error if that is a JSON log (`--log-format json`)."""
 EVENTS.disabled = True
 
 _ALARM = "\x1b[1;31m{}\x1b[0m"
 
 
 def out(text: str, *, alarm: bool = False) -> None:
-    """A line on standard output: what was asked for. An alarm is red where a terminal shows it.
+    """Write a line of the result to standard output. An alarm is red on a terminal.
 
-    Raises `streams.Unwritten`, and BrokenPipeError where whoever read it has read enough.
+    Raises `streams.Unwritten`, and BrokenPipeError if the reader has closed the pipe.
     """
     write_line(sys.stdout, text, alarm=alarm)
 
 
 def err(text: str, *, alarm: bool = False) -> None:
-    """A line on standard error: what is said about it."""
+    """Write a message to standard error."""
     if EVENTS.disabled:
         write_line(sys.stderr, text, alarm=alarm)
     else:
@@ -35,13 +36,13 @@ def err(text: str, *, alarm: bool = False) -> None:
 
 
 def is_watched() -> bool:
-    """Whether a person sees standard error as it is written."""
+    """Whether standard error is a terminal that a person reads."""
     return EVENTS.disabled and sys.stderr is not None and sys.stderr.isatty()
 
 
 def write_line(stream: TextIO | None, text: str, *, alarm: bool = False) -> None:
-    """A line on one of the two, without what is withheld."""
-    if stream is None:  # it was closed by the caller (>&-), who wants to know nothing
+    """Write a line with every secret withheld."""
+    if stream is None:  # the caller closed it (>&-)
         return
     if alarm and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         text = _ALARM.format(text)
@@ -49,8 +50,13 @@ def write_line(stream: TextIO | None, text: str, *, alarm: bool = False) -> None
     stream.flush()
 
 
+def plain(text: str) -> str:
+    """Our text as a terminal shows it: 'code' in place of `code`."""
+    return visible(re.sub(r"`([^`\n]+)`", r"'\1'", text))
+
+
 def show_error(error: RunbookError) -> None:
-    """What went wrong, what it means and what to do, on standard error."""
-    err(f"{error.explanation.title} [{error.reason.value}]", alarm=True)
+    """Write what happened, what it means and what to do to standard error."""
+    err(f"{plain(error.title)} [{error.reason.value}]", alarm=True)
     for line in str(error).splitlines():
-        err(visible(line))
+        err(plain(line))

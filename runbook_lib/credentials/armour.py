@@ -1,6 +1,6 @@
-"""From the bytes of a file to the certificates in it: PEM in all its labels and forms, DER, PKCS#7.
+"""Finds the certificates in the bytes of a file: PEM in all its labels and forms, DER, PKCS#7.
 
-Nothing is skipped: one `FileItem` for each certificate, and one with a reason for everything that should have been one.
+Nothing is skipped: each certificate gives a `FileItem`; whatever should have been one gives a `FileItem` with a reason.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from runbook_lib.errors import Reason
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
 _END = b"-----END "
 _TRUSTED = b"TRUSTED CERTIFICATE"
-"""`openssl x509 -trustout`: a certificate, and behind it what it is trusted for."""
+"""`openssl x509 -trustout`: a certificate, followed by what it is trusted for."""
 _CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE", _TRUSTED)
 _PKCS7 = (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA")
-"""RFC 7468, sections 8 and 9, and what old OpenSSL and Netscape wrote."""
+"""RFC 7468, sections 8 and 9, and the labels of old OpenSSL and Netscape."""
 _CONTENT = bytes.fromhex("06092a864886f70d0107")
-"""What a PKCS#7 begins with (RFC 5652, section 3)."""
+"""The start of a PKCS#7 (RFC 5652, section 3)."""
 _VERSION = bytes.fromhex("a003020102")
-"""What a certificate of version 3 begins with, and no request, list or key does (RFC 5280, section 4.1.2.1)."""
+"""The start of a version 3 certificate, and of no request, list or key (RFC 5280, section 4.1.2.1)."""
 _LABELS = 50
-"""Kinds of PEM that one file may hold besides certificates."""
+"""The most kinds of PEM that one file may hold besides certificates."""
 _BEFORE, _BEHIND = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SPACE = b" \t\r\n\v\f"
 _EMPTY_LINE = re.compile(rb"\n[ \t]*\n")
 MAX_BLOCK = 16 * 2**20
-"""Bytes between two lines of PEM."""
+"""The most bytes of a PEM block."""
 _MAX_WRAPPED = 10_000
-"""Pieces of base64 in a text that hold PEM."""
+"""The most pieces of base64 with PEM in one text."""
 _BARE = re.compile(rb"(?:\xef\xbb\xbf)?\s*M[A-P][A-Za-z0-9+/=\s]+")
-"""Base64 whose first byte is a SEQUENCE's, without lines around it: what Windows calls base64, and what a CI keeps."""
+"""Base64 of a SEQUENCE without PEM lines: what Windows calls base64, and what CI systems store."""
 _WRAPPED_BEGIN = b"LS0tLS1CRUdJTi"
 """`-----BEGIN` in base64."""
 _WRAPPED = re.compile(_WRAPPED_BEGIN + rb"[A-Za-z0-9+/]+={0,2}")
 _UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"-\0-\0": "utf-16-le", b"\0-\0-": "utf-16-be"}
-"""What Windows writes for `>`."""
+"""The start of a text that Windows' `>` writes."""
 
 
 class FileItem(NamedTuple):
     """One certificate of a file, or why there is none.
 
     Args:
-        form: PEM, DER, P7B or P12; empty where that is not known.
+        form: PEM, DER, P7B or P12; empty if unknown.
         number: of the certificate in its file, from 1; 0 for the file as a whole.
-        certificate: None also where only the second reader accepts the certificate (`fields.read_fields`).
-        reason: what is wrong. A certificate may be there all the same, for example in a P12 without its chain.
+        certificate: None also if only the second reader accepts the certificate (`fields.read_fields`).
+        reason: what is wrong. There may still be a certificate, for example in a P12 without its chain.
         why: the same in words.
-        der: of the certificate; empty where there is none.
+        der: of the certificate; empty if there is none.
     """
 
     form: str
@@ -71,10 +71,10 @@ class FileItem(NamedTuple):
 
 
 def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False) -> FileItem:
-    """What is in the encoding of one certificate.
+    """Read the encoding of one certificate.
 
     Args:
-        extra: whether something belongs behind it.
+        extra: whether data is expected after it.
     """
     try:
         return FileItem(form, number, x509.load_der_x509_certificate(der), der=der)
@@ -82,8 +82,9 @@ def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False)
         pass
     try:
         alone = first_element(der)
-        behind = b"" if extra else der[len(alone) :].strip()
-        reason, why = (Reason.UNUSUAL_ENCODING, f"{len(behind):,} bytes behind it") if behind else (None, "")
+        rest = b"" if extra else der[len(alone) :].strip()
+        count = "1 byte follows it" if len(rest) == 1 else f"{len(rest):,} bytes follow it"
+        reason, why = (Reason.UNUSUAL_ENCODING, count) if rest else (None, "")
         if len(alone) < len(der):
             try:
                 return FileItem(form, number, x509.load_der_x509_certificate(alone), reason, why, alone)
@@ -92,9 +93,9 @@ def read_certificate(form: str, number: int, der: bytes, *, extra: bool = False)
         LenientCertificate(alone)
         return FileItem(form, number, None, reason, why, alone)
     except TruncatedBer:
-        return FileItem(form, number, None, Reason.UNREADABLE_FILE, "truncated: its end is missing")
+        return FileItem(form, number, None, Reason.UNREADABLE_FILE, "truncated: the end is missing")
     except UNDECODABLE:
-        return FileItem(form, number, None, Reason.UNREADABLE_FILE, "damaged: no X.509 certificate inside")
+        return FileItem(form, number, None, Reason.UNREADABLE_FILE, "damaged: not an X.509 certificate")
 
 
 def known_certificate(
@@ -105,7 +106,7 @@ def known_certificate(
 
 
 def lone_pem(data: bytes) -> FileItem | None:
-    """The certificate in a file that is nothing else but one in PEM, as most are; None for every other file."""
+    """The certificate of a file that holds one in PEM and nothing else, as most do; None for any other file."""
     if data.startswith(_BEFORE) and data.endswith(_BEHIND):
         try:
             der = binascii.a2b_base64(data[len(_BEFORE) : -len(_BEHIND)].replace(b"\n", b""), strict_mode=True)
@@ -116,38 +117,38 @@ def lone_pem(data: bytes) -> FileItem | None:
 
 
 def as_utf8(data: bytes) -> bytes:
-    """A text in UTF-16 in UTF-8; any other data as it is."""
+    """UTF-16 text as UTF-8; any other data unchanged."""
     encoding = _UTF_16.get(data[:2]) or _UTF_16.get(data[:4])
     if not encoding:
         return data
     try:
         return data.decode(encoding).encode()
-    except UnicodeDecodeError:  # PEM is ASCII; to replace what is damaged, one by one, takes seconds
+    except UnicodeDecodeError:  # PEM is ASCII; replacing damaged characters one by one takes seconds
         return data[1::2] if data[:1] in (b"\xfe", b"\0") else data[::2]
 
 
 def without_armour(data: bytes) -> bytes:
-    """The content of base64 that has no lines around it; any other data as it is."""
+    """The content of base64 without PEM lines; any other data unchanged."""
     return (_decoded(data.removeprefix(b"\xef\xbb\xbf")) or data) if _BARE.fullmatch(data) else data
 
 
 def unwrapped(data: bytes) -> bytes:
-    """The PEM that lies in a text as base64, as in a kubeconfig or a Kubernetes secret; empty if there is none."""
+    """The PEM inside base64 in a text, as in a kubeconfig or a Kubernetes secret; empty if there is none."""
     found = islice(_WRAPPED.finditer(data), _MAX_WRAPPED)
     return b"\n".join(_decoded(match[0]) for match in found) if _WRAPPED_BEGIN in data else b""
 
 
 def is_pem(data: bytes) -> bool:
     """Whether this is text rather than DER."""
-    # a text may begin with a 0, which is 0x30; its next byte is none of a long element's
+    # a text may start with 0, which is 0x30; the next byte then cannot be that of a long element
     return data[:1] != b"\x30" or b"-----BEGIN " in (data if data[1:2] < b"\x80" else data[:64])
 
 
 def look_at_pem(data: bytes) -> Iterator[FileItem]:
-    """What a text with blocks of PEM holds, in its order; at least one `FileItem`."""
-    number, said, form = 0, False, ""
+    """The content of a text with PEM blocks, in its order; at least one `FileItem`."""
+    number, reported, form = 0, False, ""
     others: dict[bytes, None] = {}
-    # one at a time: a file may hold nothing but millions of beginnings
+    # one at a time: a file may hold millions of BEGIN lines and nothing else
     for begin, following in pairwise(chain(_BEGIN.finditer(data), (None,))):
         assert begin is not None  # noqa: S101  (only the last is)
         start, end = begin.end(), following.start() if following else len(data)
@@ -156,23 +157,23 @@ def look_at_pem(data: bytes) -> Iterator[FileItem]:
             if (last := data.find(_END, start, end)) >= 0:
                 end = last + len(_END)
             if end - start > MAX_BLOCK:
-                said = True
-                why = f"a part of {end - start:,} bytes, and {MAX_BLOCK:,} are read at most"
+                reported = True
+                why = f"a PEM block has {end - start:,} bytes; the limit is {MAX_BLOCK:,}"
                 yield FileItem("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 continue
             for found in _in_block(label, data[start:end], number + 1):
-                number, said = max(number, found.number), said or not found.number
+                number, reported = max(number, found.number), reported or not found.number
                 yield found
         elif key := pem_key(label, data[start : min(end, start + 200)]):
-            said = True
+            reported = True
             yield FileItem(key.form, 0, None, key.reason, key.why)
         else:
             others[label[:60]] = None
             if len(others) > _LABELS:
-                why = f"holds more than {_LABELS} kinds of PEM, and the rest was not read"
+                why = f"holds more than {_LABELS} kinds of PEM; the rest was not read"
                 yield FileItem("PEM", 0, None, Reason.FILE_TOO_LARGE, why)
                 return
-    if not number and not said:
+    if not number and not reported:
         labels = ", ".join(label.decode().lower() for label in others)
         yield FileItem(
             form, 0, None, Reason.NO_CERTIFICATE, f"holds {labels}" if labels else "neither PEM, DER nor PKCS#12"
@@ -193,7 +194,7 @@ def _in_block(label: bytes, body: bytes, number: int) -> Iterable[FileItem]:
 
 
 def _decoded(text: bytes) -> bytes:
-    """What base64 between two lines of PEM stands for; empty where it is damaged."""
+    """The decoded base64 of a PEM block; empty if it is damaged."""
     try:
         return binascii.a2b_base64(text.translate(None, _SPACE), strict_mode=True)
     except ValueError:
@@ -208,16 +209,16 @@ def _decoded(text: bytes) -> bytes:
 
 
 def is_pkcs7(data: bytes) -> bool:
-    """Whether DER begins as a PKCS#7 does."""
+    """Whether DER starts like a PKCS#7."""
     return _CONTENT in data[:20]
 
 
 def look_at_der(data: bytes) -> FileItem:
-    """The certificate in a file of DER; something may have been put behind it."""
+    """The certificate in a DER file; other data may follow it."""
     found = read_certificate("DER", 1, data)
     if found.der or data.find(_VERSION, 0, 16) > 4:  # within a second SEQUENCE
         return found
-    return FileItem("", 0, None, Reason.NO_CERTIFICATE, "DER or the like, and no certificate that can be decoded")
+    return FileItem("", 0, None, Reason.NO_CERTIFICATE, "not a certificate that can be decoded")
 
 
 def look_at_pkcs7(der: bytes, number: int) -> Iterator[FileItem]:
@@ -230,7 +231,7 @@ def look_at_pkcs7(der: bytes, number: int) -> Iterator[FileItem]:
         try:
             found = [read_certificate("P7B", 0, der) for der in certificates_of_pkcs7(der)]
         except UNDECODABLE:
-            yield FileItem("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: no PKCS#7 with certificates")
+            yield FileItem("P7B", 0, None, Reason.UNREADABLE_FILE, "damaged: not a PKCS#7 with certificates")
             return
     if not found:
         yield FileItem("P7B", 0, None, Reason.NO_CERTIFICATE, "a PKCS#7 without a certificate")

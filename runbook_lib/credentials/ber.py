@@ -1,4 +1,4 @@
-"""BER by pyasn1, whatever the bytes are: a value or a ValueError."""
+"""Decodes BER with pyasn1: any bytes give a value or a ValueError."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class TruncatedBer(ValueError):
 
 
 def decode(encoded: bytes, kind: Any) -> tuple[Any, bytes]:
-    """Read the first element as `kind`, a type of pyasn1. Returns its value and the bytes behind it.
+    """Read the first element as `kind`, a type of pyasn1. Returns its value and the remaining bytes.
 
     Raises:
-        TruncatedBer: the element is longer than the data.
-        ValueError: the element is not of this type, or not BER.
+        TruncatedBer: if the element is longer than the data.
+        ValueError: if the element is of another type, or not BER.
     """
     try:
         value, rest = decoder.decode(encoded, asn1Spec=kind)

@@ -1,4 +1,4 @@
-"""Certificates: read from PEM, with a precise word for what is not one, and their facts."""
+"""Reads certificates from PEM, says precisely what is wrong with a text, and extracts their facts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PURPOSES = {
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """What a certificate says, ready to compare and to show. Text in it is the issuer's: escape it where it is shown.
+    """A certificate's facts, ready to compare and to show. Text in them comes from the issuer: escape it for display.
 
     Args:
         subject, issuer: RFC 4514.
@@ -63,7 +63,7 @@ def load_certificate(pem: bytes | str, *, label: str = "The certificate") -> x50
     found = load_certificates(pem, label=label)
     if len(found) > 1:
         raise RunbookError(
-            Reason.UNREADABLE_FILE, f"{label} holds {len(found)} certificates where one is due: it is a chain."
+            Reason.UNREADABLE_FILE, f"{label} holds {len(found)} certificates (a chain), but must hold exactly one."
         )
     return found[0]
 
@@ -82,36 +82,36 @@ def load_certificates(pem: bytes | str, *, label: str = "The chain") -> list[x50
         with tolerant():  # what pyca warns of, lint reports
             return x509.load_pem_x509_certificates(data)
     except UNDECODABLE:
-        fault = "is damaged: it is no X.509 certificate inside"
+        fault = "is damaged: it does not hold an X.509 certificate"
         if all(item.der for item in look_at_pem(data)):
-            fault = "breaks the encoding rules of RFC 5280: OpenSSL may read it, and it cannot be used here"
+            fault = "breaks the encoding rules of RFC 5280: it cannot be used here, even if OpenSSL reads it"
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} {fault}.") from None
 
 
 def _fault(data: bytes) -> str:
-    """What keeps a text from being certificates in PEM, as the rest of a sentence; empty if nothing is seen."""
+    """What is wrong with a text of PEM certificates, as the rest of a sentence; empty if nothing was found."""
     lower = data[:2000].lower()
     if not data.strip():
         return "is empty"
     if b"PRIVATE KEY-----" in data:
-        return "holds a private key where only certificates belong"
+        return "holds a private key, but only certificates belong there"
     if data[:1] == b"\x30":
         return "is DER, not PEM: convert it with `openssl x509 -inform DER`"
     if b"<html" in lower or b"<!doctype" in lower:
-        return "is an HTML page: a proxy or a sign-in page answered"
+        return "is an HTML page, probably from a proxy or a sign-in page"
     if b"-----BEGIN CERTIFICATE REQUEST-----" in data:
-        return "is a signing request (CSR), not the certificate made from it"
+        return "is a signing request (CSR), not a certificate"
     if data.count(_BEGIN) == 0:
-        return "is no certificate in PEM: its first line is missing" if _END in data else "is no certificate in PEM"
+        return "is not a PEM certificate: its first line is missing" if _END in data else "is not a PEM certificate"
     if b"\\n" in data:
-        return "has \\n in place of line ends: extract it from the JSON with `jq -r`"
+        return "has \\n instead of line ends: extract it from the JSON with `jq -r`"
     if data.count(_BEGIN) != data.count(_END):
-        return f"is truncated: {data.count(_BEGIN)} begun, {data.count(_END)} ended"
+        return f"is truncated: it has {data.count(_BEGIN)} BEGIN but {data.count(_END)} END lines"
     return ""
 
 
 def facts(certificate: x509.Certificate) -> CertificateFacts:
-    """The facts of a certificate; the second reader's where pyca refuses a field.
+    """The facts of a certificate, from the second reader if pyca refuses a field.
 
     Raises:
         RunbookError: UNREADABLE_FILE, naming the fields that neither reads.
@@ -121,7 +121,7 @@ def facts(certificate: x509.Certificate) -> CertificateFacts:
 
 
 def read_facts(pem: bytes, *, label: str) -> CertificateFacts:
-    """The facts of the one certificate in a PEM text, also of one that pyca refuses: it expires all the same.
+    """The facts of the one certificate in a PEM text, even if pyca refuses it: it still expires.
 
     Raises:
         RunbookError: UNREADABLE_FILE, as `load_certificate` and `facts`.
@@ -142,13 +142,13 @@ def _facts(certificate: x509.Certificate | None, der: bytes) -> CertificateFacts
     start, end = reading.not_before(), reading.not_after()
     spki = reading.field("public key", lambda read: keys.spki(read.public_key()), lambda read: read.spki)
     if subject is None or issuer is None or serial is None or start is None or end is None or key is None or not spki:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"The certificate cannot be decoded wholly: {reading.unread()}.")
+        raise RunbookError(Reason.UNREADABLE_FILE, f"The certificate cannot be decoded completely: {reading.unread()}.")
     sha256, spki_sha256 = hashlib.sha256(der).hexdigest(), hashlib.sha256(spki).hexdigest()
     return CertificateFacts(subject, issuer, serial, f"{serial:X}", start, end, sha256, spki_sha256, key)
 
 
 def serial_number(certificate: x509.Certificate) -> int:
-    """The serial number, also where it is not positive."""
+    """The serial number, even if it is not positive."""
     with tolerant():
         return certificate.serial_number
 

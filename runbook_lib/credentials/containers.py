@@ -1,4 +1,4 @@
-"""Files that hold other files, or keys and certificates in a form that is not read: told by how they begin."""
+"""Recognises, by their first bytes, archives and key stores that are not read."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _PACKED = {
     b"-----BEGIN PGP MESSAGE-----": "encrypted with PGP",
 }
 _STORES = {
-    b"SQLite format 3\0": "a SQLite database, as NSS keeps certificates in",
-    b"\0\x06\x15\x61": "a Berkeley database, as old NSS keeps certificates in",
-    b"kych": "a keychain of macOS",
-    b"\0\0\0\0CERT": "a certificate store of Windows",
-    b"\0\0\0\1\0\0\0\x14": "a key store of Bouncy Castle (BKS or UBER)",
-    b"\0\0\0\2\0\0\0\x14": "a key store of Bouncy Castle (BKS)",
+    b"SQLite format 3\0": "a SQLite database, which may be an NSS certificate store",
+    b"\0\x06\x15\x61": "a Berkeley database, which may be an old NSS certificate store",
+    b"kych": "a macOS keychain",
+    b"\0\0\0\0CERT": "a Windows certificate store",
+    b"\0\0\0\1\0\0\0\x14": "a Bouncy Castle key store (BKS or UBER)",
+    b"\0\0\0\2\0\0\0\x14": "a Bouncy Castle key store (BKS)",
 }
 
 
 def container(data: bytes) -> tuple[Reason, str] | None:
-    """Why the content of a file was not looked at, and in words; None of any other file."""
+    """The reason why the content of a file is not checked, also in words; None for any other file."""
     for begin, what in _PACKED.items():
         if data.startswith(begin):
-            return (Reason.CONTAINER_NOT_OPENED, f"{what}: what is in it was not looked at")
+            return (Reason.CONTAINER_NOT_OPENED, f"{what}; its content was not checked")
     if data[257:262] == b"ustar":
-        return (Reason.CONTAINER_NOT_OPENED, "a tar archive: what is in it was not looked at")
+        return (Reason.CONTAINER_NOT_OPENED, "a tar archive; its content was not checked")
     for begin, what in _STORES.items():
         if data.startswith(begin):
-            return (Reason.KEYSTORE_NOT_READ, f"{what}: what is in it was not looked at")
+            return (Reason.KEYSTORE_NOT_READ, f"{what}; its content was not checked")
     return None

@@ -17,14 +17,14 @@ from runbook_lib.identity import PrivateKey
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("holds a control character, a line end or an invisible mark")
+        raise ValueError("must not contain control characters, line ends or invisible marks")
     return text
 
 
 def _common_name(text: str) -> str:
-    # X.520 counts characters, pyca and some CAs count bytes of UTF-8: keep within both
+    # X.520 counts characters, pyca and some CAs count UTF-8 bytes: keep within both
     if len(text.encode()) > 64:
-        raise ValueError(f"has {len(text.encode())} bytes in UTF-8; a common name has at most 64")
+        raise ValueError(f"must be at most 64 bytes in UTF-8; it has {len(text.encode())}")
     return text
 
 
@@ -43,13 +43,13 @@ Organization = Annotated[str, _attribute(64, least=1), AfterValidator(_printable
 Country = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_country)]
 Unit = Annotated[str, _attribute(64), AfterValidator(_printable)]
 Place = Annotated[str, _attribute(128), AfterValidator(_printable)]
-"""Of a locality or a state. These types are what the parameters of a notebook are checked by, too."""
+"""A locality or a state. These types check the parameters of the notebooks too."""
 
 
 class Subject(BaseModel):
-    """Whom the certificate names. Bounds are those of RFC 5280, appendix A.1 (ub-common-name and its like).
+    """Whom the certificate names. The limits are those of RFC 5280, appendix A.1 (ub-common-name and the like).
 
-    The tutorial asks for common name, organization and country; the others are optional and left out where empty.
+    The tutorial requires common name, organization and country; the others are optional and left out if empty.
     Raises pydantic.ValidationError for a value that breaks its rule.
     """
 

@@ -1,4 +1,4 @@
-"""What a certificate says, field by field: pyca's word for each, and the second reader's where pyca refuses."""
+"""Reads a certificate field by field: with pyca, or with the second reader if pyca refuses."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ UNDECODABLE = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-"""What pyca raises for a certificate with a part it cannot decode (every changed byte of one was tried)."""
+"""What pyca raises for a part of a certificate that it cannot decode (found by changing every byte of one)."""
 
 
 @contextmanager
 def tolerant() -> Iterator[None]:
-    """Lets odd certificates pass that pyca only warns of, such as one whose serial number is not positive."""
+    """Silences pyca's warnings about odd certificates, such as one whose serial number is not positive."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 class Fields(NamedTuple):
-    """What an inventory tells of a certificate. A field that cannot be read is empty, or None.
+    """What an inventory says of a certificate. An unreadable field is empty, or None.
 
     Args:
         subject, issuer, serial_hex, not_before, not_after, key, sha256: as in `certificates.CertificateFacts`.
-        unusual: in words, which fields pyca refuses and the second reader reads.
-        unread: in words, which neither reads.
+        unusual: which fields only the second reader reads, in words.
+        unread: which fields neither reader reads, in words.
     """
 
     subject: str
@@ -63,7 +63,7 @@ def read_fields(certificate: x509.Certificate | None, der: bytes) -> Fields:
     """The fields of a certificate, within `tolerant()`.
 
     Args:
-        certificate: None where pyca refuses it as a whole.
+        certificate: None if pyca refuses it as a whole.
         der: its encoding, which `LenientCertificate` accepts.
     """
     sha256 = hashlib.sha256(der).hexdigest()
@@ -81,7 +81,7 @@ def read_fields(certificate: x509.Certificate | None, der: bytes) -> Fields:
         except UNDECODABLE:
             pass
     reading = Reading(certificate, der)
-    if certificate is None:  # what pyca would have looked at
+    if certificate is None:  # what pyca would have decoded
         reading.field("extensions", None, lambda read: read.extensions)
         reading.field("signature", None, LenientCertificate.signature)
     serial = reading.serial()
@@ -99,7 +99,7 @@ def read_fields(certificate: x509.Certificate | None, der: bytes) -> Fields:
 
 
 class Reading:
-    """One certificate, read by two readers. A method gives None for what neither can read, and `unusual` says so."""
+    """One certificate, read by two readers. A method gives None if neither can read its field; `unread` says so."""
 
     def __init__(self, certificate: x509.Certificate | None, der: bytes) -> None:
         self._certificate = certificate
@@ -128,7 +128,7 @@ class Reading:
     def field(
         self, name: str, first: Callable[[x509.Certificate], T] | None, second: Callable[[LenientCertificate], T]
     ) -> T | None:
-        """What the first reader says, or else the second."""
+        """The value from the first reader, or else from the second."""
         if first is not None and self._certificate is not None:
             try:
                 return first(self._certificate)
@@ -141,12 +141,12 @@ class Reading:
             return None
 
     def unusual(self) -> str:
-        """What only the second reader reads, in words; empty if nothing."""
+        """The fields that only the second reader reads, in words; empty if none."""
         odd = ["encoding"] if self._certificate is None else [name for name in self._odd if name not in self._unread]
         return f"unusual {', '.join(odd)}" if odd else ""
 
     def unread(self) -> str:
-        """What neither reads, in words; empty if nothing."""
+        """The fields that neither reads, in words; empty if none."""
         return f"{', '.join(self._unread)} cannot be read" if self._unread else ""
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Private files that survive a crash: written aside, fsynced, renamed; and what the operating system's errors mean."""
+"""Private files that survive a crash: written aside, fsynced, renamed. Also explains the operating system's errors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from runbook_lib.disk import sync_folder
 from runbook_lib.errors import Reason, RunbookError, no_room
 
 TEMPORARY = ".tmp"
-"""How the name of a file ends that is not yet complete."""
+"""The suffix of an incomplete file."""
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def oserror(error: OSError, path: Path, *, reading: bool = False) -> RunbookError:
-    """What an operating system's error means here.
+    """The RunbookError for an operating system's error.
 
     Args:
-        path: what was worked on.
+        path: the file or folder.
         reading: whether it was only read.
 
     Returns:
-        DISK_FULL, STORE_NOT_WRITABLE, or UNREADABLE_FILE where it was read or the error is of another kind.
+        DISK_FULL, STORE_NOT_WRITABLE, or UNREADABLE_FILE if it was read or the error is of another kind.
     """
     text = f"{path}: {error.strerror or type(error).__name__}."
     if no_room(error):
@@ -37,7 +37,7 @@ def oserror(error: OSError, path: Path, *, reading: bool = False) -> RunbookErro
 
 
 def refuse_exposed(path: Path) -> None:
-    """Raise STORE_EXPOSED if group or others may do anything with a file or folder that exists."""
+    """Raise STORE_EXPOSED if group or others have any access to an existing file or folder."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -47,13 +47,13 @@ def refuse_exposed(path: Path) -> None:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise RunbookError(
             Reason.STORE_EXPOSED,
-            f"{path} is open to others (mode {stat.S_IMODE(mode):04o}).",
-            remedy=f"chmod go= '{path}'; if others could have read a key and its password, rotate the certificate.",
+            f"Other users have access to {path} (mode {stat.S_IMODE(mode):04o}).",
+            remedy=f"Run chmod go= '{path}'. If others could have read a key and its password, rotate the certificate.",
         )
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, with mode 0700. One that exists must be private already.
+    """Make a folder and its missing parents with mode 0700. An existing folder must be private already.
 
     Raises:
         RunbookError: STORE_EXPOSED, STORE_NOT_WRITABLE or DISK_FULL.
@@ -75,7 +75,7 @@ def make_private(folder: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Put a file in place whole and durable, or not at all; what was there before is then untouched.
+    """Put a file in place, complete and durable, or leave what was there before untouched.
 
     Raises:
         RunbookError: DISK_FULL or STORE_NOT_WRITABLE.
@@ -91,7 +91,7 @@ def read_private(path: Path) -> bytes:
     """The content of a file that only its owner may read.
 
     Raises:
-        RunbookError: STORE_EXPOSED if others may read it too; UNREADABLE_FILE if it is not there or cannot be read.
+        RunbookError: STORE_EXPOSED if others may read it too; UNREADABLE_FILE if it is missing or cannot be read.
     """
     refuse_exposed(path)
     return read_bytes(path)

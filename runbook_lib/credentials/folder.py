@@ -1,7 +1,7 @@
-"""What a file in a folder of certificates holds: each certificate in it, or in words why it is none.
+"""Reads a file in a folder of certificates: each certificate in it, or why there is none.
 
-`armour` reads PEM, DER and PKCS#7, `p12_files` PKCS#12, `keystores` those of Java. `key_files` knows private keys, and
-`containers` what may hold certificates and is not read.
+`armour` reads PEM, DER and PKCS#7, `p12_files` PKCS#12, `keystores` Java key stores. `key_files` recognises private
+keys, and `containers` files that may hold certificates and are not read.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.secrets import Secret
 
 MAX_BYTES = 64 * 2**20
-"""Of a file of PEM, which is read whole: some 40,000 certificates."""
+"""The largest PEM file, which is read completely: some 40,000 certificates."""
 
 MAX_BYTES_BUT_PEM = 16 * 2**20
-"""Of every other file, which may be decoded as a whole."""
+"""The largest file of any other kind, which may be decoded as a whole."""
 
 _FIRST = 2**16
-"""Bytes of a large file in which PEM begins."""
+"""The first bytes of a large file, within which PEM must begin."""
 
 EMPTY = "empty"
 
 MAX_CERTIFICATES = 50_000
-"""Of one file."""
+"""The most certificates of one file."""
 
 MAX_DAMAGED = 1_000
-"""Parts of one file that should have been certificates: what goes on like that is not a file of certificates."""
+"""The most parts of one file that should have been certificates but are not: a file with more is something else."""
 
 _NAMED = (".pem", ".crt", ".cer", ".der", ".p7b", ".p7c", ".p12", ".pfx", ".jks", ".jceks")
-"""How the names of files end that are to hold certificates."""
+"""Suffixes of files that should hold certificates."""
 
 _KEYS_NAMED = (".key", ".pk8", ".ppk", ".pvk")
-"""The same of private keys."""
+"""Suffixes of files that should hold private keys."""
 
 
 def look_into(path: str, password: Secret | None) -> Iterable[FileItem]:
-    """What a file holds, in its order, within `fields.tolerant()`. Links are not followed.
+    """The content of a file, in its order, within `fields.tolerant()`. Links are not followed.
 
     Args:
-        password: of P12 files and Java key stores; None opens only what opens without one, and says so.
+        password: for P12 files and Java key stores; with None, a file that needs one says so.
 
     Returns:
-        at least one `FileItem`. Never raises for what the file is or holds.
+        at least one `FileItem`. Never raises because of the file or its content.
     """
     try:
         data = _read(path)
@@ -67,32 +67,32 @@ def look_into(path: str, password: Secret | None) -> Iterable[FileItem]:
     return _as_named(path.lower(), found) if path.lower().endswith((*_NAMED, *_KEYS_NAMED)) else found
 
 
-def _as_named(name: str, every: Iterable[FileItem]) -> Iterator[FileItem]:
-    """A file whose name says that it holds a certificate or a key, and that is nothing that is known, is not calm."""
-    for found in every:
+def _as_named(name: str, items: Iterable[FileItem]) -> Iterator[FileItem]:
+    """Report a file of unknown content whose name suggests a certificate or a key."""
+    for found in items:
         if found.reason is Reason.NO_CERTIFICATE and not found.form and found.why != EMPTY:
             what, reason = "certificate", Reason.UNREADABLE_FILE
             if name.endswith(_KEYS_NAMED):
                 what, reason = "private key", Reason.KEY_NOT_CHECKED
-            found = found._replace(reason=reason, why=f"its name says that it holds a {what}; it is {found.why}")
+            found = found._replace(reason=reason, why=f"its name suggests a {what}, but it is {found.why}")
         yield found
 
 
 def look_at_content(data: bytes, password: Secret | None) -> Iterable[FileItem]:
-    """What the content of a file holds; see `look_into`. Past the limits, the last one says that the rest is left."""
+    """The items in a file's content; see `look_into`. Past a limit, the last one says that the rest was not read."""
     alone = armour.lone_pem(data)  # most files, at a fifth of the cost of what follows
     return (alone,) if alone is not None else _limited(_look_at(data, password))
 
 
-def _limited(every: Iterable[FileItem]) -> Iterator[FileItem]:
+def _limited(items: Iterable[FileItem]) -> Iterator[FileItem]:
     read = damaged = 0
-    for found in every:
+    for found in items:
         if read == MAX_CERTIFICATES:
-            why = f"it holds more than {MAX_CERTIFICATES:,} certificates, and the rest was not read"
+            why = f"holds more than {MAX_CERTIFICATES:,} certificates; the rest was not read"
             yield FileItem(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
             return
         if damaged == MAX_DAMAGED:
-            why = f"it holds more than {MAX_DAMAGED:,} parts that are no certificate, and the rest was not read"
+            why = f"holds more than {MAX_DAMAGED:,} parts that are not certificates; the rest was not read"
             yield FileItem(found.form, 0, None, Reason.FILE_TOO_LARGE, why)
             return
         yield found
@@ -135,21 +135,21 @@ def _look_at(data: bytes, password: Secret | None) -> Iterator[FileItem]:
 
 
 def _in_p12(data: bytes, password: Secret | None) -> Iterable[FileItem]:
-    # pulls in OpenSSL's PKCS#12, which folders without one do not need
+    # loads OpenSSL's PKCS#12, which a folder without a P12 does not need
     from runbook_lib.credentials.p12_files import look_at_p12
 
     return look_at_p12(data, password)
 
 
 def is_p12(data: bytes) -> bool:
-    """Whether a SEQUENCE begins with version 3, as PFX does (RFC 7292, section 4); its length may be indefinite."""
+    """Whether a SEQUENCE starts with version 3, as PFX does (RFC 7292, section 4); its length may be indefinite."""
     length = data[1] if len(data) > 1 else 0
     start = 2 + (length & 0x7F if length & 0x80 else 0)
     return data[start : start + 3] == b"\x02\x01\x03"
 
 
 def _other_der(data: bytes) -> str:
-    """What DER holds that is no certificate and no key; empty where that is not known."""
+    """What DER holds other than a certificate or private key; empty if unknown."""
     for load, what in (
         (x509.load_der_x509_csr, "a certificate request"),
         (x509.load_der_x509_crl, "a revocation list"),
@@ -164,8 +164,8 @@ def _other_der(data: bytes) -> str:
 
 
 def _read(path: str) -> bytes:
-    """Raises OSError, and RunbookError for what is no file to read."""
-    # opening must neither follow a link nor wait for the other end of a pipe
+    """The content of a file. Raises OSError, and RunbookError for anything but a regular file within the limits."""
+    # opening must not follow a link, or wait for the other end of a pipe
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -175,17 +175,17 @@ def _read(path: str) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise RunbookError(Reason.FILE_NOT_READ, "neither a file nor a folder that can be listed")
+            raise RunbookError(Reason.FILE_NOT_READ, "neither a regular file nor a folder that can be listed")
         if status.st_size > MAX_BYTES:
-            raise RunbookError(Reason.FILE_TOO_LARGE, f"{status.st_size:,} bytes, and {MAX_BYTES:,} are read at most")
+            raise RunbookError(Reason.FILE_TOO_LARGE, f"{status.st_size:,} bytes; the limit is {MAX_BYTES:,}")
         if status.st_size > MAX_BYTES_BUT_PEM and b"-----BEGIN " not in os.pread(descriptor, _FIRST, 0):
-            why = f"{status.st_size:,} bytes, and {MAX_BYTES_BUT_PEM:,} are read at most of what is not PEM"
+            why = f"{status.st_size:,} bytes; the limit for files other than PEM is {MAX_BYTES_BUT_PEM:,}"
             raise RunbookError(Reason.FILE_TOO_LARGE, why)
         data = os.read(descriptor, status.st_size + 1)
         while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
             data += more
-        if len(data) != status.st_size:  # half of a file would be told as a damaged certificate
-            raise RunbookError(Reason.FILE_NOT_READ, "it was written to while it was read")
+        if len(data) != status.st_size:  # half a file would be reported as a damaged certificate
+            raise RunbookError(Reason.FILE_NOT_READ, "it changed while it was read")
         return data
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""One generation of a credential: its four files, read-only once they are in place."""
+"""One generation of a credential: its four files, read-only once in place."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ IDENTITY, CERTIFICATE, CHAIN, META = "identity.p12", "cert.pem", "chain.pem", "m
 
 
 class Meta(BaseModel):
-    """What is recorded with a generation, beside the certificate itself. Nothing in it is secret.
+    """The record kept with a generation's certificate. It holds no secrets.
 
     Args:
         name: the certificate's name on the server.
-        id, user_id: as the server gave them; None where it gave none.
-        environment: the environment's short name; credentials work on no other.
+        id, user_id: as the server gave them; None if it gave none.
+        environment: the environment's short name; credentials work only there.
         serial: upper-case hexadecimal.
         created: when the generation was made.
         tool_version: of this software.
@@ -71,15 +71,13 @@ class Generation:
 
     @property
     def meta(self) -> Meta:
-        """What meta.json says. Raises RunbookError (UNREADABLE_FILE)."""
+        """The content of meta.json. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / META
         try:
             return Meta.model_validate_json(read_bytes(path))
         except ValidationError as error:
             fields = sorted({str(part) for item in error.errors() for part in item["loc"][:1]})
-            raise RunbookError(
-                Reason.UNREADABLE_FILE, f"{path} is not what this software writes{_list(fields)}."
-            ) from None
+            raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is malformed{_list(fields)}.") from None
 
     def certificate(self) -> x509.Certificate:
         """The certificate. Raises RunbookError (UNREADABLE_FILE)."""
@@ -87,7 +85,7 @@ class Generation:
         return load_certificate(read_bytes(path), label=str(path))
 
     def facts(self) -> CertificateFacts:
-        """What the certificate says, be it as unusual as it may. Raises RunbookError (UNREADABLE_FILE)."""
+        """The certificate's facts, even if its encoding is unusual. Raises RunbookError (UNREADABLE_FILE)."""
         path = self.folder / CERTIFICATE
         return read_facts(read_bytes(path), label=str(path))
 
@@ -97,25 +95,25 @@ class Generation:
         return tuple(load_certificates(read_bytes(path), label=str(path)))
 
     def open(self, password: Secret) -> Identity:
-        """Key, certificate and chain out of the P12.
+        """Read key, certificate and chain from the P12.
 
         Raises:
-            RunbookError: as `open_p12`; STORE_EXPOSED where others may read the file; KEY_MISMATCH where it holds
-                another certificate than cert.pem.
+            RunbookError: as `open_p12`; STORE_EXPOSED if others may read the file; KEY_MISMATCH if its certificate is
+                not the one in cert.pem.
         """
         path = self.folder / IDENTITY
         refuse_exposed(self.folder)
         identity = open_p12(read_private(path), password, label=str(path))
         if identity.certificate != self.certificate():
-            raise RunbookError(Reason.KEY_MISMATCH, f"{path} holds another certificate than {CERTIFICATE} beside it.")
+            raise RunbookError(Reason.KEY_MISMATCH, f"{path} and {CERTIFICATE} next to it hold different certificates.")
         return identity
 
 
 def read_public(generation: Generation) -> tuple[CertificateFacts, Meta]:
-    """What an inventory needs of a generation, from its public files; the P12 is not opened.
+    """Read what an inventory needs of a generation from its public files, without opening the P12.
 
     Raises:
-        RunbookError: UNREADABLE_FILE with the file's path; KEY_MISMATCH where meta.json describes another certificate.
+        RunbookError: UNREADABLE_FILE with the file's path; KEY_MISMATCH if meta.json describes another certificate.
     """
     try:
         seen = generation.facts()
@@ -127,7 +125,7 @@ def read_public(generation: Generation) -> tuple[CertificateFacts, Meta]:
     if meta.spki_sha256 != seen.spki_sha256 or meta.serial.upper() != seen.serial_hex:
         raise RunbookError(
             Reason.KEY_MISMATCH,
-            f"{generation.folder / META} describes serial {meta.serial}, and {CERTIFICATE} beside it has serial "
+            f"{generation.folder / META} describes serial {meta.serial}, but {CERTIFICATE} next to it has serial "
             f"{seen.serial_hex}, or another key.",
             remedy="Restore the folder from a backup, or issue a new certificate with notebook 01.",
         )

@@ -1,4 +1,4 @@
-"""Private keys that lie among certificates, in whatever form, and whether anything protects them."""
+"""Detects private keys among certificates, in many formats, and whether a password protects them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from runbook_lib.errors import Reason
 
 _OPENSSH = b"openssh-key-v1\0"
 _OPENSSH_OPEN = _OPENSSH + b"\0\0\0\4none"
-"""What an OpenSSH key without a passphrase begins with (OpenSSH, PROTOCOL.key)."""
+"""The first bytes of an OpenSSH key without a passphrase (OpenSSH, PROTOCOL.key)."""
 _PPK, _PPK_OPEN = b"PuTTY-User-Key-File-", re.compile(rb"^Encryption:[ \t]*none[ \t]*\r?$", re.MULTILINE)
 _SSH2 = b"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
 _PVK = bytes.fromhex("1ef1b5b0")
 _BLOB = (b"RSA2", b"DSS2")
-"""In a PRIVATEKEYBLOB of Windows."""
+"""The magic of a Windows PRIVATEKEYBLOB."""
 _MAX_JSON = 2**20
 
 _ELEMENTS = univ.SequenceOf(componentType=univ.Any())
 
-_EXPOSED = "holds a private key that no password protects"
-_SEALED = "holds a private key that a password protects"
+_EXPOSED = "holds an unprotected private key"
+_SEALED = "holds a password-protected private key"
 
 
 class Key(NamedTuple):
-    """What is to be said of a file with a private key: its form, the reason and the words."""
+    """The finding for a file with a private key: its form, the reason, and the reason in words."""
 
     form: str
     reason: Reason
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
 
 def pem_key(label: bytes, body: bytes) -> Key | None:
-    """What is to be said of a key between two lines of PEM; None of one that is protected, and of what is not a key."""
+    """The finding for a PEM block; None for a protected key, and for anything but a key."""
     if label.endswith(b"PRIVATE KEY BLOCK") or label.startswith(b"SSH2 "):
         return _unknown("a PGP or SSH2 private key")
     if not label.endswith(b"PRIVATE KEY") or label.startswith(b"ENCRYPTED") or b"4,ENCRYPTED" in body[:200]:
@@ -59,7 +59,7 @@ def pem_key(label: bytes, body: bytes) -> Key | None:
 
 
 def text_key(data: bytes) -> Key | None:
-    """The same of a text that is not PEM: PuTTY's, SSH2's and JSON Web Keys (RFC 7517)."""
+    """The finding for text other than PEM: PuTTY keys, SSH2 keys and JSON Web Keys (RFC 7517)."""
     if data.startswith(_PPK):
         return _exposed("PPK") if _PPK_OPEN.search(data[:4096]) else _sealed("PPK")
     if data.startswith(_SSH2):
@@ -75,7 +75,7 @@ def text_key(data: bytes) -> Key | None:
 
 
 def binary_key(data: bytes) -> Key | None:
-    """The same of binary files: DER in any of its forms, and Windows' PVK and PRIVATEKEYBLOB."""
+    """The finding for binary files: DER in all its forms, and Windows' PVK and PRIVATEKEYBLOB."""
     if data.startswith(_PVK):
         return _sealed("PVK") if data[12:16] != b"\0\0\0\0" else _exposed("PVK")
     if data[:1] == b"\7" and data[8:12] in _BLOB:
@@ -92,7 +92,7 @@ def binary_key(data: bytes) -> Key | None:
 
 
 def _by_structure(data: bytes) -> Key | None:
-    """Of a key whose algorithm pyca does not know, by the outermost elements of its form."""
+    """The finding for a key of an algorithm that pyca does not know, by its outermost elements."""
     try:
         tags = bytes(bytes(element)[0] for element in decode(data, _ELEMENTS)[0])
     except (ValueError, IndexError):
@@ -125,5 +125,4 @@ def _sealed(form: str) -> Key:
 
 
 def _unknown(what: str) -> Key:
-    why = f"holds {what}; whether a password protects it was not found out"
-    return Key("", Reason.KEY_NOT_CHECKED, why)
+    return Key("", Reason.KEY_NOT_CHECKED, f"holds {what}; whether a password protects it is unknown")

@@ -1,4 +1,4 @@
-"""Private keys: made, sealed under a password, opened again. None is ever serialised without encryption."""
+"""Makes private keys, seals them under a password and opens them again. No key is ever serialised unencrypted."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from runbook_lib.identity import PrivateKey
 from runbook_lib.secrets import Secret
 
 PASSWORD_BITS = 128
-"""What a P12's password must hold: pyca leaves the MAC at 2,048 rounds, so the strength is the password's alone."""
+"""The entropy that a P12 password needs: pyca leaves the MAC at 2,048 rounds, so only the password gives strength."""
 
 _FEWEST_DISTINCT = 6
 
 
 class KeyKind(StrEnum):
-    """The keys offered. RSA 2048 is what DigiCert's tutorial makes."""
+    """The kinds of keys on offer. DigiCert's tutorial makes RSA 2048."""
 
     RSA_2048 = "rsa-2048"
     RSA_3072 = "rsa-3072"
@@ -64,13 +64,13 @@ def seal_key(key: PrivateKey, password: Secret) -> bytes:
 
 
 def unseal(data: bytes, password: Secret) -> PrivateKey:
-    """The key that `seal` wrote.
+    """The key that `seal_key` wrote.
 
     Raises:
-        RunbookError: WRONG_PASSWORD; UNREADABLE_FILE if it is no encrypted PKCS#8, or holds another kind of key.
+        RunbookError: WRONG_PASSWORD; UNREADABLE_FILE if it is not encrypted PKCS#8, or holds another kind of key.
     """
     if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" not in data or b"-----END ENCRYPTED PRIVATE KEY-----" not in data:
-        raise RunbookError(Reason.UNREADABLE_FILE, "The sealed key is no complete encrypted PKCS#8 in PEM.")
+        raise RunbookError(Reason.UNREADABLE_FILE, "The sealed key is not complete encrypted PKCS#8 in PEM.")
     if not password.reveal():
         raise RunbookError(Reason.WRONG_PASSWORD, "The password for the sealed key is empty.")
     try:
@@ -78,11 +78,11 @@ def unseal(data: bytes, password: Secret) -> PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if str(error).startswith(("Unable to load PEM", "Unknown key encryption")):
             raise RunbookError(Reason.UNREADABLE_FILE, "The sealed key is damaged.") from None
-        # One wrong password in 256 decrypts to valid padding and fails only later, as damage does.
+        # one wrong password in 256 decrypts to valid padding and fails only later, as damage does
         raise RunbookError(
             Reason.WRONG_PASSWORD,
             f"The sealed key does not open with the password from {password.source}: "
-            "the password is another one, or the file was changed.",
+            "the password is wrong, or the file was changed.",
         ) from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise RunbookError(Reason.UNREADABLE_FILE, "The sealed key is neither RSA nor EC.")
@@ -100,7 +100,7 @@ def spki_sha256(public_key: PublicKeyTypes) -> str:
 
 
 def same_key(public_key: PublicKeyTypes, listed: str) -> bool:
-    """Whether the API's field `public_key` is this key. Line ends and PEM armour in the text do not matter."""
+    """Whether the API's field `public_key` is this key, ignoring line ends and PEM armour."""
     text = re.sub(r"-----[A-Z ]+-----|\s", "", listed)
     try:
         return base64.b64decode(text, validate=True) == spki(public_key)
@@ -111,12 +111,12 @@ def same_key(public_key: PublicKeyTypes, listed: str) -> bool:
 def check_password(password: Secret) -> None:
     """Refuse a password that some P12 reader cannot take, or that can be guessed.
 
-    Readers differ on anything but ASCII letters and digits (measured with Java, jsign, OpenSSL). The strength is judged
-    by the smallest of the usual alphabets that holds the password: 39 digits, 32 hexadecimal digits, 25 letters and
-    digits in one case, or 22 in both give 128 bits.
+    Readers differ on anything but ASCII letters and digits (measured with Java, jsign, OpenSSL). The strength follows
+    from the smallest usual alphabet that holds the password: 39 digits, 32 hexadecimal digits, 25 letters and digits in
+    one case, or 22 in both give 128 bits.
 
     Raises:
-        RunbookError: WEAK_PASSWORD. The password is not repeated.
+        RunbookError: WEAK_PASSWORD, without the password.
     """
     text = password.reveal()
     if not text:
@@ -124,23 +124,21 @@ def check_password(password: Secret) -> None:
     if not set(text) <= set(string.ascii_letters + string.digits):
         raise RunbookError(
             Reason.WEAK_PASSWORD,
-            f"The password from {password.source} holds other characters than ASCII letters and digits.",
+            f"The password from {password.source} must have only ASCII letters and digits.",
         )
     if len(set(text)) < _FEWEST_DISTINCT or text in (text + text)[1:-1]:
-        raise RunbookError(
-            Reason.WEAK_PASSWORD, f"The password from {password.source} repeats a few characters over and over."
-        )
+        raise RunbookError(Reason.WEAK_PASSWORD, f"The password from {password.source} only repeats a few characters.")
     bits = len(text) * math.log2(_alphabet(text))
     if bits < PASSWORD_BITS:
         raise RunbookError(
             Reason.WEAK_PASSWORD,
-            f"The password from {password.source} has {len(text)} characters, for about {int(bits)} bits; "
-            f"{PASSWORD_BITS} are due.",
+            f"The password from {password.source} has {len(text)} characters, which give about {int(bits)} bits; "
+            f"{PASSWORD_BITS} are required.",
         )
 
 
 def _alphabet(text: str) -> int:
-    """How many characters the smallest usual alphabet has from which the text can come."""
+    """The size of the smallest usual alphabet that holds the text."""
     for alphabet in (string.digits, "0123456789abcdef", "0123456789ABCDEF"):
         if set(text) <= set(alphabet):
             return len(alphabet)

@@ -1,7 +1,7 @@
-"""Java key stores (JKS, JCEKS), which Java's own keytool reads: no library for Python that does is maintained.
+"""Reads Java key stores (JKS, JCEKS) with Java's own keytool: no maintained Python library does.
 
-Certificates lie in them in plain text. Without the password keytool lists them all the same and skips the check that
-nothing was changed, which is said beside each.
+Their certificates are not encrypted. Without the password, keytool still lists them but skips the integrity check; each
+row then says so.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _KINDS = {b"\xfe\xed\xfe\xed": "JKS", b"\xce\xce\xce\xce": "JCEKS"}
 PROGRAM = "keytool"
 
 SECONDS = 9.0
-"""For keytool, which takes one on a machine at rest."""
+"""The limit for keytool, which takes one second on an idle machine."""
 
 _WORDS = ("-J-Xmx64m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1", "-list", "-rfc")
 _PASSWORD = "STORE_PASSWORD"  # noqa: S105  (the name of a variable)
 
 
 def kind_of(data: bytes) -> str:
-    """JKS or JCEKS, by how such a file begins; empty for any other."""
+    """JKS or JCEKS, by the first bytes of the file; empty for any other."""
     return _KINDS.get(data[:4], "")
 
 
@@ -38,7 +38,7 @@ def look_at_keystore(
     """The certificates of a Java key store, or why it could not be read.
 
     Args:
-        password: None skips the check of the store's integrity, and so does one that is not the store's.
+        password: None, or a password that does not open the store, skips the integrity check.
         look_at_pem: reads the certificates that keytool lists.
     """
     kind = kind_of(data)
@@ -46,18 +46,20 @@ def look_at_keystore(
     try:
         listed = None if password is None else _keytool(data, kind, password)
         if listed is None or listed.returncode:
-            note = "its integrity was not checked: " + ("no password" if password is None else "another password")
+            note = "its integrity was not checked: no password"
+            if password is not None:
+                note = "its integrity was not confirmed: the password is wrong, or the file was changed"
             listed = _keytool(data, kind, None)
     except FileNotFoundError:
-        why = f"a {kind} key store, which Java's keytool reads, and there is none on this machine"
+        why = f"a {kind} key store; reading it needs Java's keytool, which is missing on this machine"
         yield FileItem(kind, 0, None, Reason.KEYSTORE_NOT_READ, why)
         return
     except subprocess.TimeoutExpired:
-        yield FileItem(kind, 0, None, Reason.FILE_GIVEN_UP, f"keytool takes more than {SECONDS:.0f} s to list it")
+        yield FileItem(kind, 0, None, Reason.FILE_GIVEN_UP, f"keytool took more than {SECONDS:.0f} s to list it")
         return
     if listed.returncode:
         yield FileItem(
-            kind, 0, None, Reason.UNREADABLE_FILE, f"begins as a {kind} key store, and keytool cannot read it"
+            kind, 0, None, Reason.UNREADABLE_FILE, f"starts like a {kind} key store, but keytool cannot read it"
         )
     elif b"-----BEGIN " not in listed.stdout:
         yield FileItem(kind, 0, None, Reason.NO_CERTIFICATE, f"a {kind} key store without a certificate")
@@ -67,7 +69,7 @@ def look_at_keystore(
 
 
 def _keytool(data: bytes, kind: str, password: Secret | None) -> subprocess.CompletedProcess[bytes]:
-    # a copy without a name of its own: keytool cannot be led to another file, and no alias of a name confuses it
+    # a copy without a name: nothing can lead keytool to another file, and no odd name confuses it
     with tempfile.TemporaryFile() as copy:
         copy.write(data)
         copy.flush()

@@ -1,9 +1,8 @@
-"""The second reader of certificates: what one says whose encoding pyca refuses, field by field.
+"""The second reader of certificates: reads certificates whose encoding pyca refuses, field by field.
 
 OpenSSL and Windows accept what RFC 5280 forbids: `*` in a PrintableString, Latin-1 in a T61String, a FALSE that should
 have been left out, a time with an offset. Such a certificate works, and it expires. pyasn1 reads BER element by element
-here, so that a field which cannot be read hides no other. Nothing is verified, and nothing here is fit to trust a
-certificate by.
+here, so that an unreadable field hides no other. It verifies nothing, so trust no certificate because of this module.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pyasn1.type import char, tag, univ, useful
 from runbook_lib.credentials.ber import decode
 
 MAX_BYTES = 2**18
-"""Of a certificate that is read here: 25 µs for each element (measured), and two bytes can be an element."""
+"""The largest certificate that is read here: each element takes 25 µs (measured) and may have only two bytes."""
 MAX_BYTES_PKCS7 = 2**20
 
 _SEQUENCE = univ.SequenceOf(componentType=univ.Any())
@@ -28,25 +27,25 @@ _SET = univ.SetOf(componentType=univ.Any())
 
 _TEXT = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}
 _TEXT |= dict.fromkeys((0x12, 0x13, 0x14, 0x15, 0x16, 0x1A, 0x1B), "ascii")
-"""String types (X.680, section 8.4), and how their text is encoded. What is not so is UTF-8 or else Latin-1."""
+"""String types (X.680, section 8.4) and their encodings. Text in another encoding is read as UTF-8, else Latin-1."""
 
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""Of Python's calendar."""
+"""The limits of Python's calendar."""
 
 _MOMENT = re.compile(r"\d{10}(\d\d){0,2}([.,]\d+)?(Z|[+-]\d{4})?", re.ASCII)
-"""YYYYMMDDHH, then what may be left out (X.680, sections 46 and 47)."""
+"""YYYYMMDDHH, then optional parts (X.680, sections 46 and 47)."""
 
 _KEYS = {"1.2.840.113549.1.1.1": "RSA", "1.2.840.10045.2.1": "EC", "1.2.840.10040.4.1": "DSA"}
 _SIGNED_DATA = "1.2.840.113549.1.7.2"
 
 
 def first_element(data: bytes) -> bytes:
-    """The first element of some BER, without what stands behind it. Raises ValueError, or TruncatedBer."""
+    """The first element of some BER, without what follows it. Raises ValueError, or TruncatedBer."""
     return data[: len(data) - len(decode(data, univ.Any())[1])]
 
 
 def certificates_of_pkcs7(der: bytes) -> list[bytes]:
-    """The certificates in a PKCS#7 (RFC 5652, section 5.1), each as it is encoded. Raises ValueError."""
+    """The encoded certificates in a PKCS#7 (RFC 5652, section 5.1). Raises ValueError."""
     kind, *content = _parts(der, most=MAX_BYTES_PKCS7)
     if _oid(kind) != _SIGNED_DATA or not content:
         return []
@@ -57,19 +56,19 @@ def certificates_of_pkcs7(der: bytes) -> list[bytes]:
 
 
 class LenientCertificate:
-    """The fields of a certificate (RFC 5280, section 4.1), each read when it is asked for.
+    """The fields of a certificate (RFC 5280, section 4.1), each read on first use.
 
     Args:
-        der: the certificate and nothing behind it.
+        der: the certificate and nothing after it.
 
     Raises:
-        ValueError: here if it has not the structure of a certificate; from a method if its field cannot be read.
+        ValueError: if it does not have the structure of a certificate; from a method if its field cannot be read.
     """
 
     def __init__(self, der: bytes) -> None:
         signed, *self._signature = _parts(der)
         fields = _parts(signed)
-        if fields and fields[0][:1] == b"\xa0":  # the version, which is left out where it is 1
+        if fields and fields[0][:1] == b"\xa0":  # the version, which is left out if it is 1
             del fields[0]
         if len(self._signature) != 2 or len(fields) < 6:
             raise ValueError("not the structure of a certificate")
@@ -106,7 +105,7 @@ class LenientCertificate:
         return f"RSA {int(decode(modulus, univ.Integer())[0]).bit_length()}"
 
     def signature(self) -> bytes:
-        """The signature, after the algorithms that both places name."""
+        """The signature; also decodes the algorithm in both places that name it."""
         for algorithm in (self._algorithm, self._signature[0]):
             _oid(_first(algorithm))
         return bytes(decode(self._signature[1], univ.BitString())[0].asOctets())
@@ -125,9 +124,9 @@ class LenientCertificate:
 
 
 def _parts(encoded: bytes, kind: univ.SequenceOf | univ.SetOf = _SEQUENCE, most: int = MAX_BYTES) -> list[bytes]:
-    """The elements of a SEQUENCE, or of another kind of list, each as it is encoded."""
+    """The encoded elements of a SEQUENCE, or of another kind of list."""
     if len(encoded) > most:
-        raise ValueError(f"{len(encoded):,} bytes, and {most:,} are read at most")
+        raise ValueError(f"{len(encoded):,} bytes; the limit is {most:,}")
     return [bytes(part) for part in decode(encoded, kind)[0] if len(part)]
 
 
@@ -149,7 +148,7 @@ def _oid(encoded: bytes) -> str:
 
 
 def _name(encoded: bytes) -> str:
-    """A Name as RFC 4514 writes it, from its last part to its first. Parts that hold nothing are left out."""
+    """A Name as RFC 4514 writes it, from its last part to its first, without empty parts."""
     written = ["+".join(map(_attribute, _parts(part, _SET))) for part in reversed(_parts(encoded))]
     return ",".join(filter(None, written))
 
@@ -157,14 +156,14 @@ def _name(encoded: bytes) -> str:
 def _attribute(encoded: bytes) -> str:
     kind, value = _parts(encoded)
     text = _text(value)
-    # pyca knows the short names, and what is escaped
-    mended = _list(_SEQUENCE, kind, encoder.encode(char.UTF8String("x" if text is None else text)))
-    written = x509.Name.from_bytes(_list(_SEQUENCE, _list(_SET, mended))).rfc4514_string()
+    # pyca knows the short names, and what to escape
+    readable = _list(_SEQUENCE, kind, encoder.encode(char.UTF8String("x" if text is None else text)))
+    written = x509.Name.from_bytes(_list(_SEQUENCE, _list(_SET, readable))).rfc4514_string()
     return f"{written[:-1]}#{value.hex()}" if text is None else written
 
 
 def _text(encoded: bytes) -> str | None:
-    """The text of a string; None for what is none, or has a character that its type cannot have."""
+    """The text of a string; None for anything else, and for a character that its type cannot have."""
     number = encoded[0] & 0xDF  # a string may come in pieces
     if number not in _TEXT:
         return None
@@ -186,7 +185,7 @@ def _list(kind: univ.SequenceOf | univ.SetOf, *elements: bytes) -> bytes:
 
 
 def _moment(encoded: bytes) -> datetime:
-    """UTCTime or GeneralizedTime in UTC; what lies outside of Python's calendar is its first or last second."""
+    """UTCTime or GeneralizedTime in UTC; a time outside Python's calendar gives its first or last second."""
     short = encoded[:1] in (b"\x17", b"\x37")  # a string may come in pieces
     text = str(decode(encoded, useful.UTCTime() if short else useful.GeneralizedTime())[0])
     if short:  # RFC 5280, section 4.1.2.5.1

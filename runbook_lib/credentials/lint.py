@@ -1,4 +1,4 @@
-"""Lint: is the certificate that was issued the one that was asked for, and will it work as a client's?"""
+"""Lint: checks that an issued certificate matches its request and will work as a client certificate."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _STRONG_HASHES = ("sha256", "sha384", "sha512")
 
 @dataclass(frozen=True)
 class LintFinding:
-    """What one rule found.
+    """The finding of one rule.
 
     Args:
         rule: slug of the rule.
-        detail: what was seen, in words. Names in it come from the issuer: escape it where it is shown.
+        detail: what was seen, in words. Names in it come from the issuer: escape it for display.
         source: where the rule is written.
     """
 
@@ -56,14 +56,14 @@ def lint(
     end_date: datetime | None,
     ca_trust: Sequence[x509.Certificate] | None = None,
 ) -> list[LintFinding]:
-    """Hold a certificate against what was asked for.
+    """Compare a certificate with its request.
 
     Args:
         chain: the CAs above it, nearest first; the last may but need not be the root.
         csr: the request that was sent.
         now: aware; the time of issue.
-        end_date: the end that was asked for, aware; None where none was.
-        ca_trust: CAs of which one must be, or have issued, the chain's last; None where the chain's end is unknown.
+        end_date: the requested end, aware; None if none was requested.
+        ca_trust: CAs of which one must be, or have issued, the last of the chain; None does not check this.
 
     Returns:
         one finding per rule, in a fixed order; a part that cannot be decoded is a finding that is not ok.
@@ -84,32 +84,33 @@ _Outcome = tuple[bool, str]
 
 def _key(case: _Case) -> _Outcome:
     if not case.csr.is_signature_valid:
-        return False, "the signature of the CSR is wrong"
+        return False, "the signature of the CSR is invalid"
     same = spki(case.csr.public_key()) == spki(case.certificate.public_key())
-    return same, "certificate and CSR hold the same public key" if same else "the certificate holds another public key"
+    return same, f"certificate and CSR have {'the same public key' if same else 'different public keys'}"
 
 
 def _chain(case: _Case) -> _Outcome:
     if not case.chain:
-        return False, "no CA certificate came with it"
+        return False, "the response holds no CA certificate"
     for child, issuer in pairwise([case.certificate, *case.chain]):
         fault = _link_fault(child, issuer, case.now)
         if fault:
             return False, fault
     last = case.chain[-1]
     if case.ca_trust is not None and not any(last == root or _issued(last, root) for root in case.ca_trust):
-        return False, f"the chain ends in {_name(last)}, which no CA that is trusted here has issued"
+        return False, f"the chain ends in {_name(last)}, which no trusted CA issued"
     ends = min(authority.not_valid_after_utc for authority in case.chain)
     note = ""
     if ends < case.certificate.not_valid_after_utc:
-        note = f"; a CA of it expires first, on {iso(ends)}, and the certificate stops working then"
-    return True, f"{len(case.chain)} CA up to {_name(last)}, every signature verified{note}"
+        note = f"; a CA in it expires first, on {iso(ends)}, and the certificate stops working then"
+    cas = "1 CA" if len(case.chain) == 1 else f"{len(case.chain)} CAs"
+    return True, f"{cas} up to {_name(last)}, every signature verified{note}"
 
 
 def _link_fault(child: x509.Certificate, issuer: x509.Certificate, now: datetime) -> str:
-    """Why `issuer` is no CA that issued `child`; empty where it is (RFC 5280, section 6.1.4)."""
+    """Why `issuer` is not a CA that issued `child`; empty if it is (RFC 5280, section 6.1.4)."""
     if not is_ca(issuer):
-        return f"{_name(issuer)} is no CA"
+        return f"{_name(issuer)} is not a CA"
     try:
         usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
@@ -124,7 +125,7 @@ def _link_fault(child: x509.Certificate, issuer: x509.Certificate, now: datetime
 
 
 def _issued(child: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether names and signature fit. UnsupportedAlgorithm is raised for a signature with MD5 or SHA-1."""
+    """Whether names and signature match. Raises UnsupportedAlgorithm for a signature with MD5 or SHA-1."""
     try:
         child.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -139,26 +140,26 @@ def _client_auth(case: _Case) -> _Outcome:
 
 def _not_a_ca(case: _Case) -> _Outcome:
     ca = is_ca(case.certificate)
-    return not ca, "it is a CA: it could issue certificates" if ca else "it is no CA"
+    return not ca, "is a CA and could issue certificates" if ca else "is not a CA"
 
 
 def _in_date(case: _Case) -> _Outcome:
     start, end = case.certificate.not_valid_before_utc, case.certificate.not_valid_after_utc
-    detail = f"valid from {iso(start)} to {iso(end)}; now it is {iso(case.now)}"
+    detail = f"valid from {iso(start)} to {iso(end)}; it is now {iso(case.now)}"
     return start - SLACK <= case.now < end and start < end, detail
 
 
 def _lifetime(case: _Case) -> _Outcome:
     lifetime = case.certificate.not_valid_after_utc - case.certificate.not_valid_before_utc
-    return lifetime <= MAX_LIFETIME, f"{lifetime / timedelta(days=1):.1f} days; at most {MAX_LIFETIME.days}"
+    return lifetime <= MAX_LIFETIME, f"{lifetime / timedelta(days=1):.1f} days; at most {MAX_LIFETIME.days} are allowed"
 
 
 def _end_date(case: _Case) -> _Outcome:
     end = case.certificate.not_valid_after_utc
     if case.end_date is None:
-        return True, f"none was asked for; it ends {iso(end)}"
-    # DigiCert ONE's dates are day-granular: the day is what was asked for
-    return end.date() == _utc_date(case.end_date), f"it ends {iso(end)}; asked for was {iso(case.end_date)}"
+        return True, f"ends {iso(end)}; no end was requested"
+    # DigiCert ONE's dates are day-granular: only the day was requested
+    return end.date() == _utc_date(case.end_date), f"ends {iso(end)}; requested was {iso(case.end_date)}"
 
 
 def _subject(case: _Case) -> _Outcome:
@@ -166,7 +167,7 @@ def _subject(case: _Case) -> _Outcome:
     changed = [oid for oid in asked if got.get(oid) != asked[oid]]
     detail = f"the certificate names {case.certificate.subject.rfc4514_string()}"
     if changed:
-        return False, f"{detail}; the CSR named {case.csr.subject.rfc4514_string()}"
+        return False, f"{detail}, but the CSR {case.csr.subject.rfc4514_string()}"
     added = [x509.NameAttribute(oid, got[oid][0]).rfc4514_string() for oid in got if oid not in asked]
     return True, f"{detail}; added by the CA: {', '.join(added)}" if added else detail
 
@@ -205,9 +206,9 @@ def _key_usage(case: _Case) -> _Outcome:
     try:
         usage = case.certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
-        return True, "key usage: absent, so nothing is ruled out"
+        return True, "key usage: absent, so every use is allowed"
     signs = usage.digital_signature
-    return signs, f"digitalSignature is {'set' if signs else 'not set, and TLS needs it'}"
+    return signs, f"digitalSignature is {'set' if signs else 'not set, but TLS needs it'}"
 
 
 def _name(certificate: x509.Certificate) -> str:

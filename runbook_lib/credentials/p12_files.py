@@ -1,7 +1,7 @@
-"""What a PKCS#12 that lies in a folder holds: every certificate in it, whoever's key it has or has not.
+"""Lists the certificates of a PKCS#12 file in a folder, with or without a key.
 
-`pkcs12` opens P12s to use them, and insists on a key with its certificate and chain. An inventory insists on nothing: a
-trust store has no key, and a key may be of any kind. It also asks whether the key is protected at all.
+`pkcs12` opens P12s to use them, and requires a key with its certificate and chain. An inventory requires nothing: a
+trust store has no key, and a key may be of any kind. It also checks whether the key is protected at all.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ from runbook_lib.errors import Reason
 from runbook_lib.secrets import Secret
 
 MAX_ROUNDS = 5_000_000
-"""Of the key derivations of one file together, some 5 s: .NET stops at 300,000 for each."""
+"""The limit for all key derivations of a file together, some 5 s. .NET stops at 300,000 for each."""
 
 _MAX_COUNTED = 2**18
-"""Bytes of a file whose rounds are counted before it is opened: 25 µs for each element. Time limits a larger one."""
+"""The largest file, in bytes, whose rounds are counted before it is opened: 25 µs for each element. A larger file is
+limited by time."""
 
 _RC2_40 = bytes.fromhex("060a2a864886f70d010c0106")
-"""pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C): a P12 names the cipher of its certificates in plain sight."""
+"""pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C): a P12 names the cipher of its certificates unencrypted."""
 _KEY_BAG = bytes.fromhex("060b2a864886f70d010c0a0101")
-"""keyBag (RFC 7292, section 4.2.1): in plain sight, it is a key that is not encrypted."""
+"""keyBag (RFC 7292, section 4.2.1): readable without a password, it is a key that is not encrypted."""
 _DERIVATIONS = (bytes.fromhex("06092a864886f70d01050c"), bytes.fromhex("060a2a864886f70d010c01"))
-"""PBKDF2 (RFC 8018), and what all those of RFC 7292, appendix C, begin with."""
+"""PBKDF2 (RFC 8018), and the common prefix of those in RFC 7292, appendix C."""
 _LIST = univ.SequenceOf(componentType=univ.Any())
 _OCTETS, _CONSTRUCTED = 0x04, 0x20
 _LEVELS, _STRINGS = 20, 2
-"""How deep the derivations lie: elements within each other, and strings that hold further ones."""
+"""How deep to look for derivations: nested elements, and strings that hold further elements."""
 
 
 def look_at_p12(data: bytes, password: Secret | None) -> Iterator[FileItem]:
-    """The certificates of a P12, or why it was not opened, and before them whether its key lies open.
+    """The certificates of a P12, or why it was not opened; first of all, whether its key is exposed.
 
     Args:
-        password: None opens only what opens without one.
+        password: None opens only a P12 without a password.
     """
     if (rounds := _rounds(data)) > MAX_ROUNDS:
-        why = f"opening it takes {rounds:,} rounds of its key derivation, and {MAX_ROUNDS:,} are made at most"
+        why = f"opening it takes {rounds:,} rounds of key derivation; the limit is {MAX_ROUNDS:,}"
         yield FileItem("P12", 0, None, Reason.FILE_GIVEN_UP, why)
         return
     exposed = _KEY_BAG in data
     if exposed:
-        yield FileItem("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key that is not encrypted")
+        yield FileItem("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds an unencrypted private key")
     problem: Exception | None = None
     content: PKCS12KeyAndCertificates | None = None
     for attempt in (*([password.reveal()] if password else []), None):
@@ -64,13 +65,13 @@ def look_at_p12(data: bytes, password: Secret | None) -> Iterator[FileItem]:
         yield _closed(data, password, problem)
         return
     if attempt is None and content.key is not None and not exposed:
-        yield FileItem("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key, and opens without a password")
+        yield FileItem("P12", 0, None, Reason.KEY_IN_PLAIN_TEXT, "holds a private key and opens without a password")
     yield from _certificates(data, content)
 
 
 def _closed(data: bytes, password: Secret | None, problem: Exception) -> FileItem:
     if password is None and str(problem).startswith("Invalid password"):
-        return FileItem("P12", 0, None, Reason.P12_NOT_OPENED, "its password was not given")
+        return FileItem("P12", 0, None, Reason.P12_NOT_OPENED, "no password was given")
     error = diagnosis(data, password or Secret("", ""), problem, "it")
     return FileItem("P12", 0, None, error.reason, error.what)
 
@@ -80,7 +81,7 @@ def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[Fi
     if content.cert is not None:
         certificates.insert(0, content.cert.certificate)
     if not certificates:
-        what = "a private key and no certificate" if content.key else "neither a key nor a certificate"
+        what = "a private key but no certificate" if content.key else "neither a key nor a certificate"
         reason = Reason.UNREADABLE_FILE if content.key else Reason.NO_CERTIFICATE
         yield FileItem("P12", 0, None, reason, f"holds {what}")
         return
@@ -88,9 +89,9 @@ def _certificates(data: bytes, content: PKCS12KeyAndCertificates) -> Iterator[Fi
     if _RC2_40 in data:
         flaw = (Reason.OLD_ENCRYPTION, "encrypted with 40-bit RC2")
     elif content.key is not None and not _belongs(content):
-        flaw = (Reason.KEY_MISMATCH, "no certificate in it is for the private key in it")
+        flaw = (Reason.KEY_MISMATCH, "none of its certificates matches its private key")
     elif content.key is not None and len(certificates) == 1:
-        flaw = (Reason.CHAIN_MISSING, "without the CA certificate above it")
+        flaw = (Reason.CHAIN_MISSING, "without the CA certificate")
     for number, certificate in enumerate(certificates, 1):
         yield known_certificate("P12", number, certificate, *(flaw if number == 1 else (None, "")))
 
@@ -102,12 +103,12 @@ def _belongs(content: PKCS12KeyAndCertificates) -> bool:
         return False
     try:
         return spki(certificate.public_key()) == spki(key.public_key())
-    except UNDECODABLE:  # a kind of key that is not known: nothing speaks against it
+    except UNDECODABLE:  # an unknown kind of key: no evidence of a mismatch
         return True
 
 
 def _rounds(data: bytes) -> int:
-    """How many rounds of key derivation a P12 asks for, as far as that is in plain sight."""
+    """How many rounds of key derivation a P12 requires, as far as that is readable without the password."""
     if len(data) > _MAX_COUNTED:
         return 0
     total = 0
@@ -133,7 +134,7 @@ def _rounds(data: bytes) -> int:
 
 
 def _elements(element: bytes) -> list[bytes]:
-    """What is in a constructed element, of whatever type; empty for any other, and where it is damaged."""
+    """The parts of a constructed element of any type; empty for a primitive or damaged one."""
     if not element[0] & _CONSTRUCTED:
         return []
     try:

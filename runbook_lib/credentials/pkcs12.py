@@ -1,7 +1,7 @@
-"""PKCS#12 (RFC 7292): a key, its certificate and the CAs above it in one encrypted file.
+"""Writes and opens PKCS#12 (RFC 7292): a key, its certificate and the CAs above it in one encrypted file.
 
-Two profiles are enough for every reader tested (docs/measured.md). What decides whether a reader can authenticate is
-the chain, so it is always in the file.
+Two profiles suffice for every reader tested (docs/measured.md). A reader needs the chain to authenticate, so the file
+always holds it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from runbook_lib.identity import Identity
 from runbook_lib.secrets import Secret
 
 KDF_ROUNDS = 20_000
-"""Not more: .NET 9 stops at 300,000, the MAC stays at 2,048 whatever is set, and so the password's entropy decides."""
+"""More would not help: .NET 9 stops at 300,000, and the MAC always has 2,048, so the password's entropy decides."""
 
 
 class Profile(StrEnum):
     """How the file is encrypted.
 
-    MODERN is AES-256 with SHA-256. COMPAT is 3DES with SHA-1, for Java before 8u301 and 11.0.12 and for Windows Server
-    before 2019, which cannot read MODERN and say that the password is incorrect.
+    MODERN is AES-256 with SHA-256. COMPAT is 3DES with SHA-1, for Java before 8u301 and 11.0.12 and Windows Server
+    before 2019: they cannot read MODERN, and report an incorrect password.
     """
 
     MODERN = "modern"
@@ -39,24 +39,24 @@ class Profile(StrEnum):
 
 
 def write_p12(identity: Identity, password: Secret, *, profile: Profile, friendly_name: str) -> bytes:
-    """An encrypted P12 with key, certificate and chain. Whoever puts it on a disk opens it again from there.
+    """An encrypted P12 with key, certificate and chain. The caller writes it to disk and reads it back.
 
     Args:
         friendly_name: what keytool and Windows show; Java calls it the alias.
 
     Raises:
-        RunbookError: WEAK_PASSWORD; CHAIN_MISSING where the identity has no chain; KEY_MISMATCH where the certificate
-            is not for the key.
+        RunbookError: WEAK_PASSWORD; CHAIN_MISSING if the identity has no chain; KEY_MISMATCH if the certificate does
+            not match the key.
     """
     check_password(password)
     if not identity.chain:
         raise RunbookError(Reason.CHAIN_MISSING, "The issuing CA's certificate is missing, so no P12 was written.")
     if spki(identity.key.public_key()) != spki(identity.certificate.public_key()):
-        raise RunbookError(Reason.KEY_MISMATCH, f"The certificate of {identity!r} was made for another key.")
+        raise RunbookError(Reason.KEY_MISMATCH, f"The certificate of {identity!r} belongs to another key.")
     algorithm, mac = (
         (pyca.PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256())
         if profile is Profile.MODERN
-        else (pyca.PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  (what the old readers know)
+        else (pyca.PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  (what old readers know)
     )
     encryption = (
         PrivateFormat.PKCS12.encryption_builder()
@@ -71,19 +71,19 @@ def write_p12(identity: Identity, password: Secret, *, profile: Profile, friendl
 
 
 def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identity:
-    """Open a P12, also one with the RC2 encryption that OpenSSL 3 and curl refuse.
+    """Open a P12, including one with the RC2 encryption that OpenSSL 3 and curl refuse.
 
     Args:
         label: what to call the file in an error, such as its path.
 
     Raises:
-        RunbookError: WRONG_PASSWORD; P12_WITHOUT_KEY; KEY_MISMATCH where no certificate in it is for its key;
-            UNREADABLE_FILE where it is truncated, or no P12 at all.
+        RunbookError: WRONG_PASSWORD; P12_WITHOUT_KEY; KEY_MISMATCH if none of its certificates matches its key;
+            UNREADABLE_FILE if it is truncated, or not a P12.
     """
     if not data:
         raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is empty.")
     if b"-----BEGIN " in data[:200]:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is PEM text, no PKCS#12.")
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} is PEM text, not PKCS#12.")
     try:
         content = load_p12(data, password.reveal())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -92,28 +92,28 @@ def open_p12(data: bytes, password: Secret, *, label: str = "The P12") -> Identi
     if content.cert is not None:
         certificates.insert(0, content.cert.certificate)
     if content.key is None:
-        raise RunbookError(Reason.P12_WITHOUT_KEY, f"{label} holds {_number(certificates)} and no private key.")
+        raise RunbookError(Reason.P12_WITHOUT_KEY, f"{label} holds {_number(certificates)} but no private key.")
     if not isinstance(content.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise RunbookError(Reason.UNREADABLE_FILE, f"The key in {label} is neither RSA nor EC.")
     if not certificates:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} holds a private key and no certificate.")
+        raise RunbookError(Reason.UNREADABLE_FILE, f"{label} holds a private key but no certificate.")
     if content.cert is None or spki(content.cert.certificate.public_key()) != spki(content.key.public_key()):
         raise RunbookError(
-            Reason.KEY_MISMATCH, f"{label} holds a private key and {_number(certificates)}, none of them for that key."
+            Reason.KEY_MISMATCH, f"{label} holds a private key and {_number(certificates)}, but none matches the key."
         )
     return Identity(content.key, certificates[0], tuple(certificates[1:]))
 
 
 def load_p12(data: bytes, password: str | None) -> pyca.PKCS12KeyAndCertificates:
-    """What pyca finds in a P12. Raises one of `fields.UNDECODABLE`."""
+    """The content of a P12 as pyca reads it. Raises one of `fields.UNDECODABLE`."""
     try:
         secret = None if password is None else password.encode()
-    except UnicodeEncodeError:  # a variable whose bytes are no UTF-8
+    except UnicodeEncodeError:  # a variable whose bytes are not UTF-8
         raise ValueError("Invalid password: not UTF-8") from None
     if secret is not None and b"\0" in secret:
-        raise ValueError("Invalid password: NUL")  # pyca 50 panics there, and a panic is no Exception
+        raise ValueError("Invalid password: NUL")  # pyca 50 panics there, and a panic is not an Exception
     with warnings.catch_warnings():
-        # P12s in BER, as some tools still write them, open with a warning; a serial that is not positive warns too
+        # BER, as some tools still write it, and a serial number that is not positive cause a warning
         warnings.simplefilter("ignore")
         return pyca.load_pkcs12(data, secret)
 
@@ -127,26 +127,26 @@ def _opens(data: bytes, password: str | None) -> bool:
 
 
 def diagnosis(data: bytes, password: Secret, error: Exception, label: str) -> RunbookError:
-    """Why it did not open. pyca tells structure from password; a changed byte and a wrong password look the same."""
+    """Why a P12 did not open. pyca tells structure from password; a changed byte and a wrong password look the same."""
     if not str(error).startswith("Invalid password"):
-        return RunbookError(Reason.UNREADABLE_FILE, f"{label} is truncated, damaged, or no PKCS#12.")
+        return RunbookError(Reason.UNREADABLE_FILE, f"{label} is truncated, damaged, or not PKCS#12.")
     stripped = password.reveal().strip()
     if stripped != password.reveal() and _opens(data, stripped):
         return RunbookError(
             Reason.WRONG_PASSWORD,
-            f"{label} opens with the password from {password.source} once the space or line end around it is removed.",
-            remedy=f"Remove the space or line end where {password.source} points.",
+            f"The password from {password.source} has a space or line end around it; without that, {label} opens.",
+            remedy=f"Remove the space or line end from {password.source}.",
         )
     if _opens(data, None):
         return RunbookError(
             Reason.WRONG_PASSWORD,
-            f"{label} has no password: its key is not protected, and Java reads such a file as empty.",
+            f"{label} has no password: its key is unprotected, and Java reads such a file as empty.",
             remedy="Treat the key as exposed: issue a new certificate with notebook 01 and disable this one.",
         )
     return RunbookError(
         Reason.WRONG_PASSWORD,
-        f"{label} does not open with the password from {password.source}: the password is another one, or the file "
-        "was changed (the file's integrity check cannot tell these apart).",
+        f"{label} does not open with the password from {password.source}: the password is wrong, or the file was "
+        "changed. Its integrity check cannot tell which.",
     )
 
 
@@ -157,7 +157,7 @@ def _number(certificates: list[x509.Certificate]) -> str:
 def unrelated_identity() -> Identity:
     """A self-signed client certificate that no server knows, in memory only: for the control that must be refused.
 
-    It is valid at any time, so that nothing but its being unknown can be the cause of a refusal.
+    It is valid at any time, so that a refusal cannot be due to its dates.
     """
     key = generate(KeyKind.P256)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Unrelated certificate of a control request")])

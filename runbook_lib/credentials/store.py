@@ -1,4 +1,4 @@
-"""The store: where credentials live on disk.
+"""The store: the folder of credentials on disk.
 
     <store>/<environment>/<name>/0001/         identity.p12  cert.pem  chain.pem  meta.json
     <store>/<environment>/<name>/.staging-0002/  a generation being made; its key is sealed
@@ -6,7 +6,7 @@
     <store>/<environment>/<name>/journal.jsonl
     <store>/<environment>/<name>/.lock
 
-A generation is written aside, fsynced, renamed into place and never edited. Going live is one rename of `current`.
+A generation is written aside, fsynced, renamed into place and never edited. One rename of `current` puts it into use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.rules import is_certificate_name
 
 SEALED_KEY = "key.pem"
-"""The sealed key in a staging folder. It is gone when the generation is committed: the P12 holds the key then."""
+"""The sealed key in a staging folder. The commit deletes it: the P12 holds the key then."""
 
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a short name or a host's
 _NUMBER = re.compile(r"\d{4,9}")
@@ -49,7 +49,7 @@ class Credential:
 
     @property
     def p12(self) -> Path:
-        """The path that programs use: the P12 of the generation in use, whichever that is."""
+        """The path that programs use: the P12 of the generation in use."""
         return self.folder / "current" / IDENTITY
 
     def generations(self) -> list[Generation]:
@@ -60,20 +60,20 @@ class Credential:
         )
 
     def generation(self, number: int | None) -> Generation:
-        """The committed generation of that number. Raises RunbookError (STATE_CONTRADICTION) where there is none."""
+        """The committed generation of that number. Raises RunbookError (STATE_CONTRADICTION) if there is none."""
         for generation in self.generations():
             if generation.number == number:
                 return generation
         raise RunbookError(
             Reason.STATE_CONTRADICTION,
-            f"The journal speaks of generation {number or 0:04d}, and it is not in the store.",
+            f"The journal names generation {number or 0:04d}, but it is not in the store.",
         )
 
     def current(self) -> Generation | None:
-        """The generation in use; None where there is none yet.
+        """The generation in use; None if there is none yet.
 
         Raises:
-            RunbookError: UNREADABLE_FILE where `current` points to nothing or to anything but a generation of ours.
+            RunbookError: UNREADABLE_FILE if `current` does not point to a generation of this credential.
         """
         link = self.folder / "current"
         if not os.path.lexists(link):
@@ -85,19 +85,19 @@ class Credential:
         if not _NUMBER.fullmatch(target) or not (self.folder / target).is_dir():
             raise RunbookError(
                 Reason.UNREADABLE_FILE,
-                f"{link} points to {target!r}, and that is no generation beside it.",
-                remedy=f"Point it to one that is there: ln -sfn NUMBER '{link}'.",
+                f"{link} points to {target!r}, which is not a generation next to it.",
+                remedy=f"Point it to an existing generation: ln -sfn NUMBER '{link}'.",
             )
         return Generation(self.folder / target)
 
     def next_number(self) -> int:
-        """The number after the last generation committed or retired; a staging folder of that number is resumed."""
+        """The number after the last committed or retired generation; a staging folder of that number is resumed."""
         names = (path.name.removeprefix(".retired-") for path in _folders(self.folder))
         numbers = [int(name) for name in names if _NUMBER.fullmatch(name)]
         return max(numbers, default=0) + 1
 
     def staging(self, number: int) -> Path:
-        """The folder in which generation `number` is made, private and there when this returns.
+        """The folder in which generation `number` is made. Makes it, private, if it is missing.
 
         Raises:
             RunbookError: STORE_EXPOSED, STORE_NOT_WRITABLE or DISK_FULL.
@@ -108,23 +108,23 @@ class Credential:
         return folder
 
     def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
-        """Write a file of a staging folder whole and durable, or not at all.
+        """Write a file of a staging folder, complete and durable, or not at all.
 
         Raises:
             RunbookError: DISK_FULL or STORE_NOT_WRITABLE.
         """
         if path.parent.parent != self.folder or not path.parent.name.startswith(".staging-"):
-            raise ValueError(f"{path} is in no staging folder of {self!r}; a generation is never edited")
+            raise ValueError(f"{path} is not in a staging folder of {self!r}; a generation is never edited")
         write_atomic(path, data, mode=mode)
 
     def commit(self, number: int) -> Generation:
         """Put a complete staging folder in place as generation `number`; its files become read-only.
 
-        Everything else in the folder is dropped, the sealed key first: the P12 has the key.
+        Everything else in the folder is deleted, the sealed key first: the P12 has the key.
 
         Raises:
-            RunbookError: STORE_NOT_WRITABLE where the generation exists already, DISK_FULL, or UNREADABLE_FILE where
-                one of the four files is missing.
+            RunbookError: STORE_NOT_WRITABLE if the generation exists already, DISK_FULL, or UNREADABLE_FILE if one of
+                the four files is missing.
         """
         staging, folder = self.staging(number), self.folder / f"{number:04d}"
         if os.path.lexists(folder):
@@ -132,9 +132,9 @@ class Credential:
         content = (IDENTITY, CERTIFICATE, CHAIN, META)
         missing = [name for name in content if not (staging / name).is_file()]
         if missing:
-            raise RunbookError(Reason.UNREADABLE_FILE, f"{staging} is not complete: {', '.join(missing)} is missing.")
+            raise RunbookError(Reason.UNREADABLE_FILE, f"{staging} is incomplete. Missing: {', '.join(missing)}.")
         try:
-            # the key first: while it is there, the P12 may be made again, and that needs the other files
+            # the key first: while it exists, the P12 may be made again, and that needs the other files
             (staging / SEALED_KEY).unlink(missing_ok=True)
             for path in staging.iterdir():
                 if path.name in content:
@@ -149,13 +149,13 @@ class Credential:
         return Generation(folder)
 
     def make_current(self, generation: Generation) -> None:
-        """Put a generation in use, by one rename: whoever reads `current` sees the old one or the new one.
+        """Put a generation into use by one rename: a reader of `current` sees the old one or the new one.
 
         Raises:
             RunbookError: STORE_NOT_WRITABLE or DISK_FULL.
         """
         if generation.folder.parent != self.folder:
-            raise ValueError(f"{generation!r} is no generation of {self!r}")
+            raise ValueError(f"{generation!r} is not a generation of {self!r}")
         aside = self.folder / f".current.{secrets.token_hex(8)}{TEMPORARY}"
         try:
             aside.symlink_to(generation.folder.name)
@@ -169,16 +169,16 @@ class Credential:
             raise oserror(error, self.folder / "current") from None
 
     def is_retired(self, number: int) -> bool:
-        """Whether a generation's key has been destroyed, or that was begun."""
+        """Whether a generation's key was deleted, or its deletion started."""
         return (self.folder / f".retired-{number:04d}").is_dir()
 
     def retire(self, generation: Generation) -> None:
-        """Destroy a generation's key for good: its folder becomes `.retired-NNNN`, and its P12 is deleted.
+        """Delete a generation's key for good: its folder becomes `.retired-NNNN`, and its P12 is deleted.
 
-        Certificate and meta.json stay, so that the past can be told. Calling it again finishes what was interrupted.
+        Certificate and meta.json stay as a record. A second call finishes what was interrupted.
 
         Raises:
-            RunbookError: CERTIFICATE_IN_USE where `current` points to it; STORE_NOT_WRITABLE.
+            RunbookError: CERTIFICATE_IN_USE if `current` points to it; STORE_NOT_WRITABLE.
         """
         current = self.current()
         if current is not None and current.number == generation.number:
@@ -198,16 +198,16 @@ class Credential:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other runs away from this credential. The kernel releases it when its owner ends, however it ends.
+        """Lock this credential against other runs. The kernel releases the lock when its owner ends, however it ends.
 
         Raises:
-            RunbookError: BUSY, with the holder's process number and since when; STORE_EXPOSED, STORE_NOT_WRITABLE.
+            RunbookError: BUSY, with the holder's process number and start; STORE_EXPOSED, STORE_NOT_WRITABLE.
         """
         self._make()
         path = self.folder / ".lock"
         with ExitStack() as held:
             try:
-                held.enter_context(disk.locked(path, busy=f"{self.name} is being worked on by"))
+                held.enter_context(disk.locked(path, busy=f"“{self.name}” is locked by"))
             except OSError as error:
                 raise oserror(error, path) from None
             yield
@@ -218,7 +218,7 @@ class Credential:
 
 
 class Store:
-    """The folder of all credentials. Nothing is touched before it is used."""
+    """The folder of all credentials. It is not touched before it is used."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -228,29 +228,29 @@ class Store:
         """The store of DIGICERT_ONE_STORE, else ~/.digicert/certs as in the tutorial.
 
         Raises:
-            RunbookError: BAD_PARAMETER where that is no path, or this user has no home folder.
+            RunbookError: BAD_PARAMETER if that is not a path, or this user has no home folder.
         """
         named = environ.get("DIGICERT_ONE_STORE")
         try:
             return cls(given.path(named, environ) if named else given.home(environ) / ".digicert" / "certs")
         except ValueError as error:
             what = f"DIGICERT_ONE_STORE: {error}." if named else f"The store: {error}."
-            remedy = "Name the store's folder: the parameter `store`, or the variable DIGICERT_ONE_STORE."
+            remedy = "Set the parameter `store`, or the variable DIGICERT_ONE_STORE, to the store's folder."
             raise RunbookError(Reason.BAD_PARAMETER, what, remedy=remedy) from None
 
     def credential(self, environment: str, name: str) -> Credential:
-        """The credential of that name, on disk or not yet.
+        """The credential of that name; it need not be on disk yet.
 
         Raises:
-            RunbookError: BAD_PARAMETER where environment or name cannot safely be a folder's name.
+            RunbookError: BAD_PARAMETER if environment or name is not safe as a folder name.
         """
         if not _ENVIRONMENT.fullmatch(environment):
-            raise RunbookError(Reason.BAD_PARAMETER, f"environment: {environment!r} cannot be a folder's name.")
+            raise RunbookError(Reason.BAD_PARAMETER, f"environment: {environment!r} cannot be a folder name.")
         if not is_certificate_name(name):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"name: {_short(name)} does not hold 1 to 128 letters, digits, spaces, dashes and underscores, "
-                "with a letter or digit first and no space last.",
+                f"name: {_short(name)} must have 1 to 128 letters, digits, spaces, dashes and underscores, start with "
+                "a letter or digit, and not end with a space.",
             )
         return Credential(self.root / environment / name)
 
@@ -267,16 +267,16 @@ class Store:
                         yield Credential(path)
 
     def check(self) -> None:
-        """Look, without writing, whether the store could be written and is closed to others.
+        """Check, without writing, that the store is writable and closed to others.
 
         Raises:
-            RunbookError: STORE_NOT_WRITABLE or STORE_EXPOSED, naming the first folder or file that is wrong.
+            RunbookError: STORE_NOT_WRITABLE or STORE_EXPOSED, naming the first folder or file with a fault.
         """
         existing = self.root
         while not os.path.lexists(existing):
             existing = existing.parent
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise RunbookError(Reason.STORE_NOT_WRITABLE, f"{existing} is no folder that can be written.")
+            raise RunbookError(Reason.STORE_NOT_WRITABLE, f"{existing} is not a writable folder.")
         if existing == self.root:
             for path in (self.root, *sorted(self.root.rglob("*"))):
                 if not path.is_symlink():
@@ -284,7 +284,7 @@ class Store:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, without symlinks; none where it does not exist."""
+    """The folders in a folder, without symlinks; none if it does not exist."""
     try:
         return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:

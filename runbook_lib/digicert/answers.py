@@ -1,4 +1,4 @@
-"""From the bytes of an answer to its JSON, within limits; and from its headers to moments and seconds."""
+"""Parses a response: its body as JSON, within limits, and its headers as moments and seconds."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 VALUES = 400_000
-"""How many values the JSON of one answer may have: each takes up to a hundred times its size in memory."""
+"""The most values in the JSON of one response: each takes up to a hundred times its size in memory."""
 DEPTH = 32
 """How deep they may be nested."""
 
 RETRY_AFTER_MAX_SECONDS = 60
-"""A Retry-After is honoured up to this; DigiCert publishes no number for its limit."""
+"""The longest Retry-After that is honoured; DigiCert publishes no figure for its rate limit."""
 
 _CHARSETS = frozenset({"us-ascii", "iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252"})
-"""What a server may say that it is where it is not Unicode. Python knows others, some of which unpack or are slow."""
+"""The accepted charsets besides Unicode. Python knows others, some of which unpack or are slow."""
 
 
 class Doubled(dict[str, Any]):
-    """An object that has a field twice: which of the two counts is not said (RFC 8259, section 4)."""
+    """An object with a duplicate field: which of the two counts is undefined (RFC 8259, section 4)."""
 
 
 def text_of(body: bytes, content_type: str = "") -> str:
-    """The text of a body, whatever it is: UTF-8, UTF-16 or UTF-32 (RFC 8259, section 8.1, and before it), else what the
-    header says."""
+    """The text of any body: UTF-8, UTF-16 or UTF-32 (RFC 8259, section 8.1, and its predecessors), else by the
+    header."""
     encoding = json.detect_encoding(body)
     try:
         return body.decode(encoding)
     except UnicodeDecodeError:
-        said = re.search(r'charset="?([A-Za-z0-9_-]{1,20})', content_type[:500], re.IGNORECASE)
-        charset = said[1].lower() if said else ""
+        named = re.search(r'charset="?([A-Za-z0-9_-]{1,20})', content_type[:500], re.IGNORECASE)
+        charset = named[1].lower() if named else ""
         return body.decode(charset if charset in _CHARSETS else "utf-8", errors="replace")
 
 
@@ -42,21 +42,21 @@ def parse(text: str) -> Any:
     """The JSON in a text.
 
     Raises:
-        ValueError: with what is wrong with it, in a few words that quote nothing.
+        ValueError: with what is wrong, in a few words that quote nothing.
     """
     if not text.strip():
         raise ValueError("empty")
     if text.count(",") + text.count("[") + text.count("{") > VALUES:
-        raise ValueError(f"JSON of more than {VALUES:,} values")
+        raise ValueError(f"JSON with more than {VALUES:,} values")
     try:
         parsed = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
     except RecursionError:
-        raise ValueError(f"JSON nested deeper than {DEPTH}") from None
+        raise ValueError(f"JSON with more than {DEPTH} levels") from None
     except _NotANumber:
-        raise ValueError("JSON with a number that is none (NaN, Infinity) or too large") from None
-    except ValueError as error:  # a whole number of thousands of digits is no JSONDecodeError
+        raise ValueError("JSON with an invalid number (NaN, Infinity) or one that is too large") from None
+    except ValueError as error:  # an integer of thousands of digits is not a JSONDecodeError
         decode = isinstance(error, json.JSONDecodeError)
-        raise ValueError("not JSON" if decode else "JSON with a number that is none or too large") from None
+        raise ValueError("not JSON" if decode else "JSON with an invalid or too large number") from None
     _refuse_depth(parsed)
     return parsed
 
@@ -87,7 +87,7 @@ def _refuse_depth(parsed: Any) -> None:
         level = [inner for value in level for inner in _inside(value)]
         if not level:
             return
-    raise ValueError(f"JSON nested deeper than {DEPTH}")
+    raise ValueError(f"JSON with more than {DEPTH} levels")
 
 
 def _inside(value: Any) -> Iterable[Any]:
@@ -96,7 +96,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def moment(date: str) -> datetime | None:
-    """A date of a header (RFC 9110, section 5.6.7) in UTC; None where it is none, or lies outside the calendar."""
+    """The date of a header (RFC 9110, section 5.6.7) in UTC; None if it is not a date, or outside the calendar."""
     try:
         found = parsedate_to_datetime(date)
         return found.astimezone(UTC) if found.tzinfo else None
@@ -105,8 +105,8 @@ def moment(date: str) -> datetime | None:
 
 
 def seconds(retry_after: str, date: str) -> float | None:
-    """Retry-After in seconds, of either form, up to the longest that is honoured; a date counts from the server's own
-    clock. None where it is absent or says nothing: less than nothing, a fraction, no number, no date."""
+    """Retry-After in seconds, in either form, up to the longest that is honoured; a date counts from the server's own
+    clock. None if it is absent or invalid."""
     text = retry_after.strip()
     if re.fullmatch(r"[0-9]+", text):
         return min(float(text), float(RETRY_AFTER_MAX_SECONDS))

@@ -1,4 +1,4 @@
-"""How many requests a host is sent at most, whoever sends them and however often they have to be repeated."""
+"""Limits the requests to a host, across all threads and including retries."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WINDOW_SECONDS = 1.0
 
 
 class Budget:
-    """The requests that one host may be sent, shared by all threads that call it.
+    """The requests that one host may get, shared by all threads that call it.
 
-    A request takes one of `per_second` places, and its place is free again a second after it was *answered*. So in no
-    second, on whoever's clock, do more than that arrive: every other request of that second still holds its place,
-    however long the network took with each.
+    A request takes one of `per_second` places, and frees it one second after the *response*. So no more than that
+    arrive in any second, on any clock: every other request of that second still holds its place, however long the
+    network took.
 
     Args:
         per_second: places, at least 1.
@@ -30,7 +30,7 @@ class Budget:
 
     def __init__(self, per_second: int) -> None:
         if per_second < 1:
-            raise ValueError("a budget allows at least one request a second")
+            raise ValueError("a budget must allow at least one request per second")
         self._places = per_second
         self._under_way = 0
         self._free_at: deque[float] = deque()
@@ -39,7 +39,7 @@ class Budget:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Hold a place for as long as a request and its answer take; waits for one first."""
+        """Wait for a place, and hold it until the request is answered."""
         self.take()
         try:
             yield
@@ -54,14 +54,14 @@ class Budget:
             self._under_way += 1
 
     def give_back(self) -> None:
-        """The request of this place was answered, or given up."""
+        """Free the place of a request that was answered, or given up, in one second."""
         with self._changed:
             self._under_way -= 1
             self._free_at.append(time.monotonic() + WINDOW_SECONDS)
             self._changed.notify()
 
     def pause(self, seconds: float) -> None:
-        """The host asked to wait: nobody sends anything before these seconds are over."""
+        """Send nothing for these seconds, because the host asked to wait."""
         with self._changed:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
@@ -76,16 +76,16 @@ class Budget:
 
 
 class Patience(Retry):
-    """Repeats as urllib3 does, and takes from a Retry-After what can be made of it: urllib3 raises for some."""
+    """Retries as urllib3 does, but ignores an invalid Retry-After, for which urllib3 raises."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         return seconds(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
 
 
 class BudgetedRetry(Patience):
-    """Repeats within a budget: each repetition waits for a place of its own, and a Retry-After holds for everybody.
+    """Retries within a budget: each retry waits for a place of its own, and a Retry-After holds for all threads.
 
-    urllib3 repeats a request below everything of ours, so here is where it can be counted.
+    urllib3 retries below our code, so only here can the retries be counted.
     """
 
     budget: Budget

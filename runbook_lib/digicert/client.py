@@ -1,7 +1,6 @@
 """A typed client of the Account Manager API.
 
-Reading calls and PUT (which says the same thing however often it is said) are retried; a POST is sent once, and when
-its answer is lost the outcome counts as unknown.
+GET and PUT are idempotent, so they are retried. A POST is sent once; if its response is lost, the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -47,20 +46,20 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 30
 RETRIES = 3
 BACKOFF = 0.3
-"""Seconds before the first repetition; each further waits twice as long."""
+"""Seconds before the first retry; each later one waits twice as long."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete HTTP answer. `body` is the parsed JSON, or None where it is not JSON."""
+    """A complete HTTP response. `body` is the parsed JSON, or None if it is not JSON."""
 
     status: int
     body: Any
     text: str
     tls: TlsFacts | None
     retry_after: float | None
-    """Seconds to wait before another try, as Retry-After says (RFC 9110, section 10.2.3); None where nothing does."""
+    """Seconds to wait before a retry, from Retry-After (RFC 9110, section 10.2.3); None if there is none."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """In lower case."""
     malformed: str = ""
@@ -68,7 +67,7 @@ class Answer:
 
 
 class Outcome(StrEnum):
-    """How a probe ended: was the caller let in?"""
+    """The outcome of a probe: was the caller accepted?"""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -77,15 +76,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Probe:
-    """What one GET user/me showed.
+    """The result of one GET user/me.
 
     Args:
-        outcome: REFUSED only where the server said so, over HTTP (401, 403) or as a TLS alert; a dead server is
+        outcome: REFUSED only if the server said so, over HTTP (401, 403) or with a TLS alert; a dead server gives
             NO_VERDICT.
         seen: what was seen, in a few words.
-        status: the HTTP status, where there was one.
-        error: why there was no verdict, or what the refusal said.
-        server_clock: what time it was there, where there was an answer.
+        status: the HTTP status, if there was one.
+        error: why there was no verdict, or the refusal.
+        server_clock: the server's time, if there was a response.
     """
 
     outcome: Outcome
@@ -101,14 +100,14 @@ class Client:
     """Calls one DigiCert ONE.
 
     Args:
-        environment: which.
+        environment: which one.
         api_key: sent as `x-api-key`; None for mTLS alone and for controls.
         identity: the client certificate; None for an API key alone and for controls.
-        clientauth: talk to the host for mTLS.
-        connect_seconds, read_seconds: how long to wait for a connection, and for each part of an answer.
-        answer_seconds: how long one whole answer may take.
-        budget: how many requests the host is sent at most, where many are.
-        connections: how many are kept open at most; more threads than that wait for one another.
+        clientauth: whether to call the host for mTLS.
+        connect_seconds, read_seconds: how long to wait for a connection, and for each part of a response.
+        answer_seconds: how long a complete response may take.
+        budget: limits the requests to the host; None for no limit.
+        connections: the most connections kept open; further threads wait for a free one.
     """
 
     def __init__(
@@ -132,8 +131,8 @@ class Client:
         self._begin(api_key)
         options: dict[str, Any] = {
             "total": RETRIES,
-            "read": 1,  # a broken connection is tried once more; a certificate that is refused looks like one
-            "other": 0,  # nor does a server that is not trusted become so
+            "read": 1,  # retry a broken connection once only: a refused certificate looks the same
+            "other": 0,  # an untrusted server stays untrusted
             "redirect": 0,
             "status_forcelist": (429, 502, 503, 504),
             "allowed_methods": {"GET", "PUT"},
@@ -144,9 +143,9 @@ class Client:
         retries = Patience(**options) if budget is None else BudgetedRetry.within(budget, **options)
         context = make_context(environment.ca_file, identity)
         self._session = _Session()
-        # The environment's proxies are wanted (see `call`), its CA bundle and its .netrc are not.
+        # `call` uses the environment's proxies, but not its CA bundle and .netrc
         self._session.trust_env = False
-        # A cookie would go with the next request, which may be another service user's.
+        # a cookie would go along with the next request, which may be another service user's
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._session.mount("https://", ContextAdapter(context, retries, connections))
         self._session.mount("http://", _NoPlainHttp())
@@ -160,18 +159,18 @@ class Client:
     def _begin(self, api_key: Secret | None) -> None:
         self._api_key = api_key
         self.server_clock: datetime | None = None
-        """What time the server's last answer was dated (RFC 9110, section 6.6.1)."""
+        """The date of the server's last response (RFC 9110, section 6.6.1)."""
         self.answered = 0.0
-        """When that answer came, by `time.monotonic`."""
+        """When that response came, by `time.monotonic`."""
         self.user: User | None = None
-        """Who the API last said we are."""
+        """The service user of the last response."""
         self.connections: list[TlsFacts] = []
-        """The TLS facts of all answers, each once."""
+        """The TLS facts of all responses, without duplicates."""
 
     def for_user(self, api_key: Secret) -> Client:
-        """Another service user over the same connections: who is calling is told by a header of each request.
+        """A client of another service user over the same connections: a header of each request names the caller.
 
-        It lives as long as this client does. Threads may share the connections, each with a client of its own.
+        It works as long as this client does. Threads may share the connections, each with its own client.
         """
         other = copy(self)
         other._begin(api_key)
@@ -180,17 +179,17 @@ class Client:
     # --- the API --------------------------------------------------------------------------------------------------
 
     def me(self) -> User:
-        """GET user/me: who the API says we are. Raises RunbookError."""
+        """GET user/me: the service user that the API recognises. Raises RunbookError."""
         self.user = self._read(User, self._expect(self.call("GET", ME), 200))
         return self.user
 
     def certificates(self, keep: Callable[[Any], Any] = lambda entry: entry) -> Listing:
-        """GET client-auth-certificate: all of them, expired ones too; PEM is never among it.
+        """GET client-auth-certificate: all certificates, also expired ones, without PEM.
 
-        Takes a bare array, `{"items": […]}`, and `{"total", "offset", "limit", "items"}`; follows pages.
+        Accepts a bare array, `{"items": […]}`, and `{"total", "offset", "limit", "items"}`; follows pages.
 
         Raises:
-            RunbookError: among others UNEXPECTED_ANSWER where there is no list. One that may not be whole says so.
+            RunbookError: among others UNEXPECTED_ANSWER if the response is not a list. An incomplete list says so.
         """
 
         def ask(query: str) -> Page:
@@ -202,10 +201,10 @@ class Client:
         return read_all(ask, self.base_url + CERTIFICATES, keep)
 
     def request_certificate(self, request: CertificateRequest) -> ClientAuthCertificate:
-        """POST client-auth-certificate. Sent once.
+        """POST client-auth-certificate, sent once.
 
         Raises:
-            RunbookError: OUTCOME_UNKNOWN where it was sent and its answer lost or unreadable: it may have been done.
+            RunbookError: OUTCOME_UNKNOWN if its response is lost or unreadable: the certificate may have been issued.
         """
         answer = self.call("POST", CERTIFICATES, request)
         if answer.status in (429, 503):
@@ -213,7 +212,7 @@ class Client:
             raise RunbookError(reason, self._problem(answer).what, retry_after=answer.retry_after)
         if answer.status >= 500 or (200 <= answer.status < 300 and answer.status != 201):
             raise RunbookError(
-                Reason.OUTCOME_UNKNOWN, f"The request was answered with HTTP {answer.status}, not with 201."
+                Reason.OUTCOME_UNKNOWN, f"The request was answered with HTTP {answer.status} instead of 201."
             )
         self._expect(answer, 201)
         try:
@@ -221,9 +220,9 @@ class Client:
         except RunbookError as error:
             raise RunbookError(Reason.OUTCOME_UNKNOWN, f"HTTP 201, but: {error.what}") from None
         if not issued.x509_cert or not issued.id:
-            raise RunbookError(Reason.OUTCOME_UNKNOWN, "HTTP 201, but the answer holds no certificate or no id.")
+            raise RunbookError(Reason.OUTCOME_UNKNOWN, "HTTP 201, but the response has no certificate or no id.")
         try:
-            _segment(issued.id)  # else nobody could disable it
+            _segment(issued.id)  # otherwise nobody could disable it
         except RunbookError as error:
             raise RunbookError(Reason.OUTCOME_UNKNOWN, f"HTTP 201, but: {error.what}") from None
         return issued
@@ -232,7 +231,7 @@ class Client:
         """PUT client-auth-certificate/{id}/enable.
 
         Raises:
-            RunbookError: UNEXPECTED_ANSWER where the answer does not show the state that was asked for.
+            RunbookError: UNEXPECTED_ANSWER if the response does not show the requested state.
         """
         path = f"{CERTIFICATES}/{_segment(certificate_id)}/enable"
         changed = self._read(
@@ -240,12 +239,12 @@ class Client:
         )
         if changed.enabled is not enabled:
             raise RunbookError(
-                Reason.UNEXPECTED_ANSWER, f"Asked for enabled = {enabled}, and the answer says {changed.enabled}."
+                Reason.UNEXPECTED_ANSWER, f"Requested enabled = {enabled}, but the response says {changed.enabled}."
             )
         return changed
 
     def probe(self) -> Probe:
-        """GET user/me, told as a verdict in place of an error: what a control needs. Never raises RunbookError."""
+        """GET user/me as a verdict instead of an error, for controls. Never raises RunbookError."""
         return replace(self._probe(), server_clock=self.server_clock)
 
     def _probe(self) -> Probe:
@@ -267,7 +266,7 @@ class Client:
     # --- one call -------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: BaseModel | None = None) -> Answer:
-        """Send one request and read its whole answer, whatever its status.
+        """Send one request and read its complete response, whatever its status.
 
         Raises:
             RunbookError: UNREACHABLE, TIMED_OUT, TLS_NOT_TRUSTED, CERTIFICATE_REFUSED (a TLS alert); OUTCOME_UNKNOWN
@@ -294,32 +293,33 @@ class Client:
                     stream=True,
                 ) as response,
             ):
-                # behind a proxy that speaks TLS itself, that TLS is the proxy's
+                # with an https:// proxy, the socket's TLS is that of the proxy
                 facts = None if proxies.get("https", "").lower().startswith("https:") else tls_facts(window.tls)
                 content = body_of(response.raw)
-                said = {name.lower(): value for name, value in response.headers.items()}
+                received = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status_code
         except (requests.RequestException, HTTPError, HTTPException, OSError, LimitReached, ValueError) as error:
             _LOG.debug("%s %s: %s after %.3f s", method, url, type(error).__name__, time.monotonic() - began)
             raise transport_problem(error, method, url) from None
         _LOG.debug("%s %s: HTTP %d after %.3f s", method, url, status, time.monotonic() - began)
         if 300 <= status < 400:
-            where = said_by_server(said.get("location", "nowhere"), self._api_key)
+            where = said_by_server(received.get("location", "nowhere"), self._api_key)
             raise RunbookError(
                 Reason.UNEXPECTED_ANSWER,
-                f"{url} redirects to {where}: the API does not; a sign-in page or a proxy does. It was not followed.",
+                f"{url} redirects to {where}. The API never redirects; a sign-in page or a proxy does. "
+                "The redirect was not followed.",
             )
-        text, parsed, malformed = text_of(content, said.get("content-type", "")), None, ""
+        text, parsed, malformed = text_of(content, received.get("content-type", "")), None, ""
         try:
             parsed = parse(text)
         except ValueError as error:
             malformed = str(error)
-        date = said.get("date", "")
+        date = received.get("date", "")
         self.server_clock, self.answered = moment(date), time.monotonic()
         if facts is not None and facts not in self.connections:
             self.connections.append(facts)
-        later = seconds(said.get("retry-after", ""), date)
-        return Answer(status, parsed, text, facts, later, said, malformed)
+        later = seconds(received.get("retry-after", ""), date)
+        return Answer(status, parsed, text, facts, later, received, malformed)
 
     def _problem(self, answer: Answer) -> RunbookError:
         return answer_problem(answer.status, answer.body, answer.text, self.base_url, self._api_key, answer.retry_after)
@@ -337,46 +337,46 @@ class Client:
     def _unreadable(self, answer: Answer) -> RunbookError:
         return RunbookError(
             Reason.UNEXPECTED_ANSWER,
-            f"HTTP {answer.status} from {self.base_url}, and the body is {answer.malformed or 'null'}.",
+            f"{self.base_url} answered HTTP {answer.status}, but its body is {answer.malformed or 'null'}.",
         )
 
     def _parse(self, model: type[_Model], data: Any) -> _Model:
         try:
             if not isinstance(data, Doubled):
                 return model.model_validate(data)
-            fields = "a field is there twice"
+            fault = "a field occurs twice"
         except ValidationError as error:
-            fields = wrong_fields(error)
+            fault = f"wrong or missing: {wrong_fields(error)}"
         raise RunbookError(
-            Reason.UNEXPECTED_ANSWER, f"The answer of {self.base_url} is not as documented: {fields}."
+            Reason.UNEXPECTED_ANSWER, f"The response of {self.base_url} is not as documented: {fault}."
         ) from None
 
 
 def _segment(certificate_id: str) -> str:
-    """A certificate's id as one part of a path. Some servers read %2F as a slash, and `..` is never encoded: an id with
-    either is refused. Raises UNEXPECTED_ANSWER."""
+    """A certificate's id as one segment of a path. Refuses an id with a slash, which some servers decode from %2F, and
+    one of dots alone, which are never encoded. Raises UNEXPECTED_ANSWER."""
     fits = 0 < len(certificate_id) <= 256 and certificate_id.isprintable() and certificate_id.strip(".")
     if not fits or any(char in certificate_id for char in "/\\?#%;"):
         raise RunbookError(
             Reason.UNEXPECTED_ANSWER,
-            f"The certificate's id {certificate_id[:100]!r} cannot be part of an address; nothing was sent.",
+            f"The certificate id {certificate_id[:100]!r} cannot be part of an address. Nothing was sent.",
         )
     return quote(certificate_id, safe="")
 
 
 def _header(api_key: Secret) -> str:
-    """What a header can carry (RFC 9110, section 5.5): a key has only visible ASCII. Raises API_KEY_MALFORMED."""
+    """The API key as a header (RFC 9110, section 5.5): visible ASCII only. Raises API_KEY_MALFORMED."""
     key = api_key.reveal()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise RunbookError(
             Reason.API_KEY_MALFORMED,
-            f"What {api_key.source} holds has a space, a line end or another character in it that no API key has.",
+            f"The API key from {api_key.source} contains a space, a line end or another invalid character.",
         )
     return key
 
 
 class _Session(requests.Session):
-    """One that sees no redirect: requests would read the body of one whole, unpacked, before it leaves it."""
+    """A session that ignores redirects: requests would read and unpack the complete body of one, without a limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None

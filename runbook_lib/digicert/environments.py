@@ -1,4 +1,4 @@
-"""Which DigiCert ONE is meant: the two hosts and what to trust."""
+"""Environments: the two hosts of a DigiCert ONE, and the CAs to trust."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ HOSTS: dict[str, str] = {
     "demo-jp": "demo.one.digicert.co.jp",
     "demo-nl": "demo.one.nl.digicert.com",
 }
-"""DigiCert's published regions. Credentials work only on the host where they were made."""
+"""DigiCert's published regions. Credentials work only on the host that made them."""
 
 FROM_VARIABLES = ("sandbox", "configured")
-"""`sandbox` and `configured` are whatever DIGICERT_ONE_URL names; `sandbox` only on this machine."""
+"""Environments that DIGICERT_ONE_URL names; `sandbox` must be on this machine."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -41,10 +41,10 @@ class Environment:
     """One DigiCert ONE.
 
     Args:
-        name: short and safe as a folder's name; a host's name where it has no short one.
+        name: safe as a folder name; the host name if there is no short one.
         api_url: for the API key, without a slash at the end.
         clientauth_url: for mTLS, without a slash at the end.
-        ca_file: PEM of what to trust instead of the system's CAs.
+        ca_file: PEM of the CAs to trust instead of the system's.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Environment:
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine, so is a sandbox."""
+        """Whether it runs on this machine, which makes it a sandbox."""
         return urlsplit(self.api_url).hostname in _LOOPBACK
 
     @classmethod
@@ -62,8 +62,8 @@ class Environment:
         """The environment of a short name, or of an `https://HOST`.
 
         Raises:
-            RunbookError: BAD_PARAMETER for anything else, for plain http, and for a host that begins with `clientauth.`
-                (it is put in front here); SECRET_NOT_FOUND never.
+            RunbookError: BAD_PARAMETER for anything else, for plain http, and for a host that starts with
+                `clientauth.`, which is added here.
         """
         text = text.strip()
         trust = _file("ca_file", ca_file, environ)
@@ -73,7 +73,7 @@ class Environment:
         if host is None and "://" not in text:
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"{_shown('environment', text)} is none of {', '.join((*FROM_VARIABLES, *HOSTS))}, nor an https:// "
+                f"{_shown('environment', text)} must be one of {', '.join((*FROM_VARIABLES, *HOSTS))}, or an https:// "
                 "address.",
             )
         api = _api_url(text if host is None else f"https://{host}", "environment")
@@ -85,9 +85,9 @@ class Environment:
         if not environ.get("DIGICERT_ONE_URL"):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"environment is {name!r}, and the variable DIGICERT_ONE_URL, which says where that is, is not set.",
-                remedy="For the sandbox: `runbook sandbox start --state DIR`, then `set -a; . DIR/sandbox.env`. "
-                "For a real one: choose demo or production as `environment`.",
+                f"environment is {name!r}, but the variable DIGICERT_ONE_URL, which names its host, is not set.",
+                remedy="For the sandbox, run `runbook sandbox start --state DIR`, then `set -a; . DIR/sandbox.env`. "
+                "For a real account, set `environment` to demo or production.",
             )
         api = _api_url(environ["DIGICERT_ONE_URL"], "DIGICERT_ONE_URL")
         mtls = environ.get("DIGICERT_ONE_CLIENTAUTH_URL", "").strip()
@@ -99,14 +99,14 @@ class Environment:
         if name == "sandbox" and not local:
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"environment is 'sandbox', and DIGICERT_ONE_URL names {api}, which is not on this machine.",
-                remedy="Say `environment: configured` if that host is what you mean.",
+                f"environment is 'sandbox', but DIGICERT_ONE_URL names {api}, which is not on this machine.",
+                remedy="If you mean that host, set `environment: configured`.",
             )
         return cls("sandbox" if local else _short_name(api), api, clientauth, trust)
 
 
 def _file(what: str, text: str, environ: Mapping[str, str]) -> Path | None:
-    """A CA file that is there; None where none is named."""
+    """The path of an existing CA file; None if none is named."""
     if not text:
         return None
     try:
@@ -121,11 +121,11 @@ def _file(what: str, text: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def base_url(text: str, source: str) -> str:
-    """The `https://HOST` or `https://HOST:PORT` that `text` is, in ASCII and without a slash at the end.
+    """Normalise `https://HOST` or `https://HOST:PORT` to ASCII without a slash at the end.
 
     Args:
-        source: the parameter or variable that holds it, for the message. What it holds is shown only where no user name
-            and no password can be part of it.
+        source: the parameter or variable that holds it, for the message, which shows the value only if it cannot
+            contain a user name or password.
 
     Raises:
         RunbookError: BAD_PARAMETER.
@@ -133,32 +133,32 @@ def base_url(text: str, source: str) -> str:
     url = text.strip()
     shown = _shown(source, url)
     if "@" in url:
-        raise _bad(shown, "holds a user name or a password; give only https://HOST")
+        raise _bad(shown, "contains a user name or a password; enter only https://HOST")
     if not url.isascii():
-        raise _bad(shown, "has a character outside ASCII; write a host name in its ASCII form (xn--…)")
+        raise _bad(shown, "has a character outside ASCII; write the host name in its ASCII form (xn--…)")
     if not url.isprintable() or " " in url or "\\" in url:
-        raise _bad(shown, "holds a space, a line end or another character that no address has")
+        raise _bad(shown, "contains a space, a line end or another invalid character")
     try:
         parts = split_address(url)
     except ValueError:
         raise _bad(
             shown,
-            "has a host or a port that cannot exist: an empty or too long part, a character of no name, a zone (%), "
-            "or a port that is not a number from 1 to 65535",
+            "has an invalid host or port: an empty or too long part, an invalid character, a zone (%), or a port "
+            "outside 1 to 65535",
         ) from None
     if parts.scheme != "https":
-        raise _bad(shown, "is not an https:// address of a host")
+        raise _bad(shown, "must be the https:// address of a host")
     if "?" in url or "#" in url or parts.path not in ("", "/"):
-        raise _bad(shown, "has a path, a query or a fragment; give only https://HOST")
+        raise _bad(shown, "has a path, a query or a fragment; enter only https://HOST")
     return f"https://{parts.netloc}"
 
 
 def split_address(url: str) -> SplitResult:
-    """An address in its parts. Raises ValueError where its host or its port cannot exist."""
+    """Split an address into its parts. Raises ValueError for an invalid host or port."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
     if not _PLACE.fullmatch(place) or parts.port == 0:
-        raise ValueError("no host, or no port behind the colon")
+        raise ValueError("no host, or no port after the colon")
     host = place.rpartition(":")[0] if parts.port else place
     if host.startswith("["):
         if IPv6Address(host[1:-1]).scope_id is not None:
@@ -183,7 +183,7 @@ def _api_url(text: str, source: str) -> str:
         raise RunbookError(
             Reason.BAD_PARAMETER,
             f"{source}: {host} is the host for mTLS.",
-            remedy=f"Give https://{host.removeprefix('clientauth.')}; the rest is added where it is due.",
+            remedy=f"Enter https://{host.removeprefix('clientauth.')}; `clientauth.` is added where it is needed.",
         )
     return api
 

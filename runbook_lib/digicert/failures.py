@@ -1,4 +1,4 @@
-"""From what went wrong on the wire to a reason."""
+"""Turns transport errors and error responses into reasons."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NOTHING_ISSUED = frozenset(
     {
         Reason.API_KEY_REFUSED,
         Reason.API_KEY_MALFORMED,  # never sent
-        Reason.BAD_PARAMETER,  # nor with a proxy that is none
+        Reason.BAD_PARAMETER,  # never sent: an invalid proxy
         Reason.NO_ACCESS,
         Reason.INVALID_INPUT,
         Reason.NOT_MULTI_FACTOR,
         Reason.NOT_FOUND,
-        Reason.UNREACHABLE,  # of a POST: never sent
-        Reason.TIMED_OUT,  # of a POST: never connected
+        Reason.UNREACHABLE,  # for a POST: never sent
+        Reason.TIMED_OUT,  # for a POST: never connected
         Reason.TLS_NOT_TRUSTED,
     }
 )
@@ -39,11 +39,11 @@ E = TypeVar("E", bound=BaseException)
 _LONGEST_MESSAGE = 300
 
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
-"""How the standard library says what a proxy answered to CONNECT."""
+"""The standard library's message with a proxy's response to CONNECT."""
 
 
 def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
-    """The reason behind an exception of requests. `url` holds no secret."""
+    """The RunbookError for an exception of requests. `url` must not hold a secret."""
     host = urlsplit(url).netloc
     causes = list(_causes(error))
     if isinstance(error, LimitReached):
@@ -59,7 +59,7 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
     never_sent = any(isinstance(cause, never) for cause in causes)
     if method == "POST" and not never_sent:
         return RunbookError(
-            Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, and no complete answer came back."
+            Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, but no complete response came back."
         )
     if isinstance(error, requests.Timeout) or _first(causes, TimeoutError):
         return RunbookError(Reason.TIMED_OUT, f"{host} did not answer in time.")
@@ -68,7 +68,7 @@ def transport_problem(error: Exception, method: str, url: str) -> RunbookError:
     if _first(causes, NameResolutionError):
         return RunbookError(Reason.UNREACHABLE, f"The name {urlsplit(url).hostname} does not resolve.")
     if any(map(_is_no_http, causes)):
-        return RunbookError(Reason.UNEXPECTED_ANSWER, f"What {host} answered is not HTTP as it is documented.")
+        return RunbookError(Reason.UNEXPECTED_ANSWER, f"The response of {host} is not valid HTTP.")
     detail = _strerror(causes) or "the connection broke"
     return RunbookError(Reason.UNREACHABLE, f"{host} cannot be reached: {detail}.")
 
@@ -82,21 +82,21 @@ def _strerror(causes: list[BaseException]) -> str:
 
 
 def _is_no_http(error: BaseException) -> bool:
-    """Whether something was answered, and its status line, headers, chunks or encoding cannot be read."""
-    if isinstance(error, (OSError, IncompleteRead, requests.RequestException)):  # the first: it just went away
+    """Whether there was a response whose status line, headers, chunks or encoding cannot be read."""
+    if isinstance(error, (OSError, IncompleteRead, requests.RequestException)):  # OSError: the server just went away
         return isinstance(error, InvalidChunkLength)
     return isinstance(error, (HTTPException, DecodeError, ValueError))
 
 
 def _limit_problem(error: LimitReached, method: str, host: str) -> RunbookError:
     if method == "POST":
-        return RunbookError(Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, and then: {error}.")
+        return RunbookError(Reason.OUTCOME_UNKNOWN, f"The request to {host} was sent, but {error}.")
     reason = Reason.TIMED_OUT if isinstance(error, TooSlow) else Reason.UNEXPECTED_ANSWER
     return RunbookError(reason, f"{host}: {error}.")
 
 
 def said_by_server(text: str, api_key: Secret | None) -> str:
-    """What a server said, short and on one line, which could pass for one of ours; without the API key it was sent."""
+    """A server's text, shortened, on one line, so that no part passes for a line of ours, and without the API key."""
     text = text[: _LONGEST_MESSAGE * 20]
     if api_key is not None:
         text = text.replace(api_key.reveal(), "[api key]")
@@ -104,11 +104,12 @@ def said_by_server(text: str, api_key: Secret | None) -> str:
 
 
 def _proxy_problem(causes: list[BaseException], host: str) -> RunbookError:
-    """A proxy that did not connect; what was asked for was not sent. What it said is not repeated, only its status."""
-    said = next((match for match in map(_TUNNEL.search, map(str, causes)) if match), None)
+    """The error for a proxy that did not connect. The request was not sent. Only the proxy's status is shown."""
+    refusal = next((match for match in map(_TUNNEL.search, map(str, causes)) if match), None)
     tls = _first(causes, ssl.SSLError)
-    if said:
-        detail = f"it answered HTTP {said[1]}" + (" (it wants a user name and a password)" if said[1] == "407" else "")
+    if refusal:
+        detail = f"it answered HTTP {refusal[1]}"
+        detail += " (it requires a user name and a password)" if refusal[1] == "407" else ""
     elif _first(causes, NameResolutionError):
         detail = "its own name does not resolve"
     elif isinstance(tls, ssl.SSLCertVerificationError):
@@ -118,7 +119,7 @@ def _proxy_problem(causes: list[BaseException], host: str) -> RunbookError:
     elif _first(causes, TimeoutError):
         detail = "it did not answer in time"
     else:
-        detail = _strerror(causes) or "it broke off"
+        detail = _strerror(causes) or "the connection broke"
     return RunbookError(
         Reason.UNREACHABLE,
         f"The proxy in front of {host} did not connect: {detail}.",
@@ -127,7 +128,7 @@ def _proxy_problem(causes: list[BaseException], host: str) -> RunbookError:
 
 
 def is_client_refusal(error: ssl.SSLError) -> bool:
-    """Whether a TLS alert speaks of the client's certificate (RFC 8446, section 6.2).
+    """Whether a TLS alert is about the client's certificate (RFC 8446, section 6.2).
 
     In TLS 1.3 it arrives with the first read, after the handshake looked complete.
     """
@@ -149,31 +150,30 @@ def is_client_refusal(error: ssl.SSLError) -> bool:
 def answer_problem(
     status: int, body: Any, text: str, base_url: str, api_key: Secret | None, retry_after: float | None
 ) -> RunbookError:
-    """The reason behind an answer that is no success.
+    """The RunbookError for an error response.
 
     Args:
-        api_key: whose value is taken out of what the server said, should it repeat it.
-        retry_after: seconds it asked to wait; None where it did not.
+        api_key: removed from the server's text, if it is in it.
+        retry_after: seconds that the server asks to wait; None if it does not.
     """
     host = urlsplit(base_url).netloc
     errors = read_errors(body)
     codes = {error.code for error in errors}
-    said = "; ".join(f"{error.code}: {error.message}" if error.code else error.message for error in errors)
+    message = "; ".join(f"{error.code}: {error.message}" if error.code else error.message for error in errors)
     if not errors:
-        kind = (
+        message = (
             "an HTML page"
             if "<html" in text[:2000].lower()
             else "no error message"
             if text.strip()
             else "an empty body"
         )
-        said = kind
-    said = said_by_server(said, api_key)
-    what = f"{host} answered HTTP {status}: {said}."
-    return RunbookError(_reason(status, codes, said, api_key is not None), what, retry_after=retry_after)
+    message = said_by_server(message, api_key)
+    what = f"{host} answered HTTP {status}: {message}."
+    return RunbookError(_reason(status, codes, message, api_key is not None), what, retry_after=retry_after)
 
 
-def _reason(status: int, codes: set[str], said: str, with_key: bool) -> Reason:
+def _reason(status: int, codes: set[str], message: str, with_key: bool) -> Reason:
     by_code = {
         "duplicate_error": Reason.DUPLICATE_NAME,
         "no_access": Reason.NO_ACCESS,
@@ -182,7 +182,7 @@ def _reason(status: int, codes: set[str], said: str, with_key: bool) -> Reason:
     for code, reason in by_code.items():
         if code in codes:
             return reason
-    if "multi-factor" in said.lower():
+    if "multi-factor" in message.lower():
         return Reason.NOT_MULTI_FACTOR
     if status in (401, 403):
         return Reason.API_KEY_REFUSED if with_key else Reason.CERTIFICATE_REFUSED
@@ -197,7 +197,7 @@ def _alert(error: ssl.SSLError) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and everything it wraps, as cause, context, reason or argument."""
+    """Yield an exception and everything it wraps, as cause, context, reason or argument."""
     todo: list[Any] = [error]
     seen: set[int] = set()
     while todo:

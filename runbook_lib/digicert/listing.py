@@ -1,7 +1,7 @@
-"""A list of certificates as a server gives it: page after page, and whether that is all of it.
+"""Reads a server's list of certificates page by page, and says whether it is complete.
 
-How DigiCert ONE pages is not documented beyond `total`, `offset` and `limit`. So whatever says that there is more is
-followed as far as it can be, and where that ends in doubt the list says that it may not be whole.
+DigiCert ONE documents no paging beyond `total`, `offset` and `limit`. So every sign of further pages is followed as far
+as possible, and in doubt the list says that it may be incomplete.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOTALS = (
     *("numfound", "recordstotal", "xtotal", "xtotalcount", "xtotalitems"),
 )
 _COUNTS = ("count", "itemcount", "recordcount", "resultcount", "size")
-"""Totals, or what a page holds."""
+"""Totals, or the number of entries on a page."""
 _PAGES = ("totalpages", "pagecount", "pages", "numpages", "lastpage", "xtotalpages")
 _MORE = (
     *("hasmore", "hasnext", "hasnextpage", "more", "moreavailable"),
@@ -44,10 +44,10 @@ _LIMITS = ("limit", "pagesize", "perpage")
 
 @dataclass(frozen=True)
 class Malformed:
-    """An entry of a list that is no certificate as documented.
+    """An entry of a list that is not a certificate as documented.
 
     Args:
-        name, id: what it is called, as far as that can be read; not checked.
+        name, id: as far as they can be read; not checked.
         why: the fields that are wrong.
     """
 
@@ -61,9 +61,9 @@ class Listing:
     """A list of certificates.
 
     Args:
-        certificates: what was read, in the server's order.
-        malformed: entries that could not be.
-        doubt: why there may be more than that; empty where the list is whole.
+        certificates: those that were read, in the server's order.
+        malformed: the entries that could not be read.
+        doubt: why there may be more; empty if the list is complete.
     """
 
     certificates: tuple[ClientAuthCertificate, ...] = ()
@@ -78,21 +78,16 @@ class Listing:
 
     @property
     def problem(self) -> RunbookError | None:
-        """Why it does not hold every certificate; None where it does."""
+        """Why it may lack certificates; None if it is complete."""
         doubts = [self.doubt] if self.doubt else []
         if self.malformed:
-            entries = "1 entry" if len(self.malformed) == 1 else f"{len(self.malformed):,} entries"
-            doubts.append(f"{entries} of the list cannot be read ({self.malformed[0].why})")
+            doubts.append(f"{_entries(len(self.malformed))} of the list cannot be read ({self.malformed[0].why})")
         if not doubts:
             return None
-        return RunbookError(Reason.LIST_NOT_WHOLE, f"The list of certificates may not be whole: {'; '.join(doubts)}.")
+        return RunbookError(Reason.LIST_NOT_WHOLE, f"The list of certificates may be incomplete: {'; '.join(doubts)}.")
 
     def first(self, test: Callable[[ClientAuthCertificate], bool]) -> ClientAuthCertificate | None:
-        """The first certificate that passes; None where none does, which only a whole list can say.
-
-        Raises:
-            RunbookError: LIST_NOT_WHOLE.
-        """
+        """The first certificate that passes, or None. Raises LIST_NOT_WHOLE for None from an incomplete list."""
         found = next((entry for entry in self.certificates if test(entry)), None)
         if found is None and (problem := self.problem) is not None:
             raise problem
@@ -102,7 +97,7 @@ class Listing:
         """The certificates of that name.
 
         Raises:
-            RunbookError: of the reason `else_` where there are none, and one may be among what was not read.
+            RunbookError: of the reason `else_` if there are none, but one may be in the part that was not read.
         """
         found = tuple(entry for entry in self.certificates if entry.name == name)
         hidden = self.doubt or any(entry.name in ("", name) for entry in self.malformed)
@@ -123,13 +118,13 @@ def read_all(ask: Callable[[str], Page], base: str, keep: Callable[[Any], Any] =
     """Read a list to its end.
 
     Args:
-        ask: sends a GET for a query, which begins with `?` or is empty.
-        base: the address without a query: a link that leads elsewhere is not followed.
-        keep: takes each entry and gives it, or its equal; may raise LIST_NOT_WHOLE.
+        ask: sends a GET for a query, which starts with `?` or is empty.
+        base: the address without a query; a link to another address is not followed.
+        keep: takes each entry and returns it, or its equal; may raise LIST_NOT_WHOLE.
 
     Raises:
-        RunbookError: UNEXPECTED_ANSWER where the first answer is no list, and what `ask` raises then. What goes wrong
-            later is the list's `doubt`.
+        RunbookError: UNEXPECTED_ANSWER if the first response is not a list, and what `ask` raises for it. Later errors
+            become the list's `doubt`.
     """
     return _Reading(ask, base, keep).run()
 
@@ -160,42 +155,44 @@ class _Reading:
             except RunbookError as error:
                 if not self._asked:
                     raise
-                self._doubts.append(f"after {self._count:,} of them: {error.what.rstrip('.')}")
+                self._doubts.append(f"reading stopped after {_entries(self._count)}: {error.what.rstrip('.')}")
                 break
             if following is not None and (why := self._refuse(following, ends)):
                 self._doubts.append(why)
                 break
         if self._total is not None and self._count != self._total:
-            self._doubts.append(f"it says that it has {self._total:,}, and gave {self._count:,}")
+            self._doubts.append(f"it announced {_entries(self._total)}, but returned {self._count:,}")
         return Listing(tuple(self._certificates), tuple(self._malformed), "; ".join(dict.fromkeys(self._doubts)))
 
     def _read(self, query: str) -> str | None:
-        """Take one page; gives the query of the next, None where there is none."""
+        """Take one page; return the query for the next one, None if there is none."""
         with one_large_answer():
             page = self._ask(query)
-            items, said = _split(page.body)
+            items, details = _split(page.body)
             self._asked.add(query)
             new = self._add(items)
-            paging = _Paging.read(said, page.headers, len(items))
+            paging = _Paging.read(details, page.headers, len(items))
         self._doubts += paging.doubts
         self._compare(paging.totals)
         following = self._next(paging, len(items))
-        if following is not None and query and not new:  # asked for more, and nothing came that was not there
+        if following is not None and query and not new:  # a further page brought no new entry
             if items or self._wants(paging):
-                self._doubts.append(f"it says that there is more than {self._count:,}, and gives no more")
+                self._doubts.append(f"it announced more than {_entries(self._count)}, but returned no more")
             return None
         return following
 
     def _refuse(self, following: str, ends: float) -> str:
-        """Why the next page is not asked for; empty where it is."""
+        """Why the next page is not requested; empty if it is."""
         if following in self._asked or not following:
-            return "its next page is one that was read already, or lies elsewhere"
+            return "its next page was already read, or is at another address"
         if len(self._asked) >= PAGES_MAX or self._count >= CERTIFICATES_MAX:
-            return f"reading ended after {len(self._asked):,} pages and {self._count:,} entries"
-        return f"reading ended after {LIST_SECONDS:g} s and {self._count:,} entries" if time.monotonic() > ends else ""
+            return f"reading stopped at the limit of {PAGES_MAX:,} pages or {CERTIFICATES_MAX:,} entries"
+        return (
+            f"reading stopped after {LIST_SECONDS:g} s and {_entries(self._count)}" if time.monotonic() > ends else ""
+        )
 
     def _add(self, items: list[Any]) -> int:
-        """Take the entries of a page; gives how many were new."""
+        """Take the entries of a page; return how many were new."""
         before, first = self._count, not self._asked - {""}
         keys = [_key(item) for item in items]
         again = not first and all(key in self._seen for key, _ in keys)
@@ -203,29 +200,29 @@ class _Reading:
             if key in self._seen:
                 known = key != content
                 if again or (known and self._seen[key] == content):
-                    continue  # the same once more: the pages overlap, or the server sends one again
+                    continue  # the same entry again: the pages overlap, or the server repeats one
                 if known:
-                    self._doubts.append("two of its entries share an id")
+                    self._doubts.append("two entries share an id")
                 elif not first:
-                    self._doubts.append("an entry came again on a later page, without an id to tell the two apart")
+                    self._doubts.append("an entry without an id came again on a later page")
             self._seen.setdefault(key, content)
             try:
                 self._certificates.append(self._keep(_certificate(item)))
-            except _NotOne as error:
+            except _NotACertificate as error:
                 self._malformed.append(self._keep(Malformed(_short(item, "name"), _short(item, "id"), str(error))))
         return self._count - before
 
     def _compare(self, totals: list[int]) -> None:
         for total in totals:
             if self._total is not None and total != self._total:
-                self._doubts.append("how many it says it has changed while it was read")
+                self._doubts.append("the announced number of entries changed while the list was read")
             self._total = max(total, self._total or 0)
 
     def _wants(self, paging: _Paging) -> bool:
         return paging.more or (self._total is not None and self._count < self._total)
 
     def _next(self, paging: _Paging, came: int) -> str | None:
-        """The query that asks for the next page; empty where there is one that cannot be asked for; None at the end."""
+        """The query for the next page; empty if there is one that cannot be requested; None at the end."""
         for link in paging.links:
             return self._query_of(link)
         for name, token in paging.tokens:
@@ -247,7 +244,7 @@ class _Reading:
 
 @dataclass
 class _Paging:
-    """What an answer says of the pages beside it."""
+    """What a response says about further pages."""
 
     came: int
     totals: list[int] = field(default_factory=list)
@@ -260,11 +257,11 @@ class _Paging:
     doubts: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, said: Mapping[str, Any], headers: Mapping[str, str], came: int) -> _Paging:
+    def read(cls, details: Mapping[str, Any], headers: Mapping[str, str], came: int) -> _Paging:
         paging = cls(came)
-        if any(isinstance(value, list) and any(map(_looks_like_one, value)) for value in said.values()):
-            paging.doubts.append("it comes with a second list")
-        for path, value in _flat(said):
+        if any(isinstance(value, list) and any(map(_looks_like_certificate, value)) for value in details.values()):
+            paging.doubts.append("the response holds a second list")
+        for path, value in _flat(details):
             paging._take(path, value)
         for name in ("x-total", "x-total-count", "x-total-items", "x-total-pages", "x-next-page", "x-next-cursor"):
             if name in headers:
@@ -280,11 +277,11 @@ class _Paging:
         name = names[-1]
         if any(part in ("errors", "error", "warnings") for part in names):
             if value not in (None, "", False):
-                self.doubts.append("it comes with an error")
+                self.doubts.append("the response holds an error")
         elif name in _TOTALS or (name in _COUNTS and (_whole(value) or 0) > self.came):
             number = _whole(value)
             if number is None:
-                self.doubts.append("how many it has is not said as a whole number")
+                self.doubts.append("the announced number of entries is not a whole number")
             else:
                 self.totals.append(number)
         elif name in _PAGES:
@@ -297,7 +294,7 @@ class _Paging:
             if _true(value):
                 self.more = True
             elif value not in (None, False, 0, "", "false", "False", "no", "0"):
-                self.doubts.append("whether it has more is not said as true or false")
+                self.doubts.append("the flag for further pages is neither true nor false")
         elif name == "last" and value in (False, "false"):
             self.more = True
         elif any(part.startswith(("next", "xnext", "odatanext")) for part in names):
@@ -318,7 +315,7 @@ class _Paging:
 
 
 def _key(item: Any) -> tuple[bytes, bytes]:
-    """What tells an entry from others, its id or else all of it; and all of it. Never its name alone."""
+    """An entry's identity, which is its id or else all of its content, never its name alone; and its content."""
     content = blake2b(json.dumps(item, sort_keys=True).encode(), digest_size=16).digest()
     identity = item.get("id") if isinstance(item, dict) else None
     if not isinstance(identity, str) or not identity:
@@ -326,23 +323,27 @@ def _key(item: Any) -> tuple[bytes, bytes]:
     return b"id" + blake2b(identity.encode("utf-8", "replace"), digest_size=16).digest(), content
 
 
-class _NotOne(ValueError):
+class _NotACertificate(ValueError):
     pass
 
 
 def _certificate(item: Any) -> ClientAuthCertificate:
     if isinstance(item, Doubled):
-        raise _NotOne("a field is there twice")
+        raise _NotACertificate("a field occurs twice")
     try:
         return ClientAuthCertificate.model_validate(item)
     except ValidationError as error:
-        raise _NotOne(f"wrong or missing: {wrong_fields(error)}") from None
+        raise _NotACertificate(f"wrong or missing: {wrong_fields(error)}") from None
 
 
 def wrong_fields(error: ValidationError) -> str:
-    """The names of the fields that a model does not take."""
-    fields = sorted({".".join(map(str, item["loc"])) or "the whole" for item in error.errors(include_input=False)})
+    """The names of the fields that a model refuses."""
+    fields = sorted({".".join(map(str, item["loc"])) or "everything" for item in error.errors(include_input=False)})
     return ", ".join(fields[:10]) + (f" and {len(fields) - 10:,} more" if len(fields) > 10 else "")
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"
 
 
 def _short(item: Any, name: str) -> str:
@@ -351,43 +352,43 @@ def _short(item: Any, name: str) -> str:
 
 
 def _split(body: Any) -> tuple[list[Any], Mapping[str, Any]]:
-    """The entries, and what is said of them."""
+    """The entries, and the other fields of the response."""
     if isinstance(body, list):
         return body, {}
-    said: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     for _ in range(3):
         if not isinstance(body, dict) or isinstance(body, Doubled):
             break
         name = "items" if "items" in body else "data"
-        said |= {key: value for key, value in body.items() if key != name}
+        details |= {key: value for key, value in body.items() if key != name}
         body = body.get(name)
         if isinstance(body, list):
-            return body, said
-    raise RunbookError(Reason.UNEXPECTED_ANSWER, "The list of certificates is neither an array nor has `items`.")
+            return body, details
+    raise RunbookError(Reason.UNEXPECTED_ANSWER, "The list of certificates is not an array and has no `items`.")
 
 
-def _looks_like_one(item: Any) -> bool:
+def _looks_like_certificate(item: Any) -> bool:
     return isinstance(item, dict) and "end_date" in item
 
 
-def _flat(said: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What is said, however it is nested, as paths and values."""
-    if isinstance(said, Mapping):
-        relation = said.get("rel")
-        for key, value in list(said.items())[:100]:
+def _flat(details: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Nested fields as paths and values."""
+    if isinstance(details, Mapping):
+        relation = details.get("rel")
+        for key, value in list(details.items())[:100]:
             yield from _flat(value, (*path, *(["next"] if relation == "next" else []), str(key)))
-    elif isinstance(said, list):
-        for item in said[:100]:
+    elif isinstance(details, list):
+        for item in details[:100]:
             if isinstance(item, (Mapping, list)):
                 yield from _flat(item, path)
             else:
                 yield path or ("",), item
     else:
-        yield path or ("",), said
+        yield path or ("",), details
 
 
 def _whole(value: Any) -> int | None:
-    """A count, which may be written as text; None for what is none."""
+    """A count, possibly written as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -1,7 +1,7 @@
-"""What the Account Manager API sends and takes, shared with the sandbox.
+"""Models of what the Account Manager API sends and accepts, shared with the sandbox.
 
-Shapes follow DigiCert's tutorial "Set up service user multi-factor authentication". What the tutorial leaves open is
-optional here: an answer of PUT …/enable has no certificate, and a list promises only name, end_date and enabled.
+They follow DigiCert's tutorial "Set up service user multi-factor authentication". What the tutorial leaves open is
+optional here: the response to PUT …/enable has no certificate, and a list promises only name, end_date and enabled.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from runbook_lib.timestamp import Timestamp
 CertificateName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
-"""What an answer may hold of a name, an id or a serial number: what is longer makes reports slow, and is none."""
+"""A name, id or serial number in a response. Longer ones are invalid, and would make reports slow."""
 
 Block = Annotated[str, StringConstraints(max_length=65_536)]
 """A PEM or a public key."""
 
 
 class _Answer(BaseModel):
-    """What comes from the server: unknown fields are kept out, not refused, since the API may grow."""
+    """A response from the server: unknown fields are ignored, not refused, because the API may grow."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -33,7 +33,7 @@ class _Answer(BaseModel):
 class CertificateRequest(BaseModel):
     """The body of POST /account/api/v1/client-auth-certificate.
 
-    The tutorial's text calls the date `exp`; every sample of it sends `expiration_date`.
+    The tutorial's text calls the date `exp`; all its samples send `expiration_date`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -52,11 +52,11 @@ class EnableRequest(BaseModel):
 
 
 class ClientAuthCertificate(_Answer):
-    """A client authentication certificate as the API tells it.
+    """A client authentication certificate as the API returns it.
 
     Args:
-        x509_cert: PEM; only in the answer to the POST, and never again.
-        ca_cert: PEM of the issuing CA; only in the answer to the POST.
+        x509_cert: PEM; only in the response to the POST, and never again.
+        ca_cert: PEM of the issuing CA; only in the response to the POST.
         serial_number: hexadecimal in either case, possibly of odd length: compare `serial`.
         public_key: base64 of the DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     """
@@ -75,13 +75,13 @@ class ClientAuthCertificate(_Answer):
 
     @property
     def serial(self) -> int | None:
-        """The serial number as an integer, or None where the answer holds none or it is not hexadecimal."""
+        """The serial number as an integer; None if it is missing or not hexadecimal."""
         digits = (self.serial_number or "").replace(":", "")
         return int(digits, 16) if re.fullmatch(r"[0-9A-Fa-f]+", digits) else None
 
 
 class Application(_Answer):
-    """An application of DigiCert ONE and what the user may do in it."""
+    """An application of DigiCert ONE and the user's permissions in it."""
 
     id: Text = ""
     name: Text = ""
@@ -104,9 +104,9 @@ class Account(_Answer):
 
 
 class User(_Answer):
-    """The answer of GET /account/api/v1/user/me.
+    """The response of GET /account/api/v1/user/me.
 
-    `end_date` is not in the tutorial's sample; where the answer has it, it bounds every certificate of the user.
+    `end_date` is not in the tutorial's sample; if present, it limits every certificate of the user.
     """
 
     id: Text
@@ -127,10 +127,10 @@ class ApiError(_Answer):
 
 
 def read_errors(body: Any) -> list[ApiError]:
-    """The errors in an error body, in any of the shapes DigiCert ONE is known to send; empty for any other.
+    """The errors in an error body, in any of the shapes that DigiCert ONE is known to send; empty for any other.
 
     `{"errors": [{code, message}]}`, `{"error": {code, message}}`, `{"error": {status, message}}`, `{"error": "text"}`.
-    Codes come back in lower case: they differ in case from place to place.
+    Codes are returned in lower case, because DigiCert ONE writes them in either.
     """
     if not isinstance(body, dict):
         return []
@@ -147,6 +147,6 @@ def read_errors(body: Any) -> list[ApiError]:
 
 
 def _sound(value: Any) -> str:
-    """A value as text of a bearable length; half a surrogate pair, which no file takes, becomes a question mark."""
+    """A value as text of limited length; half a surrogate pair, which no file takes, becomes a question mark."""
     text = value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""
     return text[:2000].encode("utf-8", "replace").decode()

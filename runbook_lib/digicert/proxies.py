@@ -1,4 +1,4 @@
-"""The proxy that the environment's variables name for a host, checked before anything is sent to it."""
+"""Finds the proxy that environment variables name for a host, and checks it before anything is sent to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 def proxies_for(url: str) -> dict[str, str]:
-    """What requests takes as `proxies` for this address; empty where it is reached directly.
+    """The `proxies` argument of requests for this address; empty if it is reached directly.
 
     A value is never shown: it may hold a password.
 
     Raises:
-        RunbookError: BAD_PARAMETER for a proxy that is no HTTP proxy's address, and for a NO_PROXY that cannot be read.
+        RunbookError: BAD_PARAMETER for anything but the address of an HTTP proxy, and for an unreadable NO_PROXY.
     """
     try:
         proxy = select_proxy(url, get_environ_proxies(url))
@@ -36,26 +36,26 @@ def proxies_for(url: str) -> dict[str, str]:
         raise RunbookError(
             Reason.BAD_PARAMETER,
             f"{source} {why}. Nothing was sent.",
-            remedy=f"Set {source} to http://HOST:PORT (a password in it percent-encoded), or unset it; hosts that need "
-            "no proxy go into NO_PROXY. `runbook doctor` tries it.",
+            remedy=f"Set {source} to http://HOST:PORT (percent-encode a password), or unset it. List hosts that need "
+            "no proxy in NO_PROXY. `runbook doctor` tests it.",
         )
     return {"https": address}
 
 
 def _checked(proxy: str) -> tuple[str, str]:
-    """What is wrong with it, or nothing; and it with its scheme."""
+    """What is wrong with a proxy's address (empty if nothing), and the address with its scheme."""
     text = proxy.strip()
     if "://" not in text:
         text = "http://" + text.removeprefix("//")
     scheme = text.partition("://")[0].lower()
     if scheme.startswith("socks"):
-        return f"names a SOCKS proxy ({scheme}), and only HTTP proxies are spoken to", ""
+        return f"names a SOCKS proxy ({scheme}), but only HTTP proxies are supported", ""
     if scheme not in ("http", "https"):
-        return "names a proxy of another kind than http:// or https://", ""
+        return "must start with http:// or https://", ""
     if not text.isprintable() or " " in text:
-        return "holds a space, a line end or another character that no address has", ""
+        return "contains a space, a line end or another invalid character", ""
     try:
         split_address(text)
     except ValueError:
-        return "is not the address of a proxy: its host or its port is malformed", ""
+        return "is not the address of a proxy: its host or port is malformed", ""
     return "", text

@@ -1,4 +1,4 @@
-"""TLS for requests: verification always on, and a client identity that never is a plaintext file."""
+"""TLS for requests: always verified, and the client identity is never in a plaintext file."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from runbook_lib.identity import Identity
 
 
 def make_context(ca_file: Path | None, identity: Identity | None = None) -> ssl.SSLContext:
-    """A client context that verifies the server against `ca_file`, or the system's CAs where it is None.
+    """A client context that verifies the server against `ca_file`, or the system's CAs if it is None.
 
     Raises:
-        RunbookError: UNREADABLE_FILE where the CA file holds no certificate; that or DISK_FULL where the operating
-            system does not let the identity be handed to OpenSSL.
+        RunbookError: UNREADABLE_FILE if the CA file holds no certificate; UNREADABLE_FILE or DISK_FULL if the
+            operating system prevents passing the identity to OpenSSL.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (ssl.SSLError, OSError):
         raise RunbookError(
             Reason.UNREADABLE_FILE,
-            f"The CA file {ca_file} holds no PEM certificate that can be read.",
-            remedy="Give a PEM file that holds the CA certificates to trust.",
+            f"The CA file {ca_file} holds no readable PEM certificate.",
+            remedy="Name a PEM file with the CA certificates to trust.",
         ) from None
     watch(context)
-    # as curl does, and Python from 3.13 on: a CA below a root that is in the file is trusted by being there
+    # like curl, and Python from 3.13 on: a CA in the file is trusted even if its root is not in it
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if identity is not None:
-        # The key is encrypted under a passphrase that exists only here: ssl can load keys from a file alone.
+        # ssl loads keys only from a file, so the key is encrypted under a passphrase that exists only here
         passphrase = entropy.token_bytes(32).hex()
         pem = identity.key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())
@@ -65,7 +65,7 @@ def _as_file(content: bytes) -> Iterator[str]:
         if sys.platform == "linux":
             fd = os.memfd_create("identity", os.MFD_CLOEXEC)
             name = f"/proc/self/fd/{fd}"
-        else:  # macOS: a private file, encrypted, gone at once
+        else:  # macOS: a private, encrypted file that is deleted at once
             fd, name = tempfile.mkstemp()
     except OSError as error:
         raise _not_handed_over(error) from None
@@ -83,16 +83,16 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def _not_handed_over(error: OSError) -> RunbookError:
-    text = f"The key and certificate cannot be handed to OpenSSL in memory: {error.strerror}."
+    text = f"The key and certificate cannot be passed to OpenSSL in memory: {error.strerror}."
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-        return RunbookError(Reason.DISK_FULL, text, remedy="Free some memory or files in use, and run again.")
-    return RunbookError(Reason.UNREADABLE_FILE, text, remedy="Run again, or on a machine that allows memfd_create.")
+        return RunbookError(Reason.DISK_FULL, text, remedy="Free memory or close open files, then run again.")
+    return RunbookError(Reason.UNREADABLE_FILE, text, remedy="Run again, or use a machine that allows memfd_create.")
 
 
 class ContextAdapter(HTTPAdapter):
     """A requests transport that trusts what its context trusts, and nothing else.
 
-    requests would load certifi, or the file REQUESTS_CA_BUNDLE names, into the context on top of it.
+    requests would also load certifi, or the file that REQUESTS_CA_BUNDLE names, into the context.
     """
 
     def __init__(self, context: ssl.SSLContext, retries: Retry, connections: int) -> None:
@@ -123,7 +123,7 @@ class ContextAdapter(HTTPAdapter):
 
 @dataclass(frozen=True)
 class TlsFacts:
-    """What was agreed on: protocol, cipher, and the server's certificate with its SHA-256 (of the DER form)."""
+    """The TLS facts of a connection: protocol, cipher, and the server's certificate with its SHA-256 (of the DER)."""
 
     protocol: str
     cipher: str
@@ -134,7 +134,7 @@ class TlsFacts:
 
 
 def tls_facts(sock: ssl.SSLSocket | None) -> TlsFacts | None:
-    """The TLS facts of the connection of an answer whose body has not been read yet; None where it is gone."""
+    """The TLS facts of the connection of a response whose body is not yet read; None if the connection is gone."""
     if sock is None:
         return None
     peer = sock.getpeercert(binary_form=True)
@@ -155,9 +155,9 @@ def tls_facts(sock: ssl.SSLSocket | None) -> TlsFacts | None:
 
 
 def _read(der: bytes) -> tuple[str, str, str]:
-    """Subject, issuer and end; empty where one is not to the letter of its rules. TLS accepts it all the same."""
+    """Subject, issuer and end; empty if pyca cannot read one. TLS may accept the certificate anyway."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of a serial number of 0 or less
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # for a serial number of 0 or less
         try:
             certificate = x509.load_der_x509_certificate(der)
         except (ValueError, x509.InvalidVersion):

@@ -1,8 +1,8 @@
-"""The connections of a client, and what one answer may take of time and bytes.
+"""The connections of a client, with limits on the time and size of a response.
 
-A timeout of a socket holds for one read: a server that sends a byte a second never meets it. So the sockets here know
-the window of the answer that is being waited for, whatever part of it a server drags out or blows up: what a proxy
-says, a status line, headers, chunks, trailers, a body.
+A socket's timeout holds for one read, so a server that sends a byte per second never exceeds it. The sockets here know
+the window of the current response instead, whichever part of it a server drags out or inflates: a proxy's response,
+status line, headers, chunks, trailers or body.
 """
 
 from __future__ import annotations
@@ -22,60 +22,60 @@ from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import ProxyError
 
 ANSWER_SECONDS = 60.0
-"""How long one answer may take as a whole; a request that is repeated has it anew."""
+"""How long a complete response may take; each retry has the same time again."""
 BODY_BYTES = 16 * 2**20
-"""How long a body may be, unpacked."""
+"""The largest body, unpacked."""
 HEADER_BYTES = 2**20
-"""What may come besides: headers, what a proxy says, chunk lengths."""
+"""The most bytes besides the body: headers, a proxy's response, chunk lengths."""
 
 LARGE_BYTES = 2**20
-"""Of answers longer than this, threads read one at a time, where `one_large_answer` says so."""
+"""Within `one_large_answer`, threads read responses larger than this one at a time."""
 
 _PART = 2**16
 
 
 class LimitReached(Exception):
-    """An answer took more than it may. No OSError: a request that ends so is not repeated."""
+    """A response exceeded a limit. Not an OSError, so that the request is not retried."""
 
 
 class TooSlow(LimitReached):
-    """Its time is over."""
+    """A response took too long."""
 
 
 class TooLong(LimitReached):
-    """It has too many bytes."""
+    """A response has too many bytes."""
 
 
 class Window:
-    """What the answer to one request may take."""
+    """The time and bytes left for the response to one request."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.tls: ssl.SSLSocket | None = None
-        """The connection that carries the answer."""
+        """The connection that carries the response."""
         self.open()
 
     def open(self) -> None:
-        """From now on: a request is about to be sent, perhaps again."""
+        """Start the window: a request is about to be sent, perhaps again."""
         self._end = time.monotonic() + self._seconds
         self._bytes = BODY_BYTES + HEADER_BYTES
 
     def left(self) -> float:
-        """Seconds left, more than none. Raises TooSlow."""
+        """Seconds left, always more than 0. Raises TooSlow."""
         seconds = self._end - time.monotonic()
         if seconds <= 0:
-            raise TooSlow(f"no complete answer within {self._seconds:g} s")
+            raise TooSlow(f"no complete response came within {self._seconds:g} s")
         return seconds
 
     def extend(self, seconds: float) -> None:
-        """So long we made the server wait."""
+        """Add the seconds that we made the server wait."""
         self._end += seconds
 
     def count(self, received: int) -> None:
-        """So many bytes came. Raises TooLong."""
+        """Count received bytes. Raises TooLong."""
         self._bytes -= received
         if self._bytes < 0:
-            raise TooLong(f"an answer of more than {BODY_BYTES >> 20} MB")
+            raise TooLong(f"the response has more than {BODY_BYTES >> 20} MB")
 
 
 _window: ContextVar[Window | None] = ContextVar("window", default=None)
@@ -83,7 +83,7 @@ _window: ContextVar[Window | None] = ContextVar("window", default=None)
 
 @contextmanager
 def answer_within(seconds: float) -> Iterator[Window]:
-    """Whatever is sent in this block is answered within so many seconds, or LimitReached is raised."""
+    """Limit each response in this block to so many seconds. LimitReached is raised beyond."""
     window = Window(seconds)
     token = _window.set(window)
     try:
@@ -93,7 +93,7 @@ def answer_within(seconds: float) -> Iterator[Window]:
 
 
 class _Turn:
-    """A thread's turn to have a large answer in memory."""
+    """A thread's turn to hold a large response in memory."""
 
     _free = threading.Lock()
 
@@ -101,7 +101,7 @@ class _Turn:
         self.mine = False
 
     def take(self) -> None:
-        """Wait for it; that time is not the server's."""
+        """Wait for the turn; that time does not count against the server."""
         began = time.monotonic()
         self._free.acquire()
         self.mine = True
@@ -119,9 +119,10 @@ _turn: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 
 @contextmanager
 def one_large_answer() -> Iterator[None]:
-    """While an answer that is asked for in this block is a large one, other threads in such a block wait with theirs:
-    what many answers take together is bounded too. Whoever waits holds no second request back, so nobody waits in a
-    circle."""
+    """Let only one thread at a time hold a large response from such a block, which bounds the memory of many responses.
+
+    A waiting thread holds back no other request, so there is no deadlock.
+    """
     turn = _Turn()
     token = _turn.set(turn)
     try:
@@ -139,7 +140,7 @@ def body_of(response: HTTPResponse) -> bytes:
         if turn is not None and not turn.mine and len(body) > LARGE_BYTES:
             turn.take()
         if len(body) > BODY_BYTES:
-            raise TooLong(f"an answer of more than {BODY_BYTES >> 20} MB when unpacked")
+            raise TooLong(f"the response has more than {BODY_BYTES >> 20} MB when unpacked")
     return bytes(body)
 
 
@@ -151,7 +152,7 @@ class _Watched(socket.socket):
         if window is not None:
             left, timeout = window.left(), self.gettimeout()
             if timeout is None or left < timeout:
-                self.settimeout(left)  # urllib3 sets it anew for each request
+                self.settimeout(left)  # urllib3 sets it again for each request
         return window
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
@@ -209,7 +210,7 @@ class _Pool(HTTPSConnectionPool):
     ConnectionCls = _Connection
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        connection = super()._get_conn(timeout)  # waits for a free one, as long as that takes
+        connection = super()._get_conn(timeout)  # waits for a free connection, without a limit
         window = _window.get()
         if window is not None:
             window.open()
@@ -217,7 +218,7 @@ class _Pool(HTTPSConnectionPool):
 
 
 def watch(context: ssl.SSLContext) -> None:
-    """Have a context make sockets that know the window."""
+    """Make a context create sockets that know the window."""
     context.sslsocket_class = _WatchedTls
 
 

@@ -1,8 +1,8 @@
-"""Jupyter messages over one pair of Unix sockets, where a kernel has five ZeroMQ sockets.
+"""Jupyter messages over one pair of Unix sockets, in place of a kernel's five ZeroMQ sockets.
 
 A message is a list of frames, as `jupyter_client.session.Session` serialises it. It travels in packets (SOCK_SEQPACKET:
-each arrives whole or not at all, in order), every one marked with its sender, so that threads and forked children of
-the kernel may send at any time and one that is killed in the middle of a message harms no other.
+each arrives completely or not at all, in order). Each packet names its sender, so threads and forked children of the
+kernel may send at any time, and a sender that is killed within a message does not affect the others.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 SHELL, IOPUB = b"s", b"i"
 KEY = b"channel"
-"""Signs messages, for jupyter_client wants that. It keeps nobody out: nobody else can reach the socket."""
+"""Signs messages, as jupyter_client requires. It need not be secret: nobody else can reach the socket."""
 
-_HEAD = struct.Struct(">IIc?")  # process, its message's number, channel, whether the message ends here
+_HEAD = struct.Struct(">IIc?")  # process, message number, channel, whether this is the last packet
 _PIECE = 64 * 1024
 _SIZE = struct.Struct(">I")
 _numbers = itertools.count()
@@ -28,7 +28,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send_message(to: socket.socket, channel: bytes, frames: Sequence[bytes | memoryview]) -> None:
-    """Send one message. Blocks while the other end is behind.
+    """Send one message. Blocks while the other end is not reading.
 
     Raises:
         OSError: the other end is gone.
@@ -41,13 +41,13 @@ def send_message(to: socket.socket, channel: bytes, frames: Sequence[bytes | mem
 
 
 class Assembler:
-    """Puts packets together to messages."""
+    """Assembles packets into messages."""
 
     def __init__(self) -> None:
         self._begun: dict[tuple[int, int], list[bytes]] = {}
 
     def feed(self, packet: bytes) -> tuple[bytes, list[bytes]] | None:
-        """The channel and the frames of the message that this packet completes, None while one is incomplete."""
+        """The channel and the frames of the message that this packet completes; None if it completes none."""
         process, number, channel, last = _HEAD.unpack_from(packet)
         pieces = self._begun.setdefault((process, number), [])
         pieces.append(packet[_HEAD.size :])

@@ -1,4 +1,4 @@
-"""The caller's side: `ForkServer` has tasks performed, the cells of each in a fork."""
+"""The caller's side: `ForkServer` performs tasks, and runs the cells of each in a fork."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runbook_lib.engine.processes import ForkedProcess
 from runbook_lib.errors import RunbookError
 
 _START_SECONDS = 60.0
-"""How long a new process may take until it reads its first task."""
+"""How long a new process may take to read its first task."""
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
@@ -34,11 +34,11 @@ _GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Killed:
-    """How a run process ended that gave no answer.
+    """How a run process ended that did not answer.
 
     Args:
-        returncode: as subprocess has it: negative for a signal.
-        deadline: it was killed because its time was over.
+        returncode: as in subprocess: negative for a signal.
+        deadline: whether it was killed because its time was over.
         interrupted: the first signal that the caller had collected.
     """
 
@@ -48,24 +48,23 @@ class Killed:
 
 
 class ForkServer:
-    """A server that has everything imported, and run processes whose kernels are forked from it. Linux only.
+    """A server with everything imported, and run processes whose kernels are forked from it. Linux only.
 
-    Starting it costs the imports, each task a few milliseconds more than its cells. `perform` may be called from many
-    threads at once; each call has its processes. A task whose processes are killed costs no other one anything. Leaving
-    the block ends whatever still runs.
+    The start takes as long as the imports, a task a few milliseconds more than its cells. Many threads may call
+    `perform` at once; each call has its own processes. A task whose processes are killed does not affect the others.
+    Leaving the block ends everything that still runs.
 
         with ForkServer(preload=["pandas"]) as server:
             server.perform(NotebookCall({"input_path": source, "output_path": output}))
 
     Args:
-        folder: private, for what the processes write. Without one it makes its own, which the server removes when it
-            ends, also when the caller was killed.
+        folder: private, for the processes' files. By default a new one, which the server removes when it ends, even if
+            the caller was killed.
         preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
-        function: `MODULE:FUNCTION`, what a run process does with a task and its `TaskContext`; task and answer
-            are pickled.
-        kernels: in place of `preload`, a server that runs already. The run process is then not started but forked from
-            this one, which must have a single thread: for one task, all is imported once, half of it here and half of
-            it there.
+        function: `MODULE:FUNCTION`, called by a run process with a task and its `TaskContext`; task and answer are
+            pickled.
+        kernels: in place of `preload`, a running server. The run process is then forked from this process, which must
+            have a single thread. For one task, everything is then imported only once, half here and half there.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class ForkServer:
 
     @property
     def process(self) -> int | None:
-        """The server's process id, None while there is none."""
+        """The server's process id; None if it does not run."""
         return self._kernels.process
 
     @property
@@ -114,17 +113,17 @@ class ForkServer:
         return self._kernels.folder
 
     def perform(self, task: object, *, seconds: float = 3600, signals: Sequence[signal.Signals] = ()) -> Any:
-        """Have a run process perform a task; gives what its function returned, or `Killed` where the process was.
+        """Perform a task in a run process; returns its function's result, or `Killed` if the process was killed.
 
         Args:
-            seconds: after these, and ten more, everything of the task is killed, unless it has been executed.
-            signals: a list that the caller appends to. The first one is passed on, so that the notebook is saved as it
-                is; ten seconds later, or at a second one, everything of the task is killed.
+            seconds: after these and ten more, all processes of the task are killed, unless it has been executed.
+            signals: a list to which the caller appends. The first signal is passed on, so that the notebook is saved
+                as it is; ten seconds later, or at a second signal, all processes of the task are killed.
 
         Raises:
-            RunbookError: ENGINE_FAILED where no process can be forked; else what the function raised.
+            RunbookError: ENGINE_FAILED if no process can be forked; else what the function raised.
             OSError: what the function raised, or the private folder cannot be written.
-            PapermillExecutionError: likewise.
+            PapermillExecutionError: what the function raised.
         """
         for _ in range(2):
             process = self._taken()
@@ -137,7 +136,7 @@ class ForkServer:
         raise self._kernels.failed("The processes of a run do not stay alive.")
 
     def failed(self, what: str) -> RunbookError:
-        """The error to raise where the engine failed, with the last words of its processes."""
+        """The error for a failure of the engine, with the last output of its processes."""
         return self._kernels.failed(what)
 
     def _run_process(self) -> _RunProcess:
@@ -162,15 +161,15 @@ class ForkServer:
 
 
 class _NotBegun(Exception):
-    """The process ended before the task began, or found no kernel for it."""
+    """The process ended before the task began, or got no kernel for it."""
 
 
 class _RunProcess:
-    """A process that performs one task after the other, and its keeper of kernels.
+    """A process that performs one task after another, and its keeper of kernels.
 
     Args:
-        function: what it does with each.
-        fork: from this process, which has a single thread; else one is started.
+        function: performs a task.
+        fork: fork it from this single-threaded process, instead of starting it.
 
     Raises:
         RunbookError: ENGINE_FAILED.
@@ -194,18 +193,18 @@ class _RunProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether it can take a further task. One that got a signal cannot: that might come late, and hit the next.
+        """Whether it can take another task. After a signal it cannot: that might arrive late and hit the next task.
 
-        Nor one without its keeper, or whose keeper has lost the server: it would clean up what a keeper leaves.
+        Nor can it without its keeper, or after the keeper lost the server, which would clean up after a keeper.
         """
         alone = self._kernels.process != self._server or wait_for_end(self._gone, 0)
         return not alone and not self._interrupted and self._process.poll() is None
 
     def perform(self, task: object, seconds: float, signals: Sequence[signal.Signals]) -> Any:
-        """Give it a task, and wait for the answer, or for its end: then a `Killed`.
+        """Send it a task and wait for the answer; returns `Killed` if it ends without one.
 
         Args:
-            seconds: what the task may take. It keeps to that itself, unless it is stopped.
+            seconds: the time limit of the task. It keeps to that itself, unless it is stopped.
 
         Raises:
             _NotBegun, and what the function raised.
@@ -251,7 +250,7 @@ class _RunProcess:
                 self.kill()
                 killed = True
         self.kill()
-        wait_for_end(self._gone, _GRACE_SECONDS)  # else something of it might still write while it is told of
+        wait_for_end(self._gone, _GRACE_SECONDS)  # until nothing of it can still write
         if not accepted:
             raise _NotBegun
         first = signals[0] if signals else None
@@ -261,7 +260,7 @@ class _RunProcess:
         self._process.kill()
 
     def end(self) -> None:
-        """It kills itself when nobody listens any more."""
+        """End it: it kills itself when its caller's socket closes."""
         self._socket.close()
         self._process.wait()
         os.close(self._gone)
@@ -273,7 +272,7 @@ def _started(function: str, kernels: Kernels, caller: socket.socket, keeper: Kee
 
 
 def _forked(function: str, kernels: Kernels, caller: socket.socket, keeper: Keeper) -> ForkedProcess:
-    from runbook_lib.engine import run_process  # what takes long to import
+    from runbook_lib.engine import run_process  # slow to import
 
     return ForkedProcess(
         partial(run_process.perform_tasks, pkgutil.resolve_name(function), caller, keeper),
@@ -285,5 +284,5 @@ def _forked(function: str, kernels: Kernels, caller: socket.socket, keeper: Keep
 def _received(source: socket.socket) -> bytes:
     try:
         return source.recv(1 << 20)
-    except ConnectionResetError:  # it was killed with a task unread
+    except ConnectionResetError:  # it was killed before it read its task
         return b""

@@ -40,7 +40,7 @@ from runbook_lib.engine import channel
 from runbook_lib.engine.processes import write_to
 
 _ORPHAN_SECONDS = 1.0
-"""How often a busy kernel looks whether anybody still listens."""
+"""How often a busy kernel checks whether anybody still listens."""
 
 
 PRELOAD = (
@@ -52,11 +52,11 @@ PRELOAD = (
     "ipykernel.debugger",
     "tornado.platform.asyncio",
 )
-"""What every kernel imports when it starts."""
+"""The modules that every kernel imports when it starts."""
 
 
 class Stream:
-    """One channel of the socket, as the part of a ZeroMQ stream that kernel and session use."""
+    """One channel of the socket, with the methods of a ZeroMQ stream that kernel and session use."""
 
     def __init__(self, to: socket.socket, name: bytes) -> None:
         self._to, self._name = to, name
@@ -65,11 +65,11 @@ class Stream:
         channel.send_message(self._to, self._name, frames)
 
     def flush(self, *_: object) -> None:
-        """Nothing waits here."""
+        """Does nothing: messages are sent at once."""
 
 
 class Publisher(IOPubThread):
-    """ipykernel's output thread, without ZeroMQ: sends outputs, and flushes what was printed every 0.2 s."""
+    """ipykernel's output thread without ZeroMQ: sends outputs, and flushes printed text every 0.2 s."""
 
     _listener: socket.socket
 
@@ -82,7 +82,7 @@ class Publisher(IOPubThread):
         self._numbers = itertools.count()
 
     def begin(self, to: socket.socket) -> None:
-        """Publish there, from a thread of this process."""
+        """Publish to this socket, from a thread of this process."""
         self.socket = Stream(to, channel.IOPUB)
         self._listener = to
         self._process = os.getpid()
@@ -91,7 +91,7 @@ class Publisher(IOPubThread):
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        """Send what waits, and end. In a forked child there is no thread to end."""
+        """Send what is waiting, and end. A forked child has no thread to end."""
         if self._process == os.getpid() and self.thread.is_alive():
             self._waiting.put(self._end)
             self.thread.join(timeout=5)
@@ -103,7 +103,7 @@ class Publisher(IOPubThread):
             f()
 
     def call_later(self, delay: float, f: Callable[[], object]) -> None:
-        """As of an event loop; called in the thread."""
+        """As `call_later` of an event loop; called in the thread."""
         heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), f))
 
     def _really_send(self, msg: list[bytes], *_: object, **__: object) -> None:
@@ -117,7 +117,7 @@ class Publisher(IOPubThread):
 
     def _work(self) -> None:
         hang_up = select.poll()
-        hang_up.register(self._listener, 0)  # POLLHUP is always told
+        hang_up.register(self._listener, 0)  # poll always reports POLLHUP
         while True:
             due = self._later[0][0] - time.monotonic() if self._later else _ORPHAN_SECONDS
             try:
@@ -130,37 +130,37 @@ class Publisher(IOPubThread):
 
 
 def _nobody_listens(process: int) -> None:
-    """A run that nobody archives should not go on changing things."""
+    """End the kernel: a run that nobody archives must not continue to change things."""
     if os.getpid() == process:
         os.kill(process, signal.SIGKILL)
 
 
 class _MainThread:
-    """What ipykernel asks of the thread that reads its sockets: whether a cell runs in the main thread."""
+    """Tells ipykernel, in place of the thread that reads its sockets, that a cell runs in the main thread."""
 
     def __init__(self) -> None:
         self.parent_thread = threading.main_thread()
 
 
 class ChannelKernel(IPythonKernel):
-    """IPython's kernel, handed its messages one after the other."""
+    """IPython's kernel, which gets its messages one after another."""
 
     shell_stream: Any = None
     _supports_kernel_subshells = False
 
     def _abort_queues(self, subshell_id: str | None = None) -> None:
-        """Nothing is queued: the next cell is sent when this one has answered."""
+        """Does nothing: no message is queued, since the next cell is sent after this one has answered."""
 
 
 class ChannelKernelApp(IPKernelApp):
-    """ipykernel's application without connection file, sockets, heartbeat and parent poller, and made in two parts."""
+    """ipykernel's application without connection file, sockets, heartbeat and parent poller, set up in two parts."""
 
     kernel_class: Any = ChannelKernel
     name = "ipython-kernel"
 
     @catch_config_error
     def prepare(self) -> None:
-        """What `initialize` does that is the same in every kernel: it can be done before the fork. Starts no thread."""
+        """The part of `initialize` that is the same for every kernel, to do before the fork. Starts no thread."""
         super(IPKernelApp, self).initialize(["--HistoryManager.hist_file=:memory:"])  # type: ignore[no-untyped-call]
         self.init_pdb()  # type: ignore[no-untyped-call]
         self.session = Session(parent=self, key=channel.KEY)
@@ -180,7 +180,7 @@ class ChannelKernelApp(IPKernelApp):
         self.init_shell()  # type: ignore[no-untyped-call]
 
     def begin(self, to: socket.socket) -> None:
-        """The rest of it, in the kernel's process: whatever belongs to a process, a folder or an environment."""
+        """The rest, in the kernel's process: everything that depends on the process, folder or environment."""
         self.session.session, self.session.pid = str(uuid.uuid4()), os.getpid()
         self.iopub_thread.begin(to)
         self.kernel.shell_stream = Stream(to, channel.SHELL)
@@ -199,7 +199,7 @@ class ChannelKernelApp(IPKernelApp):
         sys.stderr.flush()
 
     def move(self, folder: Path) -> None:
-        """Have a user's IPython folder of its own, in place of the one that it was prepared with."""
+        """Use another IPython folder, in place of the one that it was prepared with."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.ipython_dir = str(folder)
         profile = ProfileDir.create_profile_dir_by_name(self.ipython_dir)  # type: ignore[no-untyped-call]
@@ -208,19 +208,19 @@ class ChannelKernelApp(IPKernelApp):
 
 
 def prepared() -> ChannelKernelApp:
-    """The application of the kernel that this process, or each that is forked of it, will be."""
+    """The prepared kernel application for this process, or for each process forked from it."""
     app = ChannelKernelApp.instance()
     app.prepare()
     return app
 
 
 def serve_kernel(to: socket.socket, app: ChannelKernelApp | None) -> None:
-    """Be the kernel at this end of a channel until the other end closes it; in a fresh fork, whose process it ends.
+    """Be the kernel at this end of a channel until the other end closes it, then end this freshly forked process.
 
     Args:
-        app: the application, if it was prepared before the fork; else it reads this user's configuration.
+        app: the application prepared before the fork; None to prepare one that reads this user's configuration.
 
-    The first message says where and in which environment: one JSON frame with `cwd`, `environ`, `argv` and `log`.
+    The first message sets folder and environment: one JSON frame with `cwd`, `environ`, `argv` and `log`.
     """
     code = 1
     try:
@@ -239,10 +239,10 @@ def serve_kernel(to: socket.socket, app: ChannelKernelApp | None) -> None:
         app.begin(to)
         asyncio.run(_answer(app.kernel, to, assembler))
         code = 0
-    except Exception:  # noqa: BLE001 - nobody is left to raise it to
+    except Exception:  # noqa: BLE001 - there is no caller to raise it to
         traceback.print_exc(file=sys.__stderr__)
     finally:
-        # as at the end of any process, without the time it takes to tear down what was only inherited
+        # as any process ends, but without tearing down what it only inherited, which takes time
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         os._exit(code)
@@ -256,7 +256,7 @@ def _packet(to: socket.socket) -> bytes:
 
 
 def _settle(cwd: str, environ: dict[str, str], argv: list[str], log: str | None) -> None:
-    """Become a process of this run: its folder and environment, and randomness of its own."""
+    """Become a process of this run: set its folder, its environment and a new random seed."""
     if log is not None:
         write_to(Path(log))
     os.chdir(cwd)
@@ -274,7 +274,7 @@ def _settle(cwd: str, environ: dict[str, str], argv: list[str], log: str | None)
 
 
 def _searched(environ: dict[str, str]) -> list[str]:
-    """The run's PYTHONPATH; the server's, read when it started, no longer counts."""
+    """The run's PYTHONPATH, which replaces the server's."""
     for entry in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         if entry in sys.path:
             sys.path.remove(entry)
@@ -292,7 +292,7 @@ async def _answer(kernel: ChannelKernel, to: socket.socket, assembler: channel.A
             return
         found = assembler.feed(packet)
         if found is not None:
-            # a task of its own: while an asynchronous cell waits, a widget's message may come
+            # a separate task: while an asynchronous cell waits, a widget's message may come
             task = asyncio.ensure_future(handle([zmq.Frame(frame) for frame in found[1]]))
             tasks.add(task)
             task.add_done_callback(tasks.discard)

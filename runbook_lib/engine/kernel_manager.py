@@ -1,6 +1,6 @@
-"""What nbclient asks of a kernel manager and a kernel client, from the caller's end of a forked kernel's channel.
+"""nbclient's kernel manager and kernel client for a forked kernel, at the caller's end of its channel.
 
-Imports nothing of papermill, which imports every engine it knows while it is imported itself.
+Does not import papermill, which imports every known engine while it is imported itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runbook_lib.engine import channel
 from runbook_lib.engine.kernels import Keeper, send_signal
 
 _GRACE_SECONDS = 5.0
-"""How long a kernel may take for its exit hooks, as jupyter_client's `shutdown_wait_time`."""
+"""How long a kernel may take for its exit hooks, like jupyter_client's `shutdown_wait_time`."""
 
 
 class _Channel:
@@ -63,13 +63,13 @@ class _Channel:
 
 
 class ForkedKernelManager:
-    """A kernel in a forked process, from the other end of its channel: nbclient's kernel manager.
+    """nbclient's kernel manager for a forked kernel.
 
     Args:
         keeper: forks it.
         cwd: the kernel's working directory.
         environ: its environment.
-        log: where it writes what is no output of a cell; without it, to this process's standard error.
+        log: the file for its other output than that of cells; by default this process's standard error.
 
     Raises:
         NoKernel: it could not be forked.
@@ -118,7 +118,7 @@ class ForkedKernelManager:
             packet = b""
         if not packet:
             self._hung_up = True
-            self._stop_watching()  # nbclient looks every second whether the kernel lives
+            self._stop_watching()  # nbclient checks every second whether the kernel is alive
             return
         found = self._assembler.feed(packet)
         if found is None:
@@ -137,7 +137,7 @@ class ForkedKernelManager:
         return ForkedKernelClient(self)
 
     def is_alive(self) -> bool:
-        """Whether it can still answer: one that replaced itself (`os.execv`) lives, and has closed its channel."""
+        """Whether it can still answer. A kernel that replaced itself (`os.execv`) lives, but has closed its channel."""
         poll = select.poll()
         poll.register(self._handle, select.POLLIN)
         return not self._hung_up and not poll.poll(0)
@@ -146,7 +146,7 @@ class ForkedKernelManager:
         send_signal(self._handle, signal.SIGINT)
 
     def shutdown_kernel(self) -> None:
-        """End it: it may run its exit hooks; then it is killed, and all that it started."""
+        """Let it run its exit hooks, then kill it and everything that it started."""
         if self.socket.fileno() < 0:
             return
         self._stop_watching()
@@ -189,23 +189,23 @@ class ForkedKernelClient(KernelClient):
     def stop_channels(self) -> None: ...
 
     def wait_for_ready(self, timeout: float | None = None) -> None:
-        """It is: what is sent before it reads waits in the channel."""
+        """Does nothing: the channel keeps messages until the kernel reads them."""
 
     def is_alive(self) -> bool:
         return self._kernel.is_alive()
 
 
 def _kernel_folders() -> list[str]:
-    """Where jupyter_client looks for kernels, and in which order; left to itself it imports all of IPython to know."""
-    ipython = Path(os.path.expanduser(os.environ.get("IPYTHONDIR") or "~/.ipython"))  # noqa: PTH111  (may be no home)
+    """Where jupyter_client looks for kernels, in its order; by itself it would import all of IPython to find out."""
+    ipython = Path(os.path.expanduser(os.environ.get("IPYTHONDIR") or "~/.ipython"))  # noqa: PTH111  (there may be no home)
     return [*jupyter_path("kernels"), str(ipython / "kernels")]
 
 
 def forkable(metadata: Mapping[str, Any]) -> bool:
-    """Whether a notebook's kernel can be forked: not for another language or interpreter, nor where it asks not to.
+    """Whether a notebook's kernel can be forked: it uses this interpreter, and does not opt out.
 
     Args:
-        metadata: the notebook's. `{"runbook": {"engine": "papermill"}}` asks for it.
+        metadata: the notebook's; `{"runbook": {"engine": "papermill"}}` opts out.
     """
     if sys.platform != "linux" or metadata.get("runbook", {}).get("engine") == "papermill":
         return False

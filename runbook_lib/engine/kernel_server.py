@@ -1,10 +1,10 @@
-"""The server: `python -m runbook_lib.engine.kernel_server FD FOLDER IPYTHON [MODULE…]`. Imports, and then only forks.
+"""The server: `python -m runbook_lib.engine.kernel_server FD FOLDER IPYTHON [MODULE…]`. Imports, then only forks.
 
-FD is a socket on which each request brings a socket of its own: at its end a keeper is forked, which forks kernels, one
-after the other. Neither ever reads from a kernel's channel: what is in a job, its secrets too, never comes here. When
-the other end of FD is closed, everything that was forked is killed, and FOLDER removed, unless that is empty.
+FD is a socket. Each request on it brings another socket, for which a keeper is forked, which forks kernels one after
+another. Neither reads from a kernel's channel, so no content of a job, and no secret, comes here. When the other end of
+FD closes, everything forked is killed, and FOLDER is removed, unless it is an empty string.
 
-With IPYTHON "own", kernels do not read a user's IPython configuration, so that they are prepared before the fork.
+With IPYTHON "own", kernels do not read the user's IPython configuration, so that they can be prepared before the fork.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Server:
         self._keepers: set[int] = set()
 
     def work(self) -> None:
-        """Until the other end is closed."""
+        """Serve requests until the other end is closed."""
         adopt_orphans()
         signal.signal(signal.SIGCHLD, self._reap)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides what an interruption means
@@ -52,8 +52,8 @@ class Server:
             asked, *held = descriptors
             with socket.socket(fileno=asked) as caller:
                 self._fork(caller, held)
-            for one in held:
-                os.close(one)
+            for descriptor in held:
+                os.close(descriptor)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         end_children()
 
@@ -74,7 +74,7 @@ class Server:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
-        """Forget who has ended. One that was killed leaves its children to us: they end."""
+        """Forget keepers that have ended. A killed keeper leaves its children to us, so we end them."""
         with suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 process, status = found
@@ -85,11 +85,11 @@ class Server:
 
 
 def keep_kernels(caller: socket.socket, held: list[int], prepared: kernel.ChannelKernelApp | None) -> None:
-    """Fork a kernel whenever asked, and end all that it leaves, before another is forked or the caller's end is closed.
+    """Fork a kernel on each request, and end everything that it leaves before the next one or at the caller's end.
 
     Args:
         caller: where requests come from.
-        held: descriptors that stay open until nothing of all this is left.
+        held: descriptors that stay open until none of these processes is left.
         prepared: the kernels' application.
     """
     if sys.platform != "linux":
@@ -102,16 +102,16 @@ def keep_kernels(caller: socket.socket, held: list[int], prepared: kernel.Channe
         with socket.socket(fileno=descriptors[0]) as to:
             process = os.fork()
             if process == 0:
-                for one in held:
-                    os.close(one)
+                for descriptor in held:
+                    os.close(descriptor)
                 caller.close()
                 kernel.serve_kernel(to, prepared)
         handle = os.pidfd_open(process)
-        with suppress(OSError):  # whoever asked may be gone
+        with suppress(OSError):  # the caller may be gone
             socket.send_fds(caller, [protocol.STARTED], [handle])
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        poll.register(caller, 0)  # POLLHUP is always told
+        poll.register(caller, 0)  # poll always reports POLLHUP
         poll.poll()
         os.close(handle)
         end_children()
@@ -120,22 +120,22 @@ def keep_kernels(caller: socket.socket, held: list[int], prepared: kernel.Channe
 
 
 def main() -> None:
-    gc.disable()  # while all that is made stays
-    # like `python -P`, but for this process only: what it forks, and what that starts, is a notebook's
+    gc.disable()  # nothing is freed during the imports
+    # like `python -P`, but for this process only: forked kernels, and what they start, belong to a notebook
     sys.path[:] = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in (*kernel.PRELOAD, *sys.argv[4:]):
         importlib.import_module(name)
     prepared = kernel.prepared() if sys.argv[3] == "own" else None
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
-        sys.exit("A module that is imported beforehand starts threads: " + " ".join(sys.argv[4:]))
+        sys.exit("A preloaded module starts threads: " + " ".join(sys.argv[4:]))
     gc.collect()
     gc.freeze()
     gc.enable()
     Server(control, prepared).work()
     if sys.argv[2]:
         shutil.rmtree(sys.argv[2], ignore_errors=True)
-    os._exit(0)  # nothing is left to do; taking all apart that was imported takes longer than many a run
+    os._exit(0)  # tearing down the imports would take longer than many runs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The handle of the server that forks kernels. Light to import: stock papermill imports every engine it knows."""
+"""The handle of the server that forks kernels. Light to import: stock papermill imports every known engine."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from runbook_lib.engine import channel, protocol
 from runbook_lib.errors import Reason, RunbookError
 
 _LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-"""So that importing numpy starts no threads. A notebook's environment is its own."""
+"""Keeps numpy from starting threads at its import. Notebooks have their own environment."""
 
 
 class NoKernel(Exception):
-    """None could be forked; nothing has been executed."""
+    """No kernel could be forked; nothing has been executed."""
 
 
 class Kernels:
-    """A process that has everything imported, from which kernels are forked. Linux only.
+    """A process with everything imported, from which kernels are forked. Linux only.
 
     Args:
-        folder: private. Without one it makes its own, which the server removes when it ends, also when the caller was
-            killed.
+        folder: private. By default a new one, which the server removes when it ends, even if the caller was killed.
         preload: modules that notebooks import, imported once beforehand. They must start no thread and print nothing.
-        users: the kernels read the user's IPython configuration. Else they begin quicker.
+        users: whether kernels read the user's IPython configuration. Without it they start faster.
     """
 
     def __init__(self, folder: Path | None = None, *, preload: Sequence[str] = (), users: bool = False) -> None:
@@ -48,13 +47,13 @@ class Kernels:
 
     @property
     def process(self) -> int | None:
-        """The server's process id, None while there is none."""
+        """The server's process id; None if it does not run."""
         server = self._server
         return None if server is None or server.poll() is not None else server.pid
 
     @property
     def log(self) -> Path:
-        """Where the processes say what goes wrong with them."""
+        """The file to which the processes write their errors."""
         return self.folder / "server.log"
 
     def __enter__(self) -> Kernels:
@@ -65,7 +64,7 @@ class Kernels:
         self.stop()
 
     def start(self) -> None:
-        """Start the server, which takes its imports; who asks it meanwhile waits."""
+        """Start the server. Requests wait until its imports are done."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         remove = str(self.folder) if self._own else ""
         with theirs:
@@ -74,14 +73,14 @@ class Kernels:
         self._control = ours
 
     def program(self, name: str, *words: str, keep: Sequence[int]) -> subprocess.Popen[bytes]:
-        """Start a program of this room, that sees nothing of the caller's environment which a job could be hidden from.
+        """Start a program of this package, without variables of the caller's environment that a job must not see.
 
         Args:
             keep: descriptors that it inherits.
         """
         environ = programs.for_python(os.environ)
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.folder.mkdir(mode=0o700, exist_ok=True)  # a server that was ended in between has removed its own
+        self.folder.mkdir(mode=0o700, exist_ok=True)  # a server that ended meanwhile has removed its own
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", f"runbook_lib.engine.{name}", *words],
@@ -95,7 +94,7 @@ class Kernels:
             )
 
     def stop(self) -> None:
-        """End it, and whatever it still runs."""
+        """End the server and everything that it still runs."""
         with self._lock:
             self._left = True
             self._stop()
@@ -110,10 +109,10 @@ class Kernels:
         self._control = self._server = None
 
     def keeper(self, *held: int) -> Keeper:
-        """Whoever forks kernels one after the other.
+        """A keeper, which forks kernels one after another.
 
         Args:
-            held: descriptors that are open until nothing of them is left.
+            held: descriptors that stay open until none of its kernels is left.
 
         Raises:
             RunbookError: ENGINE_FAILED.
@@ -124,7 +123,7 @@ class Kernels:
                 if self._control is not None:
                     try:
                         socket.send_fds(self._control, [protocol.KEEP], [theirs.fileno(), *held])
-                    except OSError:  # somebody killed it
+                    except OSError:  # the server was killed
                         self._stop()
                     else:
                         return Keeper(ours)
@@ -133,7 +132,7 @@ class Kernels:
         raise self.failed("The server does not stay alive.")
 
     def failed(self, what: str) -> RunbookError:
-        """The error to raise where nothing could be forked, with the last words of whoever should have."""
+        """The error for a failed fork, with the last output of the processes."""
         said = ""
         with suppress(OSError):
             said = " " + self.log.read_text(encoding="utf-8", errors="replace").strip()[-300:]
@@ -147,7 +146,7 @@ class Keeper:
         self.socket = to
 
     def kernel(self) -> tuple[socket.socket, int]:
-        """A channel to a kernel that was forked for it, and the kernel's pidfd.
+        """A channel to a newly forked kernel, and the kernel's pidfd.
 
         Raises:
             NoKernel: the keeper is gone, or could not be forked.
@@ -165,17 +164,17 @@ class Keeper:
         return ours, handles[0]
 
     def wait(self) -> None:
-        """Until nothing is left of the kernel, which has ended, nor of what it started."""
+        """Wait until nothing is left of the ended kernel and of what it started."""
         with suppress(OSError):
             self.socket.recv(1)
 
     def close(self) -> None:
-        """It ends, and whatever it runs."""
+        """End the keeper and everything that it runs."""
         self.socket.close()
 
 
 def wait_for_end(held: int, seconds: float) -> bool:
-    """Until nobody holds the other end of a pipe any more, but at most for so long; gives whether nobody does."""
+    """Wait at most so long until nobody holds the other end of a pipe; returns whether nobody does."""
     poll = select.poll()
     poll.register(held, 0)
     return bool(poll.poll(1000 * seconds))

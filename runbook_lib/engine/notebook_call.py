@@ -23,7 +23,7 @@ class NotebookCall:
         arguments: its arguments by name; paths are absolute.
         cwd: the kernel's working directory.
         environ: its environment.
-        seconds: what the whole notebook may take.
+        seconds: the time limit for the whole notebook.
     """
 
     arguments: Mapping[str, Any]
@@ -33,11 +33,11 @@ class NotebookCall:
 
 
 def execute_notebook(call: NotebookCall, context: TaskContext) -> None:
-    """Have papermill execute a notebook in a forked kernel, which reads no IPython configuration of a user.
+    """Execute a notebook with papermill in a forked kernel, which reads no user's IPython configuration.
 
     Raises:
         PapermillExecutionError: a cell failed.
-        InterruptedError: a signal came, or the time is up. The notebook is saved as it was then.
+        InterruptedError: a signal came, or the time was over. The notebook is saved as it was then.
     """
     with TemporaryDirectory(prefix="runbook-") as private:
         kernel = context.kernel(cwd=call.cwd, environ={**call.environ, "IPYTHONDIR": private})
@@ -49,4 +49,4 @@ def execute_notebook(call: NotebookCall, context: TaskContext) -> None:
         except KeyboardInterrupt:
             raise InterruptedError(f"{context.signals[0].name} came before the notebook was executed.") from None
         finally:
-            kernel.shutdown_kernel()  # also where papermill did not come to it
+            kernel.shutdown_kernel()  # even if papermill has not done so

@@ -1,7 +1,7 @@
 """papermill's side: the engine, and papermill's client with fewer saves.
 
-`papermill --engine runbook` finds `ForkEngine` by its entry point. The notebook's papermill and nbclient stay as they
-are: they write outputs, metadata and times. Import papermill before this module: it imports this one meanwhile.
+`papermill --engine runbook` finds `ForkEngine` by its entry point. papermill and nbclient are unchanged and write
+outputs, metadata and times. Import papermill before this module, because papermill imports it meanwhile.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from runbook_lib.engine.kernel_manager import ForkedKernelManager, forkable
 from runbook_lib.engine.kernels import Kernels
 
 _SAVED_AFTER_SECONDS, _UNSAVED_SECONDS = 0.1, 1.0
-"""How long a cell runs until the notebook is saved as it is then; and how long quick cells run without. Most cells take
-less, and writing a notebook costs as much as many a cell."""
+"""How long a cell runs before the notebook is saved in between, and how long quick cells run without a save. Most cells
+take less, and writing a notebook costs as much as many cells."""
 
 
 class _Client(PapermillNotebookClient):
-    """papermill's client, which saves a notebook twice for every cell: here while a cell is still running.
+    """papermill's client, which saves twice for every cell; this one saves while a cell is running.
 
-    So a run that is killed is still found with all that had been executed, but for its last second.
+    So after a kill, the saved notebook has everything but the last second.
     """
 
     def papermill_execute_cells(self) -> None:
@@ -60,7 +60,7 @@ def _not_now(**_: object) -> None: ...
 
 @cache
 def _kernels(process: int) -> Kernels:
-    """Where a process's kernels come from, until it ends. A forked child of it gets its own."""
+    """The kernels of a process until it ends. Its forked children get their own."""
     kernels = Kernels(users=True)
     atexit.register(kernels.stop)
     return kernels
@@ -84,15 +84,15 @@ class ForkEngine(NBClientEngine):
         kernel: ForkedKernelManager | None = None,
         **kwargs: Any,
     ) -> NotebookNode:
-        """As papermill's own engine, whose parameters these are.
+        """As papermill's own engine, with its parameters.
 
         Args:
-            kernel: a kernel to use; without one, this process's server forks one.
+            kernel: the kernel to use; by default this process's server forks one.
         """
         keeper = None
         if kernel is None:
             if not forkable({**nb_man.nb.metadata, "kernelspec": {"name": kernel_name}}):
-                logger.warning(f"A kernel is started for this notebook: {kernel_name} is none that can be forked.")
+                logger.warning(f"Starting a kernel for this notebook: {kernel_name} cannot be forked.")
                 started: NotebookNode = super().execute_managed_notebook(  # type: ignore[no-untyped-call]
                     nb_man,
                     kernel_name,
@@ -120,7 +120,7 @@ class ForkEngine(NBClientEngine):
         )
         try:
             executed: NotebookNode = client.execute()  # type: ignore[no-untyped-call]
-            nb_man.save = _not_now  # papermill writes it at once
+            nb_man.save = _not_now  # papermill writes it next
             return executed
         except BaseException:
             kernel.interrupt_kernel()  # a cell that is still running

@@ -1,4 +1,4 @@
-"""What a process of the fork engine does with other processes. Linux only."""
+"""How a process of the fork engine deals with other processes. Linux only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 
 def end_with(caller: socket.socket) -> None:
-    """Be killed when the caller is gone, however it went: what nobody will tell of should not go on changing things."""
+    """Kill this process when the caller is gone: a run that nobody records must not continue to change things."""
     poll = select.poll()
-    poll.register(caller, 0)  # POLLHUP is always told
+    poll.register(caller, 0)  # poll always reports POLLHUP
 
     def watch() -> None:
         poll.poll()
@@ -27,21 +27,21 @@ def end_with(caller: socket.socket) -> None:
 
 
 def in_background(work: Callable[[], object]) -> threading.Thread:
-    """Do it in a thread that gets no signals: those are for the main thread, which they wake."""
+    """Do it in a thread without signals: they must wake the main thread."""
     thread = threading.Thread(target=work, daemon=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # a thread has the mask of its starter
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # a thread inherits the mask
     thread.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return thread
 
 
 class ForkedProcess:
-    """A forked child, with what is used of `subprocess.Popen`. It has a session of its own and none of our descriptors.
+    """A forked child with the methods of `subprocess.Popen` that we use, a new session and none of our descriptors.
 
     Args:
-        work: what it does; then it ends.
-        log: the file that its output is appended to.
-        keep: descriptors that it needs.
+        work: called in the child, which then ends.
+        log: the file for its output.
+        keep: descriptors that it keeps.
     """
 
     def __init__(self, work: Callable[[], None], log: Path, keep: Collection[int]) -> None:
@@ -54,7 +54,7 @@ class ForkedProcess:
                 _settle(log, keep)
                 work()
                 code = 0
-            except BaseException:  # noqa: BLE001 - nobody is left to raise it to
+            except BaseException:  # noqa: BLE001 - there is no caller to raise it to
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()
@@ -65,7 +65,7 @@ class ForkedProcess:
 
     def wait(self) -> int:
         code = self._waited(0)
-        assert code is not None  # noqa: S101 - so says waitpid(2)
+        assert code is not None  # noqa: S101 - see waitpid(2)
         return code
 
     def _waited(self, how: int) -> int | None:
@@ -84,7 +84,7 @@ class ForkedProcess:
 
 
 def write_to(log: Path) -> None:
-    """Have the file descriptors 1 and 2 append to a file."""
+    """Let the file descriptors 1 and 2 append to a file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -92,11 +92,11 @@ def write_to(log: Path) -> None:
 
 
 def _settle(log: Path, keep: Collection[int]) -> None:
-    """Have /dev/null and the log as standard streams, and of the other descriptors only those to keep."""
+    """Use /dev/null and the log as standard streams, and close all descriptors but those to keep."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     write_to(log)
     for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
         if descriptor > 2 and descriptor not in keep:
-            with suppress(OSError):  # the one that listed them
+            with suppress(OSError):  # the descriptor of the listing itself
                 os.close(descriptor)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115

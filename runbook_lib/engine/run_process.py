@@ -1,6 +1,6 @@
 """The run process: `python -m runbook_lib.engine.run_process MODULE:FUNCTION FD KEEPER_FD`. Performs task after task.
 
-It executes no cell: those run in kernels that the keeper forks. It knows its tasks, so no kernel is forked of it.
+Cells run in kernels that the keeper forks, not here. This process knows its tasks, so no kernel is forked from it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-# before papermill is imported, and in this process alone: jsonschema imports it to check a format that no schema of a
+# before papermill is imported, and in this process only: jsonschema imports it to check a format that no schema of a
 # notebook names, and compiling its grammar takes as long as a run
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
@@ -29,19 +29,19 @@ from runbook_lib.errors import RunbookError, unexpected  # noqa: E402
 
 
 def _performed(perform: Callable[[Any, TaskContext], object], task: object, context: TaskContext) -> bytes:
-    """Perform a task; gives the answer."""
+    """Perform a task and return the answer to send."""
     try:
         return protocol.RESULT + protocol.framed(pickle.dumps(perform(task, context)))
     except NoKernel:
         return protocol.NO_KERNEL
-    except (RunbookError, OSError, PapermillExecutionError) as error:  # it is raised at the caller
+    except (RunbookError, OSError, PapermillExecutionError) as error:  # the caller raises it
         return protocol.ERROR + protocol.framed(pickle.dumps(error))
-    except Exception as error:  # noqa: BLE001 - likewise, and not every kind comes out of a pickle again
+    except Exception as error:  # noqa: BLE001 - likewise, but not every kind can be unpickled
         return protocol.ERROR + protocol.framed(pickle.dumps(unexpected(error)))
 
 
 def _task(caller: socket.socket) -> bytes | None:
-    """The next task, None where the caller's end is closed."""
+    """The next task; None if the caller's end is closed."""
     found = bytearray()
     while (content := protocol.content_in(found)) is None:
         more = caller.recv(1 << 20)
@@ -52,7 +52,7 @@ def _task(caller: socket.socket) -> bytes | None:
 
 
 def perform_tasks(perform: Callable[[Any, TaskContext], object], caller: socket.socket, keeper: Keeper) -> None:
-    """Until the caller's end is closed."""
+    """Perform tasks until the caller's end is closed."""
     end_with(caller)
     papermill_engines.register(ForkEngine.name, ForkEngine)
     gc.freeze()

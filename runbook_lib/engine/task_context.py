@@ -1,4 +1,4 @@
-"""A task under way, as the function that performs it in a run process sees it."""
+"""A running task, as the function that performs it in a run process sees it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TaskContext:
     """One task: kernels for it, and the signals that the caller passes on.
 
     Args:
-        caller: who waits for the answer.
+        caller: the socket of the caller, who waits for the answer.
         keeper: forks the kernels.
     """
 
@@ -41,20 +41,20 @@ class TaskContext:
         Args:
             cwd: the kernel's working directory.
             environ: its environment.
-            log: where it writes what is no output of a cell; without it, to this process's standard error.
+            log: the file for its other output than that of cells; by default this process's standard error.
 
         Raises:
-            NoKernel: it could not be forked. Let it pass: the task is then given to another run process.
+            NoKernel: it could not be forked. Do not catch this: another run process then gets the task.
         """
         return ForkedKernelManager(self._keeper, cwd=cwd, environ=environ, log=log)
 
     @contextmanager
     def interruptible(self, seconds: float) -> Iterator[None]:
-        """Inside, the first signal raises KeyboardInterrupt: one that the caller passed on, or SIGALRM at the end."""
+        """Inside, the first signal raises KeyboardInterrupt: one from the caller, or SIGALRM at the time limit."""
         try:
             self._interruptible = True
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            if self.signals:  # it came before
+            if self.signals:  # it came earlier
                 raise KeyboardInterrupt
             yield
         finally:
@@ -62,5 +62,5 @@ class TaskContext:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def executed(self) -> None:
-        """Tell the caller that the notebook has been executed: what comes now is not cut off."""
+        """Tell the caller that the notebook has been executed: the rest is not interrupted."""
         self._caller.sendall(protocol.EXECUTED)

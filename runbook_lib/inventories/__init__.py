@@ -1,1 +1,1 @@
-"""What an inventory is made of: service users, folders of files, the local store, and how each certificate stands."""
+"""The parts of an inventory: service users, folders of files, the local store, and the state of each certificate."""

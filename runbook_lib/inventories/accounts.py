@@ -1,4 +1,4 @@
-"""Many service users at once: whom each API key belongs to, and which certificates it sees."""
+"""Asks DigiCert ONE about many service users at once: whom each API key belongs to, and which certificates it sees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runbook_lib.result import Connection
 from runbook_lib.secrets import Prompt, resolve
 
 ENTRIES_MAX = 2_000_000
-"""How many entries the lists of many service users may have together, what several of them see counted again."""
+"""How many entries all lists of a run may have together, counting an entry once for each list that holds it."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ApiKeyOwner:
     """A service user to ask.
 
     Args:
-        name: what to call it where it gives no name of its own.
-        api_key: the reference of its API key.
+        name: what to call it if DigiCert ONE gives no name.
+        api_key: the reference to its API key.
     """
 
     name: str
@@ -45,14 +45,14 @@ class ApiKeyOwner:
 
 @dataclass(frozen=True)
 class OwnerAnswer:
-    """What a service user's API key gave.
+    """What DigiCert ONE returned for a service user's API key.
 
     Args:
-        user, listed: who it is, and every certificate it sees; None where it did not come so far.
-        problem: why not, or why the list may not be whole; None where everything was answered.
+        user, listed: who it is, and every certificate it sees; None if asking failed before that.
+        problem: why asking failed, or why the list may be incomplete; None if everything was answered.
         malformed: entries of the list that cannot be read.
-        server_clock: what time it was there.
-        connections: the TLS facts of its answers.
+        server_clock: the server's time.
+        connections: the TLS facts of the responses.
     """
 
     account: ApiKeyOwner
@@ -65,7 +65,7 @@ class OwnerAnswer:
 
 
 class _Kept:
-    """What many lists hold, each entry in memory once, and no more of them than one list may hold."""
+    """The entries of many lists, each in memory once, and no more of them than one list may hold."""
 
     def __init__(self, already: int) -> None:
         self._left = CERTIFICATES_MAX - already
@@ -74,13 +74,13 @@ class _Kept:
         self._lock = Lock()
 
     def keep(self, entry: Any) -> Any:
-        """An entry, or its equal that is here already. Raises RunbookError (LIST_NOT_WHOLE) where there is no room."""
+        """An entry, or its equal that is kept already. Raises RunbookError (LIST_NOT_WHOLE) if there are too many."""
         with self._lock:
             kept = self._kept.get(entry)
             if self._entries >= ENTRIES_MAX or (kept is None and len(self._kept) >= self._left):
                 raise RunbookError(
                     Reason.LIST_NOT_WHOLE,
-                    f"all service users of this run together list more than {CERTIFICATES_MAX:,}",
+                    f"the service users of this run list more than {CERTIFICATES_MAX:,} certificates together",
                 )
             self._entries += 1
             return kept if kept is not None else self._kept.setdefault(entry, entry)
@@ -99,12 +99,12 @@ def ask_all(
 
     Args:
         already: how many certificates the run holds already.
-        per_second: requests that a host is sent at most, repetitions included.
-        connections: of each host, kept open and used by one service user after the other.
-        environ, prompt: for the references.
+        per_second: the most requests a host gets in a second, repetitions included.
+        connections: to each host, kept open and used by one service user after the other.
+        environ, prompt: resolve the references.
 
     Returns:
-        one answer for each account, in their order; an account that failed says why. Raises nothing for an account.
+        one answer for each account, in their order. A failed account says why; it raises nothing.
     """
     by_host: dict[Environment, list[int]] = {}
     for number, account in enumerate(accounts):
@@ -122,7 +122,7 @@ def ask_all(
                 answers |= {number: OwnerAnswer(accounts[number], None, None, error) for number in numbers}
                 continue
             pool = ThreadPoolExecutor(connections)
-            stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run asks no further
+            stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run stops asking
             waiting += [
                 (number, pool.submit(_ask, host, accounts[number], kept, environ, prompt)) for number in numbers
             ]
@@ -138,7 +138,7 @@ def _ask(
     try:
         client = host.for_user(resolve(account.api_key, environ=environ, prompt=prompt))
         with one_large_answer():
-            user = client.me().model_copy(update={"applications": (), "accounts": ()})  # which nobody asks for here
+            user = client.me().model_copy(update={"applications": (), "accounts": ()})  # not needed here
         client.user = user
         listing = client.certificates(kept.keep)
         listed, malformed, problem = listing.certificates, listing.malformed, listing.problem
@@ -150,10 +150,10 @@ def _ask(
 def each_once(
     lists: Iterable[tuple[User | None, Iterable[ClientAuthCertificate]]],
 ) -> Iterator[ClientAuthCertificate]:
-    """What several service users see, each certificate once: those of one account see each other's.
+    """Yield each certificate of several lists once: the service users of one account see each other's certificates.
 
-    Where a list does not say whose a certificate is, it is that of the first whose list it is in. What one list has
-    twice are two, whatever they share.
+    A certificate without an owner belongs to the first service user whose list holds it. Two entries of one list are
+    two certificates, whatever they share.
     """
     seen = set()
     for number, (user, listed) in enumerate(lists):
@@ -168,8 +168,8 @@ def each_once(
 
 
 def _identity(entry: ClientAuthCertificate, number: int) -> tuple[object, ...]:
-    """What tells a listed certificate from others: its id, else all that is said of it, never its name alone; where
-    that is neither its owner nor its key, the list it is in as well."""
+    """What tells a listed certificate from others: its id, else all its fields, never its name alone. Without an owner
+    or a key in them, the number of its list counts too."""
     if entry.id:
         return (entry.id,)
     place = number if entry.user_id is None and entry.serial is None and entry.public_key is None else None
@@ -177,13 +177,13 @@ def _identity(entry: ClientAuthCertificate, number: int) -> tuple[object, ...]:
 
 
 ACCOUNT_COLUMNS = ("name", "state", "why", "certificates", "end", "id", "api key", "reason")
-"""Of service-users.csv. Scripts read them: add at the end, rename none."""
+"""The columns of service-users.csv. Scripts read them: add at the end, rename none."""
 
 ANSWERED = "answered"
 
 
 def account_row(answer: OwnerAnswer) -> tuple[str, ...]:
-    """A service user as a row of text; one that failed says why."""
+    """A service user as a row of text; a failed one says why."""
     return (
         (answer.user.friendly_name or answer.user.id) if answer.user else answer.account.name,
         Health.UNCHECKED.value if answer.problem else ANSWERED,
@@ -197,5 +197,5 @@ def account_row(answer: OwnerAnswer) -> tuple[str, ...]:
 
 
 def connections_of(url: str, answers: Iterable[OwnerAnswer]) -> tuple[Connection, ...]:
-    """The connections of all answers, each once."""
+    """The connections of all answers, without duplicates."""
     return tuple(dict.fromkeys(connection(url, facts) for answer in answers for facts in answer.connections))

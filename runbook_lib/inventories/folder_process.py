@@ -1,4 +1,4 @@
-"""The process that reads files for an inventory, from outside: ended, and begun anew, where a file takes too much."""
+"""Runs the process that reads files for an inventory, and replaces it if a file takes too much time or memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from runbook_lib.inventories.health import Limits
 from runbook_lib.secrets import Secret
 
 START_SECONDS = 120.0
-"""For a process to begin on its first file, on a machine that has much else to do."""
+"""How long a process may take until its first file, on a busy machine."""
 
 _LOOK = 0.5
-"""Seconds between two looks at how far a process has come."""
+"""Seconds between two checks of a process's progress."""
 
 
 class _Ended(Exception):
-    """The process has ended, or was ended: at which entry of its piece (-1: before the first), and why."""
+    """The process ended, or was ended: at which entry of its piece (-1: before the first), and why."""
 
     def __init__(self, entry: int, why: str, *, too_long: bool = False) -> None:
         super().__init__(why)
@@ -37,47 +37,47 @@ class _Ended(Exception):
 
 
 class Helper:
-    """A process that makes rows of files; `folder_rows` says how it is spoken to.
+    """A process that turns files into rows; `folder_worker` describes its protocol.
 
     Args:
-        password: of P12 files and Java key stores; None where there is none.
+        password: for P12 files and Java key stores; None if there is none.
     """
 
     def __init__(self, limits: Limits, password: Secret | None) -> None:
         self._first_line = order(limits, password)
-        self._reader = Reader(limits, None)  # makes the row of an entry that was too much
+        self._reader = Reader(limits, None)  # makes the row of an entry that was given up
         self._stopped = False
-        # no name, and so nothing to clean up
+        # it has no name, so there is nothing to clean up
         self._progress = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the helper)
         self._process = self._begin()
 
     def stop(self) -> None:
-        """End the process, from any thread; nothing is read any more."""
+        """End the process, from any thread; stop reading."""
         self._stopped = True
         self._process.kill()
 
     def close(self) -> None:
-        """End the process when no thread reads any more."""
+        """End the process, once no thread reads from it."""
         self._end()
         self._progress.close()
 
     def read(self, entries: tuple[FolderEntry, ...]) -> Iterator[PartialAnswer]:
-        """The answer for some entries, in parts.
+        """Yield the answer for some entries, in parts.
 
         Raises:
-            RunbookError: FILE_NOT_READ where no such process can be started.
+            RunbookError: FILE_NOT_READ if the process cannot be started.
         """
         finished = begun = tries = 0
-        suspect = len(entries)  # at which the process has ended
+        suspect = len(entries)  # the entry at which the process ended
         why = ""
         while finished < len(entries):
             if finished == suspect and tries == 2:
-                yield self._reader.given_up(entries[suspect], f"while it was read: {why}")
+                yield self._reader.given_up(entries[suspect], f"reading stopped: {why}")
                 finished, begun, suspect = finished + 1, 0, len(entries)
                 continue
             if finished > suspect:
                 suspect = len(entries)
-            # once more those before it, whose answer is lost, and then that one alone
+            # repeat the entries before the suspect, whose answer is lost, then read the suspect alone
             asked = entries[finished : max(suspect, finished + 1)]
             first = finished
             try:
@@ -85,19 +85,19 @@ class Helper:
                     finished, begun = finished + answer.entries, answer.begun
                     yield answer
             except _Ended as ended:
-                self._begin_anew(ended)
+                self._begin_again(ended)
                 at, why = first + ended.entry, ended.why
-                # it may have been ended by somebody, so an entry has a second try
+                # somebody may have ended the process, so an entry gets a second try
                 tries = 2 if ended.too_long or at == suspect else 1
                 suspect = at
 
-    def _begin_anew(self, ended: _Ended) -> None:
+    def _begin_again(self, ended: _Ended) -> None:
         self._end()
         if ended.entry < 0 or self._stopped:
             raise RunbookError(
                 Reason.FILE_NOT_READ,
-                f"The process that reads files did not begin: {ended.why}.",
-                remedy="Run again when the machine has memory and processes to spare.",
+                f"The process that reads files did not start: {ended.why}.",
+                remedy="Run again when the machine has free memory and can start processes.",
             )
         self._process = self._begin()
 
@@ -107,7 +107,7 @@ class Helper:
             env=programs.for_python(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what a library says as it aborts; why it ended is the row's to say
+            stderr=subprocess.DEVNULL,  # a library's last words as it aborts; the row says why it ended
             pass_fds=(self._progress.fileno(),),
         )
         self._watched = psutil.Process(process.pid)
@@ -123,10 +123,10 @@ class Helper:
         left = len(entries)
         try:
             if not self._begun:
-                self._say(self._first_line)
+                self._send(self._first_line)
             else:
                 self._set_progress(0)
-            self._say((begun, entries))
+            self._send((begun, entries))
             while left:
                 self._wait()
                 head = json.loads(self._exactly(int.from_bytes(self._exactly(LENGTH), "big")))
@@ -136,20 +136,20 @@ class Helper:
                 yield PartialAnswer(head["entries"], csv, Summary.from_json(head["summary"]), head["begun"])
         except BrokenPipeError:
             code = self._process.wait()
-            how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-            raise _Ended(self._reached(), f"the process ended {how}") from None
+            why = f"signal {-code} ended the process" if code < 0 else f"the process ended with exit code {code}"
+            raise _Ended(self._reached(), why) from None
 
     def _exactly(self, count: int) -> bytes:
         assert self._process.stdout is not None  # noqa: S101
         data = bytearray()
-        while len(data) < count:  # not by its buffer, of which no selector knows
+        while len(data) < count:  # not through its buffer, which no selector sees
             if not (more := os.read(self._process.stdout.fileno(), count - len(data))):
                 raise BrokenPipeError
             data += more
         return bytes(data)
 
     def _wait(self) -> None:
-        """Until an answer comes, or the process has its end. Raises _Ended where one entry takes too long."""
+        """Wait until an answer comes or the process ends. Raises _Ended if an entry takes too long."""
         assert self._process.stdout is not None  # noqa: S101
         reached, since, used = self._reached(), time.monotonic(), self._used()[0]
         with selectors.DefaultSelector() as selector:
@@ -161,21 +161,21 @@ class Helper:
                     reached, since, used = now, time.monotonic(), self._used()[0]
                 elif time.monotonic() - since > limit:
                     seconds, running = self._used()
-                    # on a machine that has much else to do, a file is not to blame for the time that goes by
+                    # on a busy machine, the file need not be the cause of the delay
                     if not running or seconds - used > limit or time.monotonic() - since > 6 * limit:
-                        raise _Ended(now, f"more than {limit:.0f} s went by", too_long=True)
+                        raise _Ended(now, f"it took more than {limit:.0f} s", too_long=True)
 
     def _used(self) -> tuple[float, bool]:
-        """Seconds that the process has computed, and whether it would now."""
+        """The CPU seconds of the process, and whether it is running now."""
         try:
             times = self._watched.cpu_times()
             return times.user + times.system, self._watched.status() == psutil.STATUS_RUNNING
         except psutil.Error:
             return 0.0, False
 
-    def _say(self, what: Any) -> None:
+    def _send(self, message: Any) -> None:
         assert self._process.stdin is not None  # noqa: S101
-        self._process.stdin.write(json.dumps(what).encode() + b"\n")
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
         self._process.stdin.flush()
 
     def _set_progress(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What lies below folders of certificates: every entry once, in order, and where each link leads."""
+"""Walks folders of certificates: yields every entry once, in order, and resolves each link."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from runbook_lib.errors import Reason
 from runbook_lib.inventories.health import Health
 
 PIECE_BYTES = 2**20
-"""Of the files that a process is given at a time: large ones are shared out too."""
+"""The most bytes of files that a process gets at a time, so that large files are shared out too."""
 
-CIRCLE = "leads back to itself"
+CIRCLE = "forms a loop"
 NOWHERE = "leads nowhere"
 
 
 class FolderEntry(NamedTuple):
-    """One entry of a folder, as the process that reads it is told.
+    """One entry of a folder, as the reading process gets it.
 
     Args:
         path: its name in the inventory.
-        target: for a link that is followed, the file to read.
-        state, reason, why: for an entry that is not read here, its row.
+        target: the file to read, for a link that is followed.
+        state, reason, why: the row of an entry that is not read.
     """
 
     path: str
@@ -36,21 +36,23 @@ class FolderEntry(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Entries of one of the folders that were named, to be read by one process."""
+    """Entries of one named folder, for one process to read."""
 
     root: str
     entries: tuple[FolderEntry, ...]
 
 
 def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES) -> Iterator[Piece]:
-    """The entries below some folders, at most so many or so many bytes of files at a time. An empty folder gives one
-    entry that says so."""
+    """Yield the entries below some folders in pieces of at most `size` entries or `bytes_of_files` bytes of files.
+
+    An empty folder gives one entry that says so.
+    """
     tops = roots(folders)
     links = Links(tops)
     for top in tops:
         piece: list[FolderEntry] = []
         empty, weight = True, 0
-        for path in walk(top):
+        for path in walk_folder(top):
             empty, (link, more) = False, _measured(path)
             if piece and (len(piece) >= size or weight + more > bytes_of_files):
                 yield Piece(top, tuple(piece))
@@ -62,9 +64,9 @@ def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES)
         yield Piece(top, tuple(piece))
 
 
-def walk(folder: str) -> Iterator[str]:
-    """Every entry below a folder that is not a folder, sorted in each, and every folder that cannot be listed."""
-    # not recursive: a tree may be deeper than Python's stack. Names alone: a folder may have a million of them
+def walk_folder(folder: str) -> Iterator[str]:
+    """Yield every entry below a folder that is not a folder, sorted by name, and every folder that cannot be listed."""
+    # not recursive: a tree may be deeper than Python's stack. Only names: a folder may have a million of them
     left: list[tuple[str, list[str], set[str]]] = [("", [folder], {folder})]
     while left:
         above, names, folders = left[-1]
@@ -85,7 +87,7 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def _measured(path: str) -> tuple[bool, int]:
-    """Whether it is a link, and how many bytes it has."""
+    """Whether an entry is a link, and its size in bytes."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -94,7 +96,7 @@ def _measured(path: str) -> tuple[bool, int]:
 
 
 def _listed(folder: str) -> tuple[list[str], set[str]]:
-    """The names in a folder, the last first, and which of them are folders."""
+    """The names in a folder in reverse order, and which of them are folders."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -106,13 +108,13 @@ def _listed(folder: str) -> tuple[list[str], set[str]]:
 
 
 def roots(folders: Sequence[str]) -> list[str]:
-    """Folders by their real paths, without those that are inside of another: no file is to count twice."""
+    """The real paths of folders, without those inside another one, so that no file counts twice."""
     real = dict.fromkeys(os.path.realpath(folder) for folder in folders)
     return [path for path in real if not any(str(above) in real for above in Path(path).parents)]
 
 
 class Links:
-    """Where the links below some folders lead. A file outside of them is read once, however many links lead to it."""
+    """Resolves the links below some folders. A file outside them is read once, however many links lead to it."""
 
     def __init__(self, tops: Sequence[str]) -> None:
         self._tops = tuple(tops)
@@ -129,15 +131,15 @@ class Links:
             return _row(path, Health.UNCHECKED, Reason.LINK_NOT_FOLLOWED, why)
         target = os.path.realpath(path)
         if any(target == top or target.startswith(top.rstrip("/") + "/") for top in self._tops):
-            why = f"a link to {to}, which has rows of its own"
+            why = f"a link to {to}, which has its own rows"
             return _row(path, Health.LINKED, Reason.LINK_NOT_FOLLOWED, why)
         if stat.S_ISDIR(status.st_mode):
-            why = f"a link to the folder {target}, which lies outside of those that are named"
+            why = f"a link to the folder {target}, outside the named folders"
             return _row(path, Health.UNCHECKED, Reason.LINK_NOT_FOLLOWED, why)
         if not stat.S_ISREG(status.st_mode):
             return _row(path, Health.UNCHECKED, Reason.FILE_NOT_READ, f"a link to {target}, which is not a file")
         if (status.st_dev, status.st_ino) in self._read:
-            why = f"a link to {target}, which another link has led to"
+            why = f"a link to {target}, already read through another link"
             return _row(path, Health.LINKED, Reason.LINK_NOT_FOLLOWED, why)
         self._read.add((status.st_dev, status.st_ino))
         return FolderEntry(path, target)

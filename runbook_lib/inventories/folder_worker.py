@@ -1,15 +1,15 @@
-"""Files of certificates as rows of an inventory: what one process makes of the files it is given.
+"""Turns files of certificates into rows of an inventory, in a process of its own.
 
-`python -m runbook_lib.inventories.folder_worker N` is such a process. It reads a line of JSON with the limits and the
-password (a pipe shows it to nobody), then for each piece of work a line with entries. It answers in parts, so that
-little is lost and little is in memory at once: the length of some JSON in eight bytes, the JSON, and as many bytes of
-CSV as that says. Into the file that is open as N it writes which entry it has begun: whoever waits for the answer ends
-it where one takes too long, and knows which. It limits its own memory. It ends with its input, and with nothing else:
-Ctrl-C is for whoever reads the answers.
+`python -m runbook_lib.inventories.folder_worker N` starts such a process. It reads a line of JSON with the limits and
+the password (nobody else sees a pipe), then a line with entries for each piece of work. It answers in parts, so that
+little is lost and little is in memory: the length of some JSON in eight bytes, the JSON, and as many bytes of CSV as
+the JSON says. It writes the number of the entry it has started into the open file N, so that the caller knows which
+entry takes too long, and can end the process. It limits its own memory. It ends only with its input; Ctrl-C is for the
+caller.
 
-Reading a certificate holds Python's global lock (measured), so threads would gain nothing. And `multiprocessing` forks,
-which a kernel with threads must not, or imports the caller's `__main__`, or refuses to work inside of a worker of its
-own; a plain process does none of it.
+Reading a certificate holds Python's global lock (measured), so threads would gain nothing. `multiprocessing` forks,
+which a kernel with threads must not do, or imports the caller's `__main__`, or refuses to work inside one of its own
+workers. A plain process does none of this.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COLUMNS = (
     *("file", "number", "state", "why", "days left", "starts", "ends"),
     *("subject", "issuer", "serial", "key", "sha256", "form", "reason"),
 )
-"""Of files.csv. Scripts read them: add at the end, rename none."""
+"""The columns of files.csv. Scripts read them: add at the end, rename none."""
 
 MOMENTS, NUMBERS = ("starts", "ends"), ("number", "days left")
 
@@ -60,56 +60,56 @@ _HEALTH = {
     Reason.CONTAINER_NOT_OPENED: Health.UNCHECKED,
     Reason.KEY_NOT_CHECKED: Health.UNCHECKED,
 }
-"""Every other reason makes a row without a certificate unreadable."""
+"""The state of a row without a certificate, by reason; any other reason makes it unreadable."""
 
 FLAWS = (
     *(Reason.CHAIN_MISSING, Reason.OLD_ENCRYPTION),
     *(Reason.UNREADABLE_FILE, Reason.KEY_IN_PLAIN_TEXT, Reason.KEY_MISMATCH),
 )
-"""Reasons that need somebody."""
+"""Reasons that need action."""
 
-_ENDED = 10**12  # seconds: behind everything that has not ended
+_ENDED = 10**12  # seconds: sorts after everything that has not expired
 
 _LOOK_AT = 100
-"""Certificates of a file between two looks at the time that it has taken."""
+"""Certificates of a file between two checks of the time it has taken."""
 
 Row = tuple[str, ...]
 
 
 UNCHECKED = tuple(reason for reason, health in _HEALTH.items() if health is Health.UNCHECKED)
-"""Reasons for which it is not known what a file holds."""
+"""Reasons that leave the content of a file unknown."""
 
 ENOUGH, ENOUGH_BYTES, ENOUGH_SECONDS = 2_000, 2**20, 0.5
-"""Rows, bytes of them or time after which a process answers in part: one file may hold forty thousand certificates."""
+"""Rows, bytes of rows, or seconds after which a process sends a part: a file may hold forty thousand certificates."""
 
 FILE_SECONDS = 10.0
-"""For one file, or until some of its rows are made. A key derivation of five million rounds, the most that is begun,
-takes half of it."""
+"""The limit for one file, or until some of its rows are made. A key derivation of five million rounds, the most that is
+tried, takes half of it."""
 
 BUNDLE_SECONDS = 20.0
-"""For one file whose rows are made on and on."""
+"""The limit for one file whose rows keep coming, in CPU time."""
 
 MAX_MEMORY = 160 * 2**20
-"""Bytes that a process may take for itself: the largest file that is read, and its largest part several times."""
+"""Bytes of memory for a process: enough for the largest file, and several times for its largest part."""
 
 MAX_CELL = 1_000
-"""Characters of a name, serial number or kind of key: longer ones are cut, and end in `…`."""
+"""Characters of a name, serial number or key kind; longer ones are cut and end in `…`."""
 
 LENGTH = 8
-"""Bytes that say how long a part of an answer is."""
+"""Bytes that hold the length of a part of an answer."""
 
 
 @dataclass
 class Summary:
-    """What a report tells of any number of files.
+    """What a report says of any number of files.
 
     Args:
         months: how many certificates end in which month (`YYYY-MM`), by state.
-        soonest: the certificates that end next, then those that ended last: what sorts them, and the row.
-        flawed: rows that need somebody for another reason than their end, in the order of the files.
-        pressing: how many rows need somebody.
-        unchecked: rows of what could not be looked at, in the order of the files.
-        folders: how many files and certificates each folder has that was named.
+        soonest: the certificates that end next, then those that ended last: sort key and row.
+        flawed: rows that need action for another reason than their end, in the order of the files.
+        pressing: how many rows need action.
+        unchecked: rows that could not be checked, in the order of the files.
+        folders: how many files and certificates each named folder has.
     """
 
     files: int = 0
@@ -125,21 +125,21 @@ class Summary:
 
     @property
     def bare(self) -> list[str]:
-        """The folders in which no certificate was found."""
+        """The folders without a certificate."""
         return [folder for folder, (_, certificates) in self.folders.items() if not certificates]
 
     @property
     def needs_action(self) -> int:
-        """How many rows, and folders without a certificate, need somebody."""
+        """How many rows, and folders without a certificate, need action."""
         return self.pressing + len(self.bare)
 
     def count(self, folder: str, other: Summary) -> None:
-        """Count what was found as a part of what that folder has."""
+        """Count another summary for a folder."""
         files, certificates = self.folders.get(folder, (0, 0))
         self.folders[folder] = files + other.files, certificates + sum(other.months.values())
 
     def add(self, other: Summary) -> None:
-        """Take in what was found besides."""
+        """Add another summary."""
         self.files += other.files
         self.rows += other.rows
         self.states.update(other.states)
@@ -170,11 +170,11 @@ class Summary:
 
 
 class PartialAnswer(NamedTuple):
-    """A part of the answer for a piece: rows as CSV, and what they come to.
+    """A part of the answer for a piece: rows as CSV, and their summary.
 
     Args:
-        entries: how many further entries are finished with it.
-        begun: how many rows have been made of the entry that comes next, in this part and those before it.
+        entries: how many more entries are finished with it.
+        begun: how many rows of the next entry are made, in this part and those before it.
     """
 
     entries: int
@@ -184,26 +184,26 @@ class PartialAnswer(NamedTuple):
 
 
 class Reader:
-    """Makes rows of files.
+    """Turns files into rows.
 
     Args:
-        password: of P12 files and Java key stores; None where there is none.
+        password: for P12 files and Java key stores; None if there is none.
     """
 
     def __init__(self, limits: Limits, password: Secret | None) -> None:
         self._limits = limits
         self._password = password
         self._summary = Summary()
-        self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top: keys are negative
+        self._soonest: list[tuple[float, Row]] = []  # a heap with the last to end on top, by negative keys
 
     def answers(
         self, entries: Sequence[FolderEntry], begun: int = 0, begin: Callable[[int], None] = lambda _: None
     ) -> Iterator[PartialAnswer]:
-        """One row for each certificate, and one for each reason why there is none, in parts.
+        """Yield a row for each certificate, and one for each reason why there is none, in parts.
 
         Args:
-            begun: how many rows of the first entry are left out, since they have been made before.
-            begin: told the number of each entry, from 0, before it is looked at.
+            begun: how many rows of the first entry to skip, because they were made before.
+            begin: called with the number of each entry, from 0, before it is read.
         """
         lines: list[str] = []
         finished = size = 0
@@ -227,7 +227,7 @@ class Reader:
             yield self._answer(finished, lines)
 
     def given_up(self, entry: FolderEntry, why: str) -> PartialAnswer:
-        """The answer for an entry that was too much for the process that read it."""
+        """The answer for an entry that was too much for the reading process."""
         return self._answer(1, [_line(self._row(entry.path, FileItem("", 0, None, Reason.FILE_GIVEN_UP, why)))])
 
     def _answer(self, finished: int, lines: list[str], begun: int = 0) -> PartialAnswer:
@@ -248,11 +248,11 @@ class Reader:
                     found = found._replace(why=f"a link to {entry.target}; {found.why}".removesuffix("; "))
                 yield _line(self._row(entry.path, found))
                 if found.number and not found.number % _LOOK_AT and time.process_time() > until:
-                    why = f"more than {BUNDLE_SECONDS:.0f} s went by: what follows in it was not read"
+                    why = f"reading took more than {BUNDLE_SECONDS:.0f} s: the rest of the file was not read"
                     yield _line(self._row(entry.path, FileItem(found.form, 0, None, Reason.FILE_GIVEN_UP, why)))
                     return
         except (MemoryError, RecursionError) as error:
-            why = "it takes too much memory" if isinstance(error, MemoryError) else "its parts are nested too deep"
+            why = "needs too much memory" if isinstance(error, MemoryError) else "nested too deeply"
             yield _line(self._row(entry.path, FileItem("", 0, None, Reason.FILE_GIVEN_UP, why)))
 
     def _row(self, path: str, found: FileItem) -> Row:
@@ -285,7 +285,7 @@ class Reader:
             state,
             "; ".join(filter(None, (found.why, unusual, unread, why))),
             str((end - self._limits.now).days) if end else "",
-            start.isoformat()[:19] + "Z" if start else "",  # `iso`, at a fifth of its cost
+            start.isoformat()[:19] + "Z" if start else "",  # as `iso`, at a fifth of its cost
             end.isoformat()[:19] + "Z" if end else "",
             *(_short(subject), _short(issuer), _short(serial), _short(key), sha256),
             found.form,
@@ -321,7 +321,7 @@ def _short(name: str) -> str:
 
 
 def _line(row: Row) -> str:
-    """A row as a line of CSV. Only four cells hold what others wrote; no other needs quotes."""
+    """A row as a line of CSV. Only four cells hold foreign text; the others need no quotes."""
     file, number, state, why, left, starts, ends, subject, issuer, serial, key, sha256, form, reason = row
     return (
         f"{csv_cell(file)},{number},{state},{why and csv_cell(why)},{left},{starts},{ends},"
@@ -330,7 +330,7 @@ def _line(row: Row) -> str:
 
 
 def order(limits: Limits, password: Secret | None) -> dict[str, Any]:
-    """The first line that a process is given."""
+    """The first line that a process gets."""
     return {
         "now": limits.now.isoformat(),
         "due": limits.due.total_seconds(),
@@ -344,7 +344,7 @@ def main(source: BinaryIO, target: BinaryIO, progress: int) -> None:
     """Answer until the input ends.
 
     Args:
-        progress: the descriptor of the file that says which entry has been begun.
+        progress: the descriptor of the file for the number of the entry that was started.
     """
 
     def begin(number: int) -> None:
@@ -367,6 +367,6 @@ def main(source: BinaryIO, target: BinaryIO, progress: int) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it held in memory is nobody's to find
-    with suppress(BrokenPipeError):  # nobody reads the answers any more
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its memory may hold secrets
+    with suppress(BrokenPipeError):  # the caller no longer reads the answers
         main(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]))

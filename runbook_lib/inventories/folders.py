@@ -1,4 +1,4 @@
-"""Folders of certificates as one table: every file is accounted for, on all cores and in bounded memory."""
+"""Reads folders of certificates into one table: accounts for every file, on all cores and in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from runbook_lib.inventories.folder_worker import (
     Summary,
 )
 from runbook_lib.inventories.health import Health, Limits
-from runbook_lib.inventories.long_tables import by_month, counted, excerpt, written
+from runbook_lib.inventories.long_tables import by_month, counted, shown_rows, written
 from runbook_lib.result import Result, Table, TableBeside, Verdict
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import LongTable
 
 PIECE = 256
-"""Files that a process is given at a time."""
+"""Files that a process gets at a time."""
 
 WAITING = 8 * 2**20
-"""Bytes of rows that wait to be written: then no process reads on but the one whose rows come next."""
+"""Bytes of rows that may wait to be written. Beyond them, only the process whose rows come next reads on."""
 
 PIECE_OF_P12 = 8
-"""The same where P12 files are opened, some 30 ms each: no core waits long for the last piece."""
+"""The same if P12 files are opened, at some 30 ms each, so that no core waits long for the last piece."""
 
 
 def read_folders(
@@ -48,20 +48,20 @@ def read_folders(
     """Read every file of some folders into a table, in the order of the folders and of the names in them.
 
     Args:
-        folders: a folder that is itself a link is followed; one inside of another counts once.
-        password: of P12 files and Java key stores; None where there is none.
+        folders: a folder that is itself a link is followed; a folder inside another counts once.
+        password: for P12 files and Java key stores; None if there is none.
         processes: how many read at once; 0 for one on each core.
 
     Returns:
-        the summary, with bounds of its own whatever the number of files.
+        the summary, of bounded size whatever the number of files.
 
     Raises:
-        RunbookError: FILE_NOT_READ where no process can be started that reads.
-        OSError: where the table cannot be written.
+        RunbookError: FILE_NOT_READ if the reading process cannot be started.
+        OSError: if the table cannot be written.
     """
     work = pieces(folders, PIECE if password is None else PIECE_OF_P12)
     processes = processes or _cores()
-    # each process answers one thread of ours; the answers are written in the order of the pieces
+    # each process serves one thread; the answers are written in the order of the pieces
     summary = Summary()
     helpers: list[Helper] = []
     idle: SimpleQueue[Helper] = SimpleQueue()
@@ -72,7 +72,7 @@ def read_folders(
     def read(number: int, piece: Piece) -> None:
         try:
             helper = idle.get_nowait()
-        except Empty:  # one for each thread, and no more threads than there is work for
+        except Empty:  # one for each thread, and no more threads than pieces
             helper = Helper(limits, password)
             helpers.append(helper)
         try:
@@ -92,7 +92,7 @@ def read_folders(
     try:
         for number, piece in enumerate(work):
             begun.append((number, piece, pool.submit(read, number, piece)))
-            # so many answers are in memory at most, however many files there are
+            # bounds the answers in memory, however many files there are
             while len(begun) > 4 * processes:
                 write_next()
         while begun:
@@ -110,10 +110,10 @@ def read_folders(
 def read_into_table(
     folders: Sequence[str], target: Path, limits: Limits, *, password: Secret | None
 ) -> tuple[Summary, TableBeside]:
-    """Read folders as `read_folders` does, into the table `files` beside the notebook.
+    """Read folders as `read_folders` does, into the table `files` next to the notebook.
 
     Args:
-        target: the folder of the table.
+        target: the table's folder.
 
     Raises:
         RunbookError: FILE_NOT_READ; TABLE_NOT_WRITTEN or DISK_FULL.
@@ -137,25 +137,25 @@ def _brief(row: Row) -> Row:
     return tuple(full[column] for column in _BRIEF)
 
 
-def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
-    """What a report tells of the folders: counts, when certificates end, the soonest, and those that need action."""
+def result_of(summary: Summary, sidecar: TableBeside, limits: Limits) -> Result:
+    """The result for a report: counts, when certificates end, the next to end, and those that need action."""
     unchecked = summary.states[Health.UNCHECKED]
     headline = f"{_many(summary.files, 'file')}, {_many(summary.rows, 'row')}: {counted(summary.states)}."
     if unchecked:
-        headline += f" {_many(unchecked, 'row')} could not be checked: what is there is not known."
+        headline += f" {_many(unchecked, 'row')} could not be checked."
     if summary.bare:
-        headline += f" 0 certificates found in {len(summary.bare):,} of {_many(len(summary.folders), 'folder')}."
+        headline += f" No certificates found in {len(summary.bare):,} of {_many(len(summary.folders), 'folder')}."
     soonest = [_brief(row) for _, row in summary.soonest]
-    tables = [excerpt("soonest", "The soonest to end", _BRIEF, soonest, sum(summary.months.values()))]
+    tables = [shown_rows("soonest", "Next to end", _BRIEF, soonest, sum(summary.months.values()))]
     if summary.flawed:
         count = sum(summary.reasons[reason] for reason in FLAWS)
-        tables.insert(0, excerpt("flawed", "Need action", _BRIEF, [_brief(row) for row in summary.flawed], count))
+        tables.insert(0, shown_rows("flawed", "Need action", _BRIEF, [_brief(row) for row in summary.flawed], count))
     if summary.unchecked:
         rows = [_brief(row) for row in summary.unchecked]
-        tables.insert(0, excerpt("unchecked", "Not checked", _BRIEF, rows, unchecked))
+        tables.insert(0, shown_rows("unchecked", "Not checked", _BRIEF, rows, unchecked))
     if summary.bare:
         rows = [(folder, f"{summary.folders[folder][0]:,}") for folder in summary.bare]
-        tables.insert(0, excerpt("bare", "Folders without a certificate", ("folder", "files"), rows, len(rows)))
+        tables.insert(0, shown_rows("bare", "Folders without a certificate", ("folder", "files"), rows, len(rows)))
     if summary.reasons:
         reasons = tuple(
             (reason.value, f"{summary.reasons[reason]:,}", CATALOGUE[reason].title, CATALOGUE[reason].remedy)
@@ -163,7 +163,7 @@ def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
             if summary.reasons[reason]
         )
         columns = ("reason", "rows", "what it means", "what to do")
-        tables.insert(0, Table(name="reasons", title="What was found besides", columns=columns, rows=reasons))
+        tables.insert(0, Table(name="reasons", title="Findings and what to do", columns=columns, rows=reasons))
     why = [reason for reason in UNCHECKED if summary.reasons[reason]] if unchecked else []
     return Result(
         verdict=Verdict.UNCHECKED if unchecked else Verdict.ATTENTION if summary.needs_action else Verdict.OK,
@@ -172,7 +172,7 @@ def result_of(summary: Summary, beside: TableBeside, limits: Limits) -> Result:
         reason=why[0] if why else "",
         facts={"As of": iso(limits.now)},
         tables=tuple(tables),
-        beside=(beside,),
+        beside=(sidecar,),
         histogram=by_month(summary.months, limits.now) if summary.months else None,
         needs_action=summary.needs_action,
     )
@@ -189,8 +189,8 @@ def _cores() -> int:
 
 
 class _Waiting:
-    """Answers that wait to be written, in bounded memory: a thread waits with its next one while there are too many
-    bytes, unless its piece is the one that is being written."""
+    """Answers that wait to be written, in bounded memory. While there are too many bytes, a thread waits with its next
+    answer, unless its piece is being written."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -199,7 +199,7 @@ class _Waiting:
         self._closed = False
 
     def put(self, piece: int, part: PartialAnswer) -> bool:
-        """Whether anybody still wants it."""
+        """Add a part; False if nobody needs it any more."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._bytes < WAITING or piece == self._written)
             self._bytes += len(part.csv)
@@ -208,7 +208,7 @@ class _Waiting:
             return not self._closed
 
     def take(self, piece: int, future: Future[None]) -> Iterator[PartialAnswer]:
-        """The parts of a piece, as they come, until its thread has ended. Raises what that has raised."""
+        """Yield the parts of a piece as they come, until its thread ends. Raises what the thread raised."""
         with self._changed:
             self._written = piece
             self._changed.notify_all()
@@ -228,7 +228,7 @@ class _Waiting:
         future.result()
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """Let every waiting thread go on; no further part is needed."""
         self._closed = True
         self._wake()
 

@@ -1,4 +1,4 @@
-"""How a certificate stands: one word for each row of an inventory, and when it is due."""
+"""The state of a certificate: one word for each row of an inventory, and when it is due."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from runbook_lib.clock import iso
 
 
 class Health(StrEnum):
-    """What a row of the inventory says, from what needs nobody to what needs somebody now."""
+    """The state of a row of the inventory, from no action needed to most urgent."""
 
     HEALTHY = "healthy"
     NO_CERTIFICATE = "no certificate"
-    LINKED = "linked"  # to a file or folder that has rows of its own
+    LINKED = "linked"  # to a file or folder that has its own rows
     NOT_YET_VALID = "not yet valid"
     DISABLED = "disabled"
     EXPIRED = "expired"
@@ -34,8 +34,8 @@ class Limits:
 
     Args:
         now: the moment of the inventory.
-        due, urgent: time left. A 90-day limit on a 90-day certificate would always fire: they are capped at a third and
-            a ninth of a certificate's lifetime.
+        due, urgent: time left, capped at a third and a ninth of a certificate's lifetime: a 90-day limit would always
+            apply to a 90-day certificate.
     """
 
     now: datetime
@@ -48,10 +48,10 @@ class Limits:
 
     def expired(self, end: datetime) -> str:
         """Why it counts as expired; empty if it does not."""
-        return f"ended on {iso(end)}" if end <= self.now else ""
+        return f"expired on {iso(end)}" if end <= self.now else ""
 
     def left(self, start: datetime | None, end: datetime) -> tuple[Health, str]:
-        """How a certificate that has not ended stands by the time it has left, and why."""
+        """The state of an unexpired certificate by its time left, and why."""
         left, due, urgent = end - self.now, self.due, self.urgent
         if left >= max(due, urgent):
             return Health.HEALTHY, ""
@@ -64,7 +64,7 @@ class Limits:
         return Health.HEALTHY, ""
 
     def judge(self, start: datetime | None, end: datetime) -> tuple[Health, str]:
-        """How a certificate stands of which nothing but its dates is known, and why."""
+        """The state of a certificate by its dates alone, and why."""
         if end <= self.now:
             return Health.EXPIRED, self.expired(end)
         if start is not None and start > self.now:

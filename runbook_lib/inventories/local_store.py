@@ -1,4 +1,4 @@
-"""What the store on this machine holds, read from its public files alone."""
+"""Reads what the store on this machine holds, from its public files alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runbook_lib.lifecycle.rotation import Rotation, part_of, replay, rotate_com
 
 @dataclass(frozen=True)
 class LocalCertificate:
-    """A generation in the store: what it says, or why it cannot be read; and what was recorded with it."""
+    """A generation in the store: its facts, or why they cannot be read; and what was recorded with it."""
 
     generation: Generation
     name: str
@@ -36,7 +36,7 @@ class LocalCertificate:
 
 
 class LocalStore:
-    """What the store holds, to be paired with what is listed, each with at most one."""
+    """The certificates of the store, to pair with listed ones, each at most once."""
 
     def __init__(self, certificates: Iterable[LocalCertificate]) -> None:
         self._left = dict(enumerate(certificates))
@@ -49,15 +49,13 @@ class LocalStore:
                 self._found["name", local.recorded.name].append(number)
 
     def take(self, listed: ClientAuthCertificate) -> LocalCertificate | None:
-        """The local certificate of a listed one: by serial number, else by the id that was recorded with it, else by
-        name and end.
-
-        Of several copies the one under the listed name is meant.
+        """Take the local certificate that matches a listed one: by serial number, else by recorded id, else by name and
+        end. Of several copies, the one with the listed name counts.
         """
         recorded: tuple[str, object] = ("id", listed.id) if listed.id else ("name", listed.name)
         for key in (("serial", listed.serial), recorded):
             numbers = [number for number in self._found.get(key, ()) if number in self._left]
-            if key[0] == "name":  # which says little alone: a name may have changed hands
+            if key[0] == "name":  # a name alone proves little: another certificate may have it now
                 numbers = [number for number in numbers if _ends_with(self._left[number], listed)]
             if numbers:
                 return self._left.pop(min(numbers, key=lambda number: self._left[number].name != listed.name))
@@ -65,12 +63,12 @@ class LocalStore:
 
     @property
     def left(self) -> list[LocalCertificate]:
-        """What was not taken."""
+        """The certificates that were not taken."""
         return list(self._left.values())
 
 
 def _ends_with(local: LocalCertificate, listed: ClientAuthCertificate) -> bool:
-    """Whether a local certificate may be a listed one of its name: the same end, and no two serial numbers."""
+    """Whether a local certificate may be the listed one of its name: same end, and no different serial numbers."""
     if listed.serial is not None and local.seen is not None:
         return listed.serial == local.seen.serial
     end = local.seen.not_after if local.seen else local.recorded.not_after if local.recorded else None
@@ -79,7 +77,7 @@ def _ends_with(local: LocalCertificate, listed: ClientAuthCertificate) -> bool:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Something that was begun in the store and has not come to its end: why, and what to do next."""
+    """An unfinished issuance or rotation in the store: why, and what to do next."""
 
     name: str
     why: str
@@ -87,7 +85,7 @@ class Unfinished:
 
 
 def read_store(store: Store, environment: str, clock: Clock) -> tuple[list[LocalCertificate], list[Unfinished]]:
-    """What the store holds of an environment, and what was begun there."""
+    """The certificates of an environment in the store, and what is unfinished there."""
     found: list[LocalCertificate] = []
     unfinished: list[Unfinished] = []
     for credential in store.credentials(environment):
@@ -119,12 +117,12 @@ def _read(
 
 def _unfinished_of(credential: Credential, entries: list[JournalEntry], rotation: Rotation | None) -> list[Unfinished]:
     if rotation is not None and not rotation.finished:
-        since = f"a rotation stands at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
+        since = f"a rotation has been at “{rotation.stage}” since {iso(rotation.at[rotation.stage])}"
         problem = f"; the hook {rotation.hook_problem}" if rotation.hook_problem else ""
         return [Unfinished(credential.name, since + problem, rotate_command(credential.name))]
     last = unfinished_issuance(entries)
     if last is not None:
-        return [Unfinished(credential.name, f"an issuance has stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
+        return [Unfinished(credential.name, f"an issuance stopped at “{last.state}” on {iso(last.at)}", "01_issue")]
     return []
 
 
@@ -132,4 +130,4 @@ def _current(credential: Credential) -> Generation | None:
     try:
         return credential.current()
     except RunbookError:
-        return None  # the generations are rows all the same; `runbook doctor` tells about the link
+        return None  # the generations are still rows; `runbook doctor` reports the link

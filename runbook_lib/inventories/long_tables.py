@@ -1,5 +1,5 @@
-"""Tables of any length: a short one is shown whole, a long one lies beside the notebook and its most pressing rows are
-shown."""
+"""Shows tables of any length: a short one completely, a long one by its most pressing rows, with a file next to the
+notebook."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from runbook_lib.result import Histogram, Table, TableBeside
 from runbook_lib.tables import SHOWN, LongTable
 
 LONG = 500
-"""Rows that a report still shows whole."""
+"""The most rows that a report shows completely."""
 
 Rows = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class ResultTables:
-    """A table as a result tells it: what is shown of it, and where the whole is if that is not all."""
+    """A table in a result: what the report shows, and the complete file if that is not all."""
 
     tables: tuple[Table, ...] = ()
     beside: tuple[TableBeside, ...] = ()
@@ -41,12 +41,12 @@ def result_tables(
     moments: Iterable[str] = (),
     numbers: Iterable[str] = (),
 ) -> ResultTables:
-    """Show a table, or write it beside the notebook and show the first `SHOWN` rows of `head`.
+    """Show a table, or write it next to the notebook and show the first `SHOWN` rows of `head`.
 
     Args:
-        folder: where tables beside the notebook go; touched only if this is one.
-        head: the rows with the most pressing first.
-        moments, numbers: columns that are typed in Parquet; those that this table has not do not matter.
+        folder: for tables next to the notebook; touched only for a long table.
+        head: the rows, most pressing first.
+        moments, numbers: columns that are typed in Parquet; columns that the table does not have are ignored.
 
     Raises:
         RunbookError: TABLE_NOT_WRITTEN, DISK_FULL.
@@ -66,19 +66,19 @@ def result_tables(
     ):
         table.add(rows)
         state = columns.index("state")
-        beside = table.finish(unchecked=sum(row[state] == Health.UNCHECKED for row in rows))
-    return ResultTables((excerpt(name, title, columns, head, len(rows)),), (beside,))
+        sidecar = table.finish(unchecked=sum(row[state] == Health.UNCHECKED for row in rows))
+    return ResultTables((shown_rows(name, title, columns, head, len(rows)),), (sidecar,))
 
 
-def excerpt(name: str, title: str, columns: tuple[str, ...], head: Rows, count: int) -> Table:
-    """The first rows of a table that lies beside the notebook."""
+def shown_rows(name: str, title: str, columns: tuple[str, ...], head: Rows, count: int) -> Table:
+    """The first rows of a table whose file lies next to the notebook."""
     rows = tuple(head[:SHOWN])
     return Table(name=f"{name}-first", title=f"{title}: {len(rows)} of {count:,}", columns=columns, rows=rows)
 
 
 @contextmanager
 def written(folder: Path) -> Iterator[None]:
-    """Turn what the file system says into TABLE_NOT_WRITTEN or DISK_FULL."""
+    """Turn errors of the file system into TABLE_NOT_WRITTEN or DISK_FULL."""
     try:
         yield
     except OSError as error:
@@ -89,18 +89,18 @@ def written(folder: Path) -> Iterator[None]:
 
 
 def counted(states: Mapping[Any, int]) -> str:
-    """`3 healthy, 1 due`, the calm first."""
+    """`3 healthy, 1 due`, in the order of `Health`."""
     return ", ".join(f"{states[health]:,} {health.value}" for health in Health if states.get(health))
 
 
 def nearness(end: datetime | None, now: datetime) -> tuple[bool, float]:
-    """What sorts those that end next first, then those that ended, the last first, then those without an end."""
+    """A sort key: what ends next comes first, then what ended last, then what has no end."""
     if end is None:
         return True, float("inf")
     return end <= now, abs((end - now).total_seconds())
 
 
 def by_month(months: Counter[tuple[str, str]], now: datetime) -> Histogram:
-    """How many end in which month, by state."""
+    """A histogram of how many certificates end in which month, by state."""
     counts = tuple((month, state, count) for (month, state), count in sorted(months.items()))
     return Histogram(title="Certificates by the month they end in", months=counts, now=now)

@@ -1,1 +1,1 @@
-"""What a certificate goes through: request, issuance, bundle, proof, rotation and deploy hook, each in the journal."""
+"""The life of a certificate: request, issuance, bundle, proof, rotation and deploy hook, recorded in the journal."""

@@ -1,4 +1,4 @@
-"""What was issued, as the four files of a generation."""
+"""Writes an issued certificate as the four files of a generation."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from runbook_lib.lifecycle.request import IssuanceRequest
 from runbook_lib.lifecycle.session import Session
 
 TOOL_VERSION = version("digicert-one-runbooks")
-"""Read when the program starts: between a certificate and its P12 is no place to find a file unreadable."""
+"""Read at start-up, so that an unreadable file cannot come between a certificate and its P12."""
 
 
 def certificates_of(issued: ClientAuthCertificate) -> tuple[x509.Certificate, list[x509.Certificate]]:
-    """The certificate and its chain out of the answer to the POST. Raises RunbookError (UNREADABLE_FILE)."""
+    """The certificate and its chain from the response to the POST. Raises RunbookError (UNREADABLE_FILE)."""
     return load_certificate(issued.x509_cert or ""), load_certificates(issued.ca_cert) if issued.ca_cert else []
 
 
 def write_generation(
     session: Session, credential: Credential, number: int, request: IssuanceRequest, issued: ClientAuthCertificate
 ) -> None:
-    """Write P12, certificate, chain and meta.json into the staging folder, and open the P12 again.
+    """Write P12, certificate, chain and meta.json into the staging folder, then read the P12 back.
 
     Raises:
-        RunbookError: WRONG_PASSWORD where the sealed key does not open; UNREADABLE_FILE where the P12 does not hold
-            what was put into it; DISK_FULL or STORE_NOT_WRITABLE.
+        RunbookError: WRONG_PASSWORD if the sealed key does not open; UNREADABLE_FILE if the P12 does not read back as
+            it was written; DISK_FULL or STORE_NOT_WRITABLE.
     """
     staging = credential.staging(number)
     password = session.secret("p12_password")
@@ -66,4 +66,4 @@ def write_generation(
     credential.write(staging / META, meta.to_json())
     again = open_p12(read_bytes(staging / IDENTITY), password)  # before `commit` drops the sealed key
     if (again.certificate, again.chain) != (identity.certificate, identity.chain):
-        raise RunbookError(Reason.UNREADABLE_FILE, "The P12 just written does not read back as what was put into it.")
+        raise RunbookError(Reason.UNREADABLE_FILE, "The P12 that was just written does not read back the same.")

@@ -1,6 +1,6 @@
-"""The user's own command after a switch: run without a shell, with a time limit, and without our secrets.
+"""The deploy hook: the user's command after a switch, run without a shell, with a time limit and without our secrets.
 
-`docs/deploy-hook.md` says what it may rely on.
+`docs/deploy-hook.md` says what the command may rely on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z 
 
 @dataclass(frozen=True)
 class HookOutcome:
-    """How the command ended, and the end of what it said, without anything secret."""
+    """How the command ended, and the end of its output with secrets removed."""
 
     ok: bool
     how: str
@@ -37,10 +37,10 @@ class HookOutcome:
 def call_hook(
     session: Session, credential: Credential, generation: Generation, command: str, *, seconds: int
 ) -> dict[str, str]:
-    """Run the hook after a switch to `generation`, if there is one, and write into the journal how it ended.
+    """Run the hook after a switch to `generation`, if there is one, and record in the journal how it ended.
 
     Returns:
-        what to tell a reader.
+        facts for the report.
 
     Raises:
         RunbookError: HOOK_FAILED.
@@ -58,18 +58,18 @@ def call_hook(
     )
     if not outcome.ok:
         journal.append(State.HOOK_FAILED, generation.number, how=outcome.how)
-        raise RunbookError(Reason.HOOK_FAILED, f"The hook {outcome.how}. It said: {outcome.said or 'nothing'}")
+        raise RunbookError(Reason.HOOK_FAILED, f"The hook {outcome.how}. Its output: {outcome.said or 'none'}")
     journal.append(State.HOOKED, generation.number, how=outcome.how)
-    return {"Hook": outcome.how, "It said": outcome.said or "nothing"}
+    return {"Hook": outcome.how, "Hook output": outcome.said or "none"}
 
 
 def run_hook(command: str, *, environ: Mapping[str, str], seconds: int, secrets: Sequence[Secret]) -> HookOutcome:
-    """Run a command line and wait for the end of its own process; past `seconds` it is ended.
+    """Run a command line and wait until its own process ends; end it after `seconds`.
 
     Args:
-        command: split as a shell would, but no shell runs it.
-        environ: whose HOME, PATH and the like it gets, and what of RUNBOOK_ it is told.
-        secrets: taken out of what it says; it does not get the variables they are in.
+        command: split as a shell would split it; no shell runs it.
+        environ: provides HOME, PATH and the like, and the RUNBOOK_ variables.
+        secrets: removed from the output; the command does not get the variables that hold them.
     """
     withheld = {secret.source.removeprefix("env:") for secret in secrets}
     own = {name: value for name, value in environ.items() if name in VARIABLES}

@@ -1,8 +1,9 @@
-"""One certificate from key to P12, resumable at any point: what notebook 01 does once and notebook 05 does again.
+"""Issues one certificate, from key to P12, resumable at any point: in notebook 01, and in each rotation of notebook 05.
 
-The key is sealed and on disk before the request is sent. A request whose outcome is in doubt is looked for by name and
-public key before anything else happens: it is sent again only where nothing is found, and the name, which is unique in
-DigiCert ONE, keeps even a list that lags from making two. A certificate nobody can use is disabled, and seen to be.
+The sealed key is on disk before the request is sent. If the outcome of a request is unknown, the certificate is looked
+up by name and public key before anything else. The request is sent again only if nothing is found. Names are unique in
+DigiCert ONE, so a list that lags cannot lead to two certificates. A certificate that nobody can use is disabled, and
+the list is checked for it.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from runbook_lib.lifecycle.session import LOOKS, Session
 CSR, RESPONSE = "request.csr", "response.json"
 
 ATTEMPTS = 6
-"""How often one run asks for a certificate whose request ended in doubt, before it leaves the rest to the next run."""
+"""How often one run requests a certificate with an unknown outcome, before it leaves the rest to the next run."""
 _KEY_MARK = "-----BEGIN PRIVATE KEY-----"
-"""What is kept of a text that holds a private key, whoever sent it; `check` refuses it by this."""
+"""All that is kept of a received text with a private key in it; `check` refuses the text because of it."""
 
 
 class Issuance:
-    """The issuance under way for one credential. The caller holds its lock.
+    """The issuance in progress for one credential. The caller holds its lock.
 
     Args:
-        request: what to ask for.
+        request: what to request.
     """
 
     def __init__(self, session: Session, request: IssuanceRequest) -> None:
@@ -52,11 +53,11 @@ class Issuance:
     # --- where it stands ------------------------------------------------------------------------------------------
 
     def unfinished(self) -> JournalEntry | None:
-        """The last entry of an issuance that is not finished, or None."""
+        """The last entry of an unfinished issuance, or None."""
         return unfinished_issuance(self.journal.entries())
 
     def reached(self, state: State) -> JournalEntry:
-        """The last entry of the issuance under way. Raises RunbookError (STEP_OUT_OF_ORDER) before `state`."""
+        """The last entry of the issuance in progress. Raises RunbookError (STEP_OUT_OF_ORDER) before `state`."""
         last = self.unfinished()
         if last is None or not has_reached(last, state):
             raise RunbookError(
@@ -65,20 +66,20 @@ class Issuance:
         return last
 
     def write_down_the_switch(self, current: Generation) -> None:
-        """Say that `current` was set where the run that set it ended before it could."""
+        """Record that `current` was set, if the run that set it ended before it could record this."""
         last = self.unfinished()
-        # a rotation's successor may stand at “verified” too, and is not what `current` points to
+        # a rotation's successor may be “verified” too, but `current` does not point to it
         if last is not None and last.generation == current.number and has_reached(last, State.VERIFIED):
             self.journal.append(State.CURRENT, current.number)
 
     def response(self, number: int) -> ClientAuthCertificate:
-        """What DigiCert ONE said when it issued; without the certificate itself once that is in the P12."""
+        """DigiCert ONE's response to the request; without the certificate itself once that is in the P12."""
         if not self._committed(number):
             path = self.credential.staging(number) / RESPONSE
             try:
                 return ClientAuthCertificate.model_validate_json(read_bytes(path))
             except ValidationError:
-                raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is not what this software writes.") from None
+                raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is malformed.") from None
         meta = self.credential.generation(number).meta
         return ClientAuthCertificate(
             id=meta.id,
@@ -96,7 +97,7 @@ class Issuance:
     # --- key and CSR ----------------------------------------------------------------------------------------------
 
     def asked(self) -> dict[str, str]:
-        """What is written down of the wish, and compared when an issuance is resumed."""
+        """The requested values that are journalled, and compared when an issuance is resumed."""
         return {
             "name": self._request.name,
             "subject": self._request.subject.model_dump_json(),
@@ -106,12 +107,12 @@ class Issuance:
         }
 
     def resume(self) -> JournalEntry | None:
-        """The plan of an unfinished issuance that goes on; None where there is none: then a key is to be sealed.
+        """The plan of the unfinished issuance to resume. None if there is none: then seal a key.
 
-        One that was never sent is given up where other values are asked for. A commit that was begun is finished.
+        An issuance that was never sent is abandoned if the values changed. A commit that was started is finished.
 
         Raises:
-            RunbookError: CONFLICTING_PARAMETER where one that was sent had other values.
+            RunbookError: CONFLICTING_PARAMETER if the request was sent with other values.
         """
         under_way = self.under_way()
         if under_way is None:
@@ -125,10 +126,10 @@ class Issuance:
         return plan
 
     def under_way(self) -> tuple[JournalEntry, JournalEntry, list[str]] | None:
-        """An unfinished issuance whose key is sealed: its last entry, its plan, and which values are others now.
+        """An unfinished issuance whose key is sealed: its last entry, its plan, and the values that differ now.
 
         Raises:
-            RunbookError: CONFLICTING_PARAMETER where it was sent, and had other values.
+            RunbookError: CONFLICTING_PARAMETER if the request was sent with other values.
         """
         last = self.unfinished()
         if last is None or not has_reached(last, State.KEY_SEALED):
@@ -139,13 +140,13 @@ class Issuance:
             return last, plan, differing
         raise RunbookError(
             Reason.CONFLICTING_PARAMETER,
-            f"An issuance of “{self._request.name}” was begun on {iso(plan.at)} and is not finished; it had "
-            f"another {', '.join(differing)}.",
-            remedy="Give the values it was begun with, or another `name`.",
+            f"The unfinished issuance of “{self._request.name}” was started on {iso(plan.at)} with different values: "
+            f"{', '.join(differing)}.",
+            remedy="Enter the values it was started with, or another `name`.",
         )
 
     def seal_key(self) -> x509.CertificateSigningRequest:
-        """Plan the next generation, and have its key, sealed, and its CSR on disk."""
+        """Plan the next generation; write its sealed key and its CSR to disk."""
         number = self._next_number()
         password = self._session.secret("p12_password")
         self.journal.append(State.PLANNED, number, **self.asked())
@@ -158,25 +159,25 @@ class Issuance:
         return csr
 
     def _next_number(self) -> int:
-        """A number no generation has had, not even one that was given up: its sealed key stays where it is."""
+        """A number that no generation has used, abandoned ones included: their sealed keys stay in place."""
         return max(self.credential.next_number(), *(entry.generation + 1 for entry in self.journal.entries()), 1)
 
     def csr_of(self, number: int) -> x509.CertificateSigningRequest:
-        """The CSR of a generation that is not committed yet."""
+        """The CSR of a generation that is not yet committed."""
         path = self.credential.staging(number) / CSR
         try:
             return x509.load_pem_x509_csr(read_bytes(path))
         except ValueError:
-            raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is no CSR in PEM.") from None
+            raise RunbookError(Reason.UNREADABLE_FILE, f"{path} is not a CSR in PEM.") from None
 
     # --- request --------------------------------------------------------------------------------------------------
 
     def request(self, api: Client) -> ClientAuthCertificate:
-        """Have the certificate issued, and its answer on disk.
+        """Have the certificate issued, and write the response to disk.
 
         Raises:
-            RunbookError: what DigiCert ONE refused; OUTCOME_UNKNOWN where it is still in doubt after several attempts;
-                DUPLICATE_NAME where the name is somebody else's.
+            RunbookError: DigiCert ONE's refusal; OUTCOME_UNKNOWN if the outcome is still unknown after several
+                attempts; DUPLICATE_NAME if the name belongs to somebody else.
         """
         user = api.me()
         doubt: RunbookError | None = None
@@ -200,7 +201,7 @@ class Issuance:
         last = self.reached(State.KEY_SEALED)
         if has_reached(last, State.RECEIVED):
             return self.response(last.generation)
-        raise doubt or RunbookError(Reason.OUTCOME_UNKNOWN, "DigiCert ONE gave no clear answer.")
+        raise doubt or RunbookError(Reason.OUTCOME_UNKNOWN, "DigiCert ONE gave no clear response.")
 
     def _post(self, api: Client, number: int, user: User) -> None:
         end = self.end_date(user)
@@ -220,10 +221,10 @@ class Issuance:
         self.journal.append(State.RECEIVED, number, id=issued.id or "", serial=issued.serial_number or "")
 
     def _reconcile(self, api: Client, number: int) -> bool:
-        """After a request in doubt: whether something was found, and dealt with.
+        """Settle a request with an unknown outcome. False if no certificate of its name is listed.
 
-        A certificate that can still be had is adopted. One that cannot, since only the lost answer held it, is disabled
-        and seen to be, and the next generation begins under the next name. Nothing found: False.
+        A listed certificate with its PEM is adopted. Without the PEM, which only the lost response held, it is
+        disabled, and the next generation starts under the next name.
         """
         name = certificate_name(self._request.name, number)
         named = self._session.poll(lambda: api.certificates().named(name, else_=Reason.OUTCOME_UNKNOWN))
@@ -235,20 +236,20 @@ class Issuance:
         if found.public_key is None or found.id is None:
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN,
-                f"A certificate “{name}” is listed, without the public key that would tell whether it is ours.",
-                remedy="Look at it in DigiCert ONE; if it is yours, disable it and issue under another name.",
+                f"A certificate “{name}” is listed without its public key, so it is unknown whether it is ours.",
+                remedy="Check it in DigiCert ONE. If it is yours, disable it and issue under another name.",
             )
         if not keys.same_key(ours, found.public_key):
-            what = f"“{name}” exists and was made for another key: it is not ours"
-            if number == 1:  # the name was chosen by a person, and so is another
+            what = f"“{name}” exists with another key: it is not ours"
+            if number == 1:  # a person chose the name, and chooses the next one too
                 self.journal.append(State.KEY_SEALED, number, refused=Reason.DUPLICATE_NAME.value)
                 raise RunbookError(Reason.DUPLICATE_NAME, f"{what}.")
             self.journal.append(State.ABANDONED, number, because=Reason.DUPLICATE_NAME.value)
             raise RunbookError(
                 Reason.DUPLICATE_NAME,
-                f"{what}, or the store was put back from an old backup.",
-                remedy=f"Look at “{name}” in DigiCert ONE: if nobody has its key, disable it. Run again: the next name "
-                "is asked for.",
+                f"{what}, or the store was restored from an old backup.",
+                remedy=f"Check “{name}” in DigiCert ONE; if nobody has its key, disable it. Run again: the next name "
+                "is requested.",
             )
         if found.x509_cert:
             self.journal.append(State.RECONCILED, number, found="issued, and adopted")
@@ -261,25 +262,25 @@ class Issuance:
         return True
 
     def withdraw(self, api: Client, certificate_id: str, name: str) -> None:
-        """Disable a certificate, and see that the list says so. Raises RunbookError (OUTCOME_UNKNOWN)."""
+        """Disable a certificate, and check that it is listed as disabled. Raises RunbookError (OUTCOME_UNKNOWN)."""
         api.set_enabled(certificate_id, False)
         if not self._session.poll(
             lambda: any(entry.id == certificate_id and not entry.enabled for entry in api.certificates())
         ):
             raise RunbookError(
                 Reason.OUTCOME_UNKNOWN,
-                f"“{name}” was disabled, and is not listed as disabled.",
-                remedy="Run again in a minute; it looks once more before anything else.",
+                f"“{name}” was disabled, but is not listed as disabled.",
+                remedy="Run again in a minute: the run checks the list before anything else.",
             )
 
     def give_up(self, api: Client, *, because: str) -> None:
-        """End the issuance under way; what was issued is disabled, and seen to be.
+        """Abandon the issuance in progress; disable its certificate, and check that it is listed as disabled.
 
-        A request in doubt is settled first, by asking on: the name is unique, so that the certificate either exists or
-        comes into being now, and can be disabled. Nothing can turn up later.
+        A request with an unknown outcome is settled first, by requesting again: the name is unique, so the certificate
+        either exists or is issued now, and can be disabled. None can appear later.
 
         Raises:
-            RunbookError: as `request` and `withdraw`; the issuance is then still under way.
+            RunbookError: as `request` and `withdraw`; the issuance is then still in progress.
         """
         last = self.reached(State.PLANNED)
         if last.state in (State.POSTED, State.AMBIGUOUS, State.RECONCILED):
@@ -295,10 +296,10 @@ class Issuance:
     # --- check ----------------------------------------------------------------------------------------------------
 
     def check(self) -> tuple[x509.Certificate, list[LintFinding]]:
-        """Lint what was issued; one that breaks a rule is disabled and given up.
+        """Lint the issued certificate; disable and abandon it if it breaks a rule.
 
         Returns:
-            the certificate and the findings; no findings where an earlier run had checked it.
+            the certificate and the findings; no findings if an earlier run checked it.
 
         Raises:
             RunbookError: KEY_MISMATCH, LINT_FAILED or UNREADABLE_FILE.
@@ -308,7 +309,7 @@ class Issuance:
         if has_reached(last, State.BUNDLED) or self._committed(number):
             return self.credential.generation(number).certificate(), []
         posted = next(entry for entry in reversed(self.journal.entries()) if entry.state is State.POSTED)
-        # read before judging: a file that cannot be read is no reason to give up what was issued
+        # read before judging: an unreadable file is no reason to abandon the certificate
         issued, csr = self.response(number), self.csr_of(number)
         try:
             certificate, chain = certificates_of(issued)
@@ -326,15 +327,15 @@ class Issuance:
                     "; ".join(f"{finding.rule}: {finding.detail}" for finding in broken),
                 )
             if issued.name != posted.data["name"]:
-                raise RunbookError(Reason.LINT_FAILED, f"name: the answer calls it {issued.name[:100]!a}")
+                raise RunbookError(Reason.LINT_FAILED, f"name: the response names it {issued.name[:100]!a}")
         except RunbookError as error:
             with self._session.api() as api:
                 self.withdraw(api, issued.id or "", posted.data["name"])
             self.journal.append(State.ABANDONED, number, because=error.reason.value, disabled=issued.id or "")
             raise RunbookError(
                 error.reason,
-                f"“{posted.data['name']}” was disabled, since it is not what was asked for: {error.what}",
-                remedy="Run again: another is asked for, under the next name. If it recurs, tell DigiCert support "
+                f"“{posted.data['name']}” was disabled because it differs from the request: {error.what}",
+                remedy="Run again: a certificate is requested under the next name. If it recurs, send DigiCert support "
                 f"the finding and the id {issued.id}.",
             ) from None
         if not has_reached(last, State.LINTED):
@@ -344,7 +345,7 @@ class Issuance:
     # --- P12 ------------------------------------------------------------------------------------------------------
 
     def bundle(self) -> Generation:
-        """Key, certificate and chain as a P12 in a committed generation; the sealed key goes."""
+        """Bundle key, certificate and chain as a P12 in a committed generation; delete the sealed key."""
         last = self.reached(State.LINTED)
         number = last.generation
         if has_reached(last, State.BUNDLED):
@@ -358,9 +359,9 @@ class Issuance:
         return generation
 
     def _finish_commit(self, number: int) -> Generation | None:
-        """The generation whose commit an earlier run began; None where it had not begun.
+        """The generation whose commit an earlier run started; None if it was not started.
 
-        `commit` begins by dropping the sealed key, when the P12 has been opened again, and ends with a rename.
+        `commit` starts by deleting the sealed key, after the P12 was read back, and ends with a rename.
         """
         if not self._committed(number):
             if (self.credential.staging(number) / SEALED_KEY).exists():
@@ -370,5 +371,5 @@ class Issuance:
         return self.credential.generation(number)
 
     def end_date(self, user: User | None = None) -> datetime:
-        """The end date to ask for. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
+        """The end date to request. Raises RunbookError (BAD_PARAMETER), as `latest_end`."""
         return latest_end(self._request.end_date, self._session.clock.now(), user)

@@ -1,7 +1,7 @@
-"""The journal of one credential: what is about to happen is written down, and on disk, before it happens.
+"""The journal of one credential: each state is on disk before the step that it announces.
 
-`planned → key_sealed → posted → received | ambiguous → reconciled → linted → bundled → verified → current`. Running
-again reads it and goes on from the last line. Each line holds the digest of the one before, so an edited one shows.
+`planned → key_sealed → posted → received | ambiguous → reconciled → linted → bundled → verified → current`. A later run
+reads the journal and resumes from its last line. Each line holds the digest of the line before, so an edit shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runbook_lib.timestamp import Timestamp
 
 
 class State(StrEnum):
-    """Where an issuance, or a rotation, stands."""
+    """The state of an issuance or a rotation."""
 
     PLANNED = "planned"
     KEY_SEALED = "key_sealed"
@@ -34,7 +34,7 @@ class State(StrEnum):
     VERIFIED = "verified"
     CURRENT = "current"
     ABANDONED = "abandoned"
-    # a rotation; what it issues is told by the states above
+    # a rotation; the states above tell of the certificate that it issues
     ROTATION_BEGUN = "rotation_begun"
     HOOK_FAILED = "hook_failed"
     HOOKED = "hooked"
@@ -44,13 +44,13 @@ class State(StrEnum):
     RETIRED = "retired"
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
-    # taking access away for a while, and giving it back
+    # disabling a certificate for a while, and enabling it again
     ACCESS_TAKEN = "access_taken"
     ACCESS_GIVEN_BACK = "access_given_back"
 
 
 class JournalEntry(BaseModel):
-    """One line: sequence number, time, state, the generation it is about, what is worth keeping, the digest before."""
+    """One line: sequence number, time, state, generation, details, and the digest of the line before."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,11 +72,11 @@ class Journal:
     def entries(self) -> list[JournalEntry]:
         """All entries, oldest first.
 
-        A last line without its newline is what a crash in the middle of writing leaves: the step it announced had not
-        begun, so it counts as not written.
+        A last line without its newline is left by a crash during writing. The step that it announces had not started,
+        so it counts as not written.
 
         Raises:
-            RunbookError: JOURNAL_DAMAGED for anything else that is not what this class writes.
+            RunbookError: JOURNAL_DAMAGED for anything else that this class does not write.
         """
         entries: list[JournalEntry] = []
         previous = ""
@@ -84,9 +84,9 @@ class Journal:
             try:
                 entry = JournalEntry.model_validate_json(line)
             except ValidationError:
-                raise self._damaged(number, "is not an entry") from None
+                raise self._damaged(number, "malformed entry") from None
             if entry.seq != number or entry.previous != previous:
-                raise self._damaged(number, "does not follow from the line before it")
+                raise self._damaged(number, "does not match the line before it")
             previous = _digest(line)
             entries.append(entry)
         return entries
@@ -101,11 +101,11 @@ class Journal:
         last, now = self.last(), self._clock.now()
         if last is not None and now < last.at - SLACK:
             raise RunbookError(
-                Reason.CLOCK_WENT_BACK, f"It is {iso(now)}, and the journal's last entry is of {iso(last.at)}."
+                Reason.CLOCK_WENT_BACK, f"The clock says {iso(now)}, but the last journal entry is from {iso(last.at)}."
             )
 
     def append(self, state: State, generation: int, **data: str) -> None:
-        """Add an entry and have it on disk before returning. Raises RunbookError where the disk does not take it."""
+        """Add an entry; it is on disk on return. Raises RunbookError, as `oserror`, if the disk refuses it."""
         whole = self._whole()
         lines = whole.splitlines()
         entry = JournalEntry(
@@ -118,7 +118,7 @@ class Journal:
         )
         line = json.dumps(entry.model_dump(mode="json"), sort_keys=True, separators=(",", ":")) + "\n"
         try:
-            disk.append(self._path, line.encode(), keep=len(whole.encode()))  # a torn last line goes
+            disk.append(self._path, line.encode(), keep=len(whole.encode()))  # drops a torn last line
             disk.sync_folder(self._path.parent)
         except OSError as error:
             raise oserror(error, self._path) from None
@@ -151,17 +151,17 @@ ISSUANCE = (
     State.CURRENT,
     State.ABANDONED,
 )
-"""The states of an issuance, in order. A request in doubt comes before one whose answer was received."""
+"""The states of an issuance, in order. A request with an unknown outcome comes before a received response."""
 
 
 def unfinished_issuance(entries: list[JournalEntry]) -> JournalEntry | None:
-    """The last entry of an issuance that is not finished, or None."""
+    """The last entry of an unfinished issuance, or None."""
     last = next((entry for entry in reversed(entries) if entry.state in ISSUANCE), None)
     return None if last is None or last.state in (State.CURRENT, State.ABANDONED) else last
 
 
 def has_reached(entry: JournalEntry, state: State) -> bool:
-    """Whether an issuance has come as far as `state`."""
+    """Whether an issuance has reached `state`."""
     return ISSUANCE.index(entry.state) >= ISSUANCE.index(state)
 
 

@@ -1,4 +1,4 @@
-"""Proof that a certificate opens the API, or why it does not: what verification, issuance and access share."""
+"""Proves that mTLS with a certificate works, or says why not. Verification, issuance and access share it."""
 
 from __future__ import annotations
 
@@ -23,41 +23,42 @@ Detail = tuple[Verdict, str, str]
 
 
 def prove(session: Session, generation: Generation) -> User:
-    """Who the API says we are with this generation. Raises RunbookError, with the reason, where we are not let in."""
+    """Prove that mTLS accepts this generation. Returns the service user; raises RunbookError with the cause if not."""
     session.check_environment(generation)
     identity = generation.open(session.secret("p12_password"))
     user = let_in(session, probe(session, identity, until=Outcome.ACCEPTED), identity)
     if generation.meta.user_id and user.id != generation.meta.user_id:
         raise RunbookError(
-            Reason.UNEXPECTED_ANSWER, f"Issued to user {generation.meta.user_id}, and mTLS says we are {user.id}."
+            Reason.UNEXPECTED_ANSWER,
+            f"The certificate was issued to user {generation.meta.user_id}, but mTLS says we are {user.id}.",
         )
     return user
 
 
 def prove_refused(session: Session, generation: Generation) -> str:
-    """What was seen when this generation was refused. Raises RunbookError (STILL_ACCEPTED) where it was not."""
+    """Prove that mTLS refuses this generation. Returns what was seen; raises RunbookError (STILL_ACCEPTED) if not."""
     answer = probe(session, generation.open(session.secret("p12_password")), until=Outcome.REFUSED)
     if answer.outcome is Outcome.ACCEPTED:
-        raise RunbookError(Reason.STILL_ACCEPTED, f"“{generation.meta.name}” is disabled, and is let in.")
+        raise RunbookError(Reason.STILL_ACCEPTED, f"“{generation.meta.name}” is disabled, but mTLS still accepts it.")
     if answer.outcome is not Outcome.REFUSED:
         raise answer.error or RunbookError(Reason.UNREACHABLE, answer.seen)
     return answer.seen
 
 
 def let_in(session: Session, answer: Probe, identity: Identity) -> User:
-    """Who was let in. Raises RunbookError, as `diagnose` makes it, where nobody was."""
+    """The service user that was accepted. Raises the RunbookError of `diagnose` if none was."""
     if answer.user is None:
         raise diagnose(session, answer, identity)
     return answer.user
 
 
 def probe(session: Session, identity: Identity | None, *, until: Outcome | None = None) -> Probe:
-    """GET user/me over mTLS, as a verdict. Where an outcome is waited for, ask up to `TRIES` times.
+    """GET user/me over mTLS, as a verdict. Ask up to `TRIES` times for the outcome `until`, if one is given.
 
-    A change may take some moments to bite: a certificate just issued, disabled or enabled.
+    Issuing, disabling or enabling a certificate may take some moments to take effect.
 
-    Some servers refuse a certificate by just ending the connection. That is a refusal where the same host, asked at
-    once without a certificate, does answer; otherwise it is no verdict.
+    Some servers refuse a certificate by just ending the connection. That counts as a refusal if the same host, asked
+    at once without a certificate, answers; otherwise there is no verdict.
     """
     for number in range(TRIES if until else 1):
         if number:
@@ -75,25 +76,26 @@ def _ask(session: Session, identity: Identity | None) -> Probe:
         with session.mtls(None) as client:
             bare = client.probe()
         if bare.status is not None:
-            seen = "The host ends the connection when this certificate is shown, and answers without it."
+            seen = "The host ends the connection with this certificate, but answers without it."
             return Probe(Outcome.REFUSED, seen, error=RunbookError(Reason.CERTIFICATE_REFUSED, seen))
     return answer
 
 
 def refuse_wrong_clock(session: Session, answered: Client | Probe) -> None:
-    """Raise RunbookError (CLOCK_WRONG) where the last answer was dated more than five minutes from now."""
+    """Raise RunbookError (CLOCK_WRONG) if the date of the last response differs from ours by more than five minutes."""
     here, there = session.clock.now(), answered.server_clock
     if there is not None and abs(here - there) > SLACK:
         raise RunbookError(
-            Reason.CLOCK_WRONG, f"It is {iso(here)} here ({session.clock.source}), and {iso(there)} at DigiCert ONE."
+            Reason.CLOCK_WRONG,
+            f"This machine says {iso(here)} ({session.clock.source}), but DigiCert ONE says {iso(there)}.",
         )
 
 
 def diagnose(session: Session, answer: Probe, identity: Identity) -> RunbookError:
-    """Why mTLS with this identity is refused.
+    """Find out why mTLS refuses this identity.
 
-    The status says nothing: disabled, expired and absent certificates all answer 403. So the clocks, its dates, the
-    list seen by the API key, and its chain are asked, in this order.
+    The status does not tell: disabled, expired and absent certificates all give 403. So the clocks, the certificate's
+    dates, the list that the API key sees, and the chain are checked, in this order.
     """
     if answer.error is not None and answer.outcome is Outcome.NO_VERDICT:
         return answer.error
@@ -103,11 +105,13 @@ def diagnose(session: Session, answer: Probe, identity: Identity) -> RunbookErro
         return error
     now, certificate = session.clock.now(), facts(identity.certificate)
     if certificate.not_after < now:
-        return RunbookError(Reason.CERTIFICATE_EXPIRED, f"{answer.seen} It ended on {iso(certificate.not_after)}.")
+        return RunbookError(
+            Reason.CERTIFICATE_EXPIRED, f"{answer.seen} The certificate expired on {iso(certificate.not_after)}."
+        )
     if certificate.not_before > now:
         return RunbookError(
             Reason.CERTIFICATE_NOT_YET_VALID,
-            f"{answer.seen} It begins on {iso(certificate.not_before)}; it is {iso(now)} here.",
+            f"{answer.seen} The certificate is valid from {iso(certificate.not_before)}; this machine says {iso(now)}.",
         )
     try:
         with session.api() as api:
@@ -115,31 +119,32 @@ def diagnose(session: Session, answer: Probe, identity: Identity) -> RunbookErro
     except RunbookError as error:
         return RunbookError(
             Reason.CERTIFICATE_REFUSED,
-            f"{answer.seen} Whether it is disabled could not be looked up: {error.what}",
+            f"{answer.seen} It is unknown whether the certificate is disabled: {error.what}",
             remedy=f"First: {error.remedy}",
         )
     if listed is None:
         return RunbookError(
             Reason.CERTIFICATE_UNKNOWN,
-            f"{answer.seen} {session.environment.api_url} lists no certificate {certificate.serial_hex}.",
+            f"{answer.seen} {session.environment.api_url} lists no certificate with serial {certificate.serial_hex}.",
         )
     if not listed.enabled:
-        return RunbookError(
-            Reason.CERTIFICATE_DISABLED, f"{answer.seen} “{listed.name}” is listed with enabled = false."
-        )
+        return RunbookError(Reason.CERTIFICATE_DISABLED, f"{answer.seen} “{listed.name}” is listed as disabled.")
     if not identity.chain:
         return RunbookError(Reason.CHAIN_MISSING, f"{answer.seen} The P12 holds no CA certificate.")
     return RunbookError(Reason.CERTIFICATE_REFUSED, f"{answer.seen} “{listed.name}” is listed, enabled and in date.")
 
 
 def find_certificate(listed: Listing, certificate: CertificateFacts) -> ClientAuthCertificate | None:
-    """The listed certificate with this serial number, compared as an integer. Raises LIST_NOT_WHOLE where it may be
-    among what the list does not hold."""
+    """The listed certificate with this serial number, compared as an integer; None if there is none.
+
+    Raises:
+        RunbookError: LIST_NOT_WHOLE if there is none and the list may be incomplete.
+    """
     return listed.first(lambda entry: entry.serial == certificate.serial)
 
 
 def listed_as(session: Session, generation: Generation) -> ClientAuthCertificate:
-    """A generation as DigiCert ONE lists it now. Raises RunbookError (STATE_CONTRADICTION) where it does not."""
+    """A generation as DigiCert ONE lists it now. Raises RunbookError (STATE_CONTRADICTION) if it is not listed."""
     certificate = generation.facts()
     with session.api() as api:
         listed = session.poll(lambda: find_certificate(api.certificates(), certificate))
@@ -151,7 +156,7 @@ def listed_as(session: Session, generation: Generation) -> ClientAuthCertificate
 
 @dataclass(frozen=True)
 class Controls:
-    """What the same request did without the certificate, and with an unrelated one."""
+    """The results of the same request without the certificate, and with an unrelated one."""
 
     details: tuple[Detail, ...]
 
@@ -160,30 +165,30 @@ class Controls:
         return worst([verdict for verdict, _, _ in self.details])
 
     def require(self) -> None:
-        """Raise RunbookError (CONTROL_FAILED) where one was let in."""
+        """Raise RunbookError (CONTROL_FAILED) if a control was accepted."""
         for verdict, name, seen in self.details:
             if verdict is Verdict.FAILED:
                 raise RunbookError(Reason.CONTROL_FAILED, f"{name}: {seen}")
 
 
 def run_controls(session: Session) -> Controls:
-    """The same request on the same host without a certificate, and with one of nobody's: both must be refused."""
+    """Send the same request without a certificate, and with an unrelated one: the host must refuse both."""
     tried = (("Without a certificate", None), ("With an unrelated certificate", unrelated_identity()))
     details: list[Detail] = []
     for name, identity in tried:
         answer = probe(session, identity)
         match answer.outcome:
             case Outcome.REFUSED:
-                details.append((Verdict.OK, name, f"refused, as it must be: {answer.seen}"))
+                details.append((Verdict.OK, name, f"refused, as expected: {answer.seen}"))
             case Outcome.ACCEPTED:
-                details.append((Verdict.FAILED, name, "was let in, and must not be"))
+                details.append((Verdict.FAILED, name, "accepted, but must be refused"))
             case _:
                 details.append((Verdict.UNCHECKED, name, f"no verdict: {answer.seen}"))
     return Controls(tuple(details))
 
 
 def certificate_rows(seen: CertificateFacts) -> dict[str, str]:
-    """A certificate's facts as a reader wants them."""
+    """A certificate's facts, labelled for a report."""
     return {
         "Subject": seen.subject,
         "Issuer": seen.issuer,

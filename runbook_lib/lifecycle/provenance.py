@@ -1,4 +1,4 @@
-"""What a procedure records of whom and what it talked to, so that the notebook alone can tell it later."""
+"""Records which hosts and service users a procedure talked to, so that the notebook alone shows it later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runbook_lib.result import Connection, Seen, ServiceUser, Target, Trust
 
 
 def target(environment: Environment) -> Target:
-    """The DigiCert ONE that is meant, and what its certificate has to lead to."""
+    """The DigiCert ONE environment, and the CAs that its server certificate must chain to."""
     return Target(
         environment=environment.name,
         api_url=environment.api_url,
@@ -26,7 +26,7 @@ def target(environment: Environment) -> Target:
 
 
 def _trust(ca_file: Path | None) -> Trust:
-    # the file of the machine's CAs is what OpenSSL loads by default; it looks into a folder of them only besides
+    # OpenSSL loads the file of the machine's CAs by default, and a folder of CAs only in addition
     file = ca_file or ssl.get_default_verify_paths().cafile
     try:
         digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
@@ -36,7 +36,7 @@ def _trust(ca_file: Path | None) -> Trust:
 
 
 def seen_by(client: Client, clock: Clock) -> Seen:
-    """What the calls of a client met. Call it soon after the last of them, if the clock is one that stands still."""
+    """What a client's calls saw: service user, TLS facts, clock. With a stopped clock, call it right after them."""
     user, ahead = client.user, None
     if client.server_clock is not None:
         here = clock.now() - timedelta(seconds=time.monotonic() - client.answered)
@@ -57,7 +57,7 @@ def seen_by(client: Client, clock: Clock) -> Seen:
 
 
 def connection(url: str, facts: TlsFacts) -> Connection:
-    """A connection that was answered."""
+    """The record of a connection that gave a response."""
     return Connection(
         url=url,
         protocol=facts.protocol,

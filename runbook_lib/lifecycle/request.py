@@ -1,4 +1,4 @@
-"""What to ask for: name, subject, key, and an end date that is allowed."""
+"""What an issuance requests: name, subject, key, and an end date within the limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runbook_lib.rules import MAX_LIFETIME, NAME_MAX_LENGTH
 
 @dataclass(frozen=True)
 class IssuanceRequest:
-    """What to ask for. `end_date` is as the user gave it; empty asks for the latest that is allowed."""
+    """What to request. `end_date` is as the user entered it; empty means the latest that is allowed."""
 
     name: str
     subject: Subject
@@ -29,38 +29,38 @@ class IssuanceRequest:
 
     @classmethod
     def successor(cls, current: Generation, end_date: str) -> IssuanceRequest:
-        """Another like the one in use. Raises RunbookError (BAD_PARAMETER) where its subject cannot be asked for."""
+        """A request like that of the certificate in use. Raises RunbookError (BAD_PARAMETER) for an invalid subject."""
         try:
             subject = Subject.of(current.certificate().subject)
         except ValidationError as error:
             fields = ", ".join(str(item["loc"][0]) for item in error.errors())
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"The subject of {current.folder.name} cannot be asked for again: {fields}.",
+                f"The subject of {current.folder.name} cannot be requested again. Invalid: {fields}.",
                 remedy="Issue a certificate under another name with notebook 01.",
             ) from None
         return cls(current.folder.parent.name, subject, current.meta.key_kind, current.meta.p12_profile, end_date)
 
 
 def certificate_name(name: str, number: int) -> str:
-    """The name on the server of a credential's generation: names are unique there, and cannot be used twice."""
+    """A generation's name on the server. Names are unique there and cannot be reused."""
     return name if number == 1 else f"{name[: NAME_MAX_LENGTH - 5].rstrip()} {number:04d}"
 
 
 def latest_end(given: str, now: datetime, user: User | None = None) -> datetime:
-    """The end date to ask for: what was given (empty for nothing), else the latest that is allowed.
+    """The end date to request: `given`, or the latest that is allowed if that is empty.
 
     Raises:
-        RunbookError: BAD_PARAMETER where what was given is past, or later than allowed.
+        RunbookError: BAD_PARAMETER if `given` is in the past, or later than allowed.
     """
     limits = {f"{MAX_LIFETIME.days} days from now": now + MAX_LIFETIME} | ends_of(user)
     if not given:
-        # today + 397 at the last second would be over the limit: the days count from the moment of creation
+        # the last second of today + 397 days is over the limit: the days count from the moment of creation
         latest = (now + MAX_LIFETIME - timedelta(days=1)).replace(hour=23, minute=59, second=59, microsecond=0)
         return min(latest, *limits.values())
     end = parse_utc(given)
     if end <= now:
-        raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is past.")
+        raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is in the past.")
     for what, limit in limits.items():
         if end > limit:
             raise RunbookError(Reason.BAD_PARAMETER, f"expiration_date: {given} is later than {what} ({iso(limit)}).")
@@ -68,7 +68,7 @@ def latest_end(given: str, now: datetime, user: User | None = None) -> datetime:
 
 
 def ends_of(user: User | None) -> dict[str, datetime]:
-    """When a service user itself ends, by what ends it: no certificate of it works longer."""
+    """The dates at which a service user itself ends, by cause: its certificates stop working then."""
     limits: dict[str, datetime] = {}
     if user is not None:
         if user.end_date is not None:

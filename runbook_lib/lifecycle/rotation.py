@@ -1,4 +1,4 @@
-"""Where a rotation stands: read from the journal alone, so that any later run knows what this one knew."""
+"""The state of a rotation, replayed from the journal alone, so that every later run knows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runbook_lib.lifecycle.journal import JournalEntry, State
 
 
 class Stage(StrEnum):
-    """How far a rotation has come, in order; the last two are its other ways out."""
+    """The stages of a rotation, in order; the last two belong to a roll-back."""
 
     BEGUN = "begun"
     ISSUED = "issued"
@@ -27,17 +27,17 @@ class Stage(StrEnum):
 
 
 WORDS = {
-    Stage.BEGUN: "Begin",
-    Stage.ISSUED: "Issue a new certificate beside the old one",
+    Stage.BEGUN: "Start",
+    Stage.ISSUED: "Issue the new certificate",
     Stage.TESTED: "Test the new certificate",
-    Stage.DEPLOYED: "Point `current` at it",
-    Stage.HOOKED: "Tell the programs (deploy hook)",
-    Stage.IN_SERVICE: "Verify it as the programs would",
+    Stage.DEPLOYED: "Point `current` to the new certificate",
+    Stage.HOOKED: "Run the deploy hook",
+    Stage.IN_SERVICE: "Verify the certificate in use",
     Stage.OLD_DISABLED: "Disable the old certificate",
-    Stage.OLD_REFUSED: "Prove that the old one is refused",
+    Stage.OLD_REFUSED: "Prove that the old certificate is refused",
     Stage.RETIRED: "Delete the old key",
 }
-"""The path of a rotation that goes well, as a reader sees it."""
+"""The stages of a rotation without a roll-back, as a reader sees them."""
 
 _STAGE_OF = {
     State.BUNDLED: Stage.ISSUED,
@@ -59,11 +59,11 @@ class Rotation:
     """One rotation.
 
     Args:
-        old, new: generations; `new` is None until its issuance begins.
+        old, new: generations; `new` is None until its issuance starts.
         stage: the last stage that was reached.
         at: when each stage was reached.
-        hook_problem: what the deploy hook's last failure said, until it succeeds.
-        grace_until: until when the run that proved the refusal meant to keep the old key; empty before that.
+        hook_problem: how the deploy hook last failed; empty once it succeeds.
+        grace_until: the end of the grace period, as the run that proved the refusal set it; empty before that.
     """
 
     old: int
@@ -74,7 +74,7 @@ class Rotation:
     grace_until: str = ""
 
     def reached(self, stage: Stage) -> bool:
-        """Whether a stage of the path was reached. A roll-back has left the path."""
+        """Whether the rotation reached a stage. False for every stage once a roll-back has started."""
         return self.stage in _PATH and _PATH.index(self.stage) >= _PATH.index(stage)
 
     @property
@@ -87,13 +87,13 @@ class Rotation:
         return since + timedelta(days=overlap_days) if since else None
 
     def retire_from(self, grace_days: int) -> datetime | None:
-        """When the old key may be deleted, and until when a roll-back is possible; None before the old is refused."""
+        """When the old key may be deleted; a roll-back is possible until then. None before the old one is refused."""
         since = self.at.get(Stage.OLD_REFUSED)
         return since + timedelta(days=grace_days) if since else None
 
 
 def replay(entries: list[JournalEntry]) -> Rotation | None:
-    """The last rotation of a credential, or None where there never was one."""
+    """The last rotation of a credential, or None if there never was one."""
     rotation: Rotation | None = None
     for entry in entries:
         if entry.state is State.ROTATION_BEGUN:
@@ -103,7 +103,7 @@ def replay(entries: list[JournalEntry]) -> Rotation | None:
         elif entry.state is State.PLANNED:
             rotation = replace(rotation, new=entry.generation)
         elif rotation.stage is Stage.ROLLING_BACK and entry.state is not State.ROLLED_BACK:
-            continue  # what is done on the way back, its hook among it, is no step forward
+            continue  # the steps of a roll-back, its hook included, are no progress
         elif entry.state is State.ABANDONED and rotation.new == entry.generation:
             rotation = replace(rotation, new=None, stage=Stage.BEGUN)
         elif entry.state is State.HOOK_FAILED:
@@ -119,7 +119,7 @@ def replay(entries: list[JournalEntry]) -> Rotation | None:
 
 
 def part_of(rotation: Rotation | None, number: int) -> str:
-    """What part a generation plays in its credential's last rotation."""
+    """A generation's part in its credential's last rotation; empty if it has none."""
     if rotation is None or number not in (rotation.old, rotation.new):
         return ""
     if rotation.stage is Stage.ROLLED_BACK:
@@ -138,6 +138,6 @@ def part_of(rotation: Rotation | None, number: int) -> str:
 
 
 def rotate_command(name: str) -> str:
-    """What to run next for a credential."""
+    """The command to run next for a credential."""
     quoted = shlex.quote(name)
     return f"05_rotate: runbook run rotate -p name {quoted} -p confirm {quoted}"

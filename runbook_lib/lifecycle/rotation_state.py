@@ -1,4 +1,4 @@
-"""Where the rotation of a credential stands, as its journal, its store and DigiCert ONE show it at one moment."""
+"""The state of a credential's rotation at one moment, from its journal, its store and DigiCert ONE."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from runbook_lib.lifecycle.session import Session
 
 @dataclass(frozen=True)
 class RotationState:
-    """What the first step of a rotation finds, and the later ones take.
+    """What the first step of a rotation finds and the later steps use.
 
     Args:
         current: the generation in use.
-        rotation: the credential's last rotation; None where there never was one.
+        rotation: the credential's last rotation; None if there never was one.
         user, listed: the service user, and the certificates that it sees.
-        due_from: from when on `current` is to be replaced.
-        due: whether a run may take the rotation further.
+        due_from: from when on `current` is due.
+        due: whether a run may advance the rotation.
     """
 
     current: Generation
@@ -39,10 +39,10 @@ class RotationState:
     due: bool
 
     def refuse_contradictions(self, session: Session, credential: Credential) -> None:
-        """Raise where journal, store and DigiCert ONE cannot all be right.
+        """Raise if journal, store and DigiCert ONE contradict each other.
 
         Raises:
-            RunbookError: STATE_CONTRADICTION; CERTIFICATE_DISABLED where somebody has disabled the new certificate;
+            RunbookError: STATE_CONTRADICTION; CERTIFICATE_DISABLED if somebody disabled the new certificate;
                 LIST_NOT_WHOLE.
         """
         rotation = self.rotation
@@ -51,41 +51,42 @@ class RotationState:
         serials = {generation.facts().serial for generation in credential.generations()}
         ours = re.compile(rf"{re.escape(certificate_name(credential.name, 2)[:-5])} \d{{4}}")
         if self.listed.problem is not None:
-            raise self.listed.problem  # what is not listed is what speaks of an old backup
+            raise self.listed.problem  # an unlisted certificate could be the sign of an old backup
         for entry in self.listed:
             if ours.fullmatch(entry.name) and entry.name not in posted and entry.serial not in serials:
                 raise RunbookError(
                     Reason.STATE_CONTRADICTION,
-                    f"DigiCert ONE lists “{entry.name}”, which this store's journal never asked for: was the "
-                    "store put back from an old backup, or is there a second store?",
+                    f"DigiCert ONE lists “{entry.name}”, which the journal of this store never requested. Was the "
+                    "store restored from an old backup, or is there a second store?",
                 )
         if rotation is None or rotation.finished:
             return
         expected = {rotation.new} if rotation.reached(Stage.DEPLOYED) else {rotation.old}
         if rotation.stage is Stage.TESTED:
-            expected = {rotation.old, rotation.new}  # the switch may have been made and not yet written down
+            expected = {rotation.old, rotation.new}  # the switch may be done but not yet journalled
         if rotation.stage is not Stage.ROLLING_BACK and self.current.number not in expected:
             raise RunbookError(
                 Reason.STATE_CONTRADICTION,
-                f"`current` points to {self.current.folder.name}, and the journal stands at “{rotation.stage}” from "
-                f"{rotation.old:04d} to {rotation.new or 0:04d}.",
+                f"`current` points to {self.current.folder.name}, but the journal says “{rotation.stage}” for the "
+                f"rotation from {rotation.old:04d} to {rotation.new or 0:04d}.",
             )
 
         def enabled(number: int) -> bool:
             return listed_as(session, credential.generation(number)).enabled
 
-        retired = credential.is_retired(rotation.old)  # and then the run ended before it could say so
+        retired = credential.is_retired(rotation.old)  # true before it is journalled, if the run ended in between
         if rotation.reached(Stage.OLD_DISABLED) and not retired and enabled(rotation.old):
             raise RunbookError(
                 Reason.STATE_CONTRADICTION,
-                f"The old certificate {rotation.old:04d} was disabled on {iso(rotation.at[Stage.OLD_DISABLED])}, and "
-                "somebody has enabled it since.",
-                remedy="If programs still need it: action “roll back”. Else disable it in 03_access, and run 05 again.",
+                f"The old certificate {rotation.old:04d} was disabled on {iso(rotation.at[Stage.OLD_DISABLED])}, but "
+                "somebody enabled it again.",
+                remedy="If programs still need it, choose the action “roll back”. Otherwise disable it in 03_access "
+                "and run 05 again.",
             )
         if rotation.reached(Stage.ISSUED) and rotation.new and not enabled(rotation.new):
             raise RunbookError(
                 Reason.CERTIFICATE_DISABLED,
-                f"Somebody has disabled the new certificate {rotation.new:04d}.",
+                f"Somebody disabled the new certificate {rotation.new:04d}.",
                 remedy="Enable it in DigiCert ONE and run 05 again, or choose the action “roll back”.",
             )
 
@@ -94,11 +95,11 @@ def find_state(session: Session, name: str, *, before: int, at_once: bool) -> Ro
     """Read the journal and the store, and ask DigiCert ONE. The caller holds the credential's lock.
 
     Args:
-        before: so many days before its effective end a generation is due.
-        at_once: whether a rotation begins although none is due.
+        before: how many days before its effective end a generation is due.
+        at_once: whether to start a rotation that is not due.
 
     Raises:
-        RunbookError: CLOCK_WENT_BACK, NO_CREDENTIAL, WRONG_ENVIRONMENT; what DigiCert ONE refused.
+        RunbookError: CLOCK_WENT_BACK, NO_CREDENTIAL, WRONG_ENVIRONMENT; DigiCert ONE's refusal.
     """
     journal = Journal(session.credential(name).journal_path, session.clock)
     journal.check_clock()
@@ -113,14 +114,14 @@ def find_state(session: Session, name: str, *, before: int, at_once: bool) -> Ro
 
 
 def effective_end(generation: Generation, user: User) -> tuple[datetime, str]:
-    """When a generation stops working, and by what."""
+    """When a generation stops working, and what ends it."""
     ends = {"the certificate": generation.meta.not_after} | ends_of(user)
     what = min(ends, key=lambda name: ends[name])
     return ends[what], what
 
 
 def due_since(generation: Generation, user: User, days: int) -> datetime:
-    """From when on a generation is to be replaced: so many days before its end, or a third of its lifetime."""
+    """From when on a generation is due: `days` or a third of its lifetime before its end, whichever is shorter."""
     end, _ = effective_end(generation, user)
     lifetime = end - generation.facts().not_before
     return end - min(timedelta(days=days), lifetime / 3)

@@ -1,4 +1,4 @@
-"""What all work on certificates rests on: one DigiCert ONE, one store, the secrets, the time, and clients on record."""
+"""A session: one DigiCert ONE, one store, the secrets, the clock, and clients whose calls are recorded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from runbook_lib.result import Seen
 from runbook_lib.secrets import Prompt, Secret, resolve
 
 LOOKS = 3
-"""How often a list is read before a certificate counts as absent: a list may lag behind the request."""
+"""How often a list is read before a certificate counts as absent: a list may lag behind a request."""
 
 T = TypeVar("T")
 
@@ -38,14 +38,14 @@ class SessionParameters(Protocol):
 
 @dataclass(eq=False, repr=False)
 class Session:
-    """What work on certificates rests on. Nothing is opened, resolved or called before it is asked for.
+    """What all work on certificates needs. Everything is opened, resolved and called on first use.
 
     Args:
         parameters: name the environment, the store and the secrets.
         environ: the environment variables.
-        prompt: asks the person at the notebook for a secret; None where nobody is there.
-        pause: waits so many seconds. Tests need not.
-        seen: what each client met, in order.
+        prompt: asks the person at the notebook for a secret; None if nobody is there.
+        pause: waits a number of seconds; tests replace it.
+        seen: what each client saw, in order.
     """
 
     parameters: SessionParameters
@@ -65,41 +65,41 @@ class Session:
 
     @cached_property
     def environment(self) -> Environment:
-        """The DigiCert ONE the parameters name."""
+        """The DigiCert ONE that the parameters name."""
         return self.parameters.make_environment(self.environ)
 
     @cached_property
     def store(self) -> Store:
-        """The store the parameters name."""
+        """The store that the parameters name."""
         named = self.parameters.store
         return Store(given.path(named)) if named else Store.default(self.environ)
 
     def credential(self, name: str) -> Credential:
-        """The credential of that name in the store, on disk or not yet."""
+        """The credential of that name in the store; it need not be on disk yet."""
         return self.store.credential(self.environment.name, name)
 
     def in_use(self, name: str) -> Generation:
         """The generation of a credential that is in use. Raises RunbookError (NO_CREDENTIAL, WRONG_ENVIRONMENT)."""
         generation = self.credential(name).current()
         if generation is None:
-            raise RunbookError(Reason.NO_CREDENTIAL, f"“{name}” is not in use in {self.store.root}.")
+            raise RunbookError(Reason.NO_CREDENTIAL, f"{self.store.root} has no certificate in use for “{name}”.")
         self.check_environment(generation)
         return generation
 
     def check_environment(self, generation: Generation) -> None:
-        """Refuse a generation on another host than it was issued on. Raises RunbookError (WRONG_ENVIRONMENT)."""
+        """Refuse a generation that another host issued. Raises RunbookError (WRONG_ENVIRONMENT)."""
         meta, url = generation.meta, self.environment.api_url
         if meta.api_url != url:
             raise RunbookError(
                 Reason.WRONG_ENVIRONMENT,
-                f"“{meta.name}” was issued on {meta.api_url}; the environment chosen is {url}.",
+                f"“{meta.name}” was issued on {meta.api_url}, but the chosen environment is {url}.",
             )
 
     @contextmanager
     def client(
         self, *, api_key: Secret | None = None, identity: Identity | None = None, clientauth: bool = False
     ) -> Iterator[Client]:
-        """A client of the environment, as `Client` makes it; what its calls met is recorded in `seen`."""
+        """A `Client` of the environment; `seen` records what its calls saw."""
         with Client(self.environment, api_key=api_key, identity=identity, clientauth=clientauth) as client:
             try:
                 yield client
@@ -111,11 +111,11 @@ class Session:
         return self.client(api_key=self.secret("api_key"))
 
     def mtls(self, identity: Identity | None) -> AbstractContextManager[Client]:
-        """A client of the clientauth host that authenticates with a certificate, or, for a control, with nothing."""
+        """A client of the clientauth host that authenticates with a certificate, or without one for a control."""
         return self.client(identity=identity, clientauth=True)
 
     def poll(self, look: Callable[[], T | None]) -> T | None:
-        """What `look` finds in a list that may lag, looking up to `LOOKS` times; None where it finds nothing."""
+        """What `look` finds in a list that may lag, after up to `LOOKS` tries; None if it finds nothing."""
         for number in range(LOOKS):
             if number:
                 self.pause(0.5 * 2**number)

@@ -206,7 +206,13 @@ class Access(Procedure[AccessParameters]):
         if not self._again:
             raise problem
         # reported, not raised: the certificate must still be enabled again
-        return Result(verdict=Verdict.FAILED, headline=problem.what, facts=facts, next=(problem.remedy,))
+        return Result(
+            verdict=Verdict.FAILED,
+            headline=problem.what,
+            facts=facts,
+            next=(problem.remedy,),
+            reason=problem.reason,
+        )
 
     # --- enable ---------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ def _as_result(method: Method) -> Method:
                 headline=error.what,
                 facts={"What it means": error.means, "What to do": error.remedy},
                 next=(error.remedy,),
+                reason=error.reason,
             )
 
     return run
@@ -105,13 +106,14 @@ class Doctor(Procedure[DoctorParameters]):
     @check("Credentials: each secret is where its reference points")
     @_as_result
     def credentials(self) -> Result:
-        details = []
+        details, reasons = [], []
         for parameter, what in (("api_key", "API key"), ("p12_password", "P12 password")):
             source = str(SecretRef.parse(getattr(self.parameters, parameter)))
             try:
                 secret = self.session.secret(parameter)
             except RunbookError as error:
                 details.append((Verdict.FAILED, what, f"{error.what} {error.remedy}"))
+                reasons.append(error.reason)
             else:
                 shown = f" ({secret.masked()})" if parameter == "api_key" else ""
                 details.append((Verdict.OK, what, f"found in {source}{shown}"))
@@ -120,6 +122,7 @@ class Doctor(Procedure[DoctorParameters]):
             verdict=Verdict.FAILED if failed else Verdict.OK,
             headline=f"Not available: {', '.join(failed)}." if failed else "Both secrets were found.",
             details=tuple(details),
+            reason=reasons[0] if reasons else "",
         )
 
     @check("Service user: the API key works and may manage certificates")

@@ -21,7 +21,7 @@ from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.execute import REPLY, NotSaved
 from runbook_lib.reports.supervise import End
-from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Status, StepRecord, Verdict, read_record
+from runbook_lib.result import MIME, FinishRecord, ParametersRecord, Result, Status, StepRecord, Verdict, read_record
 from runbook_lib.words import quantity
 
 if TYPE_CHECKING:  # slow to import, and the caller of a run reads no notebook
@@ -235,17 +235,28 @@ def _recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
 
 
 def _not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
-    """The error of a run whose verdict is bad although no step raised one. Its title names the first known cause."""
+    """The error of a run whose verdict is bad although no step raised one. Its title names the cause."""
     bad = [
         (step.title, step.result)
         for step in records
         if isinstance(step, StepRecord) and step.result and step.verdict in (Verdict.FAILED, Verdict.UNCHECKED)
     ]
-    what = " ".join(f"“{title}”: {result.headline}" for title, result in bad[:2]) or "No step says why."
+    results = [result for _, result in bad]
+    known = next((result for result in results if result.reason in set(Reason)), None)
+    failed = next((result for result in results if result.verdict is Verdict.FAILED), None)
+    cause = known or failed or next(iter(results), None)
+    what = " ".join(_shortcoming(title, result, result is cause) for title, result in bad[:2]) or "No step says why."
     remedy = next((result.next[0] for _, result in bad if result.next), None)
-    error = RunbookError(Reason.NOT_PROVEN, what, remedy=remedy).as_dict()
-    cause = next((result.reason for _, result in bad if result.reason in set(Reason)), Reason.NOT_PROVEN)
-    return {**error, "title": CATALOGUE[Reason(cause)].title}
+    title = cause.headline.removesuffix(".") if cause else None
+    title = CATALOGUE[Reason(known.reason)].title if known else title
+    return RunbookError(Reason.NOT_PROVEN, what, remedy=remedy, title=title).as_dict()
+
+
+def _shortcoming(step: str, result: Result, in_title: bool) -> str:
+    """What a step did not show, without its headline if that is the title."""
+    if not in_title or result.reason in set(Reason):
+        return f"“{step}”: {result.headline}"
+    return f"“{step}” {'failed' if result.verdict is Verdict.FAILED else 'could not be checked'}."
 
 
 def _cell_error(number: int, failure: _Failure) -> dict[str, Any]:
@@ -255,7 +266,9 @@ def _cell_error(number: int, failure: _Failure) -> dict[str, Any]:
         title = re.search(r"\[(\w+)\]\s*$", failure.traceback[0])
         if title and title[1] in set(Reason):
             return _error(Reason(title[1]), failure.evalue.partition("\nWhat it means:")[0])
-    return _error(Reason.NOTEBOOK_ERROR, f"Code cell {number}: {failure.ename}: {failure.evalue[:300]}")
+    cause = f"A notebook cell failed with {failure.ename}" if failure.ename.isidentifier() else None
+    what = f"Code cell {number}: {failure.ename}: {failure.evalue[:300]}"
+    return RunbookError(Reason.NOTEBOOK_ERROR, what, title=cause).as_dict()
 
 
 def _reached(cell: NotebookNode) -> bool:

@@ -4,15 +4,15 @@
     ...
     stop(Path("state"))
 
-Requests go wrong by rule where that is wanted: see `faults`, and parameters/faults for three stories to practise with.
+Rules make requests fail on demand: see `faults`, and parameters/faults for three stories to practise with.
 
-Where DigiCert's behaviour is not public, the sandbox had to choose: duplicate names and wrong input answer 400, an
-unknown certificate id 404. A client certificate of a foreign CA, or one whose extended key usage names something else
-than clientAuth, is refused by OpenSSL with a TLS alert and never reaches HTTP; every other refusal is a 403.
+DigiCert does not publish all its behaviour. The sandbox answers 400 to duplicate names and wrong input, and 404 to an
+unknown certificate id. OpenSSL refuses a client certificate of a foreign CA, or with another extended key usage than
+clientAuth, with a TLS alert before HTTP; every other refusal is a 403.
 
-The CA file speaks for localhost only. `openssl verify -CAfile ca.pem` therefore refuses a client certificate whose
-common name looks like a host name (`ci.example.com`), which the sandbox itself accepts; with `-partial_chain -trusted
-chain.pem` it is accepted there too.
+The CA is valid for localhost only. `openssl verify -CAfile ca.pem` therefore refuses a client certificate whose common
+name looks like a host name (`ci.example.com`), which the sandbox accepts; openssl accepts it too with `-partial_chain
+-trusted chain.pem`.
 """
 
 from runbook_lib.sandbox.control import is_running, start, stop

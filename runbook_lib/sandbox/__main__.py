@@ -1,4 +1,4 @@
-"""The detached process: `python -m runbook_lib.sandbox STATE OPTIONS`. `runbook sandbox start` is the way in."""
+"""The sandbox's own process: `python -m runbook_lib.sandbox STATE OPTIONS`. `runbook sandbox start` starts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runbook_lib.sandbox.options import Options
 
 
 def main(state: str, options: str) -> int:
-    """The process's exit code: 0 after a stop, else the error's."""
+    """Run the sandbox; return the exit code: 0 after a stop, else that of the error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         serve_sandbox(Path(state), Options(**json.loads(options)))

@@ -1,4 +1,4 @@
-"""The admin listener: plain HTTP on loopback, JSON, a bearer token. It looks behind the API and sets the clock.
+"""The admin listener: plain HTTP on loopback, JSON, a bearer token. It shows the sandbox's state and sets its clock.
 
 GET /health · GET and POST /users · GET /certificates[?account_id=…] · GET /requests[?after=NUMBER] ·
 GET and PUT /clock · GET, PUT and DELETE /faults
@@ -25,7 +25,7 @@ from runbook_lib.sandbox.state import SandboxClock, SandboxStore
 def admin_application(
     store: SandboxStore, clock: SandboxClock, faults: Faults, token: str, faults_changed: Callable[[], None]
 ) -> web.Application:
-    """The admin listener's routes. `token` is what `Authorization: Bearer` has to carry.
+    """The admin listener's routes. Requests must carry `token` as `Authorization: Bearer`.
 
     `faults_changed` is called before a change of the faults is answered.
     """
@@ -47,7 +47,7 @@ def admin_application(
         return web.json_response([asdict(user) for user in store.users()])
 
     async def add_user(request: web.Request) -> web.Response:
-        """An ordinary service user more, in an account of its own: as good as a sandbox of its own, and at once."""
+        """Add an ordinary service user in an account of its own, which is as good as a new sandbox, and faster."""
         return web.json_response(asdict(add_ordinary(store, clock.now())), status=201)
 
     async def certificates(request: web.Request) -> web.Response:
@@ -57,7 +57,7 @@ def admin_application(
     async def requests(request: web.Request) -> web.Response:
         after = request.query.get("after", "0")
         if not (after.isascii() and after.isdigit()):
-            return web.json_response({"error": "`after` is the number of a request."}, status=400)
+            return web.json_response({"error": "`after` must be the number of a request."}, status=400)
         return web.json_response(store.requests(after=int(after[:18])))
 
     async def get_clock(request: web.Request) -> web.Response:
@@ -92,9 +92,7 @@ def admin_application(
         except RunbookError as error:
             return web.json_response({"error": error.what}, status=400)
         except (ValueError, RecursionError):
-            return web.json_response(
-                {"error": 'Send {"seed": n, "rules": [...]}; the seed may be left out.'}, status=400
-            )
+            return web.json_response({"error": 'Send {"seed": n, "rules": [...]}. The seed is optional.'}, status=400)
         faults_changed()
         return await get_faults(request)
 

@@ -1,6 +1,6 @@
-"""The Account Manager's API as the tutorial shows it, for both hosts.
+"""The Account Manager's API as in the tutorial, for both hosts.
 
-The API host knows its caller by the header `x-api-key`; the clientauth host by the client certificate of the TLS
+The API host identifies its caller by the header `x-api-key`, the clientauth host by the client certificate of the TLS
 connection. Fields, statuses and error bodies are the tutorial's.
 """
 
@@ -55,7 +55,7 @@ class Refusal(Exception):
 
 
 def _not_authenticated() -> Refusal:
-    # the one wording the tutorial knows, whatever was wrong: the status alone is no diagnosis there either
+    # the tutorial's only wording, whatever is wrong: there too, the status alone tells nothing
     return Refusal(403, "AUTHORIZATION_ERROR", "No authentication data provided")
 
 
@@ -76,11 +76,11 @@ def _not_found() -> Refusal:
 
 
 class AccountManager:
-    """Answers the API's requests out of the store.
+    """Answers the API's requests from the store.
 
     Args:
-        clock: the sandbox's time; every date rule and the `Date` header follow it.
-        faults: what is to go wrong.
+        clock: the sandbox's time, for every date rule and the `Date` header.
+        faults: the faults to apply.
     """
 
     def __init__(self, store: SandboxStore, authority: Authority, clock: Clock, faults: Faults) -> None:
@@ -103,7 +103,7 @@ class AccountManager:
         return app
 
     def _gate(self, listener: Listener) -> Middleware:
-        """The one door of a listener: every request is journalled here, and meets its faults here."""
+        """The middleware of a listener: journals every request and applies its faults."""
 
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -136,19 +136,19 @@ class AccountManager:
             answer = None
             if plan.ending is None or plan.ending.carries_out:
                 answer = await _answer(request, handler)
-                if _tells_serials(answer) and plan.take("lower_case_serial"):
+                if _has_serials(answer) and plan.take("lower_case_serial"):
                     answer = lower_case_serials(answer)
             if delay := plan.take("delay_after"):
                 await asyncio.sleep(delay.seconds or 0)
             if plan.ending is not None and plan.take(plan.ending.fault):
                 return instead(plan.ending, answer, self._now(request))
-            assert answer is not None  # noqa: S101  (nothing took its place)
+            assert answer is not None  # noqa: S101  (no fault replaced it)
             return answer
 
         return through
 
     async def _certificate_name(self, request: web.Request) -> str | None:
-        """The name that a rule's `name` is held against."""
+        """The name to match with a rule's `name`."""
         if request.method == "POST":
             try:
                 name = (await _json_object(request)).get("name")
@@ -170,7 +170,7 @@ class AccountManager:
 
     def _by_key(self, request: web.Request) -> SeededUser:
         key = request.headers.get("x-api-key", "")
-        # bytes that are no text arrive as halves of surrogate pairs, which no database takes
+        # bytes that are not text arrive as halves of surrogate pairs, which no database takes
         return self._active(request, self._store.user_by_key(key) if key.isascii() else None)
 
     def _by_certificate(self, request: web.Request) -> SeededUser:
@@ -191,7 +191,7 @@ class AccountManager:
         ):
             raise _not_authenticated()
         user = self._active(request, self._store.user(known.user_id))
-        # a key is not asked for over mTLS; a key that is sent has to be right
+        # mTLS requires no API key, but a key that is sent must be right
         if "x-api-key" in request.headers and self._by_key(request) != user:
             raise _not_authenticated()
         return user
@@ -210,7 +210,7 @@ class AccountManager:
             raise _not_authenticated()
         return user
 
-    # what is asked
+    # the requests
 
     async def _user_me(self, request: web.Request, caller: SeededUser) -> web.Response:
         return web.json_response(user_me(caller))
@@ -295,7 +295,7 @@ class AccountManager:
         end = asked or min(today + MAX_LIFETIME - timedelta(seconds=1), last)
         if not now < end <= min(now + MAX_LIFETIME, last):
             raise _invalid()
-        # the samples start at midnight; where the end is asked for to the limit, that would be more than 397 days
+        # the samples start at midnight; with the latest possible end, that would be more than 397 days
         return max(today, end - MAX_LIFETIME), end
 
 
@@ -319,7 +319,7 @@ def _authenticated(
 
 
 def _take(request: web.Request, fault: Fault) -> Rule | None:
-    """The rule of this fault if the request is to meet it, which counts as met from now on."""
+    """The rule of this fault if it applies to the request; counts as applied from now on."""
     plan: FaultPlan = request[_PLAN]
     return plan.take(fault)
 
@@ -331,7 +331,7 @@ def _presented(request: web.Request) -> x509.Certificate | None:
     return x509.load_der_x509_certificate(der) if der else None
 
 
-def _tells_serials(answer: web.StreamResponse) -> TypeGuard[web.Response]:
+def _has_serials(answer: web.StreamResponse) -> TypeGuard[web.Response]:
     return isinstance(answer, web.Response) and isinstance(answer.body, bytes) and b'"serial_number"' in answer.body
 
 
@@ -341,7 +341,7 @@ def _demand_management(caller: SeededUser) -> None:
 
 
 def _for_client_auth(certificate: x509.Certificate) -> bool:
-    """OpenSSL takes a certificate that states no extended key usage for good; DigiCert ONE's rule is clientAuth."""
+    """Whether a certificate has clientAuth. OpenSSL also accepts one without extended key usage, DigiCert ONE not."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -372,7 +372,7 @@ def _read_request(body: dict[str, Any]) -> tuple[CertificateRequest, Csr]:
 
 
 def _as_json(known: IssuedCertificate, *, x509_cert: str | None = None, ca_cert: str | None = None) -> dict[str, Any]:
-    """In the order of the tutorial's samples. The PEMs are in the answer to the POST and in no other."""
+    """A certificate in the order of the tutorial's samples. Only the response to the POST has the PEMs."""
     pems = {"x509_cert": x509_cert, "ca_cert": ca_cert} if x509_cert else {}
     return {
         "id": known.id,

@@ -1,8 +1,8 @@
 """The sandbox's certification authority: a root, the intermediate that issues client certificates, server contexts.
 
-The root may speak for localhost only (RFC 5280, section 4.2.1.10), so trusting its file endangers nothing else, and
-the intermediate may issue client certificates only. Both keys rest encrypted; their passphrase lies beside them, which
-is as much as a sandbox needs and keeps plaintext PEM off the disk.
+The root is constrained to localhost (RFC 5280, section 4.2.1.10), so trusting its file endangers nothing else. The
+intermediate may issue client certificates only. Both keys are encrypted on disk; the passphrase next to them is enough
+for a sandbox and keeps plaintext PEM off the disk.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BORN = datetime(2015, 1, 1, tzinfo=UTC)
 _ENDS = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 _NO_CHECK_TIME = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL: an expired client certificate has to reach HTTP, to be answered 403."""
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL: an expired client certificate must reach HTTP, to get a 403."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,7 +48,7 @@ class Authority:
         """Read the authority from `folder`, or make a new one there if the folder does not exist.
 
         Raises:
-            RunbookError: UNREADABLE_FILE if the folder is there and damaged.
+            RunbookError: UNREADABLE_FILE if the folder exists and is damaged.
         """
         if not folder.exists():
             _create(folder)
@@ -64,7 +64,7 @@ class Authority:
             raise RunbookError(
                 Reason.UNREADABLE_FILE,
                 f"The sandbox's CA in {folder} is damaged.",
-                remedy="Start a new sandbox with another --state; certificates of this one cannot be used again.",
+                remedy="Start a new sandbox with another --state. The certificates of this one are lost.",
             ) from None
 
     def issue_client(
@@ -77,9 +77,9 @@ class Authority:
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
         odd_serial: bool = False,
     ) -> x509.Certificate:
-        """A client certificate for the CSR's subject and key; nothing else is taken from a CSR.
+        """A client certificate for a CSR's subject and key; the rest of the CSR is ignored.
 
-        `usage` is another for a faulty certificate only; `odd_serial`: a serial number of 31 hexadecimal digits, which
+        `usage` differs only for a faulty certificate; `odd_serial` gives a serial number of 31 hexadecimal digits, as
         one in sixteen has anyway.
         """
         serial = 1 << 120 | secrets.randbits(120) if odd_serial else None
@@ -93,19 +93,19 @@ class Authority:
         )
 
     def api_context(self, clock: Clock) -> ssl.SSLContext:
-        """TLS for the API host: asks for no client certificate."""
+        """TLS for the API host, without a request for a client certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._load_identity(context, clock)
         return context
 
     def clientauth_context(self, clock: Clock, trusts: Trusts) -> ssl.SSLContext:
-        """TLS for the clientauth host: asks for a client certificate and takes none for an answer too."""
+        """TLS for the clientauth host, with a request for an optional client certificate."""
         context = self.api_context(clock)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags = ssl.VerifyFlags(context.verify_flags | _NO_CHECK_TIME)
-        # OpenSSL holds a common name that looks like a host name against the root's name constraints. The listener
-        # therefore trusts the same root without them; that twin is in no file.
+        # OpenSSL checks a common name that looks like a host name against the root's name constraints, so the
+        # listener trusts a twin of the root without them, which is in no file
         anchors = [self._self_signed(self.root_key, constrained=False)]
         if trusts == "intermediate":
             anchors.append(self.intermediate)
@@ -115,7 +115,7 @@ class Authority:
     def _load_identity(self, context: ssl.SSLContext, clock: Clock) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost"), _ORGANIZATION])
-        # short and backdated by a day, in the machine's time: what a client checks is not the sandbox's clock
+        # short and backdated by a day, in the machine's time: clients do not use the sandbox's clock
         start = clock.now() - timedelta(days=1)
         builder = _builder(name, self.root.subject, key.public_key(), start, start + timedelta(days=397))
         alternatives = [
@@ -132,9 +132,9 @@ class Authority:
             .sign(self.root_key, hashes.SHA256())
         )
         passphrase = secrets.token_hex(32)
-        # Python's ssl reads keys from files only: encrypted, readable by us alone, gone at once
+        # Python's ssl reads keys from files only; this one is encrypted, private, and deleted at once
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            # the root goes along: else OpenSSL adds one of its own choice, and that is the twin that is in no file
+            # with the root: otherwise OpenSSL adds one of its own choice, the twin
             file.write(
                 _encrypted(key, passphrase.encode())
                 + (certificate_pem(certificate) + certificate_pem(self.root)).encode()
@@ -184,7 +184,7 @@ def _create(folder: Path) -> None:
         .sign(root_key, hashes.SHA256())
     )
     passphrase = secrets.token_hex(32).encode()
-    # made aside and renamed: a start that is killed here leaves no half authority behind
+    # made aside and renamed: a start that is killed here leaves no incomplete authority behind
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".ca-"))
     files = {
         "passphrase": passphrase,

@@ -1,7 +1,7 @@
-"""Starting and stopping the sandbox.
+"""Starts and stops the sandbox.
 
-The process holds a lock on `sandbox.lock` as long as it lives, and says there how far it is. The kernel frees the lock
-when the process ends in whatever way, so nothing stale can be mistaken for a running sandbox.
+The process holds a lock on `sandbox.lock` as long as it lives, and writes its status there. The kernel releases the
+lock when the process ends, however it ends, so a stale file cannot be mistaken for a running sandbox.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ def start(
 ) -> Path:
     """Start the sandbox whose state is in `state`, and return the path of its `sandbox.env` once it answers.
 
-    A sandbox that runs already is left as it is (ask `is_running` first to tell the two apart).
+    A running sandbox is left as it is (call `is_running` first to tell the two apart).
 
     Args:
-        state: a folder, made if need be; everything the sandbox knows is in it.
-        foreground: serve in this process until SIGTERM or Ctrl-C, and return after that.
+        state: a folder with everything the sandbox knows, made if it is missing.
+        foreground: serve in this process until SIGTERM or Ctrl-C, then return.
         port, clientauth_port: 0 for the ports of the last start, or free ones.
         clientauth_trusts: with `root`, the clientauth host accepts a certificate only with its chain.
-        populate: how many service users of all certificate ages there have to be besides the seeded ones.
-        faults: a file of rules (`faults.Rule`), in force until the sandbox ends or is told otherwise.
-        fault_seed: of the rules that have a probability; None to draw one, which sandbox.env then tells.
+        populate: how many service users with certificates of all ages to have besides the seeded ones.
+        faults: a file of rules (`faults.Rule`), in force until the sandbox ends or the admin API changes them.
+        fault_seed: for rules with a probability; None draws one and writes it into sandbox.env.
 
     Raises:
-        RunbookError: BAD_PARAMETER for a port that is taken, for a bad file of faults, or for options that a
-            running sandbox does not have, STORE_NOT_WRITABLE for a folder that cannot be written, UNREACHABLE if it
-            does not come up.
+        RunbookError: BAD_PARAMETER for a port that is taken, a malformed file of faults, or options that differ from
+            those of the running sandbox; STORE_NOT_WRITABLE for a folder that cannot be written; UNREACHABLE if the
+            sandbox does not start.
     """
     options = Options(port, clientauth_port, clientauth_trusts, populate, _rules(faults), fault_seed)
     _check(options)
@@ -72,12 +72,12 @@ def start(
 
 
 def stop(state: Path) -> None:
-    """End the sandbox of `state` and return when it has ended. One that does not run is left in peace."""
+    """End the sandbox of `state`, and return when it has ended. Does nothing if it is not running."""
     state = state.absolute()
     if not _is_locked(state):
         return
     with suppress(psutil.NoSuchProcess):
-        # the process is pinned while it is seen to hold the lock: a number alone may belong to somebody else by now
+        # psutil pins the process, then the lock is checked again: the number may belong to another process by now
         process = psutil.Process(_pid(state))
         if not _is_locked(state):
             return
@@ -90,18 +90,18 @@ def stop(state: Path) -> None:
 
 
 def is_running(state: Path) -> bool:
-    """Whether the sandbox of `state` runs now."""
+    """Whether the sandbox of `state` is running and ready."""
     return _is_locked(state.absolute()) and _status(state.absolute()).get("phase") == "ready"
 
 
 def fault_seed_of(env: Path) -> str:
-    """The seed that a `sandbox.env` tells, or nothing while no faults are on."""
+    """The seed in a `sandbox.env`; empty if no faults are on."""
     lines = env.read_text(encoding="utf-8").splitlines()
     return next((line.partition("=")[2] for line in lines if line.startswith("DIGICERT_ONE_FAULT_SEED=")), "")
 
 
 def serve_sandbox(state: Path, options: Options) -> bool:
-    """Be the sandbox, in this process, until it is told to end. False if another process is it already.
+    """Run the sandbox in this process until it is stopped. False if another process runs it already.
 
     Raises:
         RunbookError: as `start`.
@@ -113,26 +113,26 @@ def serve_sandbox(state: Path, options: Options) -> bool:
         if file is None:
             return False
         base = {"pid": os.getpid(), "options": asdict(options)}
-        _tell(file, {**base, "phase": "starting"})
+        _write_status(file, {**base, "phase": "starting"})
         try:
-            serve_listeners(state, options, lambda: _tell(file, {**base, "phase": "ready"}))
+            serve_listeners(state, options, lambda: _write_status(file, {**base, "phase": "ready"}))
         except RunbookError as error:
-            _tell(file, {**base, "phase": "failed", "reason": error.reason, "what": error.what})
+            _write_status(file, {**base, "phase": "failed", "reason": error.reason, "what": error.what})
             raise
-        _tell(file, {"phase": "stopped"})
+        _write_status(file, {"phase": "stopped"})
         return True
 
 
 def _check(options: Options) -> None:
     for name, port in (("port", options.port), ("clientauth port", options.clientauth_port)):
         if not 0 <= port <= 65_535:
-            raise RunbookError(Reason.BAD_PARAMETER, f"{port} is no {name}: 0 to 65535.")
+            raise RunbookError(Reason.BAD_PARAMETER, f"{name}: {port} must be from 0 to 65535.")
     if options.port and options.port == options.clientauth_port:
-        raise RunbookError(Reason.BAD_PARAMETER, f"Both hosts cannot have the port {options.port}.")
+        raise RunbookError(Reason.BAD_PARAMETER, f"The two hosts must have different ports; both have {options.port}.")
     if options.fault_seed is not None and not options.faults:
-        raise RunbookError(Reason.BAD_PARAMETER, "A fault seed is for faults, and there are none.")
+        raise RunbookError(Reason.BAD_PARAMETER, "A fault seed needs faults, but there are none.")
     if options.populate < 0:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{options.populate} service users cannot be made.")
+        raise RunbookError(Reason.BAD_PARAMETER, f"populate: {options.populate} must be 0 or more.")
 
 
 def _rules(file: Path | None) -> str:
@@ -148,7 +148,7 @@ def _prepare(state: Path) -> Path:
     state = state.absolute()
     try:
         state.mkdir(parents=True, exist_ok=True)
-        # a folder with other things in it keeps its mode; every file of ours is closed in any case
+        # a folder with other things in it keeps its mode; all our files are private anyway
         if (state / "sandbox.db").exists() or not any(state.iterdir()):
             state.chmod(0o700)
         (state / "sandbox.lock").touch(mode=0o600)
@@ -168,8 +168,8 @@ def _spawn(state: Path, options: Options) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
-            cwd=state,  # so that no other folder is kept busy
-            start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for it
+            cwd=state,  # keeps no other folder busy
+            start_new_session=True,  # the terminal's Ctrl-C and hang-up must not reach it
         )
     finally:
         os.close(descriptor)
@@ -182,7 +182,7 @@ def _wait_until_ready(state: Path, child: subprocess.Popen[bytes], options: Opti
         status = _status(state)
         match status:
             case {"pid": child.pid, "phase": "ready"}:
-                child.returncode = 0  # it lives on without us; Popen would warn of a child not waited for
+                child.returncode = 0  # it lives on without us; Popen would warn that nobody waited for it
                 return
             case {"pid": child.pid, "phase": "failed", "reason": str(reason), "what": str(what)}:
                 child.wait()
@@ -196,24 +196,26 @@ def _wait_until_ready(state: Path, child: subprocess.Popen[bytes], options: Opti
         child.kill()
         child.wait()
     log = state / "sandbox.log"
-    raise RunbookError(Reason.UNREACHABLE, "The sandbox did not come up.", remedy=f"Read the end of {log}.")
+    raise RunbookError(Reason.UNREACHABLE, "The sandbox did not start.", remedy=f"Read the end of {log}.")
 
 
 def _demand_same(options: Options, state: Path) -> None:
-    """A running sandbox is not changed: what was asked for must be what it is."""
+    """Refuse options that differ from those of the running sandbox, which is not changed."""
     deadline = time.monotonic() + _START_SECONDS
     while (status := _status(state)).get("phase") != "ready":
         if time.monotonic() > deadline or not _is_locked(state):
-            raise RunbookError(Reason.UNREACHABLE, f"Another start of the sandbox in {state} did not come up.")
+            raise RunbookError(
+                Reason.UNREACHABLE, f"Another process tried to start the sandbox in {state}, but it did not start."
+            )
         time.sleep(_POLL_SECONDS)
     default = asdict(Options())
-    running = default | status["options"]  # one that an older version started knows fewer
+    running = default | status["options"]  # one that an older version started has fewer options
     different = [name for name, asked in asdict(options).items() if asked not in (running[name], default[name])]
     if different:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"The sandbox in {state} is running already, with another {', '.join(different)}.",
-            remedy=f"runbook sandbox stop --state {state}, then start it again.",
+            f"The sandbox in {state} is already running with different options: {', '.join(different)}.",
+            remedy=f"Stop it with `runbook sandbox stop --state {state}`, then start it again.",
         )
 
 
@@ -228,7 +230,7 @@ def _lock(state: Path, *, shared: bool = False) -> Iterator[int | None]:
 
 
 def _flock(descriptor: int, shared: bool) -> bool:
-    # somebody who only looks holds a shared lock for an instant: it must not stop a sandbox that is starting
+    # a reader holds a shared lock for an instant, which must not keep a sandbox from starting
     for _ in range(1 if shared else 20):
         if disk.try_lock(descriptor, shared=shared):
             return True
@@ -243,14 +245,14 @@ def _is_locked(state: Path) -> bool:
         return descriptor is None
 
 
-def _tell(descriptor: int, status: dict[str, Any]) -> None:
+def _write_status(descriptor: int, status: dict[str, Any]) -> None:
     text = json.dumps(status).encode()
     os.pwrite(descriptor, text, 0)
     os.ftruncate(descriptor, len(text))
 
 
 def _pid(state: Path) -> int:
-    """Of the process that holds the lock; it writes its number right after taking it."""
+    """The number of the process that holds the lock, which writes it right after taking the lock."""
     deadline = time.monotonic() + _STOP_SECONDS
     while not isinstance(pid := _status(state).get("pid"), int):
         if time.monotonic() > deadline:

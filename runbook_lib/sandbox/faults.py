@@ -1,7 +1,7 @@
-"""Faults on demand: which requests go wrong, and how, by rules and a seed.
+"""Faults on demand: rules and a seed decide which requests fail, and how.
 
-A rule names a fault and says which requests it is for. The same rules, seed and sequence of requests give the same
-faults. Rules are kept in memory: a sandbox that is started again has none, unless it is started with them.
+A rule names a fault and the requests that it applies to. The same rules, seed and sequence of requests give the same
+faults. Rules are kept in memory: a restarted sandbox has none, unless it is started with them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Fault = Literal[
     "late_in_list",  # the new certificate is not in the next `lag` lists of its user
     "shuffled_list",  # the list comes in another order
     "slow_enable",  # the next `lag` mTLS requests with the certificate see it as it was before
-    "clock_skew",  # whoever answers is `seconds` ahead of the sandbox's clock (behind: negative)
+    "clock_skew",  # the server is `seconds` ahead of the sandbox's clock (behind: negative)
 ]
 
 _ENDINGS = {
     "drop_before", "drop_after", "truncated", "too_many_requests", "internal_server_error", "service_unavailable",
     "empty_answer", "html_page",
 }  # fmt: skip
-"""Faults that take the answer's place; a request has one of them at most."""
+"""Faults that replace the response; a request has at most one of them."""
 
 _CERTIFICATES = "*/client-auth-certificate"
 _REQUEST, _LIST, _ENABLE = ("POST", _CERTIFICATES), ("GET", _CERTIFICATES), ("PUT", _CERTIFICATES + "/*/enable")
@@ -74,21 +74,21 @@ Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class Rule(BaseModel):
-    """One fault and the requests it is for.
+    """One fault and the requests that it applies to.
 
-    Without `nth`, `first` and `probability` it is for every request that matches.
+    Without `nth`, `first` and `probability` it applies to every matching request.
 
     Args:
-        method, path, name: what a request has to match. `path` and `name` are shell patterns (`*`, `?`, `[…]`), case
-            counts. The name is the certificate's: the one asked for, the one enabled or disabled, or the one presented
-            over mTLS; a request without one matches no `name`.
+        method, path, name: what a request must match. `path` and `name` are case-sensitive shell patterns (`*`, `?`,
+            `[…]`). The name is that of the certificate that is requested, enabled, disabled, or presented over mTLS; a
+            request without one matches no `name`.
         nth: only the n-th matching request, from 1.
-        first: only so many matching requests, from the first on.
+        first: only the first so many matching requests.
         probability: each matching request, with this probability.
-        seconds: of delay_before, delay_after and clock_skew (which may be negative).
+        seconds: for delay_before, delay_after and clock_skew (which may be negative).
         retry_after: seconds, in the header Retry-After of 429 and 503.
         retry_after_date: seconds from now, in the same header as an HTTP date, on the sandbox's clock.
-        effect: whether the request is carried out although it is answered like this.
+        effect: whether the request is carried out despite this response.
         lag: how many lists, or mTLS requests, late.
     """
 
@@ -111,25 +111,25 @@ class Rule(BaseModel):
     def _holds_together(self) -> Self:
         given = self.model_fields_set
         if len(given & {"nth", "first", "probability"}) > 1:
-            raise ValueError("give one of `nth`, `first` and `probability`, not several")
+            raise ValueError("use only one of `nth`, `first` and `probability`")
         if self.path is not None and self.path[0] not in "/*?[":
-            raise ValueError("`path` begins with / or *, or it matches no request")
+            raise ValueError("`path` must start with / or *, otherwise it matches no request")
         if self.fault in _ONLY_FOR and self.method not in (None, _ONLY_FOR[self.fault][0]):
-            raise ValueError(f"{self.fault} is for {_ONLY_FOR[self.fault][0]} requests only")
+            raise ValueError(f"{self.fault} applies to {_ONLY_FOR[self.fault][0]} requests only")
         settings = _SETTINGS.get(self.fault, set())
         if missing := sorted(settings & _REQUIRED - given):
             raise ValueError(f"`{missing[0]}` is missing")
         if foreign := sorted(given & set.union(*_SETTINGS.values()) - settings):
             raise ValueError(f"{self.fault} has no `{foreign[0]}`")
         if {"retry_after", "retry_after_date"} <= given:
-            raise ValueError("give `retry_after` or `retry_after_date`, not both")
+            raise ValueError("use `retry_after` or `retry_after_date`, not both")
         if self.fault in ("delay_before", "delay_after") and not 0 <= (self.seconds or 0) <= _MAX_DELAY_SECONDS:
-            raise ValueError(f"a delay is 0 to {_MAX_DELAY_SECONDS} seconds")
+            raise ValueError(f"a delay must be from 0 to {_MAX_DELAY_SECONDS} seconds")
         return self
 
     @property
     def carries_out(self) -> bool:
-        """Whether the request is carried out although this fault takes the place of its answer."""
+        """Whether the request is carried out although this fault replaces its response."""
         return self.fault in ("drop_after", "truncated") or self.effect
 
     def matches(self, method: str, path: str, name: str | None) -> bool:
@@ -146,7 +146,7 @@ _RULES = TypeAdapter(Annotated[list[Rule], Field(max_length=100)])
 
 
 def read_rules(data: Any) -> list[Rule]:
-    """Rules as YAML or JSON gives them: a list of mappings, 100 at most.
+    """Validate rules from YAML or JSON: a list of at most 100 mappings.
 
     Raises:
         RunbookError: BAD_PARAMETER, with the rule's number and what is wrong with it.
@@ -154,14 +154,15 @@ def read_rules(data: Any) -> list[Rule]:
     try:
         return _RULES.validate_python(data)
     except ValidationError as error:
-        raise RunbookError(Reason.BAD_PARAMETER, "; ".join(_told(one, data) for one in error.errors())) from None
+        faults = "; ".join(_described(fault, data) for fault in error.errors())
+        raise RunbookError(Reason.BAD_PARAMETER, faults) from None
 
 
 def read_rules_file(path: Path) -> list[Rule]:
     """The rules of a YAML or JSON file.
 
     Raises:
-        RunbookError: BAD_PARAMETER for a file that cannot be read or that holds something else.
+        RunbookError: BAD_PARAMETER for a file that cannot be read or does not hold rules.
     """
     data, _ = yaml_as_written.read_yaml_file(path)
     try:
@@ -170,7 +171,7 @@ def read_rules_file(path: Path) -> list[Rule]:
         raise RunbookError(Reason.BAD_PARAMETER, f"{path}: {error.what}") from None
 
 
-def _told(error: Any, data: Any) -> str:
+def _described(error: Any, data: Any) -> str:
     """`rule 2 (delay_before): seconds: Input should be …`"""
     match error["loc"]:
         case (int(index), *rest):
@@ -196,10 +197,10 @@ class Counted:
 
 @dataclass
 class FaultPlan:
-    """The faults that one request is to meet. Whoever applies one takes it, and only then it counts.
+    """The faults for one request. A fault counts only once it is taken, to be applied.
 
     Args:
-        ending: the rule that takes the answer's place.
+        ending: the rule that replaces the response.
         applied: the names of the faults that were taken, for the journal.
     """
 
@@ -208,7 +209,7 @@ class FaultPlan:
     applied: list[str] = field(default_factory=list)
 
     def take(self, fault: Fault) -> Rule | None:
-        """The rule of this fault, which is applied now; None if the request is not to meet it."""
+        """The rule of this fault, which counts as applied; None if it does not apply to the request."""
         for counted in self.rules:
             if counted.rule.fault == fault:
                 counted.fired += 1
@@ -218,17 +219,17 @@ class FaultPlan:
 
 
 class Faults:
-    """The rules in use, and what they have delayed."""
+    """The rules in use, and the effects that they delay."""
 
     def __init__(self) -> None:
         self.seed: int | None = None
         self._rules: list[Counted] = []
-        self._random = random.Random(0)  # noqa: S311 - repeatable is what it has to be
+        self._random = random.Random(0)  # noqa: S311 - must be repeatable
         self._late: dict[str, int] = {}
         self._slow: dict[str, tuple[bool, int]] = {}
 
     def set(self, rules: list[Rule], seed: int | None = None) -> None:
-        """Begin anew with these rules; a seed is drawn where none is given. What was late is no longer."""
+        """Replace the rules and end all delayed effects; draw a seed if none is given."""
         self.clear()
         if rules:
             self.seed = secrets.randbelow(10**9) if seed is None else seed
@@ -236,7 +237,7 @@ class Faults:
             self._random.seed(self.seed)
 
     def clear(self) -> None:
-        """No faults."""
+        """Remove all rules and end all delayed effects."""
         self.seed = None
         self._rules = []
         self._late.clear()
@@ -250,9 +251,9 @@ class Faults:
         return {"seed": self.seed, "rules": [counted.as_json() for counted in self._rules]}
 
     def plan(self, method: str, path: str, name: str | None, applied: list[str]) -> FaultPlan:
-        """What the next request is to meet: every rule that fires.
+        """The faults for the next request, from every rule that fires.
 
-        Of several faults that take the answer's place, the first in the list wins.
+        Of several faults that replace the response, the first in the list wins.
         """
         plan = FaultPlan(applied=applied)
         for counted in self._rules:
@@ -260,7 +261,7 @@ class Faults:
             if not rule.matches(method, path, name):
                 continue
             counted.matched += 1
-            # drawn for every match, so that what other rules do does not shift the sequence
+            # drawn for every match, so that other rules do not shift the sequence
             if rule.probability is not None and self._random.random() >= rule.probability:
                 continue
             if rule.nth not in (None, counted.matched) or counted.matched > (rule.first or counted.matched):
@@ -272,25 +273,25 @@ class Faults:
             plan.rules.append(counted)
         return plan
 
-    # what comes late
+    # delayed effects
 
     def list_late(self, certificate_id: str, lag: int) -> None:
         """Keep a new certificate out of the next `lag` lists of its user."""
         self._late[certificate_id] = lag
 
     def is_listed(self, certificate_id: str) -> bool:
-        """Whether this list of its user's has the certificate; asked once for each list."""
+        """Whether this list of its user has the certificate; call it once for each list."""
         left = self._late.get(certificate_id, 0)
         if left:
             self._late[certificate_id] = left - 1
         return not left
 
     def enable_late(self, certificate_id: str, was: bool, lag: int) -> None:
-        """For the next `lag` mTLS requests the certificate is what it `was`."""
+        """Let the next `lag` mTLS requests see the certificate as it `was`."""
         self._slow[certificate_id] = (was, lag)
 
     def is_enabled(self, certificate_id: str, enabled: bool) -> bool:
-        """Whether this mTLS request finds the certificate enabled; asked once for each request."""
+        """Whether this mTLS request sees the certificate enabled; call it once for each request."""
         was, left = self._slow.get(certificate_id, (enabled, 0))
         if not left:
             return enabled

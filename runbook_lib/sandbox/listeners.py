@@ -79,7 +79,7 @@ async def _serve(state: Path, options: Options, store: SandboxStore, ready: Call
         loop.add_signal_handler(number, stopped.set)
     try:
         for name, wanted, app, context in listeners:
-            # no access log: the journal is ours, and holds no header
+            # no access log: our own journal holds no headers
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
             await runner.setup()
             runners.append(runner)
@@ -94,7 +94,7 @@ async def _serve(state: Path, options: Options, store: SandboxStore, ready: Call
 
 
 def _bind(store: SandboxStore, name: str, wanted: int) -> socket.socket:
-    """A bound socket: on the port wanted, else on the one of the last start, else on a free one, which is kept."""
+    """A bound socket: on the wanted port, else on that of the last start, else on a free one, which is kept."""
     kept = int(store.setting(name, "0"))
     for port in (wanted,) if wanted else (kept, *secrets.SystemRandom().sample(_PORTS, 50)):
         if not port:
@@ -103,19 +103,19 @@ def _bind(store: SandboxStore, name: str, wanted: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((_LOOPBACK, port))
-            # two sockets may bind one port with SO_REUSEADDR, only one may listen
+            # with SO_REUSEADDR two sockets may bind one port, but only one may listen
             bound.listen(128)
         except (OSError, OverflowError):
             bound.close()
             continue
         if kept and port != kept and not wanted:
-            _log.warning("port %d of the last start is taken; credentials made there belong to that port", kept)
+            _log.warning("Port %d of the last start is taken. Credentials made there belong to that port.", kept)
         store.set(name, str(port))
         return bound
     what = (
         f"Port {wanted} cannot be used: it is taken or not allowed." if wanted else "No free loopback port was found."
     )
-    raise RunbookError(Reason.BAD_PARAMETER, what, remedy="Choose another port, or leave the choice to the sandbox.")
+    raise RunbookError(Reason.BAD_PARAMETER, what, remedy="Choose another port, or let the sandbox choose.")
 
 
 def _env(state: Path, store: SandboxStore, token: str, fault_seed: int | None) -> str:
@@ -127,7 +127,7 @@ def _env(state: Path, store: SandboxStore, token: str, fault_seed: int | None) -
         "DIGICERT_ONE_API_KEY": ordinary.api_key,
         "DIGICERT_ONE_ADMIN_URL": f"http://{_LOOPBACK}:{store.setting('admin_port', '')}",
         "DIGICERT_ONE_ADMIN_TOKEN": token,
-        # so that what is practised here never mixes with real credentials
+        # keeps practice apart from real credentials
         "DIGICERT_ONE_STORE": str(state / "store"),
         "DIGICERT_ONE_P12_PASSWORD": store.setting("p12_password", secrets.token_hex(32)),
     }
@@ -137,7 +137,7 @@ def _env(state: Path, store: SandboxStore, token: str, fault_seed: int | None) -
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file at once, readable by its owner only (the process's umask is 077)."""
+    """Replace a file atomically, readable by its owner only (the process's umask is 077)."""
     aside = path.with_name(f".{path.name}.new")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)

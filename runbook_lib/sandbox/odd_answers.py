@@ -1,4 +1,4 @@
-"""Answers that are none: what a client gets in place of the one it was to have."""
+"""Faulty responses, which replace the proper one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from runbook_lib.sandbox.faults import Rule
 
 NO_ANSWER = 0
-"""The status in the journal where nothing was sent."""
+"""The status in the journal if nothing was sent."""
 
 _PAGE = """<html>
 <head><title>502 Bad Gateway</title></head>
@@ -21,7 +21,7 @@ _PAGE = """<html>
 
 
 class Dropped(web.Response):
-    """The connection ends without a byte of an answer."""
+    """Ends the connection without a byte of a response."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,11 +29,11 @@ class Dropped(web.Response):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         _end(request, abort=True)
-        raise ConnectionResetError("dropped on purpose")  # aiohttp takes it for a client that has gone
+        raise ConnectionResetError("dropped on purpose")  # aiohttp takes it for a client that went away
 
 
 class TruncatedAnswer(web.StreamResponse):
-    """The status and the headers of an answer, and the first half of its body; then the connection ends."""
+    """Sends the status, the headers and the first half of the body of a response, then ends the connection."""
 
     def __init__(self, whole: web.Response) -> None:
         super().__init__(status=whole.status, headers=whole.headers)
@@ -53,7 +53,7 @@ def _end(request: web.BaseRequest, *, abort: bool) -> None:
 
 
 def instead(rule: Rule, answer: web.StreamResponse | None, now: datetime) -> web.StreamResponse:
-    """What `rule` puts in the place of `answer`, which is None where the request was not carried out."""
+    """The response that `rule` puts in place of `answer`, which is None if the request was not carried out."""
     match rule.fault:
         case "drop_before" | "drop_after":
             return Dropped()
@@ -73,12 +73,12 @@ def instead(rule: Rule, answer: web.StreamResponse | None, now: datetime) -> web
 
 
 def http_date(moment: datetime) -> str:
-    """As RFC 9110, section 5.6.7, writes it."""
+    """A date as in RFC 9110, section 5.6.7."""
     return moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
 
 
 def lower_case_serials(answer: web.Response) -> web.Response:
-    """The answer with every serial number in lower case."""
+    """The response with every serial number in lower case."""
     text = re.sub(r'"serial_number": "[0-9A-F]+"', lambda found: found[0].lower(), answer.text or "")
     return web.Response(status=answer.status, text=text, content_type="application/json")
 

@@ -1,4 +1,4 @@
-"""How a sandbox is started."""
+"""The options of a sandbox."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Trusts = Literal["intermediate", "root"]
-"""What the clientauth listener knows of its CA: with `root`, a client has to send the intermediate itself."""
+"""What the clientauth listener trusts: with `root`, a client must send the intermediate itself."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `start`. A port of 0 is the one the sandbox had before, or a free one.
+    """The options of `start`. Port 0 means the port of the last start, or a free one.
 
-    `faults` are the rules as JSON, so that a changed file is not mistaken for the rules in use.
+    `faults` holds the rules as JSON, so that a changed file is not mistaken for the rules in use.
     """
 
     port: int = 0

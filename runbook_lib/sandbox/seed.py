@@ -1,4 +1,4 @@
-"""Whom the sandbox knows from the start, and the thousands it can be filled with."""
+"""The sandbox's first service users, and the thousands that it can be populated with."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _AGES = (  # days until the end, enabled
     (200, False),
 )
 _HOSTILE = ("<script>alert(1)</script>", "a|b|c", "\u202egnp.exe", "line\nbreak", "=1+1", "'; --")
-"""What a name from a server may hold. The certificate's own name cannot: DigiCert ONE restricts it."""
+"""What a name from a server may hold. Not the certificate's own name: DigiCert ONE restricts it."""
 
 
 def seed(store: SandboxStore, now: datetime) -> None:
-    """Make the service users that tests and practice need, unless they are there."""
+    """Make the service users for tests and practice, unless they exist."""
     if store.users():
         return
     first, second = str(uuid.uuid4()), str(uuid.uuid4())
@@ -56,7 +56,7 @@ def seed(store: SandboxStore, now: datetime) -> None:
 
 
 def add_ordinary(store: SandboxStore, now: datetime) -> SeededUser:
-    """One more ordinary service user, in an account of its own. Its role is `added`."""
+    """Add an ordinary service user in an account of its own, with the role `added`."""
     account = str(uuid.uuid4())
     name = "Sandbox added service user"
     user = _service_user("added", account, f"Account {account[:8]}", name, now, None, "ACTIVE", True)
@@ -65,7 +65,7 @@ def add_ordinary(store: SandboxStore, now: datetime) -> SeededUser:
 
 
 def populate(store: SandboxStore, count: int, now: datetime) -> None:
-    """Bring the number of populated service users up to `count`, each with one certificate, of all ages in turn."""
+    """Add populated service users up to `count`, each with one certificate, of all ages in turn."""
     users, certificates = [], []
     there = store.count_users("populated")
     accounts: dict[int, str] = {}
@@ -85,7 +85,7 @@ def populate(store: SandboxStore, count: int, now: datetime) -> None:
         )
         days, enabled = _AGES[index % len(_AGES)]
         end = now + timedelta(days=days)
-        # a key of its own for each, since public keys tell certificates apart; its private half is forgotten
+        # each gets its own key, because public keys tell certificates apart; the private half is dropped
         key = ec.generate_private_key(ec.SECP256R1()).public_key()
         users.append(user)
         certificates.append(

@@ -1,4 +1,4 @@
-"""What a certificate signing request has to be (RFC 2986) before the sandbox signs it."""
+"""Checks a certificate signing request (RFC 2986) before the sandbox signs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BadCsr(Exception):
 
 @dataclass(frozen=True)
 class Csr:
-    """A CSR that may be signed."""
+    """A CSR that passed the checks."""
 
     subject: x509.Name
     common_name: str

@@ -1,6 +1,6 @@
-"""What the sandbox remembers: users, certificates, the request journal and a few settings, in one SQLite file.
+"""The sandbox's state: users, certificates, the request journal and a few settings, in one SQLite file.
 
-One connection, used by one thread (the event loop's). Moments are kept as `YYYY-MM-DDTHH:MM:SSZ`, which sorts.
+One thread, that of the event loop, uses the one connection. Moments are stored as `YYYY-MM-DDTHH:MM:SSZ`, which sorts.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SeededUser:
     """A service user with its API key.
 
     Args:
-        role: what it is there for: ordinary, second, no_permission, expired, disabled, ends_soon, other_account,
-            populated, added.
-        end_date: the last moment its key and its certificates work; None for no end.
+        role: its purpose: ordinary, second, no_permission, expired, disabled, ends_soon, other_account, populated,
+            added.
+        end_date: the last moment at which its key and certificates work; None for no end.
         may_manage: whether it may request, list, enable and disable client authentication certificates.
     """
 
@@ -57,7 +57,7 @@ class SeededUser:
 
 @dataclass(frozen=True)
 class IssuedCertificate:
-    """A client authentication certificate as the Account Manager keeps it: without its PEM."""
+    """A client authentication certificate as the Account Manager stores it, without its PEM."""
 
     id: str
     account_id: str
@@ -73,14 +73,14 @@ class IssuedCertificate:
 
 @dataclass
 class RequestEntry:
-    """One request in the journal: what was asked, what was done, what was answered. Never a key, a body or a header.
+    """One request in the journal: the request, its effect and its status. Never a key, a body or a header.
 
     Args:
-        status: of the answer; 0 where none was sent.
-        certificate_name: that is asked for, enabled or disabled, or presented over mTLS.
-        enabled: what a PUT asked for.
+        status: of the response; 0 if none was sent.
+        certificate_name: of the certificate that is requested, enabled, disabled, or presented over mTLS.
+        enabled: the value in a PUT.
         effect: whether a certificate was issued, or a PUT carried out.
-        faults: that were applied to this request; for late_in_list and slow_enable also where their delay is met.
+        faults: those applied to this request, including the delayed effects of late_in_list and slow_enable.
     """
 
     time: str
@@ -103,7 +103,7 @@ class SandboxStore:
         path.touch(mode=0o600)
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.row_factory = sqlite3.Row
-        # what a client was told must outlive the process; it need not outlive the power
+        # what a client received must survive the process, but not a power failure
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
@@ -114,7 +114,7 @@ class SandboxStore:
     # settings
 
     def setting(self, name: str, default: str) -> str:
-        """The setting, which is `default` from now on if there was none."""
+        """The setting; if there is none, stores and returns `default`."""
         self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, default))
         row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
         return str(row["value"])
@@ -145,7 +145,7 @@ class SandboxStore:
         self._insert("certificates", certificates)
 
     def certificates(self, account_id: str | None = None) -> list[IssuedCertificate]:
-        """Of one account, or of all, in the order they were made."""
+        """The certificates of one account, or of all, in the order of issue."""
         where, values = ("WHERE account_id = ?", (account_id,)) if account_id else ("", ())
         rows = self._db.execute(f"SELECT * FROM certificates {where} ORDER BY rowid", values)  # noqa: S608 - fixed text
         return [_certificate(row) for row in rows]
@@ -164,7 +164,7 @@ class SandboxStore:
         return _certificate(row) if row else None
 
     def enable_certificate(self, id: str, *, enabled: bool) -> IssuedCertificate:
-        """The certificate as it is now."""
+        """Enable or disable a certificate; return it as it is now."""
         row = self._db.execute("UPDATE certificates SET enabled = ? WHERE id = ? RETURNING *", (enabled, id)).fetchone()
         return _certificate(row)
 
@@ -178,7 +178,7 @@ class SandboxStore:
         )
 
     def requests(self, *, after: int = 0) -> list[dict[str, Any]]:
-        """The journal in the order the requests ended, from the one that follows number `after`."""
+        """The journal after number `after`, in the order in which the requests ended."""
         rows = self._db.execute("SELECT * FROM journal WHERE number > ? ORDER BY number", (after,))
         return [_request(row) for row in rows]
 
@@ -197,7 +197,7 @@ class SandboxStore:
 
 
 class SandboxClock:
-    """The sandbox's own time: the machine's, shifted by an offset that can be set and that survives a restart."""
+    """The sandbox's own time: that of the machine plus an offset, which can be set and survives a restart."""
 
     source = "sandbox clock"
 
@@ -214,11 +214,11 @@ class SandboxClock:
         return self._base.now() + self._offset
 
     def set_now(self, moment: datetime) -> None:
-        """Go on from `moment`."""
+        """Set the time to `moment`; it goes on from there."""
         self.set_offset((moment - self._base.now()).total_seconds())
 
     def set_offset(self, seconds: float) -> None:
-        """Raises OverflowError for a time no calendar has."""
+        """Set the offset. Raises OverflowError for a time outside the calendar."""
         offset = timedelta(seconds=seconds)
         _ = self._base.now() + offset + timedelta(days=400)  # certificates end later than now
         self._offset = offset
@@ -226,7 +226,7 @@ class SandboxClock:
 
 
 def ended(end_date: str | None, now: datetime) -> bool:
-    """Whether an end date has passed. The second it names is still included (RFC 5280, section 4.1.2.5)."""
+    """Whether an end date has passed. The named second itself is still valid (RFC 5280, section 4.1.2.5)."""
     return end_date is not None and now >= parse_utc(end_date) + timedelta(seconds=1)
 
 

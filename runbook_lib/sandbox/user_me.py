@@ -1,4 +1,4 @@
-"""The answer of GET /account/api/v1/user/me, after the tutorial's sample."""
+"""The response of GET /account/api/v1/user/me, after the tutorial's sample."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _APPLICATIONS = (
 
 
 def user_me(user: SeededUser) -> dict[str, Any]:
-    """Every field of the sample; `end_date` besides, for a user that has one.
+    """Every field of the sample, and `end_date` for a user that has one.
 
-    A user without permission keeps the permissions to look at things, and loses the others.
+    A user without permission keeps only the permissions to view things.
     """
     return {
         "id": user.id,

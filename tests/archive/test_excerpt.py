@@ -65,7 +65,7 @@ def test_a_period_verifies_by_itself_and_nothing_can_be_taken_from_it(
     assert (audit.findings, audit.bags, audit.elsewhere) == ((), len(there), 9 - len(there))
     seen = verify_sh(into, tools)
     assert (seen.returncode, seen.stderr) == (0, "")
-    assert f"EXCERPT: {9 - len(there)} bags of the archive are elsewhere" in seen.stdout
+    assert f"EXCERPT: {9 - len(there)} bags of the archive left out" in seen.stdout
     assert verify_sh(into, tools, "--head", chain.find_head(archive).digest).returncode == 0
     assert (into / "index.html").is_file()
     # each bag of it, taken away; the last one; one that was left out, put in
@@ -73,10 +73,10 @@ def test_a_period_verifies_by_itself_and_nothing_can_be_taken_from_it(
         less = copy(into, tmp_path / f"less {number}")
         shutil.rmtree(less / bag.relative_to(into))
         chain.signature_of(less / bag.relative_to(into)).unlink(missing_ok=True)
-        does_not_hold(less, tools, "no excerpt" if bag.name.endswith("-export") else "missing before it")
+        does_not_hold(less, tools, "not an excerpt" if bag.name.endswith("-export") else "missing before it")
     stranger = next(bag for bag in places(archive) if bag.name not in there)
     shutil.copytree(stranger, into / stranger.relative_to(archive))
-    does_not_hold(into, tools, "was purged or left out, and is there")
+    does_not_hold(into, tools, "purged or left out, but present")
 
 
 def test_an_archive_is_not_passed_off_as_an_excerpt_nor_an_excerpt_as_an_archive(
@@ -124,7 +124,7 @@ def test_a_zip_file_with_stamps_after_a_purge_and_an_earlier_export(archive: Pat
     everything = export(archive, tmp_path / "all", since=date(2026, 1, 1), until=LATER.date(), at=LATER)
     seen = verify_sh(everything, tools)
     assert seen.returncode == 0, seen.stdout
-    assert "Purged: 1 bags" in seen.stdout
+    assert "Purged: 1 bag," in seen.stdout
 
 
 def test_what_cannot_be_exported_is_refused(archive: Path, tmp_path: Path) -> None:

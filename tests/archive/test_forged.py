@@ -73,8 +73,8 @@ def test_another_certificate_of_the_same_ca_signs_nothing_wherever_it_is_put(
     file = archive / f"certs/{signer.fingerprint}.pem"
     for content in (file.read_bytes(), file.read_bytes() + signing.certificates_pem(*colleague.certificates)):
         file.write_bytes(content)
-        assert any("its signature does not hold" in one for one in verify_archive(archive).findings)
-        assert "its signature does not hold" in verify_sh(archive, tools).stdout
+        assert any("its signature does not verify" in one for one in verify_archive(archive).findings)
+        assert "its signature does not verify" in verify_sh(archive, tools).stdout
 
 
 def test_what_the_machine_trusts_is_not_what_the_archive_trusts(
@@ -103,7 +103,7 @@ def test_what_the_machine_trusts_is_not_what_the_archive_trusts(
     ]
     stock += ["-no_check_time", "-CAfile", str(archive / "certs/roots.pem"), "-out", os.devnull]
     assert subprocess.run(stock, capture_output=True).returncode == 0  # openssl by itself takes it
-    assert any("its signature does not hold" in one for one in verify_archive(archive).findings)
+    assert any("its signature does not verify" in one for one in verify_archive(archive).findings)
     command = [
         "env",
         "-i",
@@ -114,7 +114,7 @@ def test_what_the_machine_trusts_is_not_what_the_archive_trusts(
         "verify.sh",
     ]
     seen = subprocess.run(command, cwd=archive, capture_output=True, text=True)
-    assert (seen.returncode, "its signature does not hold" in seen.stdout) == (1, True)
+    assert (seen.returncode, "its signature does not verify" in seen.stdout) == (1, True)
 
 
 def test_an_archive_that_was_sealed_anew_is_known_by_its_first_signer(archive: Path, tools: Path) -> None:

@@ -55,7 +55,7 @@ def test_an_archive_s_new_signer_is_no_damage(archive: Path):
     bags.sign(archive)
     (row,) = rows(archive)
     assert told(row).startswith("23 Nov 2026, 14:15:00 UTC | signer | done")
-    assert told(row).endswith("Who signs from now on.")
+    assert told(row).endswith("New signer.")
 
 
 def test_a_bag_whose_record_was_taken_away_is_not_taken_for_one_without(archive: Path):

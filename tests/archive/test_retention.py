@@ -55,7 +55,7 @@ def holds(archive: Path, tools: Path, *, bags: int, purged: int, head: str | Non
     seen = verify_sh(archive, tools, *(("--head", head) if head else ()))
     assert seen.returncode == 0, seen.stdout + seen.stderr
     assert f"OK: {bags} bags" in seen.stdout
-    assert (f"Purged: {purged} bags" in seen.stdout) == bool(purged)
+    assert (f"Purged: {purged} bag{'s' * (purged > 1)}," in seen.stdout) == bool(purged)
 
 
 def does_not_hold(archive: Path, tools: Path, finding: str) -> None:
@@ -180,24 +180,24 @@ def test_forged_edited_and_missing_tombstones_are_found_and_so_is_a_purged_bag_t
     line = tombstones.of(whole / victim.relative_to(archive))
     last = archive / chain.find_head(archive).bag
     (last / tombstones.PURGED).write_bytes(tombstones.tombstone_text([line]))
-    does_not_hold(archive, tools, "purged.txt: was added")
+    does_not_hold(archive, tools, "purged.txt: added")
     shutil.rmtree(archive)
     copy(whole, archive)
     tombstone = purge(archive, DAY)
     file = tombstone / tombstones.PURGED
     content = file.read_bytes()
     file.write_bytes(content.replace(b" done", b" failed", 1))
-    does_not_hold(archive, tools, "purged.txt: was changed")
+    does_not_hold(archive, tools, "purged.txt: changed")
     file.write_bytes(content.splitlines(keepends=True)[0])
     does_not_hold(archive, tools, "missing before it")
     file.write_bytes(content.replace(b" 1 1 ", b" x 1 ", 1))
-    does_not_hold(archive, tools, "purged.txt: a line that is none of a")
+    does_not_hold(archive, tools, "purged.txt: malformed tombstone line")
     file.write_bytes(content)
     back = tombstones.read_tombstone(content)[0].link.bag
     shutil.copytree(whole / back, archive / back)
-    does_not_hold(archive, tools, f"{back}: was purged or left out, and is there")
+    does_not_hold(archive, tools, f"{back}: purged or left out, but present")
     shutil.copy(chain.signature_of(whole / back), chain.signature_of(archive / back))
-    does_not_hold(archive, tools, f"{back}: was purged or left out, and is there")
+    does_not_hold(archive, tools, f"{back}: purged or left out, but present")
 
 
 def test_stamps_that_only_a_purged_bag_named_are_named_by_the_tombstone(
@@ -288,7 +288,7 @@ def test_a_purge_that_stopped_half_way_is_a_finding_until_the_next_run_ends_it(a
     tombstones.announce(archive, last.bag)
     (archive / ".staging/killed").mkdir()
     chain.write_pointer(archive, before, chain.Pending(last, ".staging/killed"))
-    does_not_hold(archive, tools, "the next run ends a purge that was cut off")
+    does_not_hold(archive, tools, "the next run completes an interrupted purge")
     put(archive, at=LATER + timedelta(days=1))
     holds(archive, tools, bags=3, purged=4)
 
@@ -305,14 +305,14 @@ def test_from_the_command_line(archive: Path) -> None:
     today = datetime.now(UTC).date().isoformat()
     runbook("hold", where, "Case 7", "--from", "2026-11-23", "--why", "dispute")
     plan = runbook("purge", where, "--before", today, "--why", "a year", "--dry-run")
-    assert "2 runs from before" in plan
-    assert "held by 'Case 7'" in plan
-    assert "Nobody confirmed it" in runbook("purge", where, "--before", today, "--why", "a year", expect=2)
+    assert "Would delete 2 runs from before" in plan
+    assert "under the hold 'Case 7'" in plan
+    assert "The purge is not confirmed" in runbook("purge", where, "--before", today, "--why", "a year", expect=2)
     runbook("purge", where, "--before", today, "--why", "a year", "--confirm", "other", expect=2)
     assert len(places(archive)) == 5
     made = runbook("purge", where, "--before", today, "--why", "a year", "--confirm", archive.name)
     assert made.splitlines()[-1].endswith("-purge")
-    assert "Purged: 2 bags" in runbook("verify", where)
+    assert "Purged: 2 bags, as archive entries declare." in runbook("verify", where)
     runbook("release", where, "Case 7", "--why", "settled")
     runbook("release", where, "Case 7", "--why", "settled", expect=2)
 

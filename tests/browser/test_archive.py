@@ -94,7 +94,7 @@ def test_the_list_is_sorted_by_any_column_and_shown_in_parts(page: Page):
     assert "verify" in listed(page)[0]
     page.get_by_role("button", name="Show more").click()
     assert len(listed(page)) == min(RUNS, 1100)
-    page.get_by_label("only what needs a look").check()
+    page.get_by_label("only runs that need attention").check()
     assert not [line for line in listed(page) if "failed" not in line and "attention" not in line]
 
 
@@ -128,7 +128,7 @@ def test_a_day_on_which_nothing_ran_and_a_number_that_is_not_listed_are_seen(bro
     write_index(tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri())
-    expect(page.locator(".day.gap").filter(has_text="5 nothing ran")).to_have_count(1)
+    expect(page.locator(".day.gap").filter(has_text="5 no runs")).to_have_count(1)
     expect(page.get_by_role("note")).to_have_count(0)
     index = tmp_path / "index.html"
     text = index.read_text(encoding="utf-8")
@@ -147,7 +147,7 @@ def test_what_was_purged_is_not_said_to_be_missing(browser: Browser, tmp_path: P
     assert gone
     page = browser.new_page()
     page.goto((archive / "index.html").as_uri())
-    expect(page.get_by_text("Bags were removed; this stands for them.")).to_be_visible()
+    expect(page.get_by_text("Bags purged; this is their tombstone.")).to_be_visible()
     expect(page.get_by_role("note")).to_have_count(0)
     text = (archive / "index.html").read_text(encoding="utf-8")
     (archive / "index.html").write_text(re.sub(r' data-gone="[^"]*"', "", text), encoding="utf-8")

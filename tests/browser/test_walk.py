@@ -194,7 +194,7 @@ def test_07_an_error_is_looked_up(desk: Open, lab_sandbox: Sandbox):
     one.button("Start").click()
     walk(one, (("Check", "Look it up"),))
     one.picture("07_troubleshoot")
-    assert_kept(one.save(), lab_sandbox, "A client certificate of this name exists already")
+    assert_kept(one.save(), lab_sandbox, "A client certificate with this name already exists")
 
 
 def test_a_password_typed_into_the_form_is_in_no_saved_notebook_even_with_its_widgets(

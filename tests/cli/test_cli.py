@@ -42,7 +42,7 @@ def test_a_run_ends_with_the_path_of_its_bag_and_its_parameters_in_it(sandbox: S
     bag = Path(done.stdout.splitlines()[-1])
     record = json.loads((bag / "data" / "run.json").read_text())
     assert record["parameters"] == {"mode": "headless", "symptom": 403}
-    assert f"to be archived in {tmp_path / 'a b'}" in done.stderr  # which the shell's PWD is a part of
+    assert f"Archive: {tmp_path / 'a b'}" in done.stderr  # which the shell's PWD is a part of
     assert (record["status"], record["fault_seed"]) == ("done", "7")
     assert "the sandbox injects faults, seed 7" in (bag / "data" / "report.html").read_text()
 
@@ -68,7 +68,7 @@ def test_certificates_that_need_action_have_an_exit_code_of_their_own(sandbox: S
         (["run", "doctor", "--fail-on", "moon"], "must be due"),
         (["doctor", "-p", "colour", "red"], "unknown_parameter"),
         (["doctor", "-p", "api_key", "swordfish"], "secret_as_value"),
-        (["run"], "required: NOTEBOOK"),
+        (["run"], "runbook run: NOTEBOOK is missing"),
         (["run", "doctor", "--cell-timeout", "0"], "cell-timeout"),
     ],
 )
@@ -100,7 +100,7 @@ def test_the_sandbox_starts_and_stops(tmp_path: Path) -> None:
         ["sh", "-c", f'{line}\n"$1" doctor', "sh", RUNBOOK], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert sourced.returncode == Exit.DONE, sourced.stdout
-    assert "runs already" in runbook("sandbox", "start", "--state", state, cwd=tmp_path).stdout
+    assert "already running" in runbook("sandbox", "start", "--state", state, cwd=tmp_path).stdout
     assert runbook("sandbox", "stop", "--state", state, cwd=tmp_path).returncode == Exit.DONE
     assert runbook("sandbox", "stop", "--state", state, cwd=tmp_path).returncode == Exit.DONE
 
@@ -116,20 +116,21 @@ def test_what_is_missing_from_an_archive_has_an_exit_code_of_its_own(tmp_path: P
     (tmp_path / "expected.yaml").write_text(f"expected: [{{job: troubleshoot, from: {today}}}]")
     declared = runbook("archive", "expect", "expected.yaml", "--archive", "archive", cwd=tmp_path)
     assert declared.returncode == Exit.DONE, declared.stderr
-    assert f"troubleshoot: every day from {today}T00:00:00Z; no run of that name is here yet" in declared.stdout
+    assert f"troubleshoot: every day from {today}T00:00:00Z; no run of this job yet" in declared.stdout
     assert Path(declared.stdout.splitlines()[-1]).name.endswith("-expectation")
     early = runbook("archive", "gaps", "archive", cwd=tmp_path)
     assert early.returncode == Exit.DONE, early.stdout  # the day is not over
-    assert "1 more have time still" in early.stdout
+    assert "COMPLETE: no period starting from" in early.stdout
+    assert "1 period still open" in early.stdout
     (tmp_path / "expected.yaml").write_text("expected: [{job: troubleshoot, from: 2026-01-01}]")
     runbook("archive", "expect", "expected.yaml", "--archive", "other", cwd=tmp_path)
     missing = runbook("archive", "gaps", "other", "--from", "2026-02-27", "--to", "2026-02-28", cwd=tmp_path)
     assert missing.returncode == Exit.CHECK_FAILED
     span = "2026-02-27T00:00:00Z to 2026-02-28T00:00:00Z"
-    assert f"MISSING  {span}  troubleshoot: There is no run at all." in missing.stdout
-    assert "NOT COMPLETE: 0 of the 2 periods" in missing.stdout
+    assert f"MISSING  {span}  troubleshoot: No run." in missing.stdout
+    assert "NOT COMPLETE: expected runs present in 0 of 2 periods starting from" in missing.stdout
     before = runbook("archive", "gaps", "other", "--to", "2025-12-31", cwd=tmp_path)
-    assert (before.returncode, "Nothing was expected" in before.stderr) == (Exit.CHECK_FAILED, True)
+    assert (before.returncode, "No runs were expected" in before.stderr) == (Exit.CHECK_FAILED, True)
     swapped = runbook("archive", "gaps", "other", "--from", "2026-02-28", "--to", "2026-02-27", cwd=tmp_path)
     assert swapped.returncode == Exit.USAGE
     assert runbook("archive", "gaps", "other", "--from", "today", cwd=tmp_path).returncode == Exit.USAGE

@@ -32,7 +32,7 @@ def test_notebooks_and_parameters_are_copied_and_nothing_is_overwritten(
     (folder / "parameters" / "sandbox.yaml").write_text("mine: true\n")
     (folder / "notebooks").rename(folder / "mine")
     assert run_words(["init", str(folder)]) == Exit.USAGE
-    assert f"There is already {folder / 'parameters'}. Nothing was copied." in capsys.readouterr().err
+    assert f"Already there: {folder / 'parameters'}. Nothing was copied." in capsys.readouterr().err
     assert (folder / "parameters" / "sandbox.yaml").read_text() == "mine: true\n"
     assert not (folder / "notebooks").exists()
 

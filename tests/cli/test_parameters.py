@@ -34,16 +34,16 @@ def test_nor_is_it_in_a_file(tmp_path: Path, written: str) -> None:
 def test_a_parameter_that_stands_twice_in_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "given.yaml"
     file.write_text("name: one\nconfirm: one\nname: two\n")
-    with pytest.raises(RunbookError, match="line 3: `name` is there already, in line 1"):
+    with pytest.raises(RunbookError, match="line 3: `name` is already in line 1"):
         read_parameters([file], [])
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 400, "9" * 400 + ".5"])
 def test_a_number_nobody_can_mean_is_told_with_its_parameter_or_line(tmp_path: Path, digits: str) -> None:
-    with pytest.raises(RunbookError, match=r"-p due_days: a number of [\d,]+ digits"):
+    with pytest.raises(RunbookError, match=r"-p due_days: the number has [\d,]+ digits"):
         read_parameters([], [("due_days", digits)])
     (tmp_path / "given.yaml").write_text(f"name: a\ndue_days: {digits}\n")
-    with pytest.raises(RunbookError, match=r"line 2: a number of [\d,]+ digits"):
+    with pytest.raises(RunbookError, match=r"line 2: the number has [\d,]+ digits"):
         read_parameters([tmp_path / "given.yaml"], [])
 
 
@@ -53,14 +53,14 @@ def test_a_number_nobody_can_mean_is_told_with_its_parameter_or_line(tmp_path: P
         ("a: 1\non: 2\n", 'line 2: YAML reads the name `on` as a truth value.*quotes: "on":'),
         ("1: a\n", "line 1: YAML reads the name `1` as a number"),
         ("~: a\n", "line 1: YAML reads the name `~` as nothing"),
-        ("? [a, b]\n: c\n", "line 1: a list or mapping stands where a name"),
+        ("? [a, b]\n: c\n", "line 1: a list or mapping in place of a name"),
         ("a b: 1\n", "line 1: 'a b' cannot be a parameter's name"),
         ("class: 1\n", "line 1: 'class' cannot be a parameter's name"),
-        ("a: 1\nb: !!timestamp foo\n", "line 2: '!!timestamp' is not read here"),
+        ("a: 1\nb: !!timestamp foo\n", "line 2: '!!timestamp' is not accepted here"),
         ("a: !!int ''\n", "line 1: '' is not written as a number"),
         ("a: !!bool perhaps\n", "line 1: 'perhaps' is not a truth value"),
-        ("a: !!int [a]\n", "line 1: '!!int' is not read here"),
-        ("a: &a [*a]\n", "line 1: a value that holds itself"),
+        ("a: !!int [a]\n", "line 1: '!!int' is not accepted here"),
+        ("a: &a [*a]\n", "line 1: a value that contains itself"),
         ("a: " + "[" * 60 + "]" * 60, "line 1: more than 50 levels"),
         ("a: " + "[" * 200_000, "more than 50 levels"),
         ("- " * 200_000, "more than 50 levels"),

@@ -58,7 +58,7 @@ def test_a_run_is_sealed_whatever_becomes_of_its_streams(notebook: Path, streams
 def test_a_command_whose_answer_cannot_be_written_says_so(notebook: Path, words: str) -> None:
     assert _shell(f"{RUNBOOK} run nb.ipynb --archive a", notebook.parent).returncode == 0
     said = _shell(f"{RUNBOOK} {words} >/dev/full", notebook.parent)
-    assert (said.returncode, said.stderr) == (1, "Standard output cannot be written: No space left on device.\n")
+    assert (said.returncode, said.stderr) == (1, "Cannot write to standard output: No space left on device.\n")
     assert _shell(f"{RUNBOOK} {words} | head -1", notebook.parent).stderr == ""
 
 

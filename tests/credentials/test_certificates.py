@@ -43,13 +43,13 @@ def test_a_chain_keeps_its_order():
         (seal_key(KEY, PASSWORD), "private key"),
         (PEM + seal_key(KEY, PASSWORD), "private key"),
         (csr_pem(build_csr(KEY, SUBJECT)), "CSR"),
-        (b"hello", "no certificate in PEM"),
-        ("\ud800", "no certificate in PEM"),
+        (b"hello", "not a PEM certificate"),
+        ("\ud800", "not a PEM certificate"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "damaged"),
         (PEM + PEM, "2 certificates"),
     ],
 )
-def test_what_is_no_certificate_is_named_for_what_it_is(data, says):
+def test_what_is_not_a_certificate_is_named_for_what_it_is(data, says):
     with pytest.raises(RunbookError) as caught:
         load_certificate(data, label="client_auth.crt")
     assert caught.value.reason is Reason.UNREADABLE_FILE

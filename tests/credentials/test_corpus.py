@@ -116,10 +116,10 @@ def test_every_certificate_has_the_serial_the_digest_and_the_end_that_openssl_re
         if said != ours(row.read):
             differences[f"{row.file.relative_to(CORPUS.parent)} {row.found.number}"] = (said, ours(row.read))
     for file, said in zip(files, first, strict=True):
-        told = {ours(row.read) for row in certificates if row.file == file and row.read}
+        ours_read = {ours(row.read) for row in certificates if row.file == file and row.read}
         closed = any(row.found.reason is Reason.P12_NOT_OPENED for row in table if row.file == file)
-        if said is not None and said not in told and not closed:
-            differences[str(file.relative_to(CORPUS.parent))] = (said, told)
+        if said is not None and said not in ours_read and not closed:
+            differences[str(file.relative_to(CORPUS.parent))] = (said, ours_read)
     print(
         f"{len({row.file for row in table})} files, {len(certificates)} certificates in {len(seen)}, {len(asked)} "
         "asked, "

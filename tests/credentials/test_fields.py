@@ -31,20 +31,20 @@ PYCA: dict[str, Callable[[x509.Certificate], object]] = {
 
 
 def agrees(der: bytes) -> bool:
-    """Whether pyca took it for a certificate at all. Then whatever it says of it is told, with it and without it."""
+    """Whether pyca accepted a certificate. If so, our fields must equal pyca's, with the certificate and without."""
     with tolerant():
         try:
             certificate = x509.load_der_x509_certificate(der)
         except UNDECODABLE:
             read_certificate("DER", 1, der)  # a certificate or a reason, and never an exception
             return False
-        told, second = read_fields(certificate, der), read_fields(None, der)
+        fields, second = read_fields(certificate, der), read_fields(None, der)
         for field, word in PYCA.items():
             try:
                 expected = word(certificate)
             except UNDECODABLE:
                 continue
-            assert getattr(told, field) == expected
+            assert getattr(fields, field) == expected
             assert getattr(second, field) == expected, (field, second)
     return True
 
@@ -181,7 +181,7 @@ def test_every_kind_of_key_is_called_what_pyca_calls_it(number: int):
 
 @given(st.data())
 @settings(max_examples=400 if SOAK else 100)
-def test_a_certificate_with_a_changed_byte_is_told_as_pyca_tells_it(data: st.DataObject):
+def test_a_certificate_with_a_changed_byte_is_read_as_pyca_reads_it(data: st.DataObject):
     der = bytearray(data.draw(st.sampled_from(WHOLE)))
     for _ in range(data.draw(st.integers(1, 3))):
         der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
@@ -204,7 +204,7 @@ def test_fields_say_what_the_facts_say_also_of_odd_certificates():
     odd = sign(key.public_key(), name("O\\=dd, \u8bc1 #1"), name('CA "x"+y'), ROOT.key, serial=0xABC)
     with tolerant():
         for one in (*(x509.load_der_x509_certificate(der) for der in WHOLE), odd):
-            told, known = read_fields(one, one.public_bytes(Encoding.DER)), facts(one)
-            assert told[:-2] == tuple(getattr(known, field) for field in told._fields[:-2])
-            assert (told.unusual, told.unread) == ("", "")
-    assert told.serial_hex == "ABC"
+            fields, known = read_fields(one, one.public_bytes(Encoding.DER)), facts(one)
+            assert fields[:-2] == tuple(getattr(known, field) for field in fields._fields[:-2])
+            assert (fields.unusual, fields.unread) == ("", "")
+    assert fields.serial_hex == "ABC"

@@ -85,7 +85,7 @@ def test_an_old_name_for_the_same_pem_is_read():
     assert found.certificate == LEAF
 
 
-def test_a_damaged_or_truncated_certificate_is_told_and_those_beside_it_are_read():
+def test_a_damaged_or_truncated_certificate_is_reported_and_the_others_are_read():
     damaged = PEM[:28] + b"AAAA" + PEM[32:]
     truncated = PEM[:300]
     found = look(PEM + damaged + truncated + b"\n" + PEM)
@@ -149,7 +149,7 @@ def test_what_holds_no_certificate_says_so(data: bytes):
     assert reasons(look(data)) == [Reason.NO_CERTIFICATE]
 
 
-def test_a_private_key_without_a_password_is_told_and_one_with_a_password_is_not(tmp_path: Path):
+def test_a_private_key_without_a_password_is_reported_and_one_with_a_password_is_not(tmp_path: Path):
     plain = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", folder=tmp_path)
     traditional = openssl("ec", folder=tmp_path, data=plain)
     for key in (plain, traditional):
@@ -185,7 +185,7 @@ def test_a_p12_is_opened_only_with_a_password_and_its_whole_chain_is_read(profil
     assert reasons(look(data[:-40], PASSWORD)) == [Reason.UNREADABLE_FILE]
 
 
-def test_what_is_wrong_with_a_p12_is_told_with_its_certificate(tmp_path: Path):
+def test_what_is_wrong_with_a_p12_is_reported_with_its_certificate(tmp_path: Path):
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=p12",
             folder=tmp_path)  # fmt: skip
     export = ("pkcs12", "-export", "-passout", f"pass:{PASSWORD.reveal()}")
@@ -217,7 +217,7 @@ def test_only_pem_is_read_beyond_sixteen_mebibytes(tmp_path: Path) -> None:
     assert [one.der for one in look_file(large) if one.der] == [DER, DER]
     large.write_bytes(b"#" * (folder.MAX_BYTES_BUT_PEM + 1) + PEM)
     (found,) = look_file(large)
-    assert (found.reason, "of what is not PEM" in found.why) == (Reason.FILE_TOO_LARGE, True)
+    assert (found.reason, "the limit for files other than PEM" in found.why) == (Reason.FILE_TOO_LARGE, True)
     large.write_bytes(PEM + b"-----BEGIN CERTIFICATE-----\n" + b"M" * armour.MAX_BLOCK + b"\n" + PEM)
     assert reasons(look_file(large)) == [None, Reason.FILE_TOO_LARGE, None]
 
@@ -225,7 +225,7 @@ def test_only_pem_is_read_beyond_sixteen_mebibytes(tmp_path: Path) -> None:
 # --- what lies in a folder --------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_read_is_told_and_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_cannot_be_read_is_reported_and_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "real.pem").write_bytes(PEM)
     (tmp_path / "link.pem").symlink_to("real.pem")
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_is_told_and_nothing_is_waited_for(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("change", [b"more", b""], ids=["longer", "shorter"])
-def test_a_file_that_is_written_to_meanwhile_is_no_damaged_certificate(
+def test_a_file_that_is_written_to_meanwhile_is_not_a_damaged_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bytes
 ):
     (tmp_path / "one.pem").write_bytes(PEM)
@@ -257,10 +257,10 @@ def test_a_file_that_is_written_to_meanwhile_is_no_damaged_certificate(
     monkeypatch.setattr(os, "fstat", and_then_written)
     (found,) = look_file(tmp_path / "one.pem")
     monkeypatch.undo()
-    assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "it was written to while it was read")
+    assert (found.reason, found.why) == (Reason.FILE_NOT_READ, "it changed while it was read")
 
 
-def test_a_file_that_may_not_be_read_is_told(tmp_path: Path):
+def test_a_file_that_may_not_be_read_is_reported(tmp_path: Path):
     (tmp_path / "closed.pem").write_bytes(PEM)
     (tmp_path / "closed.pem").chmod(0)
     with not_root():

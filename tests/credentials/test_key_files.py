@@ -1,4 +1,4 @@
-"""A private key among certificates is told as exposed exactly where nothing protects it."""
+"""A private key among certificates is reported as exposed if, and only if, no password protects it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ PPK = b"PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: %s\r\nComment: none\r\
         (b"\7\2\0\0\0\xa4\0\0RSA2" + bytes(100), Reason.KEY_IN_PLAIN_TEXT),
     ],
 )
-def test_keys_in_other_forms_are_told_by_what_protects_them(data: bytes, reason: Reason) -> None:
+def test_keys_in_other_forms_are_reported_by_what_protects_them(data: bytes, reason: Reason) -> None:
     assert reasons(data) == [reason]
 
 

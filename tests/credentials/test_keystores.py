@@ -36,11 +36,11 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return (place / "store").read_bytes()
 
 
-def test_every_certificate_is_read_and_an_integrity_that_was_not_checked_is_told(store: bytes) -> None:
+def test_every_certificate_is_read_and_an_integrity_that_was_not_checked_is_reported(store: bytes) -> None:
     for password, why in (
         (PASSWORD, ""),
         (None, "its integrity was not checked: no password"),
-        (OTHER_PASSWORD, "its integrity was not checked: another password"),
+        (OTHER_PASSWORD, "its integrity was not confirmed: the password is wrong, or the file was changed"),
     ):
         found = look(store, password)
         assert len([one for one in found if one.der]) == 1 + len(CHAIN)

@@ -134,7 +134,7 @@ def test_a_broken_rule_is_found_by_that_rule_alone(rule, case):
     assert broken(findings) == [rule]
 
 
-def test_a_start_within_the_skew_of_two_clocks_is_no_fault():
+def test_a_start_within_the_skew_of_two_clocks_is_not_a_fault():
     assert broken(check(issued(start=NOW + timedelta(minutes=4)))) == []
     assert broken(check(issued(start=NOW + timedelta(minutes=6)))) == ["in-date"]
 
@@ -144,7 +144,7 @@ def test_exactly_397_days_are_allowed():
     assert broken(check(issued(start=NOW, end=end), end_date=end)) == []
 
 
-def test_what_the_ca_added_to_the_subject_and_a_ca_that_ends_first_are_told():
+def test_what_the_ca_added_to_the_subject_and_a_ca_that_ends_first_are_reported():
     authority = Authority.make("Short-lived", ROOT, end=NOW + timedelta(30))
     certificate = issued(authority, subject=x509.Name([*CSR.subject, x509.NameAttribute(x509.NameOID.SURNAME, "x")]))
     findings = {finding.rule: finding for finding in check(certificate, chain=[authority.certificate])}

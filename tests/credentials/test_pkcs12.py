@@ -88,11 +88,11 @@ def test_a_wrong_password_is_called_one(password):
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "\t{} "])
-def test_a_password_with_a_line_end_around_it_is_told_so(around):
+def test_a_password_with_a_line_end_around_it_is_reported(around):
     error = refused(P12, Secret(around.format(PASSWORD.reveal()), "file:/run/p12"))
     assert error.reason is Reason.WRONG_PASSWORD
-    assert "opens with the password from file:/run/p12 once" in error.what
-    assert "once" not in refused(P12, Secret(around.format(OTHER_PASSWORD.reveal()), "env:P12")).what
+    assert "The password from file:/run/p12 has a space or line end around it" in error.what
+    assert "around it" not in refused(P12, Secret(around.format(OTHER_PASSWORD.reveal()), "env:P12")).what
 
 
 def test_one_changed_byte_is_found():
@@ -109,13 +109,13 @@ def test_one_changed_byte_is_found():
         (b"", "empty"),
         (P12[:-1], "truncated"),
         (P12[: len(P12) // 2], "truncated"),
-        (b"hello", "no PKCS#12"),
-        (WHOLE.certificate.public_bytes(Encoding.DER), "no PKCS#12"),
+        (b"hello", "not PKCS#12"),
+        (WHOLE.certificate.public_bytes(Encoding.DER), "not PKCS#12"),
         (WHOLE.certificate.public_bytes(Encoding.PEM), "PEM"),
         (seal_key(WHOLE.key, PASSWORD), "PEM"),
     ],
 )
-def test_what_is_no_p12_is_unreadable(data, says):
+def test_what_is_not_a_p12_is_unreadable(data, says):
     error = refused(data)
     assert error.reason is Reason.UNREADABLE_FILE
     assert says in error.what
@@ -127,18 +127,18 @@ def raw(key: Any, certificate: Any, chain: Any) -> bytes:
     return pyca.serialize_key_and_certificates(b"x", key, certificate, chain, encryption)
 
 
-def test_a_p12_without_a_key_is_told_so():
+def test_a_p12_without_a_key_is_reported():
     error = refused(raw(None, WHOLE.certificate, CHAIN))
     assert error.reason is Reason.P12_WITHOUT_KEY
     assert "3 certificates" in error.what
 
 
-def test_a_p12_with_another_s_certificate_is_told_so():
+def test_a_p12_with_another_s_certificate_is_reported():
     error = refused(raw(generate(KeyKind.P256), None, [WHOLE.certificate]))
     assert error.reason is Reason.KEY_MISMATCH
 
 
-def test_a_p12_without_a_certificate_is_told_so():
+def test_a_p12_without_a_certificate_is_reported():
     error = refused(raw(WHOLE.key, None, None))
     assert error.reason is Reason.UNREADABLE_FILE
     assert "no certificate" in error.what

@@ -159,7 +159,7 @@ def test_a_generation_is_never_overwritten_edited_or_committed_half(credential):
     with pytest.raises(ValueError, match="never edited"):
         credential.write(credential.folder / "current", b"")
     (stage(credential, OTHER) / "chain.pem").unlink()
-    with pytest.raises(RunbookError, match=r"chain\.pem is missing"):
+    with pytest.raises(RunbookError, match=r"is incomplete\. Missing: chain\.pem"):
         credential.commit(2)
     assert [one.number for one in credential.generations()] == [1]
     assert (generation.folder / "cert.pem").read_bytes() == before
@@ -167,7 +167,7 @@ def test_a_generation_is_never_overwritten_edited_or_committed_half(credential):
 
 def test_another_credential_s_generation_is_not_put_in_use(store, credential):
     stranger = commit(store.credential("demo", "Other"))
-    with pytest.raises(ValueError, match="no generation of"):
+    with pytest.raises(ValueError, match="is not a generation of"):
         credential.make_current(stranger)
 
 
@@ -202,7 +202,7 @@ def test_the_store_is_where_the_variable_says_else_where_the_tutorial_does(tmp_p
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", " a", "a ", "a\n", "a\0", "ä", "-a", "_a", "x" * 129])
-def test_a_name_that_is_no_safe_file_name_is_refused(store, name):
+def test_a_name_that_is_not_a_safe_file_name_is_refused(store, name):
     with pytest.raises(RunbookError) as caught:
         store.credential("sandbox", name)
     assert caught.value.reason is Reason.BAD_PARAMETER
@@ -210,7 +210,7 @@ def test_a_name_that_is_no_safe_file_name_is_refused(store, name):
 
 
 @pytest.mark.parametrize("environment", ["", ".", "..", "a/b", "a b", ".hidden", "a\n", "x" * 129])
-def test_an_environment_that_is_no_safe_file_name_is_refused(store, environment):
+def test_an_environment_that_is_not_a_safe_file_name_is_refused(store, environment):
     assert reason(lambda: store.credential(environment, "a")) is Reason.BAD_PARAMETER
 
 
@@ -249,7 +249,7 @@ def test_a_key_open_to_others_is_not_read(store, credential):
     assert generation.open(PASSWORD).certificate == ONE.certificate
 
 
-def test_a_wrong_password_is_told_with_the_file_it_is_for(credential):
+def test_a_wrong_password_is_reported_with_the_file_it_is_for(credential):
     with pytest.raises(RunbookError, match=r"identity\.p12") as caught:
         commit(credential).open(OTHER_PASSWORD)
     assert caught.value.reason is Reason.WRONG_PASSWORD
@@ -298,7 +298,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_full_disk_is_told_and_what_was_there_is_untouched(small_disk):
+def test_a_full_disk_is_reported_and_what_was_there_is_untouched(small_disk):
     credential = Store(small_disk / "certs").credential("sandbox", "a")
     staging = credential.staging(1)
     credential.write(staging / "meta.json", b"before")
@@ -309,7 +309,7 @@ def test_a_full_disk_is_told_and_what_was_there_is_untouched(small_disk):
     assert (staging / "meta.json").read_bytes() == b"after"
 
 
-def test_a_disk_that_was_full_before_is_told_by_the_lock(small_disk):
+def test_a_disk_that_was_full_before_is_reported_by_the_lock(small_disk):
     credential = Store(small_disk / "certs").credential("sandbox", "a")
     with contextlib.suppress(OSError), (small_disk / "fill").open("wb") as stream:
         stream.write(bytes(200_000))
@@ -319,9 +319,16 @@ def test_a_disk_that_was_full_before_is_told_by_the_lock(small_disk):
         pass
 
 
-def test_a_store_of_somebody_else_is_told(store, credential, tmp_path):
+def test_a_store_of_somebody_else_is_reported(store, credential, tmp_path):
     if os.geteuid() == 0 and "WITHOUT_OVERRIDE" not in os.environ:
-        again = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::test_a_store_of_somebody_else_is_told"]
+        again = [
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"{__file__}::test_a_store_of_somebody_else_is_reported",
+        ]
         done = subprocess.run(
             ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", sys.executable, *again],
             env={**os.environ, "WITHOUT_OVERRIDE": "1"},
@@ -341,7 +348,7 @@ def test_a_store_of_somebody_else_is_told(store, credential, tmp_path):
     everything_refuses_to_write(store, credential, commit(credential), close)
 
 
-def test_a_read_only_disk_is_told(small_disk):
+def test_a_read_only_disk_is_reported(small_disk):
     store = Store(small_disk / "certs")
     credential = store.credential("sandbox", "a")
     generation = commit(credential)
@@ -391,7 +398,7 @@ def test_a_limit_on_file_size_is_a_full_disk_too(credential):
     assert list(staging.iterdir()) == []
 
 
-def test_a_second_run_is_told_who_works_on_the_credential_and_a_killed_one_lets_go(credential):
+def test_a_second_run_learns_who_works_on_the_credential_and_a_killed_one_lets_go(credential):
     process = child("with credential.lock():\n  print('held', flush=True)\n  time.sleep(60)\n", credential, wait=False)
     assert process.stdout
     try:

@@ -96,7 +96,7 @@ def test_an_end_in_any_form_and_at_either_end_of_the_calendar_is_an_end(end: byt
     assert read(certificate(end=end))[1].not_after == parse_utc(moment)
 
 
-def test_an_end_that_is_no_moment_is_told_and_hides_no_other_field():
+def test_an_end_that_is_not_a_moment_is_reported_and_hides_no_other_field():
     _, seen = read(certificate(end=element(UTC_TIME, b"271301000000Z")))
     assert (seen.not_after, seen.subject, seen.unread) == (None, "CN=x", "end cannot be read")
 
@@ -141,10 +141,10 @@ def test_one_certificate_is_the_same_however_its_base64_is_wrapped(wrap):
     assert found.certificate == leaf
 
 
-def test_bytes_behind_a_certificate_are_told_and_do_not_hide_it():
+def test_bytes_after_a_certificate_are_reported_and_do_not_hide_it():
     leaf = identity().certificate.public_bytes(Encoding.DER)
     found, _ = read(pem(leaf + b"extra"))
-    assert (found.der, found.reason, found.why) == (leaf, Reason.UNUSUAL_ENCODING, "5 bytes behind it")
+    assert (found.der, found.reason, found.why) == (leaf, Reason.UNUSUAL_ENCODING, "5 bytes follow it")
 
 
 def test_the_second_reader_gives_facts_of_what_cannot_be_used_here():

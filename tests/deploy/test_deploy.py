@@ -192,7 +192,7 @@ def test_what_an_airflow_task_starts_runs_its_part_of_the_fleet(night: Night, mo
     recipe.part.function(number)
     assert fleet.marks()["a0"] == 1
     recipe.FLEET = str(fleet.folder / "none.yaml")
-    with pytest.raises(PermissionError, match="usage or bad parameters"):
+    with pytest.raises(PermissionError, match="wrong usage or parameters"):
         recipe.part.function(1)
 
 

@@ -121,7 +121,7 @@ def test_each_service_user_has_its_own_key_and_nobody_s_cookie(scripted: Scripte
     assert not any("Cookie" in headers for _, _, headers, _ in scripted.requests)
 
 
-def test_what_one_service_user_met_is_not_told_of_another(scripted: Scripted) -> None:
+def test_what_one_service_user_met_is_not_reported_of_another(scripted: Scripted) -> None:
     scripted.says(200, USER)
     with Client(scripted.environment, api_key=Secret(API_KEY, "test")) as client:
         other = client.for_user(Secret("second", "test"))

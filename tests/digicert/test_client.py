@@ -36,14 +36,14 @@ def reason_of(call) -> Reason:
 
 
 @pytest.mark.parametrize("more", ["\n", "\nx", " ", "\x00", "\x1b[1m", "é"])
-def test_a_key_that_no_header_can_carry_is_told_by_its_source_and_nothing_is_sent(
+def test_a_key_that_no_header_can_carry_is_reported_by_its_source_and_nothing_is_sent(
     scripted: Scripted, more: str
 ) -> None:
     client = Client(scripted.environment, api_key=Secret(API_KEY + more, "file:keys/one"))
-    with pytest.raises(RunbookError, match="file:keys/one") as told:
+    with pytest.raises(RunbookError, match="file:keys/one") as caught:
         client.me()
-    assert told.value.reason is Reason.API_KEY_MALFORMED
-    assert API_KEY not in str(told.value)
+    assert caught.value.reason is Reason.API_KEY_MALFORMED
+    assert API_KEY not in str(caught.value)
     assert scripted.sent() == []
 
 
@@ -75,7 +75,7 @@ def test_a_list_that_is_not_whole_says_so_and_is_no_proof_of_absence(scripted: S
     scripted.says(200, json.dumps({"total": 2, "items": [ONE]}))
     listing = scripted.client().certificates()
     assert listing.problem is not None
-    assert "it has 2, and gave 1" in listing.problem.what
+    assert "it announced 2 entries, but returned 1" in listing.problem.what
     assert listing.first(lambda one: one.id == "1") is not None
     assert reason_of(lambda: listing.first(lambda one: one.id == "2")) is Reason.LIST_NOT_WHOLE
     assert [one.id for one in listing.named("a")] == ["1"]
@@ -83,7 +83,7 @@ def test_a_list_that_is_not_whole_says_so_and_is_no_proof_of_absence(scripted: S
 
 
 @pytest.mark.parametrize("body", ["", "null", "{}", '{"items": 3}', "<html>Sign in</html>", '[{"na'])
-def test_a_list_that_is_no_list_is_an_error(scripted: Scripted, body: str) -> None:
+def test_a_list_that_is_not_a_list_is_an_error(scripted: Scripted, body: str) -> None:
     scripted.says(200, body)
     assert reason_of(scripted.client().certificates) is Reason.UNEXPECTED_ANSWER
 
@@ -136,7 +136,7 @@ def test_the_api_key_does_not_follow_a_redirect(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_reading_call_is_tried_again_when_told_to_wait(scripted: Scripted, status: int) -> None:
+def test_a_reading_call_is_tried_again_when_asked_to_wait(scripted: Scripted, status: int) -> None:
     scripted.says(status, "", Retry_After="0")
     scripted.says(200, USER)
     assert scripted.client().me().id == "u1"
@@ -149,7 +149,7 @@ def test_a_reading_call_survives_one_broken_connection(scripted: Scripted) -> No
     assert scripted.client().me().id == "u1"
 
 
-def test_a_limit_that_stays_is_told_as_one(scripted: Scripted) -> None:
+def test_a_limit_that_stays_is_reported_as_one(scripted: Scripted) -> None:
     scripted.says(429, "", Retry_After="0")
     assert reason_of(scripted.client().me) is Reason.RATE_LIMITED
 
@@ -250,7 +250,7 @@ def test_a_ca_file_without_a_certificate_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_name_that_does_not_resolve_is_told(scripted: Scripted) -> None:
+def test_a_name_that_does_not_resolve_is_reported(scripted: Scripted) -> None:
     url = "https://nobody.invalid"
     client = Client(Environment("x", url, url, scripted.environment.ca_file), api_key=Secret(API_KEY, "test"))
     assert reason_of(client.me) is Reason.UNREACHABLE

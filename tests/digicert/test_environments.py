@@ -69,7 +69,7 @@ def test_any_other_host_may_be_given_and_has_a_folder_of_its_own() -> None:
         "",
     ],
 )
-def test_what_is_no_environment_is_refused(text: str) -> None:
+def test_what_is_not_an_environment_is_refused(text: str) -> None:
     with pytest.raises(RunbookError) as caught:
         Environment.named(text, environ={})
     assert caught.value.reason is Reason.BAD_PARAMETER

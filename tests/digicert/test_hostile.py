@@ -96,9 +96,9 @@ def test_there_are_150_ways_and_each_kind_is_among_them() -> None:
 @pytest.mark.parametrize("name", ["a slow body", "slow headers", "a slow status line", "a body without end"])
 def test_a_request_that_was_dragged_out_is_not_repeated(server: Hostile, name: str) -> None:
     server.answer = CASES[name][0]
-    with ask(server) as asking, pytest.raises(RunbookError) as told:
+    with ask(server) as asking, pytest.raises(RunbookError) as caught:
         asking.me()
-    assert told.value.reason in (Reason.TIMED_OUT, Reason.UNEXPECTED_ANSWER)
+    assert caught.value.reason in (Reason.TIMED_OUT, Reason.UNEXPECTED_ANSWER)
     assert len(server.requests) == 1
 
 
@@ -108,9 +108,9 @@ def test_a_request_that_was_dragged_out_is_not_repeated(server: Hostile, name: s
 )
 def test_a_post_is_sent_once_and_its_outcome_counts_as_unknown(server: Hostile, answer: Answer) -> None:
     server.answer = answer
-    with ask(server) as asking, pytest.raises(RunbookError) as told:
+    with ask(server) as asking, pytest.raises(RunbookError) as caught:
         asking.request_certificate(CertificateRequest(csr="-----BEGIN CERTIFICATE REQUEST-----", name="a"))
-    assert told.value.reason in (Reason.OUTCOME_UNKNOWN, Reason.UNEXPECTED_ANSWER)
+    assert caught.value.reason in (Reason.OUTCOME_UNKNOWN, Reason.UNEXPECTED_ANSWER)
     assert len(server.requests) == 1
 
 

@@ -34,13 +34,13 @@ def no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         *(f"http://me:{PASSWORD}#x@proxy:80", f"http://me:{PASSWORD}/x@proxy:80", f"socks5://me:{PASSWORD}@proxy:1"),
     ],
 )  # fmt: skip
-def test_what_is_no_proxy_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_what_is_not_a_proxy_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(RunbookError) as told:
+    with pytest.raises(RunbookError) as caught:
         proxies_for(URL)
-    assert told.value.reason is Reason.BAD_PARAMETER
-    assert variable in told.value.what
-    assert PASSWORD not in str(told.value)
+    assert caught.value.reason is Reason.BAD_PARAMETER
+    assert variable in caught.value.what
+    assert PASSWORD not in str(caught.value)
 
 
 def test_a_socks_proxy_is_called_one(monkeypatch: pytest.MonkeyPatch, scripted: Scripted) -> None:
@@ -127,14 +127,14 @@ def test_a_proxy_that_does_not_connect_is_the_cause_that_is_named(
     scripted: Scripted, proxy: list[bytes], answer: bytes, said: str
 ) -> None:
     proxy.append(answer)
-    with pytest.raises(RunbookError, match=said) as told:
+    with pytest.raises(RunbookError, match=said) as caught:
         scripted.client().me()
-    assert told.value.reason is Reason.UNREACHABLE
-    assert PASSWORD not in str(told.value)
+    assert caught.value.reason is Reason.UNREACHABLE
+    assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid:80", "127.0.0.1:1"])
-def test_a_proxy_that_is_not_there_is_told_as_the_proxy_and_not_as_the_host(
+def test_a_proxy_that_is_not_there_is_reported_as_the_proxy_and_not_as_the_host(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", host)

@@ -31,14 +31,14 @@ def limited(which: int, soft: int) -> Iterator[None]:
         resource.setrlimit(which, before)
 
 
-def test_an_identity_that_memory_does_not_take_is_told_in_words(identity: Identity) -> None:
+def test_an_identity_that_memory_does_not_take_is_reported_in_words(identity: Identity) -> None:
     with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(RunbookError) as refused:
         make_context(None, identity)
     assert refused.value.reason is Reason.DISK_FULL
     assert "File too large" in refused.value.what
 
 
-def test_no_file_left_open_or_to_be_had_is_told_in_words(identity: Identity) -> None:
+def test_no_file_left_open_or_to_be_had_is_reported_in_words(identity: Identity) -> None:
     assert isinstance(make_context(None, identity), ssl.SSLContext)
     with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(RunbookError):
         make_context(None, identity)

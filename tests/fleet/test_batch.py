@@ -19,6 +19,7 @@ from runbook_lib.fleet.ledger import Ledger
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.runrecord import RunRecord
 from runbook_lib.result import Status
+from runbook_lib.words import quantity
 from tests.fleet.conftest import Bag, Fleet
 
 Night = Callable[..., Fleet]
@@ -99,7 +100,7 @@ def test_ctrl_c_seals_what_is_done_and_the_second_run_does_only_the_rest(night: 
     assert code == Exit.UNEXPECTED
     assert first.record["status"] == "interrupted"
     assert first.record["error"]["reason"] == "accounts_missing"
-    assert "SIGINT arrived: nothing more is begun" in said
+    assert "SIGINT arrived: no new runs start" in said
     done = {name for name, row in first.rows.items() if row["status"] == "done"}
     missing = {name for name, row in first.rows.items() if row["status"] == "missing"}
     assert len(done) >= 2
@@ -109,7 +110,7 @@ def test_ctrl_c_seals_what_is_done_and_the_second_run_does_only_the_rest(night: 
 
     code, second, said = fleet.run()
     assert code == Exit.DONE, said
-    assert f"{len(done)} have their end from earlier" in said
+    assert f"{quantity(len(done), 'account')} finished earlier" in said
     assert (second.link["expected"], second.link["produced"]) == (len(missing), len(missing))
     assert set(second.accounts()) == missing
     for name in done:  # the second bag says where the others are
@@ -130,7 +131,7 @@ def test_a_killed_batch_loses_nothing_that_was_done(night: Night) -> None:
     time.sleep(3)  # its child processes notice that it is gone
     code, bag, said = fleet.run()
     assert code == Exit.DONE, said
-    assert "have their end from earlier" in said
+    assert "finished earlier" in said
     left_over, whole = fleet.bags()
     assert whole == bag
     assert left_over.record["status"] == "interrupted"

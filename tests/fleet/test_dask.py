@@ -117,6 +117,7 @@ def test_ctrl_c_lets_the_workers_end_what_they_are_at(night: Callable[..., Fleet
     assert sum(fleet.marks().values()) == 1
 
 
+@pytest.mark.soak
 def test_a_scheduler_that_is_lost_ends_the_batch_and_what_was_done_is_sealed(
     night: Callable[..., Fleet], cluster: Cluster
 ) -> None:

@@ -78,10 +78,10 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
     [
         ("accounts:\n- account: a\n- account: b\n- account: a\n", "line 4, account 'a': the same account as in line 2"),
         ("accounts:\n- account: a\n- api_key: env:A\n", "line 3: account: missing"),
-        ("accounts:\n- account: 12\n", "line 2: account: must be text; YAML reads it as a number: write it in quotes"),
+        ("accounts:\n- account: 12\n", "line 2: account: must be text; YAML reads it as a number. Write it in quotes"),
         (
             "accounts:\n- account: no\n",
-            "line 2: account: must be text; YAML reads NO, no, off and false",
+            "line 2: account: must be text; YAML reads unquoted NO, no, off and false",
         ),
         (
             "accounts:\n- {account: b, n: 1}\n- {account: B, n: 2}\n",
@@ -107,7 +107,7 @@ def test_a_yaml_file_may_name_the_csv_file_beside_it(tmp_path: Path):
         ("budget: {at_once: 0}\naccounts: [{account: a}]\n", "budget.at_once: "),
         (
             "accounts:\n- account: a\n  api_key: env:A\n  api_key: env:B\n",
-            "line 4: `api_key` is there already, in line 3",
+            "line 4: `api_key` is already in line 3",
         ),
         ("accounts:\n- account: a\n bad", "is not YAML in line 3"),
         ("accounts: 12\n", "accounts: must be a list"),

@@ -68,4 +68,4 @@ def test_a_host_that_asks_to_wait_is_not_asked_by_anybody_until_then(
     assert {name: row["attempts"] for name, row in bag.rows.items()} == {"a": "2", "b": "1"}
     at = [parse_utc(one["time"]) for one in sandbox.admin("GET", "/requests")]
     assert (at[4] - at[3]).total_seconds() >= wait - 1  # the journal has full seconds
-    assert "a: again in" in said
+    assert "a: retry in" in said

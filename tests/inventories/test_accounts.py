@@ -169,7 +169,7 @@ def test_a_service_user_who_is_named_twice_keeps_its_certificates(sandbox: Sandb
     assert rows["Ours"]["owner"] == "this service user"
 
 
-def test_what_is_too_long_for_a_report_lies_beside_it(
+def test_what_is_too_long_for_a_report_lies_next_to_it(
     fresh_sandbox: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = LONG + 10

@@ -95,7 +95,7 @@ def test_a_file_that_ends_the_process_twice_is_given_up(
     def ends(self: Helper, entries: tuple[FolderEntry, ...], begun: int) -> Iterator[PartialAnswer]:
         at = next((number for number, one in enumerate(entries) if one.path.endswith(name)), None)
         if at is not None:
-            raise _Ended(at, "the process ended by signal 6")
+            raise _Ended(at, "signal 6 ended the process")
         yield from ask(self, entries, begun)
 
     monkeypatch.setattr(Helper, "_ask", ends)

@@ -26,7 +26,7 @@ from tests.soak import SOAK
 
 DOCUMENT = Path(__file__).parents[2] / "docs/inventory.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([a-z ]+) \| (\w+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
-TOLD = {Reason(reason): rest for reason, *rest in ROW.findall(DOCUMENT.read_text(encoding="utf-8"))}
+DOCUMENTED = {Reason(reason): rest for reason, *rest in ROW.findall(DOCUMENT.read_text(encoding="utf-8"))}
 
 
 def p12(path: Path) -> None:
@@ -69,9 +69,11 @@ def exit_of(result: Result, *, fail_on_due: bool) -> int:
 
 
 def test_the_table_has_every_reason_that_is_not_calm() -> None:
-    assert set(TOLD) == {one for one, health in _HEALTH.items() if health in (Health.UNCHECKED, Health.EXPOSED)}
-    assert set(UNCHECKED) < set(TOLD)
-    assert set(MAKERS) == set(TOLD) - {Reason.FILE_GIVEN_UP}  # whose row tests/inventories/test_folder_limits.py makes
+    assert set(DOCUMENTED) == {one for one, health in _HEALTH.items() if health in (Health.UNCHECKED, Health.EXPOSED)}
+    assert set(UNCHECKED) < set(DOCUMENTED)
+    assert set(MAKERS) == set(DOCUMENTED) - {
+        Reason.FILE_GIVEN_UP
+    }  # whose row tests/inventories/test_folder_limits.py makes
 
 
 @pytest.mark.parametrize("reason", MAKERS)
@@ -79,21 +81,21 @@ def test_a_reason_reaches_row_verdict_and_exit_code_as_the_table_says(tmp_path: 
     place = tmp_path / "certificates"
     place.mkdir()
     (place / "good.pem").write_bytes(pem(-10, 300))
-    _, told = result(tmp_path / "before", place)
-    assert (told.verdict, exit_of(told, fail_on_due=True)) == (Verdict.OK, Exit.DONE)
+    _, outcome = result(tmp_path / "before", place)
+    assert (outcome.verdict, exit_of(outcome, fail_on_due=True)) == (Verdict.OK, Exit.DONE)
     MAKERS[reason](place / "a.bin")
-    row, told = result(tmp_path / "after", place, wrong=reason is Reason.WRONG_PASSWORD)
-    state, verdict, plain, due = TOLD[reason]
+    row, outcome = result(tmp_path / "after", place, wrong=reason is Reason.WRONG_PASSWORD)
+    state, verdict, plain, due = DOCUMENTED[reason]
     assert (row["state"], row["reason"]) == (state, reason)
-    assert told.verdict == verdict
-    assert (exit_of(told, fail_on_due=False), exit_of(told, fail_on_due=True)) == (int(plain), int(due))
+    assert outcome.verdict == verdict
+    assert (exit_of(outcome, fail_on_due=False), exit_of(outcome, fail_on_due=True)) == (int(plain), int(due))
 
 
 def result(where: Path, place: Path, *, wrong: bool = False) -> tuple[dict[str, str], Result]:
     """The row of the first file, and what the step tells."""
-    summary, beside = read_into_table([str(place)], where, LIMITS, password=OTHER_PASSWORD if wrong else None)
+    summary, sidecar = read_into_table([str(place)], where, LIMITS, password=OTHER_PASSWORD if wrong else None)
     rows = [*summary.unchecked, *summary.flawed, *(row for _, row in summary.soonest)]
-    return dict(zip(COLUMNS, rows[0], strict=True)), result_of(summary, beside, LIMITS)
+    return dict(zip(COLUMNS, rows[0], strict=True)), result_of(summary, sidecar, LIMITS)
 
 
 @pytest.mark.parametrize("files", [{}, {"notes": b"some text"}])
@@ -102,9 +104,9 @@ def test_a_folder_in_which_no_certificate_was_found_is_not_calm(tmp_path: Path, 
     place.mkdir()
     for file, content in files.items():
         (place / file).write_bytes(content)
-    told = result_of(*read_into_table([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
-    assert (told.verdict, told.needs_action) == (Verdict.ATTENTION, 1)
-    assert "0 certificates found in 1 of 1 folder" in told.headline
+    outcome = result_of(*read_into_table([str(place)], tmp_path / "out", LIMITS, password=None), LIMITS)
+    assert (outcome.verdict, outcome.needs_action) == (Verdict.ATTENTION, 1)
+    assert "No certificates found in 1 of 1 folder" in outcome.headline
 
 
 def test_a_run_ends_as_the_table_says(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_run_ends_as_the_table_says(sandbox: Sandbox, tmp_path: Path) -> None:
         MAKERS[reason](place / "a.bin")
         words = ["run", "inventory", "-p", "environment", "sandbox", "-p", "folders", str(place)]
         words += ["-p", "folders_password", "env:OTHERS"] if reason is Reason.WRONG_PASSWORD else []
-        state, verdict, *exits = TOLD[reason]
+        state, verdict, *exits = DOCUMENTED[reason]
         for more, code in zip(([], ["--fail-on", "due"]), exits, strict=True):
             archive = tmp_path / f"archive {number} {len(more)}"
             done = runbook(*words, *more, "--archive", archive, environ=user, cwd=tmp_path)

@@ -76,10 +76,10 @@ def test_a_link_whose_target_is_not_looked_at_is_unchecked_with_the_reason(place
     assert {one.state for one in found.values()} == {"unchecked"}
     assert {one.target for one in found.values()} == {""}
     for name, words in {
-        "folder": "lies outside of those that are named",
+        "folder": "outside the named folders",
         "nowhere": "leads nowhere",
         "below": "leads nowhere",
-        "circle": "leads back to itself",
+        "circle": "forms a loop",
         "pipe": "is not a file",
         "device": "/dev/zero, which is not a file",
         "long": "File name too long",

@@ -72,7 +72,7 @@ def test_over_mtls_too_and_the_refused_controls_add_nobody(sandbox: Sandbox) -> 
     assert {one.url for one in seen.connections} == {sandbox.clientauth_url}
 
 
-def test_what_was_not_seen_is_not_told(sandbox: Sandbox, fresh_sandbox: Callable[..., Sandbox]) -> None:
+def test_what_was_not_seen_is_not_reported(sandbox: Sandbox, fresh_sandbox: Callable[..., Sandbox]) -> None:
     nobody = _first(prepare(Inventory, sandbox, {"DIGICERT_ONE_URL": "https://localhost:1"}))
     assert nobody.seen == Seen()
     strange = _first(prepare(Doctor, sandbox, {"DIGICERT_ONE_CA_FILE": str(fresh_sandbox().ca_file)}))
@@ -93,7 +93,7 @@ def test_a_server_whose_clock_is_ahead_is_recorded_as_such(fresh_sandbox: Callab
     assert 3590 < ahead < 3620
 
 
-def test_what_several_steps_saw_is_told_once_and_the_worst_clock_counts() -> None:
+def test_what_several_steps_saw_is_reported_once_and_the_worst_clock_counts() -> None:
     one, other = (ServiceUser(id=name, name="", accounts=()) for name in ("a", "b"))
     parts = (Seen(service_users=(one,), clock_ahead=1), Seen(service_users=(other, one), clock_ahead=-9), Seen())
     assert Seen.together(parts) == Seen(service_users=(one, other), clock_ahead=-9)

@@ -47,7 +47,7 @@ class Expected:
     reason: str = ""
     posts: int = 0
     puts: int = 0
-    following: str = "Begin"
+    following: str = "Start"
     enabled: tuple[str, ...] = ()
 
 

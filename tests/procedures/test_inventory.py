@@ -185,7 +185,7 @@ def test_one_without_an_id_or_a_serial_number_is_joined_by_name_and_end(own: San
 
 def test_what_may_not_be_whole_says_so_and_calls_nothing_missing(own: Sandbox) -> None:
     issue(own, "Held")
-    rows, verdict = classified(own, Listing((), (), "it says that it has 57, and gave 0"))
+    rows, verdict = classified(own, Listing((), (), "it announced 57 entries, but returned 0"))
     assert verdict is Verdict.UNCHECKED
     assert {row["name"]: row["state"] for row in rows} == {"(DigiCert ONE)": "unchecked", "Held": "unchecked"}
 

@@ -200,7 +200,7 @@ def test_a_name_of_letters_digits_spaces_dashes_and_underscores_is_taken(caller:
 @pytest.mark.parametrize(
     "content", [b"", b"not json", b"[]", b"null", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000, b'{"name": "no csr"}']
 )
-def test_a_body_that_is_no_request_is_refused(caller: Caller, content: bytes) -> None:
+def test_a_body_that_is_not_a_request_is_refused(caller: Caller, content: bytes) -> None:
     response = caller.api("POST", CERTIFICATES, data=content)
     assert (response.status_code, response.json()) == (400, INVALID)
 

@@ -121,7 +121,7 @@ def test_starting_a_running_one_changes_nothing_and_gives_its_env(state: Path) -
 def test_a_running_one_is_not_silently_taken_for_another(state: Path) -> None:
     start(state)
     for options in ({"clientauth_trusts": "root"}, {"port": free_port()}, {"populate": 5}):
-        with pytest.raises(RunbookError, match="is running already") as caught:
+        with pytest.raises(RunbookError, match="is already running") as caught:
             start(state, **options)
         assert caught.value.reason is Reason.BAD_PARAMETER
         assert "sandbox stop" in caught.value.remedy
@@ -202,7 +202,7 @@ def test_many_starts_at_once_give_one_sandbox(state: Path) -> None:
     assert status_of(Sandbox(state, read_env(state / "sandbox.env"))) == 200
 
 
-def test_in_the_foreground_it_serves_until_it_is_told_to_end(state: Path) -> None:
+def test_in_the_foreground_it_serves_until_it_is_stopped(state: Path) -> None:
     program = "import sys, pathlib, runbook_lib.sandbox as s; s.start(pathlib.Path(sys.argv[1]), foreground=True)"
     process = subprocess.Popen([sys.executable, "-c", program, str(state)], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 20

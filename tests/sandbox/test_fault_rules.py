@@ -1,4 +1,4 @@
-"""Rules of faults: what they match, that they can be repeated, and what a bad one is told."""
+"""Rules of faults: what they match, that they are repeatable, and how a bad one is reported."""
 
 from __future__ import annotations
 
@@ -132,24 +132,24 @@ def test_one_request_has_one_end_and_the_first_rule_s_wins() -> None:
         ({"fault": "drop_before", "nth": True}, "rule 2 (drop_before): nth: Input should be a valid integer"),
         ({"fault": "drop_before", "probability": 1.5}, "probability: Input should be less than or equal to 1"),
         ({"fault": "drop_before", "probability": float("nan")}, "probability: Input should be"),
-        ({"fault": "drop_before", "nth": 1, "first": 1}, "give one of `nth`, `first` and `probability`, not several"),
+        ({"fault": "drop_before", "nth": 1, "first": 1}, "use only one of `nth`, `first` and `probability`"),
         ({"fault": "drop_before", "method": "get"}, "method: Input should be 'GET', 'POST' or 'PUT'"),
-        ({"fault": "drop_before", "path": "user/me"}, "`path` begins with / or *"),
+        ({"fault": "drop_before", "path": "user/me"}, "`path` must start with / or *"),
         ({"fault": "drop_before", "seconds": 1}, "rule 2 (drop_before): drop_before has no `seconds`"),
         ({"fault": "drop_after", "effect": False}, "drop_after has no `effect`"),
         ({"fault": "internal_server_error", "retry_after": 1}, "internal_server_error has no `retry_after`"),
-        ({"fault": "other_key", "method": "GET"}, "other_key is for POST requests only"),
+        ({"fault": "other_key", "method": "GET"}, "other_key applies to POST requests only"),
         ({"fault": "slow_enable"}, "rule 2 (slow_enable): `lag` is missing"),
         ({"fault": "late_in_list", "lag": 0}, "lag: Input should be greater than or equal to 1"),
-        ({"fault": "delay_before", "seconds": -1}, "a delay is 0 to 600 seconds"),
+        ({"fault": "delay_before", "seconds": -1}, "a delay must be from 0 to 600 seconds"),
         ({"fault": "delay_before", "seconds": "1"}, "seconds: Input should be a valid number"),
         (
             {"fault": "too_many_requests", "retry_after": 1, "retry_after_date": 1},
-            "give `retry_after` or `retry_after_date`, not both",
+            "use `retry_after` or `retry_after_date`, not both",
         ),
     ],
 )
-def test_a_bad_rule_is_told_by_its_number_and_what_is_wrong_with_it(rule: Any, said: str) -> None:
+def test_a_bad_rule_is_reported_by_its_number_with_what_is_wrong_with_it(rule: Any, said: str) -> None:
     with pytest.raises(RunbookError) as caught:
         read_rules([{"fault": "drop_before"}, rule])
     assert caught.value.reason is Reason.BAD_PARAMETER

@@ -41,7 +41,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 class Operator:
-    """A service user in an account of its own, and the admin listener beside it."""
+    """A service user in an account of its own, and the admin listener as well."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox = sandbox
@@ -410,8 +410,8 @@ def test_faults_are_off_until_they_are_set_and_after_they_were_deleted(operator:
     off: dict[str, Any] = {"seed": None, "rules": []}
     assert operator.sandbox.admin("GET", "/faults") == off
     rule = {"fault": "drop_before", "path": "*/user/me"}
-    told = operator.sandbox.admin("PUT", "/faults", {"seed": 7, "rules": [rule]})
-    assert told == {"seed": 7, "rules": [rule | {"matched": 0, "fired": 0}]}
+    answer = operator.sandbox.admin("PUT", "/faults", {"seed": 7, "rules": [rule]})
+    assert answer == {"seed": 7, "rules": [rule | {"matched": 0, "fired": 0}]}
     with pytest.raises(LOST):
         operator.caller.api("GET", USER_ME)
     assert operator.listed() == [], "another path"
@@ -447,7 +447,7 @@ def test_the_same_seed_and_requests_give_the_same_faults_again(operator: Operato
     assert seen(12) != first
 
 
-def test_a_seed_that_is_not_given_is_drawn_and_told(operator: Operator) -> None:
+def test_a_seed_that_is_not_given_is_drawn_and_reported(operator: Operator) -> None:
     def drawn() -> int:
         return int(operator.sandbox.admin("PUT", "/faults", {"rules": [{"fault": "drop_before"}]})["seed"])
 
@@ -455,16 +455,16 @@ def test_a_seed_that_is_not_given_is_drawn_and_told(operator: Operator) -> None:
 
 
 def test_sandbox_env_tells_the_seed_while_faults_are_on(operator: Operator) -> None:
-    def told() -> str | None:
+    def env_seed() -> str | None:
         return read_env(operator.sandbox.state / "sandbox.env").get("DIGICERT_ONE_FAULT_SEED")
 
-    assert told() is None
+    assert env_seed() is None
     operator.faults({"fault": "drop_before", "nth": 9}, seed=77)
-    assert told() == "77"
+    assert env_seed() == "77"
     operator.sandbox.admin("DELETE", "/faults")
-    assert told() is None
+    assert env_seed() is None
     operator.faults(seed=77)
-    assert told() is None, "no rules are no faults"
+    assert env_seed() is None, "no rules are no faults"
 
 
 @pytest.mark.parametrize(
@@ -520,7 +520,7 @@ def test_ending_the_sandbox_does_not_wait_for_a_long_delay(tmp_path: Path) -> No
     stop(state)
 
 
-def test_a_person_starts_it_with_a_file_of_faults_and_is_told_the_seed(tmp_path: Path) -> None:
+def test_a_person_starts_it_with_a_file_of_faults_and_learns_the_seed(tmp_path: Path) -> None:
     state, rules = tmp_path / "state", tmp_path / "faults.yaml"
     rules.write_text("- {fault: html_page, path: '*/user/me', probability: 0.5}")
 
@@ -533,13 +533,15 @@ def test_a_person_starts_it_with_a_file_of_faults_and_is_told_the_seed(tmp_path:
         first = runbook("start", "--faults", str(rules))
         assert first.returncode == 0, first.stderr
         seed = read_env(state / "sandbox.env")["DIGICERT_ONE_FAULT_SEED"]
-        assert f"Faults are on. Their seed is {seed}." in first.stdout
+        assert f"Faults are on, with seed {seed}." in first.stdout
         again = runbook("start", "--faults", str(rules))
-        assert "runs already" in again.stdout
-        assert f"Their seed is {seed}." in again.stdout
+        assert "already running" in again.stdout
+        assert f"with seed {seed}." in again.stdout
         rules.write_text("- {fault: drop_before}")
         changed = runbook("start", "--faults", str(rules))
-        assert (changed.returncode, "another faults" in changed.stderr) == (2, True), "an edited file is another one"
+        assert (changed.returncode, "different options: faults" in changed.stderr) == (2, True), (
+            "an edited file is another one"
+        )
     finally:
         stop(state)
 

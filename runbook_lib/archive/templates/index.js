@@ -1,6 +1,6 @@
 'use strict';
-// Takes the rows out of the page and puts back those that are asked for, a hundred at a time: ten thousand rows are
-// slow to lay out and quick to search. Builds elements only, never HTML from text.
+// Takes the rows out of the page and puts back the requested ones, a hundred at a time: ten thousand rows are slow to lay
+// out and quick to search. Builds elements only, never HTML from text.
 document.documentElement.className = 'js';
 addEventListener('DOMContentLoaded', () => {
   const STEP = 100, RANK = ['good', 'calm', 'warn', 'bad'];
@@ -8,15 +8,16 @@ addEventListener('DOMContentLoaded', () => {
   const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
   const at = id => document.getElementById(id);
   const make = (name, more = {}, ...inside) => {
-    const one = Object.assign(document.createElement(name), more);
-    one.append(...inside);
-    return one;
+    const element = Object.assign(document.createElement(name), more);
+    element.append(...inside);
+    return element;
   };
   // '2026', '2026-12' or '2026-12-08' for people
   const spoken = days => {
     const [year, month, day] = days.split('-');
     return [day && +day, month && MONTHS[month - 1], year].filter(Boolean).join(' ');
   };
+  const runCount = number => number.toLocaleString('en') + (number === 1 ? ' run' : ' runs');
   const table = at('runs'), body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const runs = [...body.rows].map(row => {
     const cells = [...row.cells].map(cell => cell.textContent), words = cells[0];
@@ -24,7 +25,7 @@ addEventListener('DOMContentLoaded', () => {
     return { row, cells, text: (cells.join(' ') + ' ' + words).toLowerCase(), tone: row.className, day: cells[0].slice(0, 10), n: +row.dataset.n };
   });
   const words = at('words'), trouble = at('trouble');
-  // what is asked for stands in the address, so that it is there again when the reader comes back from a report
+  // the address keeps the search, so that it is still there when the reader comes back from a report
   const asked = new URLSearchParams(location.hash.slice(1));
   const state = { column: 0, up: false, days: asked.get('days') ?? '', limit: STEP };
   words.value = asked.get('words') ?? '';
@@ -46,7 +47,7 @@ addEventListener('DOMContentLoaded', () => {
     body.replaceChildren(...shown.map(run => run.row));
     table.className = 'runs ready';
     heads.forEach((head, c) => head.setAttribute('aria-sort', c !== state.column ? 'none' : state.up ? 'ascending' : 'descending'));
-    const count = found.length.toLocaleString('en') + ' of ' + runs.length.toLocaleString('en') + ' runs';
+    const count = found.length.toLocaleString('en') + ' of ' + runCount(runs.length);
     at('shown').replaceChildren(count + (state.days ? ', ' + spoken(state.days) : '') + (shown.length < found.length ? '; the first ' + shown.length + ' are shown. ' : '. '));
     if (state.days) at('shown').append(make('button', { type: 'button', className: 'act', textContent: 'All days', onclick: () => choose(state.days) }));
     at('more').hidden = shown.length === found.length;
@@ -82,17 +83,17 @@ addEventListener('DOMContentLoaded', () => {
   // --- the calendar ---
   const days = new Map();
   for (const run of runs) {
-    const one = days.get(run.day) ?? { count: 0, tone: 'good' };
-    one.count += 1;
-    if (RANK.indexOf(run.tone) > RANK.indexOf(one.tone)) one.tone = run.tone;
-    days.set(run.day, one);
+    const day = days.get(run.day) ?? { count: 0, tone: 'good' };
+    day.count += 1;
+    if (RANK.indexOf(run.tone) > RANK.indexOf(day.tone)) day.tone = run.tone;
+    days.set(run.day, day);
   }
   const known = [...days.keys()].sort(), first = known[0] ?? '', last = known.at(-1) ?? '';
   const buttons = [];
   const date = (year, month, day) => new Date(Date.UTC(year, month, day)).toISOString().slice(0, 10);
   function choose(prefix) {
     state.days = state.days === prefix ? '' : prefix;
-    document.querySelectorAll('[data-days]').forEach(one => one.setAttribute('aria-pressed', one.dataset.days === state.days));
+    document.querySelectorAll('[data-days]').forEach(button => button.setAttribute('aria-pressed', button.dataset.days === state.days));
     again();
   }
   function pick(prefix, more) {
@@ -102,17 +103,17 @@ addEventListener('DOMContentLoaded', () => {
     return button;
   }
   function cell(day) {
-    const one = days.get(day), number = String(+day.slice(8));
-    if (!one) {
+    const entry = days.get(day), number = String(+day.slice(8));
+    if (!entry) {
       const gap = day > first && day < last;
-      const span = make('span', { className: gap ? 'day gap' : 'day outside', textContent: number, title: gap ? spoken(day) + ': nothing ran' : '' });
-      if (gap) span.append(make('span', { className: 'unseen', textContent: ' nothing ran' }));
+      const span = make('span', { className: gap ? 'day gap' : 'day outside', textContent: number, title: gap ? spoken(day) + ': no runs' : '' });
+      if (gap) span.append(make('span', { className: 'unseen', textContent: ' no runs' }));
       return make('td', {}, span);
     }
     const name = new Date(day + 'T00:00:00Z').toLocaleString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' });
-    const said = name + ': ' + one.count + (one.count === 1 ? ' run, ' : ' runs, ') + WORD[one.tone];
-    const button = pick(day, { className: 'day ' + one.tone, textContent: number, title: said, tabIndex: -1 });
-    button.setAttribute('aria-label', said);
+    const label = name + ': ' + runCount(entry.count) + ', ' + WORD[entry.tone];
+    const button = pick(day, { className: 'day ' + entry.tone, textContent: number, title: label, tabIndex: -1 });
+    button.setAttribute('aria-label', label);
     buttons.push(button);
     return make('td', {}, button);
   }
@@ -120,14 +121,14 @@ addEventListener('DOMContentLoaded', () => {
     const prefix = date(year, m, 1).slice(0, 7), lead = (new Date(Date.UTC(year, m, 1)).getUTCDay() + 6) % 7;
     const size = new Date(Date.UTC(year, m + 1, 0)).getUTCDate();
     const name = new Date(Date.UTC(year, m, 1)).toLocaleString('en', { month: 'long', timeZone: 'UTC' });
-    const one = make('table', { className: 'month' }, make('caption', {}, pick(prefix, { textContent: name, title: 'List ' + spoken(prefix) })));
-    one.createTHead().insertRow().append(...['Mo', 'Tu', 'We', 'Th', 'Fr', 'Sa', 'Su'].map(day => make('th', { scope: 'col', textContent: day })));
-    const weeks = one.createTBody();
+    const grid = make('table', { className: 'month' }, make('caption', {}, pick(prefix, { textContent: name, title: 'List ' + spoken(prefix) })));
+    grid.createTHead().insertRow().append(...['Mo', 'Tu', 'We', 'Th', 'Fr', 'Sa', 'Su'].map(day => make('th', { scope: 'col', textContent: day })));
+    const weeks = grid.createTBody();
     for (let slot = 0; slot < lead + size; slot += 1) {
       if (slot % 7 === 0) weeks.insertRow();
       weeks.rows[weeks.rows.length - 1].append(slot < lead ? make('td') : cell(date(year, m, slot - lead + 1)));
     }
-    return one;
+    return grid;
   }
   const years = known.length ? [...Array(+last.slice(0, 4) - +first.slice(0, 4) + 1).keys()].map(i => +last.slice(0, 4) - i) : [];
   for (const year of years) {
@@ -145,7 +146,7 @@ addEventListener('DOMContentLoaded', () => {
     const week = to => date(+event.target.dataset.days.slice(0, 4), event.target.dataset.days.slice(5, 7) - 1, +event.target.dataset.days.slice(8) + to);
     const next = here < 0 ? undefined : {
       ArrowLeft: () => buttons[here - 1], ArrowRight: () => buttons[here + 1], Home: () => buttons[0], End: () => buttons.at(-1),
-      ArrowUp: () => buttons.findLast(one => one.dataset.days <= week(-7)), ArrowDown: () => buttons.find(one => one.dataset.days >= week(7)),
+      ArrowUp: () => buttons.findLast(button => button.dataset.days <= week(-7)), ArrowDown: () => buttons.find(button => button.dataset.days >= week(7)),
     }[event.key];
     const target = next && next();
     if (!target) return;
@@ -156,7 +157,7 @@ addEventListener('DOMContentLoaded', () => {
     target.focus();
   });
 
-  // --- what is missing, and what the page says of itself ---
+  // --- missing numbers, and the title ---
   const numbers = new Set(runs.map(run => run.n)), missing = [];
   let top = 0;
   for (const run of runs) {
@@ -173,13 +174,13 @@ addEventListener('DOMContentLoaded', () => {
     missing.push(from === n ? String(n) : from + ' to ' + n);
   }
   if (missing.length) {
-    at('gaps').textContent = 'Of the chain these numbers are not in this list: ' + missing.slice(0, 20).join(', ') + (missing.length > 20 ? ' and more' : '')
-      + '. “runbook archive verify” or “sh verify.sh” tells whether they are missing from the archive too.';
+    at('gaps').textContent = 'These numbers of the chain are not in this list: ' + missing.slice(0, 20).join(', ') + (missing.length > 20 ? ' and more' : '')
+      + '. Run “sh verify.sh” to see whether they are missing from the archive too.';
     at('gaps').hidden = false;
   }
-  at('title').textContent = runs.length.toLocaleString('en') + (runs.length === 1 ? ' run' : ' runs') + (first ? ', ' + spoken(first) + (first === last ? '' : ' to ' + spoken(last)) : '');
+  at('title').textContent = (runs.length ? runCount(runs.length) : 'No runs') + (first ? ', ' + spoken(first) + (first === last ? '' : ' to ' + spoken(last)) : '');
   document.title = 'Archive: ' + at('title').textContent;
   at('calendar').hidden = at('skip').hidden = !runs.length;
-  at('search').hidden = at('shown').hidden = false;
+  at('search').hidden = at('shown').hidden = !runs.length;
   look();
 });

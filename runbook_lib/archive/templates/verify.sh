@@ -1,12 +1,12 @@
 #!/bin/sh
-# Verifies the archive that this file lies in:   sh verify.sh [--head DIGEST] [--excerpt]
+# Verifies the archive in this folder:   sh verify.sh [--head DIGEST] [--excerpt]
 #
 # Needs a POSIX shell, sha256sum, openssl, find, sort, sed, awk, fold and wc; nothing of the software that made the archive.
-# Exit code 0 if everything holds, 1 and a line for each thing that does not, 2 if it could not look.
-# VERIFY.md says what this proves and what it does not. This file does not verify itself: take it from a place you trust.
-# It starts itself again with an environment that is all but empty: what configures a shell, openssl, awk or sort, or takes
-# the place of a command (an exported function), changes no verdict. Its first argument tells that this was done, since
-# anybody could set a variable. With POSIXLY_CORRECT bash, too, takes `exec` for its own. PATH keeps its absolute folders.
+# Exit code 0: everything holds. 1: there are findings, a line each. 2: it could not run.
+# VERIFY.md says what this proves and what it does not. This file cannot verify itself: take it from a place you trust.
+# It restarts itself with an almost empty environment, so that no setting of a shell, openssl, awk or sort, and no exported
+# function, changes the verdict. Its first argument, not a variable that anyone can set, says that this was done. With
+# POSIXLY_CORRECT, bash also uses its own `exec`. PATH keeps its absolute folders.
 POSIXLY_CORRECT=1
 case ${1-} in
 --clean)
@@ -21,7 +21,7 @@ case ${1-} in
     PATH=${found:-/usr/local/bin:/usr/bin:/bin}
     case $0 in
     *.sh) exec /usr/bin/env -i PATH="$PATH" TMPDIR="${TMPDIR:-}" sh "$0" --clean "$@" ;;
-    esac # else it comes from standard input, and goes on as it is
+    esac # else it runs from standard input and cannot restart
     set +f
     unset TMPDIR ;;
 esac
@@ -29,14 +29,14 @@ set -u
 LC_ALL=C OPENSSL_CONF=/dev/null
 export LC_ALL OPENSSL_CONF
 unset POSIXLY_CORRECT CDPATH OPENSSL_MODULES OPENSSL_ENGINES 2>/dev/null
-# openssl trusts what is named to it and nothing else; beside -CAfile it would take what this machine trusts
+# openssl trusts only what it is given: without these it would add this machine's trusted CAs to -CAfile
 SSL_CERT_DIR=/dev/null SSL_CERT_FILE=/dev/null
 export SSL_CERT_DIR SSL_CERT_FILE
 IFS=' 	
 '
 case $0 in */*) cd "${0%/*}" || exit 2 ;; esac
 
-# "yes" in what `runbook archive export` made: only there may bags be left out, those that the last bag names.
+# "yes" in an excerpt (`runbook archive export`): only there may bags be left out, and only those that the last bag lists.
 excerpt=no
 head=
 while [ "$#" -gt 0 ]; do
@@ -45,7 +45,7 @@ while [ "$#" -gt 0 ]; do
     --head)
         [ "$#" -gt 1 ] && head=$2
         case $head in *[!0-9a-f]*) head= ;; esac
-        [ "${#head}" -eq 64 ] || { echo "--head is a SHA-256 digest: 64 digits and letters a to f." >&2; exit 2; }
+        [ "${#head}" -eq 64 ] || { echo "--head must be a SHA-256 digest: 64 characters, 0-9 and a-f." >&2; exit 2; }
         shift ;;
     *) echo "usage: sh verify.sh [--head DIGEST] [--excerpt]" >&2; exit 2 ;;
     esac
@@ -55,18 +55,22 @@ for tool in sha256sum openssl find sort sed awk printf; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
 
-# Only ordinary files are read: a FIFO would be waited for, a device has no end. So type and size come first, as find tells
-# them without opening anything; 512 bytes a block, rounded up.
-fits() { # a small file, or a link to one
+# Only regular files are read, because a FIFO would block and a device has no end. So find checks type and size first, without
+# opening anything; it counts blocks of 512 bytes, rounded up.
+fits() { # a small file, or a link to a small file
     [ -n "$(find -H "$1" -prune -type f -size -513 2>/dev/null)" ]
 }
 pointer() {
     [ -z "$(find .head -prune -type f -size -9 2>/dev/null)" ] || sed '' .head
 }
-deep='*/*/*/*/*/*/*/*/*/*/*/*/*' # nested deeper than any bag
+deep='*/*/*/*/*/*/*/*/*/*/*/*/*' # nested too deeply
 
-# --- what lies at the top ---------------------------------------------------------------------------------------------
-# Names that begin with a dot are the writers' own: lock, pointer, staging.
+count() { # number noun: "1 bag", "2 bags"
+    [ "$1" = 1 ] && echo "$1 $2" || echo "$1 $2s"
+}
+
+# --- the top folder ---------------------------------------------------------------------------------------------------
+# Names that begin with a dot belong to the writers: lock, pointer, staging.
 years=
 top=
 for entry in *; do
@@ -76,28 +80,28 @@ for entry in *; do
 $entry: not part of an archive"; fi ;;
     certs | index.html | run.schema.json | VERIFY.md | verify.sh) ;;
     *[!A-Za-z0-9._-]*) top="$top
-a file with odd characters in its name lies at the top" ;;
+a name at the top has characters that are not allowed" ;;
     *) [ -e "$entry" ] || [ -h "$entry" ] && top="$top
 $entry: not part of an archive" ;;
     esac
 done
 if [ -z "$years" ]; then
-    echo "NOT OK: there is no bag here: nothing was verified."
+    echo "NOT OK: no bag found: nothing was verified."
     exit 1
 fi
-# Everything below works on lines and words, so a name that is neither is refused before it can be misread.
+# Everything below works on lines and words, so a name with spaces or line ends is refused before it can be misread.
 odd() { find $years -path "$deep" -type d -prune -o -name '*[!A-Za-z0-9._-]*' -print; }
 if [ -n "$(odd | sed 1q)" ]; then
-    echo "NOT OK: there are names with spaces or other odd characters, which no bag holds. Nothing else was looked at:"
+    echo "NOT OK: there are names with characters that are not allowed. Nothing else was checked:"
     odd | sed 1000q | sed 's/[^A-Za-z0-9._/-]/?/g; s/^/  /'
     exit 1
 fi
 
 # --- every file against its manifest ----------------------------------------------------------------------------------
-# Lines "path a digest" (as it is), "path e digest" (as the manifest has it), "path p" (a folder that a listed file needs),
-# "path d" (a folder), "path o" (something else), "path s digest" (a time stamp, as a later bag names it), "path g" (what lay
-# beside a bag that is gone), sorted, so that one pass in constant memory compares them. Lines that begin with "=" are about
-# a bag and pass through.
+# Lines "path a digest" (the actual file), "path e digest" (the expected file, from the manifest), "path p" (a folder that a
+# listed file needs), "path d" (a folder), "path o" (something else), "path s digest" (a time stamp that a later bag names),
+# "path g" (a time stamp of an absent bag), sorted, so that one pass in constant memory compares them. Lines that begin with
+# "=" are about a bag and pass through.
 common='
 function place(path,   part, n) {      # the bag that a path is in, or ""
     n = split(path, part, "/")
@@ -106,11 +110,11 @@ function place(path,   part, n) {      # the bag that a path is in, or ""
     if (part[4] !~ /^[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z-[a-z0-9-]+$/) return ""
     return part[1] "/" part[2] "/" part[3] "/" part[4]
 }
-function beside(path) { return path ~ /\.(p7s|tsr)$/ }
+function is_seal(path) { return path ~ /\.(p7s|tsr)$/ }
 function hex(text) { return length(text) == 64 && text !~ /[^0-9a-f]/ }
 '
 read_tags='
-function malformed_line() { if (!told_bad++) print FILENAME, "b" }
+function malformed_line() { if (!marked_bad++) print FILENAME, "b" }
 function bad_link() { if (bag != "" && of == "") print "=", bag, "x"; bag = "" }
 function field(line, name, text,   begin, end) {
     begin = "  \"" name "\": " (text ? "\"" : ""); end = (text ? "\"" : "") (line < 10 ? "," : "")
@@ -121,14 +125,14 @@ function field(line, name, text,   begin, end) {
 function digest_or_none(text) { if (!hex(text) && text != "none") bad_link(); return text }
 function number(text) { if (text !~ /^(0|[1-9][0-9]*)$/) bad_link(); return text }
 function flush() {
-    if (kind == "link" && bag != "") { if (lines != 11) bad_link(); else if (of != "") told_of("v"); else print "=", bag, "l", sequence, itself, previous, before, signer, turn }
+    if (kind == "link" && bag != "") { if (lines != 11) bad_link(); else if (of != "") print_kept("v"); else print "=", bag, "l", sequence, itself, previous, before, signer, turn }
     if (kind == "kept") print "=", bag, "u", of, (chains == 1 && !malformed ? link_digest : "-"), (purges == 1 ? purge_digest : "-")
 }
-function told_of(key,   words) {
+function print_kept(key,   words) {
     words = status; gsub(/ /, "_", words)
     print "=", bag, key, of, sequence, itself, previous, before, signer, turn, expected, produced, words
 }
-FNR == 1 { flush(); told_bad = 0; bag = place(FILENAME); name = substr(FILENAME, length(bag) + 2); lines = 0
+FNR == 1 { flush(); marked_bad = 0; bag = place(FILENAME); name = substr(FILENAME, length(bag) + 2); lines = 0
     kind = of = ""
     if (bag == "" || FILENAME != bag "/" name) next
     if (name ~ /^data\/absent\/[1-9][0-9]*\/[^\/]*$/) {
@@ -178,13 +182,13 @@ kind == "data" || kind == "tags" {
     for (i = 1; i < n; i++) { path = path "/" part[i]; print path, "p" }
     next
 }
-# what stands in for bags that are gone, a line each: purged.txt in a tombstone, elsewhere.txt in the last bag of an excerpt
+# absent bags, a line each: purged.txt in a tombstone, elsewhere.txt in the last bag of an excerpt
 kind != "link" && FNR == 1 {
     if ($0 != "sequence bag digest signature previous previous_signature signer next_signer expected produced status") print FILENAME, "b"
     next
 }
 kind != "link" {
-    bad = NF < 11 || $1 !~ /^[1-9][0-9]*$/ || place($2) != $2 || beside($2) || !hex($3)
+    bad = NF < 11 || $1 !~ /^[1-9][0-9]*$/ || place($2) != $2 || is_seal($2) || !hex($3)
     for (i = 4; i <= 8; i++) if (!hex($i) && $i != "none") bad = 1
     if ($9 !~ /^(0|[1-9][0-9]*)$/ || $10 !~ /^(0|[1-9][0-9]*)$/) bad = 1
     for (i = 11; i <= NF; i++) if ($i !~ /^[a-z]+$/) bad = 1
@@ -195,11 +199,11 @@ kind != "link" {
     print $2 ".tsr", "g"
     next
 }
-# chain.json is written one key a line, in one order; anything else is refused
+# chain.json has one key a line, in one order; anything else is refused
 bag != "" { lines++ }
 bag == "" { next }
 FNR == 1 { if ($0 != "{") bad_link() }
-FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || beside(itself)) bad_link() }
+FNR == 2 { itself = field(2, "bag", 1); if (place(itself) != itself || is_seal(itself)) bad_link() }
 FNR == 3 { sequence = number(field(3, "sequence", 0)); if (sequence == "0") bad_link() }
 FNR == 4 { previous = digest_or_none(field(4, "previous", 1)) }
 FNR == 5 { before = digest_or_none(field(5, "previous_signature", 1)) }
@@ -212,27 +216,27 @@ FNR == 11 { if ($0 != "}") bad_link() }
 FNR > 11 { bad_link() }
 END { flush() }'
 compare='
-function told(text) { print "0 FINDING " text }
+function report(text) { print "0 FINDING " text }
 function done() {
     if (path == "") return
     bag = place(path)
-    if (b) told(path ": a line that is none of a manifest, list or tombstone")
-    if (o) { told(path ": neither a file nor a folder"); return }
-    if (h) { told(path (d ? ": nested deeper than any bag: not read" : ": larger than 262144 bytes: not read")); if (d) return; a = 0 }
-    if (bag == "") { if (a || (d && path !~ /^[0-9][0-9][0-9][0-9](\/[0-9][0-9](\/[0-9][0-9])?)?$/)) told(path ": not part of an archive"); return }
+    if (b) report(path ": malformed " (path ~ /manifest-sha256\.txt$/ ? "manifest" : path ~ /beside-sha256\.txt$/ ? "list" : "tombstone") " line")
+    if (o) { report(path ": neither a file nor a folder"); return }
+    if (h) { report(path (d ? ": nested too deeply: not read" : ": larger than 262144 bytes: not read")); if (d) return; a = 0 }
+    if (bag == "") { if (a || (d && path !~ /^[0-9][0-9][0-9][0-9](\/[0-9][0-9](\/[0-9][0-9])?)?$/)) report(path ": not part of an archive"); return }
     if (d) {
         if (path == bag) print bag, "d"
         if (path == bag || path == bag "/data") return
-        if (beside(path)) told(path ": not part of an archive")
-        else if (!p) told(path ": an empty folder was added")
+        if (is_seal(path)) report(path ": not part of an archive")
+        else if (!p) report(path ": empty folder added")
         return
     }
-    if (path == bag) { if (a) told(path ": not part of an archive"); return }
+    if (path == bag) { if (a) report(path ": not part of an archive"); return }
     if (path == bag ".p7s") { if (a) print bag, "s", is; return }
     if (path == bag ".tsr") {
         if (a) print bag, "k"
-        else if (s && !g) told(path ": missing")
-        if (a && other) told(path ": is another than the one that a later bag names")
+        else if (s && !g) report(path ": missing")
+        if (a && other) report(path ": not the time stamp that a later bag names")
         return
     }
     if (a) files++
@@ -244,10 +248,10 @@ function done() {
         print bag, "f", part[3], part[4], is
     }
     if (path == bag "/tagmanifest-sha256.txt" && !e) return
-    if (e > 1) told(path ": is listed twice")
-    if (e && !a) told(path ": missing")
-    else if (a && !e) told(path ": was added")
-    else if (a && is != should) told(path ": was changed" (is == "x" ? ": it is larger than its bag says: not read" : ""))
+    if (e > 1) report(path ": listed twice")
+    if (e && !a) report(path ": missing")
+    else if (a && !e) report(path ": added")
+    else if (a && is != should) report(path ": changed" (is == "x" ? ": larger than its bag says: not read" : ""))
 }
 $1 == "=" { print substr($0, 3); next }
 $1 != path { done(); path = $1; a = e = b = d = o = p = s = g = h = other = 0 }
@@ -263,42 +267,42 @@ $2 == "p" { p = 1 }
 END { done(); print "0 FILES " files + 0 }'
 
 # --- the chain --------------------------------------------------------------------------------------------------------
-# One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, what its link says, whether it is here,
-# whether it has a time stamp, the digest of the roots that it names for time stamps, and whether it is one of the archive's
-# own entries: where there is a signer these must be signed, since the signature of the next run would cover them.
+# One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, its link, whether it is here, whether it
+# has a time stamp, the digest of the roots that it names for time stamps, and whether it is an archive entry. If the archive
+# has a signer, an entry must be signed, because the signature of the next run would cover a forged one.
 per_bag='
-function told(text) { print 0, "FINDING " text }
+function report(text) { print 0, "FINDING " text }
 function done() {
     if (bag == "") return
     if (gone) {
-        if (d) told(bag ": was purged or left out, and is there (the next run ends a purge that was cut off)")
-        if (gone > 1) told(bag ": was purged or left out twice")
+        if (d) report(bag ": purged or left out, but present (the next run completes an interrupted purge)")
+        if (gone > 1) report(bag ": purged or left out twice")
         print line
     }
     if (!d) {
-        if (s != "none") told(bag ".p7s: a signature without its bag")
-        if (stamp) told(bag ".tsr: a time stamp without its bag")
+        if (s != "none") report(bag ".p7s: signature without a bag")
+        if (stamp) report(bag ".tsr: time stamp without a bag")
         return
     }
-    if (t == "") told(bag ": has no tagmanifest-sha256.txt")
-    if (!m) told(bag ": has no manifest-sha256.txt")
-    if (x) told(bag "/chain.json: not in its form")
-    else if (link == "") told(bag ": not chained: it has no chain.json")
+    if (t == "") report(bag ": has no tagmanifest-sha256.txt")
+    if (!m) report(bag ": has no manifest-sha256.txt")
+    if (x) report(bag "/chain.json: malformed")
+    else if (link == "") report(bag ": not chained: it has no chain.json")
     if (x || link == "") return
     split(link, l, " ")
-    if (l[2] != bag) told(bag ": says that it is " l[2] ": renamed, moved or copied")
+    if (l[2] != bag) report(bag ": chain.json names " l[2] ": renamed, moved or copied")
     lists(l[1])
     print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots, own, marked, bare, words
 }
-# What a tombstone or an excerpt says of bags that are gone, against what it keeps of each: the tag manifest must have the
-# digest that the chain names and list that of chain.json, and chain.json must say what the line says.
+# The lines of a tombstone or an excerpt against the binding data of each absent bag: the tag manifest must have the digest
+# that the chain names and list the digest of chain.json, and chain.json must match the line.
 function lists(itself,   i, w, n, base, link) {
     for (i = 1; i <= count_w; i++) {
         split(say[i], w, " "); n = w[1]; link = ""
-        if (w[12] == "purged" && bag !~ /Z-purge(-[0-9]+)?$/) told(bag "/purged.txt: only a bag of the job purge has such a list")
-        if (w[12] == "elsewhere" && bag !~ /Z-export(-[0-9]+)?$/) told(bag "/elsewhere.txt: only a bag of the job export has such a list")
-        if (w[12] == "purged" && w[2] ~ /Z-(signer|authority|hold|release|purge|expectation)(-[0-9]+)?$/) told(bag "/purged.txt: names " w[2] ", an entry of the archive'"'"'s own: none is ever purged")
-        if (n + 0 >= itself + 0) told(bag "/" w[12] ".txt: names number " n ", which does not come before it")
+        if (w[12] == "purged" && bag !~ /Z-purge(-[0-9]+)?$/) report(bag "/purged.txt: only a bag of the job purge may hold this list")
+        if (w[12] == "elsewhere" && bag !~ /Z-export(-[0-9]+)?$/) report(bag "/elsewhere.txt: only a bag of the job export may hold this list")
+        if (w[12] == "purged" && w[2] ~ /Z-(signer|authority|hold|release|purge|expectation)(-[0-9]+)?$/) report(bag "/purged.txt: names " w[2] ", an archive entry that is never purged")
+        if (n + 0 >= itself + 0) report(bag "/" w[12] ".txt: names number " n ", which does not come before it")
         base = bag "/data/absent/" n
         if (!((bag, n, "chain.json") in kept) && !((bag, n, "tagmanifest-sha256.txt") in kept)) {
             words++
@@ -308,13 +312,13 @@ function lists(itself,   i, w, n, base, link) {
         link = w[1] " " w[2] " " w[5] " " w[6] " " w[7] " " w[8] " " w[9] " " w[10] " " w[11]
         if (kept[bag, n, "tagmanifest-sha256.txt"] != w[3] || kept[bag, n, "chain.json"] == "" || kept[bag, n, "chain.json"] != listed[bag, n] ||
             said[bag, n] != link || (w[4] != "none" && kept[bag, n, "bag.p7s"] != w[4])) {
-            told(base ": does not bind what " w[12] ".txt says")
+            report(base ": does not match " w[12] ".txt")
             continue
         }
         if (w[7] != "none" && w[4] != "none") print 0, "GONE", base, w[7]
     }
 }
-function inherited(w,   line, i, m) {    # whether a tombstone that an excerpt leaves out says the same
+function inherited(w,   line, i, m) {    # whether a tombstone that an excerpt leaves out has the same line
     line = w[1]; for (i = 2; i <= 11; i++) line = line "_" w[i]
     if (!(line in handed)) return 0
     m = handed[line]
@@ -342,23 +346,23 @@ $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
 $2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0 0 0 0" }
 END { done(); print 0, "BAGS", count + 0; print 0, "PURGED", count_of["purged"] + 0; print 0, "ELSEWHERE", count_of["elsewhere"] + 0 }'
 order='
-function told(text) { if (++findings <= 1000) print "FINDING " text }
+function report(text) { if (++findings <= 1000) print "FINDING " text }
 $1 == 0 { if ($2 == "FINDING" && ++findings > 1000) next; sub(/^0 /, ""); print; next }
 {
-    if ($1 "" == number "") told($2 ": number " number " is in the chain twice")
-    else if ($1 "" != (number + 1) "") told($2 ": one or more bags are missing before it, from number " number + 1 " on")
-    if ($5 != digest) told($2 ": follows another bag than the one before it")
-    if ($6 != signature) told($2 ": the signature of the bag before it is another")
-    if ($7 != "none" && turn != "none" && $7 != turn) told($2 ": signed by another than the signer whose turn it was")
-    if (($7 == "none" && $8 != turn) || ($7 != "none" && $8 == "none")) told($2 ": names a next signer that it cannot name")
-    if ($12 && $7 == "none" && turn != "none") told($2 ": an entry of the archive'"'"'s own that nobody signed")
-    if ($7 != "none" && $4 == "none") told($2 ": its signature is missing")
-    if ($7 == "none" && $4 != "none") told($2 ": has a signature that it does not know of")
-    # openssl would wait for a tag manifest that is a FIFO: one that could not be read is a finding already
+    if ($1 "" == number "") report($2 ": number " number " is in the chain twice")
+    else if ($1 "" != (number + 1) "") report($2 ": one or more bags are missing before it, from number " number + 1 " on")
+    if ($5 != digest) report($2 ": does not link to the bag before it")
+    if ($6 != signature) report($2 ": does not link to the signature of the bag before it")
+    if ($7 != "none" && turn != "none" && $7 != turn) report($2 ": its signer is not the one that the bag before it names")
+    if (($7 == "none" && $8 != turn) || ($7 != "none" && $8 == "none")) report($2 ": names a next signer that is not allowed")
+    if ($12 && $7 == "none" && turn != "none") report($2 ": unsigned archive entry")
+    if ($7 != "none" && $4 == "none") report($2 ": its signature is missing")
+    if ($7 == "none" && $4 != "none") report($2 ": has a signature, but names no signer")
+    # openssl would block on a tag manifest that is a FIFO; an unreadable one is a finding already
     if ($9 != "gone" && $3 != "-" && $3 != "x" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
     if ($9 == "last") { lasts++; ending = $2 }
     if ($13) marked = 1
-    if ($14 && marked) told($2 ": keeps nothing that binds " $14 " of its bags, and is not of the first format")
+    if ($14 && marked) report($2 ": no binding data for " $14 " of its bags, and not of the first format")
     rests += $15
     if ($10) stamps++
     if ($11 != "none") roots = $11
@@ -368,11 +372,11 @@ $1 == 0 { if ($2 == "FINDING" && ++findings > 1000) next; sub(/^0 /, ""); print;
 }
 BEGIN { pointer = ENVIRON["POINTER"]; number = 0; digest = signature = turn = "none" }
 END {
-    if (!links) told("there is no bag in a chain here: nothing was verified")
-    if (links && turn != "none" && signer == "none") told(bag ": not signed, and no signed bag follows")
-    if (stamps && roots == "") told("there are time stamps, and no bag names an authority")
-    if (excerpt == "yes" && (lasts != 1 || ending != bag)) told("this is no excerpt: its last bag has no elsewhere.txt, or another one has")
-    if (head != "" && !seen) told("the head " head " is not in this archive: it was cut off or written anew since")
+    if (!links) report("no chained bag found: nothing was verified")
+    if (links && turn != "none" && signer == "none") report(bag ": not signed, and no signed bag follows")
+    if (stamps && roots == "") report("there are time stamps, but no bag names an authority")
+    if (excerpt == "yes" && (lasts != 1 || ending != bag)) report("not an excerpt: its last bag has no elsewhere.txt, or another bag has one")
+    if (head != "" && !seen) report("the head " head " is not in this archive: its end was cut off, or it was rewritten since")
     last = number " " digest " " signature " " turn " " bag
     n = split(pointer, lines, "\n")
     for (i = 1; i <= n; i++) {
@@ -382,14 +386,15 @@ END {
             if (last == word[2] " " word[3] " " word[4] " " word[5] " " word[6]) agrees = 1
         }
     }
-    if (links && pointed && !agrees) told(".head says that the chain ends with another bag than the last one here")
+    if (links && pointed && !agrees) report(".head does not name the last bag here as the end of the chain")
     if (findings > 1000) print "FINDING and " findings - 1000 " more"
     print "HEAD", number, digest, (first == "" ? "none" : first)
     if (roots != "") print "ROOTS", roots
     print "WORD", rests + 0
 }'
 
-# A file of more than 64 MiB is read where its bag has so much payload, as bag-info.txt says, and the tag manifest of that.
+# A file of more than 64 MiB is read only if bag-info.txt says that its bag has that much payload, and the tag manifest lists
+# that bag-info.txt.
 may_be_read() { # file
     bag=${1%"${1#*/*/*/*/}"}
     bag=${bag%/}
@@ -412,12 +417,12 @@ check() {
             echo o && find $years -path "$deep" -type d -prune -o ! -type f ! -type d -print
             echo h && find $years -path "$deep" -type d -prune -print -o \
                 '(' -name '*.p7s' -o -name '*.tsr' ')' -type f -size +512 -print
-        } | awk '$0 == "u" { print "= 0 FINDING there are files or folders that cannot be read"; next }
+        } | awk '$0 == "u" { print "= 0 FINDING some files or folders cannot be read"; next }
             NF == 1 && length($1) == 1 { kind = $1; next } { if (kind == "") print $2, "a", $1; else print $1, kind }'
         find $years -path "$deep" -type d -prune -o -type f '(' -size -2049 '(' -name manifest-sha256.txt \
             -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt -o -name purged.txt -o -name elsewhere.txt ')' \
             -o -size -513 '(' -name chain.json -o -name bag-info.txt ')' ')' -exec awk -v excerpt="$excerpt" "$common$read_tags" {} +
-        # an awk may take minutes for one line of megabytes, so a long list is asked first whether it has such a line
+        # some awks take minutes for a line of megabytes, so a long list is first searched for such a line
         find $years -path "$deep" -type d -prune -o -type f -size +2048 -size -131073 '(' -name manifest-sha256.txt \
             -o -name tagmanifest-sha256.txt -o -name beside-sha256.txt -o -name purged.txt -o -name elsewhere.txt ')' \
             -print | while IFS= read -r file; do
@@ -432,9 +437,9 @@ check() {
 }
 
 # --- signatures and time stamps ---------------------------------------------------------------------------------------
-# The signer must be the very certificate that the chain names (-nointern, and no other in the file that is given), and lead
-# to certs/roots.pem, and not to one that this machine trusts (SSL_CERT_DIR). That it has expired since makes no signature
-# wrong (-no_check_time); where there is a time stamp, it was to be valid at that time, and so was the authority's certificate.
+# The signer must be the certificate that the chain names (-nointern, and no other certificate in the given file), and lead to
+# certs/roots.pem, not to a root that this machine trusts (SSL_CERT_DIR). A signature stays valid when its certificate expires
+# (-no_check_time). With a time stamp, the certificate must have been valid at that time, and so must the authority's.
 roots=no tsa_roots=no
 fits certs/roots.pem && roots=yes
 fits certs/tsa-roots.pem && tsa_roots=yes
@@ -449,22 +454,22 @@ knows() { # signer: whether the certificate that the chain names is here
     [ "${found%% *}" = "$1" ] || return 1
     certificate=$(openssl x509 -in "certs/$1.pem") && known=0
 }
-# The time that a token states, as openssl reads it, "Time stamp: Nov 23 06:17:05 2026 GMT": in seconds since 1970, and in
-# digits. It is the last such line: before it stands what the authority did not sign, and anybody could have written there.
+# The time of a token, as openssl prints it, "Time stamp: Nov 23 06:17:05 2026 GMT": in seconds since 1970, and in digits.
+# Only the last such line counts: the authority does not sign the text before it, so anyone could have written it.
 stamped_at() { # token
     seconds= digits=
-    told=$(openssl ts -reply -in "$1" -text </dev/null 2>/dev/null)
-    told=${told##*"
+    text=$(openssl ts -reply -in "$1" -text </dev/null 2>/dev/null)
+    text=${text##*"
 Time stamp: "}
-    told=${told%%" GMT"*}
-    case $told in
+    text=${text%%" GMT"*}
+    case $text in
     [A-Z][a-z][a-z]\ [\ 0-3][0-9]\ [0-2][0-9]:[0-5][0-9]:[0-6][0-9]\ [1-9][0-9][0-9][0-9]) ;;
     [A-Z][a-z][a-z]\ [\ 0-3][0-9]\ [0-2][0-9]:[0-5][0-9]:[0-6][0-9].*\ [1-9][0-9][0-9][0-9]) ;;
     *) return ;;
     esac
     names=JanFebMarAprMayJunJulAugSepOctNovDec
-    before=${names%%"${told%% *}"*}
-    year=${told##* } month=$((${#before} / 3 + 1)) clock=${told#????} day=${told#????}
+    before=${names%%"${text%% *}"*}
+    year=${text##* } month=$((${#before} / 3 + 1)) clock=${text#????} day=${text#????}
     day=${day%"${day#??}"} clock=${clock#???}
     day=${day# } hour=${clock%"${clock#??}"} clock=${clock#???}
     minute=${clock%"${clock#??}"} clock=${clock#???}
@@ -477,7 +482,7 @@ Time stamp: "}
     days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 719469))
     seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
 }
-cms_holds() { # signature content time, by the signer that was asked for last
+cms_holds() { # signature content time: whether the signer that `knows` found last signed the content
     [ "$roots" = yes ] && printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1" -content "$2" \
         -nointern -certfile /dev/stdin -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1
 }
@@ -485,9 +490,9 @@ check_seals() {
     while read -r kind bag signer stamp rest; do
         if [ "$kind" = GONE ]; then
             if ! knows "$signer"; then
-                printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate"
+                printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or a different certificate"
             elif ! cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
-                printf '%s\n' "FINDING $bag: the signature that it keeps does not hold"
+                printf '%s\n' "FINDING $bag: the kept signature does not verify"
             fi
             continue
         fi
@@ -505,19 +510,19 @@ check_seals() {
                 at="-attime $seconds"
                 printf '%s\n' "STAMP $digits"
             else
-                printf '%s\n' "FINDING $bag.tsr: does not hold"
+                printf '%s\n' "FINDING $bag.tsr: does not verify"
             fi
         fi
         [ "$signer" != none ] || continue
         if ! knows "$signer"; then
-            printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or another certificate"
+            printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or a different certificate"
         elif [ -n "$at" ] && cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$at"; then
             printf '%s\n' "SIGNED"
         elif cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
             printf '%s\n' "SIGNED"
             [ -z "$at" ] || printf '%s\n' "LATE"
         else
-            printf '%s\n' "FINDING $bag: its signature does not hold"
+            printf '%s\n' "FINDING $bag: its signature does not verify"
         fi
     done
     printf '%s\n' "SEALS looked"
@@ -545,16 +550,16 @@ $result
 END
     for value in files bags end seals purged elsewhere word; do
         eval "[ -n \"\$$value\" ]" || findings="$findings
-the check itself did not come to its end ($value)"
+the check itself did not finish ($value)"
     done
     if [ -n "$named_roots" ]; then
         found=
         [ "$tsa_roots" = no ] || found=$(sha256sum certs/tsa-roots.pem)
         [ "${found%% *}" = "$named_roots" ] || findings="$findings
-certs/tsa-roots.pem: missing, or other than the chain says"
+certs/tsa-roots.pem: missing, or not the file that the chain names"
     fi
 }
-# Where a run was sealed meanwhile, half of it may have been seen: then it looks again.
+# A run that is sealed during a check may be seen half-written, so the check is repeated.
 for try in 1 2 3; do
     before=$(pointer)
     look
@@ -566,28 +571,29 @@ if [ -n "$findings" ]; then
     exit 1
 fi
 set -- $end
-echo "OK: $bags bags with $files files: none changed, added or missing, and the chain from the first to the last is whole."
-[ "$excerpt" = no ] || echo "EXCERPT: $elsewhere bags of the archive are elsewhere; the last bag says which."
-[ "$purged" -eq 0 ] || echo "Purged: $purged bags, as entries of the chain declare."
-[ "$word" -eq 0 ] || echo "CAVEAT: nothing that binds is kept of $word bags (tombstones of the first format): what they were, and what lies before them in the chain, rests on the tombstone's word."
-tell=$(printf '%s\n' "$result" | sort | awk '
+echo "OK: $(count "$bags" bag) with $(count "$files" file): none changed, added or missing; the chain is complete from the first bag to the last."
+[ "$excerpt" = no ] || echo "EXCERPT: $(count "$elsewhere" bag) of the archive left out, listed in the last bag."
+[ "$purged" -eq 0 ] || echo "Purged: $(count "$purged" bag), as archive entries declare."
+[ "$word" -eq 0 ] || echo "CAVEAT: no binding data for $(count "$word" bag) (tombstones of the first format). Only the tombstone's word vouches for what they were and for the chain before them."
+summary=$(printf '%s\n' "$result" | sort | awk '
+    function count(n, noun) { return n " " noun (n == 1 ? "" : "s") }
     $1 == "SIGNED" { signed++ }
     $1 == "LATE" { late++ }
     $1 == "STAMP" { if (!stamps++) first = $2; last = $2 }
     function day(t) { return substr(t, 1, 4) "-" substr(t, 5, 2) "-" substr(t, 7, 2) "T" substr(t, 9, 2) ":" substr(t, 11, 2) ":" substr(t, 13, 2) "Z" }
     END { print signed + 0
-        if (stamps) print "Time-stamped: " stamps " bags, " day(first) " to " day(last) ", by the authority of certs/tsa-roots.pem. Compare it too."
-        if (late) print "Signed by a certificate that was not valid at the stamped time: " late " bags." }')
+        if (stamps) print "Time-stamped: " count(stamps, "bag") ", " day(first) " to " day(last) ", by the authority of certs/tsa-roots.pem. Compare that too."
+        if (late) print "Signed with a certificate that was not valid at the stamped time: " count(late, "bag") "." }')
 if [ "$3" != none ]; then
-    echo "Signed: ${tell%%[!0-9]*} bags. Compare the first signer with what you were given elsewhere; it named the next, if there is one."
+    echo "Signed: $(count "${summary%%[!0-9]*}" bag). Compare the first signer with the fingerprint that you keep elsewhere; each signer names the next."
     echo "First signer: $3"
 else
-    echo "NOT SIGNED: whoever could write here could have made all of it anew. Compare the head below with one kept elsewhere."
+    echo "NOT SIGNED: anyone who can write here could have rebuilt this archive. Compare the head below with one kept elsewhere."
 fi
-printf '%s\n' "$tell" | sed 1d
+printf '%s\n' "$summary" | sed 1d
 if [ -n "$head" ]; then
-    echo "The head you gave is in the chain."
+    echo "The head that you gave is in the chain."
 else
-    echo "Without --head nobody can see whether bags were cut off at the end."
+    echo "Without --head, a cut-off end cannot be detected."
 fi
 echo "Head: $1 $2"

@@ -1,4 +1,4 @@
-"""`runbook archive`: who signs the archive, whether it is unchanged, what is in it."""
+"""`runbook archive`: verifies, reads and manages the archive."""
 
 from __future__ import annotations
 

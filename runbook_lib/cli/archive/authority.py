@@ -1,4 +1,4 @@
-"""`runbook archive authority`: who time-stamps the archive."""
+"""`runbook archive authority`: chooses who time-stamps the archive."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from runbook_lib.cli.terminal import out
 @click.command(cls=Command)
 @archive_argument
 @click.argument("url", metavar="URL")
-@click.option("--roots", metavar="FILE", type=FILE, required=True, help="PEM: the root certificate of the authority.")
+@click.option("--roots", metavar="FILE", type=FILE, required=True, help="The authority's root certificate (PEM).")
 def command(archive: Path, url: str, roots: Path) -> None:
-    """Name the authority that time-stamps every bag.
+    """Choose the authority that time-stamps every bag.
 
-    URL is that of an RFC 3161 time-stamp authority: http or https. The choice is an entry of the chain; bags that are
-    there already are stamped soon.
+    URL is that of an RFC 3161 time-stamp authority (http or https). The choice becomes an archive entry; existing bags
+    are stamped soon.
     """
     from runbook_lib.archive import bag, entries
     from runbook_lib.archive import timestamp_authority as tsa
@@ -31,5 +31,5 @@ def command(archive: Path, url: str, roots: Path) -> None:
         archive.mkdir(parents=True, exist_ok=True)
         chosen = tsa.chosen(archive, url, roots)
         place = entries.begin_stamping(archive, chosen, at=SystemClock().now(), environ=os.environ)
-    out(f"It works. Every run asks {url} from now on; `runbook archive stamp` asks for all that are missing.")
+    out(f"It works. From now on every run asks {url}. To request missing time stamps: runbook archive stamp {archive}")
     sys.stdout.write(f"{place.folder}\n")

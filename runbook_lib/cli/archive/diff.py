@@ -1,4 +1,4 @@
-"""`runbook archive diff`: what changed between two inventories."""
+"""`runbook archive diff`: reports what changed between two inventories."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from runbook_lib.cli.options import FILE, archive_option
 from runbook_lib.cli.terminal import out
 from runbook_lib.tables import csv_of
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 SHOWN = 200
-"""Changes that a terminal shows."""
+"""How many changes a terminal shows."""
 
 
 @click.command(cls=Command)
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @archive_option
-@click.option("--csv", metavar="FILE", type=FILE, help="Write the changes as CSV too.")
-@click.option("--html", metavar="FILE", type=FILE, help="Write them as a page too.")
+@click.option("--csv", metavar="FILE", type=FILE, help="Also write the changes as CSV.")
+@click.option("--html", metavar="FILE", type=FILE, help="Also write them as an HTML page.")
 def command(before: str, after: str, archive: Path, csv: Path | None, html: Path | None) -> Exit:
     """Report what changed between two inventories.
 
-    A and B are bags, or days (YYYY-MM-DD, UTC): the last inventory of that day. Exit 30 if one of the two could not ask
-    every source.
+    A and B are bags, or days (YYYY-MM-DD, UTC) for the last inventory of that day. Exit 30 if one of the two could not
+    query every source.
     """
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +54,7 @@ def command(before: str, after: str, archive: Path, csv: Path | None, html: Path
             shown.add_row(*(visible(row[number]) for number in filled))
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(shown)
     if len(table.rows) > SHOWN:
-        out(f"… and {len(table.rows) - SHOWN:,} more: --csv and --html have them all.")
+        out(f"… and {quantity(len(table.rows) - SHOWN, 'more change')}; --csv and --html write all.")
     out(visible(comparison.headline))
     for line in comparison.warnings:
         out(visible(line), alarm=True)

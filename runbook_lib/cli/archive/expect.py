@@ -1,4 +1,4 @@
-"""`runbook archive expect`: what the archive should hold."""
+"""`runbook archive expect`: declares what the archive should hold."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from runbook_lib.visible import visible
 def command(file: Path, archive: Path) -> None:
     """Declare which runs the archive should hold from now on.
 
-    FILE is YAML: jobs, how often, for which accounts; parameters/expected/nightly.yaml is a sample.
+    FILE is YAML with jobs, how often they run and for which accounts; parameters/expected/nightly.yaml is a sample.
     """
     from runbook_lib.archive import chain
     from runbook_lib.archive.expectation import declare
     from runbook_lib.clock import SystemClock
 
     place, expectation = declare(archive, file, at=SystemClock().now(), environ=os.environ)
-    out("Expected from now on:" if expectation.expected else "From now on nothing is expected.")
+    out("Expected from now on:" if expectation.expected else "From now on no runs are expected.")
     names = [bag.name.partition("-")[2] for bag in chain.bags(archive)]
     for expected in expectation.expected:
         known = any(re.fullmatch(rf"{expected.job}(-[0-9]+)?", name) for name in names)
-        out(visible(f"  {expected}" + ("" if known else "; no run of that name is here yet")))
+        out(visible(f"  {expected}" + ("" if known else "; no run of this job yet")))
     sys.stdout.write(f"{place.folder}\n")

@@ -1,4 +1,4 @@
-"""`runbook archive gaps`: what was declared and is not there."""
+"""`runbook archive gaps`: reports the declared runs that are missing."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from runbook_lib.cli.terminal import out
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 
 @click.command(cls=Command)
 @archive_argument
-@click.option("--from", "since", metavar="DAY", type=DAY, help="First day (UTC). [default: the first there is]")
+@click.option("--from", "since", metavar="DAY", type=DAY, help="First day (UTC). [default: the first expected]")
 @click.option("--to", "until", metavar="DAY", type=DAY, help="Last day (UTC). [default: today]")
 def command(archive: Path, since: date | None, until: date | None) -> Exit:
-    """Report which of the declared runs are missing.
+    """Report which declared runs are missing.
 
-    Exit 0 if none is missing, else 30 and a line for each.
+    Exit 0 if none is missing, else 30 with a line for each.
     """
     from runbook_lib.audit.completeness import completeness, spans
     from runbook_lib.clock import SystemClock
@@ -47,18 +48,17 @@ def command(archive: Path, since: date | None, until: date | None) -> Exit:
     for note in found.notes:
         out(visible(f"Note: {note}"))
     if found.purged:
-        out(f"Purged or not in this excerpt, and counted as having been there: {found.purged} runs.")
-    still = f" {found.open} more have time still." if found.open else ""
+        out(f"{quantity(found.purged, 'run')} purged or not in this excerpt, counted as present.")
+    still = f" {quantity(found.open, 'period')} still open." if found.open else ""
+    present = f"expected runs present in {found.met} of {quantity(found.periods, 'period')} starting {span}.{still}"
     if found.gaps:
-        line = (
-            f"NOT COMPLETE: {found.met} of the {found.periods} periods that began {span} left what was expected.{still}"
-        )
-        out(line, alarm=True)
+        out(f"NOT COMPLETE: {present}", alarm=True)
         return Exit.CHECK_FAILED
     if not found.periods and not found.open:
-        raise RunbookError(Reason.NOTHING_EXPECTED, f"Nothing was expected {span}.")
-    out(f"COMPLETE: each of the {found.periods} periods that began {span} left what was expected.{still}")
-    out("This takes the bags at their word. Whether they are unchanged is for `runbook archive verify`.")
+        when = span if found.since < found.until else f"before {iso(found.until)}"
+        raise RunbookError(Reason.NOTHING_EXPECTED, f"No runs were expected {when}.")
+    out(f"COMPLETE: {present}" if found.periods else f"COMPLETE: no period starting {span} has ended.{still}")
+    out(f"This trusts what the bags say. To check that they are unchanged: runbook archive verify {archive}")
     return Exit.DONE
 
 

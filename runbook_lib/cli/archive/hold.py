@@ -1,4 +1,4 @@
-"""`runbook archive hold`: runs that no purge may remove."""
+"""`runbook archive hold`: protects runs from purges."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from runbook_lib.cli.options import DAY, archive_argument, why_option
 @archive_argument
 @click.argument("name")
 @why_option
-@click.option("--from", "since", metavar="DAY", type=DAY, help="First day (UTC). [default: the first there is]")
+@click.option("--from", "since", metavar="DAY", type=DAY, help="First day (UTC). [default: the first of the archive]")
 @click.option("--to", "until", metavar="DAY", type=DAY, help="Last day (UTC). [default: no end]")
 def command(archive: Path, name: str, why: str, since: date | None, until: date | None) -> None:
-    """Keep the runs of a period from every purge.
+    """Protect the runs of a period from every purge.
 
-    The hold is an entry of the chain, and lasts until it is released by its NAME.
+    The hold becomes an archive entry and lasts until NAME is released.
     """
     from runbook_lib.archive import retention
     from runbook_lib.clock import SystemClock

@@ -1,4 +1,4 @@
-"""`runbook archive index`: the page of all runs."""
+"""`runbook archive index`: rebuilds the page of all runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runbook_lib.cli.options import archive_argument
 @click.command(cls=Command)
 @archive_argument
 def command(archive: Path) -> None:
-    """Make index.html anew from the bags.
+    """Rebuild index.html from the bags.
 
     Prints its path.
     """

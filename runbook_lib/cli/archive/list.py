@@ -1,4 +1,4 @@
-"""`runbook archive list`: the runs of an archive."""
+"""`runbook archive list`: lists the bags of an archive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runbook_lib.visible import visible
 def command(archive: Path, job: str | None, last: int) -> None:
     """List the last bags, the newest at the end.
 
-    A line for each: when its run began (UTC), its status, how many certificates need action, its place.
+    Each line shows the start (UTC), the status, how many certificates need action, and the path.
     """
     from runbook_lib.archive import reader
     from runbook_lib.archive.bag import archive_errors
@@ -29,5 +29,6 @@ def command(archive: Path, job: str | None, last: int) -> None:
     with archive_errors(archive):
         newest = list(islice((entry for entry in reader.archived_bags(archive) if job in (None, entry.job)), last))
     for entry in reversed(newest):
-        needs = f"{entry.run.needs_action} need action" if entry.run and entry.run.needs_action else ""
+        number = entry.run.needs_action if entry.run else 0
+        needs = f"{number} {'needs' if number == 1 else 'need'} action" if number else ""
         out(visible(f"{iso(entry.at)}  {entry.status:<12} {needs:<16} {entry.place}"))

@@ -1,4 +1,4 @@
-"""`runbook archive release`: the end of a hold."""
+"""`runbook archive release`: ends a hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runbook_lib.cli.options import archive_argument, why_option
 def command(archive: Path, name: str, why: str) -> None:
     """End a hold.
 
-    The release is an entry of the chain.
+    The release becomes an archive entry.
     """
     from runbook_lib.archive import retention
     from runbook_lib.clock import SystemClock

@@ -1,4 +1,4 @@
-"""`runbook archive show`: one bag, in words."""
+"""`runbook archive show`: shows one bag in a terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from runbook_lib import given
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.commands import Command
 from runbook_lib.cli.options import archive_option
-from runbook_lib.cli.terminal import out
+from runbook_lib.cli.terminal import out, plain
 from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.visible import visible
+from runbook_lib.words import quantity
 
 if TYPE_CHECKING:
     from runbook_lib.archive.reader import ArchivedBag
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 def command(bag: str, archive: Path) -> None:
     """Show what one bag holds: the run, its steps and its tables.
 
-    BAG is the path of a bag, or its name alone, which is looked for in the archive. Nothing is verified; that is
-    `runbook archive verify`.
+    BAG is a bag's path, or only its name, which is then searched in the archive. This verifies nothing; use 'runbook
+    archive verify' for that.
     """
     entry = _find(archive, bag)
     run = entry.run
-    facts = {"Bag": str(entry.folder), "Job": entry.job, "Status": entry.status, "Began": iso(entry.at)}
+    facts = {"Bag": str(entry.folder), "Job": entry.job, "Status": entry.status, "Started": iso(entry.at)}
     if run is None:
         facts["Holds"] = entry.seen
     else:
-        facts |= {"Took": f"{run.duration:.1f} s", "By": f"{run.who.user} on {run.who.host}"}
+        facts |= {"Duration": f"{run.duration:.1f} s", "By": f"{run.who.user} on {run.who.host}"}
         if run.target is not None:
             facts["Environment"] = f"{run.target.environment} ({run.target.api_url})"
         if run.seen is not None and run.seen.service_users:
@@ -44,13 +45,13 @@ def command(bag: str, archive: Path) -> None:
         if run.error is not None:
             facts["Error"] = entry.seen
     for name, value in facts.items():
-        out(visible(f"{name + ':':<14} {value}"))
+        out(plain(f"{name + ':':<14} {value}"))
     if run is None:
         return
     for step in run.steps:
-        out(visible(f"  {step.verdict:<14} {step.title}: {step.headline}"))
+        out(plain(f"  {step.verdict:<14} {step.title}: {step.headline}"))
     for table in run.tables:
-        out(visible(f"  {table.rows} rows: {entry.folder / 'data' / table.file}"))
+        out(visible(f"  {quantity(table.rows, 'row')}: {entry.folder / 'data' / table.file}"))
     out(visible(f"{'Report:':<14} {entry.folder / 'data' / 'report.html'}"))
 
 
@@ -68,5 +69,6 @@ def _find(archive: Path, bag: str) -> ArchivedBag:
     raise RunbookError(
         Reason.BAD_PARAMETER,
         f"{archive} holds no bag {given.shown(bag)}.",
-        remedy=f"List what it holds: runbook archive list {archive}",
+        remedy=f"List its bags: runbook archive list {archive}",
+        title="There is no such bag",
     )

@@ -1,4 +1,4 @@
-"""`runbook archive stamp`: time stamps that are missing."""
+"""`runbook archive stamp`: requests missing time stamps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from runbook_lib.errors import RunbookError
 @click.command(cls=Command)
 @archive_argument
 def command(archive: Path) -> None:
-    """Ask for every missing time stamp.
+    """Request every missing time stamp.
 
-    Exit 0 if none is missing now.
+    Exit 0 if none is missing afterwards.
     """
     from runbook_lib.archive import bag, timestamps
     from runbook_lib.archive import timestamp_authority as tsa
@@ -29,8 +29,9 @@ def command(archive: Path) -> None:
                 Reason.BAD_PARAMETER,
                 f"{archive} has no time-stamp authority.",
                 remedy="Choose one: runbook archive authority DIR URL --roots FILE",
+                title="The archive has no time-stamp authority",
             )
         done = timestamps.stamp_bags(archive)
-    out(f"Time stamps that came: {done.came}. Still missing: {done.waiting}.")
+    out(f"Time stamps received: {done.came}. Still missing: {done.waiting}.")
     if done.problem is not None:
         raise done.problem

@@ -1,4 +1,4 @@
-"""`runbook sandbox`: a local DigiCert ONE."""
+"""`runbook sandbox`: runs a local DigiCert ONE."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from runbook_lib.cli.commands import Commands
 from runbook_lib.cli.options import FILE
 
 state_option = click.option(
-    "--state", metavar="DIR", type=FILE, required=True, help="The folder of the sandbox: it holds everything it knows."
+    "--state", metavar="DIR", type=FILE, required=True, help="The sandbox's folder, which holds its whole state."
 )
 
 
 @click.command(cls=Commands, package="runbook_lib.cli.sandbox", commands=("start", "stop"))
 def command() -> None:
-    """A local DigiCert ONE with real TLS and a CA of its own."""
+    """Run a local DigiCert ONE with real TLS and its own CA."""

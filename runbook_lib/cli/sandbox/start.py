@@ -1,4 +1,4 @@
-"""`runbook sandbox start`."""
+"""`runbook sandbox start`: starts a sandbox."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from runbook_lib.cli.terminal import out
 
 @click.command(cls=Command)
 @state_option
-@click.option("--foreground", is_flag=True, help="Stay in front until Ctrl-C.")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground until Ctrl-C.")
 @click.option(
     "--port",
     metavar="N",
     type=PORT,
     default=0,
-    help="Of the API host. [default: the one it had, else a free one]",
+    help="Port of the API host. [default: the last one, else a free one]",
 )
-@click.option("--clientauth-port", metavar="N", type=PORT, default=0, help="Of the mTLS host; likewise.")
+@click.option("--clientauth-port", metavar="N", type=PORT, default=0, help="Port of the mTLS host. [default: likewise]")
 @click.option(
-    "--root-only", is_flag=True, help="The mTLS host knows only the root: it refuses a P12 without its CA certificate."
+    "--root-only", is_flag=True, help="The mTLS host trusts only the root, so it refuses a P12 without its CA."
 )
 @click.option(
     "--populate",
     metavar="N",
     type=whole_number(0, 100_000),
     default=0,
-    help="Make N service users with certificates of all ages.",
+    help="Create N service users with certificates of all ages.",
 )
 @click.option(
-    "--faults", metavar="FILE", type=FILE, help="YAML file of rules by which requests go wrong; see parameters/faults."
+    "--faults", metavar="FILE", type=FILE, help="YAML file of rules that make requests fail; see parameters/faults."
 )
 @click.option(
     "--fault-seed",
     metavar="N",
     type=whole_number(0, 2**63 - 1),
-    help="Repeat the faults of an earlier start. [default: a seed is drawn]",
+    help="Repeat the faults of an earlier start. [default: a random seed]",
 )
 def command(
     state: Path,
@@ -53,7 +53,7 @@ def command(
     faults: Path | None,
     fault_seed: int | None,
 ) -> None:
-    """Start it in the background and return when it answers."""
+    """Start a sandbox in the background and return when it answers."""
     from runbook_lib.sandbox import control
 
     running = control.is_running(state)
@@ -67,7 +67,7 @@ def command(
         faults=faults,
         fault_seed=fault_seed,
     )
-    out("The sandbox runs already." if running else "The sandbox answers.")
+    out("The sandbox is already running." if running else "The sandbox is ready.")
     if seed := control.fault_seed_of(env):
-        out(f"Faults are on. Their seed is {seed}.")
+        out(f"Faults are on, with seed {seed}.")
     out(f"set -a; . {shlex.quote(str(env))}; set +a")

@@ -1,4 +1,4 @@
-"""`runbook sandbox stop`."""
+"""`runbook sandbox stop`: stops a sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runbook_lib.cli.sandbox import state_option
 @click.command(cls=Command)
 @state_option
 def command(state: Path) -> None:
-    """End it; its state is kept."""
+    """Stop the sandbox; its state is kept."""
     from runbook_lib.sandbox import control
 
     control.stop(state)
