@@ -84,6 +84,19 @@ def test_a_run_that_was_killed_while_access_was_away_is_finished_by_the_next(san
     assert failed(refused) == Reason.CERTIFICATE_DISABLED  # on request: no run was interrupted
 
 
+def test_a_disabled_certificate_is_not_called_refused_where_the_call_had_no_verdict(
+    fresh_sandbox: Callable[..., Sandbox],
+) -> None:
+    sandbox, name = fresh_sandbox(), "No verdict"
+    issue(sandbox, name)
+    act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
+    enable = prepare(Access, sandbox, name=name, confirm=name, action="enable")
+    prove_access = enable.steps()[0].slug
+    assert enable.perform(prove_access).verdict is Verdict.OK
+    sandbox.admin("PUT", "/faults", {"seed": 1, "rules": [{"fault": "html_page", "method": "GET", "name": name}]})
+    assert enable.perform(prove_access).verdict is Verdict.UNCHECKED
+
+
 def test_a_disable_that_ends_in_doubt_is_taken_back(fresh_sandbox: Callable[..., Sandbox]) -> None:
     sandbox = fresh_sandbox()
     issue(sandbox, "In doubt")
