@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from runbook_lib.digicert.environments import HOSTS, Environment
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.given import shown
+from runbook_lib.reports.change_note import note_text
 
 _LOCAL = "sandbox"
 _BOOL: TypeAdapter[bool] = TypeAdapter(bool)
@@ -37,10 +38,13 @@ class TicketPolicy:
         """Whether a change on this DigiCert ONE needs a ticket.
 
         Args:
-            api_url: its address; another spelling of a host (case, port 443, final dot) is the same host.
+            api_url: its address; another spelling of a host (case, port 443, final dot) is the same host. If it is
+                unknown (empty), any policy requires one.
         """
         if self.problem is not None:
             return True
+        if not api_url:
+            return bool(self.environments)
         local = Environment(_LOCAL, api_url, clientauth_url="").is_local
         return any(local if name == _LOCAL else _host(_address(name)) == _host(api_url) for name in self.environments)
 
@@ -48,7 +52,7 @@ class TicketPolicy:
         """Why a notebook must not run, or its change not be made: it needs a ticket and has none. None if it may.
 
         Args:
-            values: the value of every parameter, the notebook's own ones included. A value of unknown content is None.
+            values: the value of each parameter that the notebook takes; None if it is unknown.
             environ: names the hosts of the environments `sandbox` and `configured`.
         """
         if not lacks_ticket(values) or (not self.environments and self.problem is None):
@@ -67,11 +71,11 @@ class TicketPolicy:
         if self.problem is not None:
             what = f"{self.problem.what} So it is unknown whether a change {where} needs a ticket."
             return RunbookError(self.problem.reason, what, remedy=f"{self.problem.remedy} Or set `ticket`.")
-        return RunbookError(
-            Reason.TICKET_MISSING,
-            f"This notebook changes something {where}. The archive's policy requires a ticket there, and `ticket` is "
-            "empty.",
-        )
+        what = f"This notebook changes something {where}, where the archive's policy requires a ticket."
+        if "ticket" not in values:
+            remedy = "Add `ticket` to its parameters cell, or copy the notebook again: `runbook init DIR`."
+            return RunbookError(Reason.TICKET_MISSING, f"{what} It has no parameter `ticket`.", remedy=remedy)
+        return RunbookError(Reason.TICKET_MISSING, f"{what} `ticket` is empty.")
 
 
 def lacks_ticket(values: Mapping[str, Any]) -> bool:
@@ -79,7 +83,7 @@ def lacks_ticket(values: Mapping[str, Any]) -> bool:
 
     Every notebook that changes something takes `confirm`. A dry run needs no ticket.
     """
-    return "confirm" in values and not _is_true(values.get("dry_run")) and not _text(values.get("ticket"))
+    return "confirm" in values and not _is_true(values.get("dry_run")) and not note_text(values.get("ticket"))
 
 
 def environment_name(text: str) -> str:
@@ -113,8 +117,3 @@ def _is_true(value: Any) -> bool:
         return _BOOL.validate_python(value)
     except ValidationError:
         return False
-
-
-def _text(value: Any) -> str:
-    # YAML reads an unquoted ticket of digits as a number
-    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""

@@ -76,6 +76,13 @@ def test_another_spelling_of_the_host_is_the_same_environment(archive: Path, spe
     assert required(archive, environment="production-ch") is None
 
 
+def test_a_notebook_that_takes_no_ticket_is_told_how_to_get_one(archive: Path):
+    declare(archive, "expected: []\nrequire_ticket: [production]\n")
+    refusal = ticket_refusal(archive, {name: value for name, value in CHANGE.items() if name != "ticket"}, {})
+    assert refusal is not None
+    assert "runbook init" in refusal.remedy
+
+
 def test_a_sandbox_is_what_runs_on_this_machine():
     policy = TicketPolicy(("sandbox",))
     assert policy.requires("https://localhost:8443")
