@@ -143,9 +143,9 @@ def read_expectation(content: bytes, name: str) -> Expectation:
     except ValidationError as error:
         found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_input=False)]
         what = "; ".join(": ".join(filter(None, pair)).replace("Value error, ", "") for pair in found)
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name}: {what}.", remedy=f"Correct the file. {_SAMPLE}") from None
+        raise _invalid(f"{name}: {what}.") from None
     except UnicodeDecodeError:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name} must be UTF-8 text.", remedy=_SAMPLE) from None
+        raise _invalid(f"{name} must be UTF-8 text.") from None
     except RunbookError as error:
         raise RunbookError(error.reason, error.what, remedy=f"{error.remedy} {_SAMPLE}") from None
     for number, expected in enumerate(expectation.expected):
@@ -154,8 +154,13 @@ def read_expectation(content: bytes, name: str) -> Expectation:
                 within(moment.date() if moment else expected.start.date())
             except ValueError as error:
                 where = f"{name}: expected.{number}.{what}"
-                raise RunbookError(Reason.BAD_PARAMETER, f"{where}: {error}.", remedy=_SAMPLE) from None
+                raise _invalid(f"{where}: {error}.") from None
     return expectation
+
+
+def _invalid(what: str) -> RunbookError:
+    remedy = f"Correct the file. {_SAMPLE}"
+    return RunbookError(Reason.BAD_PARAMETER, what, remedy=remedy, title="The expectation is not valid")
 
 
 def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, str]) -> tuple[Place, Expectation]:
@@ -172,7 +177,12 @@ def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, st
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise RunbookError(Reason.BAD_PARAMETER, f"Cannot read {file}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{file}: {error.strerror}.",
+            remedy="Check the path.",
+            title="The expectation cannot be read",
+        ) from None
     expectation = read_expectation(content, file.name)
     facts = expectation.model_dump(mode="json", by_alias=True)
     with begun(archive, EXPECTATION, at=at, environ=environ) as entry:
@@ -224,6 +234,7 @@ def _read(place: Path) -> tuple[int, Declaration]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(
             Reason.UNREADABLE_FILE,
-            f"Cannot read the expectation in {place.name}, so it is unknown what the archive should hold.",
+            f"What {place.name} declares is unknown, so gaps cannot be detected.",
             remedy="Find out what was changed: `runbook archive verify DIR`.",
+            title="An expectation in the archive cannot be read",
         ) from None

@@ -184,7 +184,7 @@ class ArchivedBag:
         if self.run is None:
             return self.problem or _ENTRIES.get(self.job, "Archive entry, without a run.")
         if self.run.error is not None:
-            return f"{self.run.error.get('title', '')}: {self.run.error.get('what', '')}"
+            return f"{self.run.error.get('title', '')}. {self.run.error.get('what', '')}"
         headlines = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]
         return (headlines or [step.headline for step in self.run.steps] or [""])[-1]
 

@@ -54,7 +54,12 @@ def configured(archive: Path) -> TimestampAuthority | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {certs / SETTINGS} or {ROOTS}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {certs / SETTINGS} or {ROOTS}.",
+            remedy="Restore both from a backup, or choose the authority again with `runbook archive authority`.",
+            title="The time-stamp authority's settings cannot be read",
+        ) from None
 
 
 def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
@@ -72,12 +77,19 @@ def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise RunbookError(
-            Reason.BAD_PARAMETER, "The authority's address must be http(s)://HOST/PATH, without a password."
+            Reason.BAD_PARAMETER,
+            "It must be http(s)://HOST/PATH, without a password.",
+            title="The authority's address is not valid",
         )
     try:
         found = x509.load_pem_x509_certificates(roots.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read certificates from {roots}: {error}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read certificates from {roots}: {error}.",
+            remedy="Download the root certificate (PEM) from the authority's web site.",
+            title="The root certificates cannot be read",
+        ) from None
     before = configured(archive)
     known = x509.load_pem_x509_certificates(before.roots) if before else []
     authority = TimestampAuthority(url, certificates_pem(*known, *(root for root in found if root not in known)))

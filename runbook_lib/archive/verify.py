@@ -112,9 +112,16 @@ def verify_archive(archive: Path, *, head: str | None = None, excerpt: bool = Fa
             BAD_PARAMETER if `head` is not a digest.
     """
     if head is not None and not re.fullmatch(DIGEST, head):
-        raise RunbookError(Reason.BAD_PARAMETER, "--head must be a SHA-256 digest: 64 characters, 0-9 and a-f.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            "--head must be a SHA-256 digest: 64 characters, 0-9 and a-f.",
+            remedy="Copy it from the output of `runbook archive head`.",
+            title="The head is not a digest",
+        )
     if not archive.is_dir():
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} is not a folder.")
+        raise RunbookError(
+            Reason.UNREADABLE_FILE, f"{archive} is not a folder.", remedy="Check the path.", title="There is no archive"
+        )
     try:
         for _ in range(_TRIES):
             before = chain.read_pointer(archive)
@@ -123,7 +130,12 @@ def verify_archive(archive: Path, *, head: str | None = None, excerpt: bool = Fa
                 break
         return audit
     except OSError as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{error.filename}: {error.strerror}.",
+            remedy="Check the path and its permissions.",
+            title="The archive cannot be read",
+        ) from None
 
 
 def _verify(archive: Path, head: str | None, excerpt: bool) -> Verification:

@@ -53,8 +53,9 @@ class Audit(Procedure[ArchiveParameters]):
         if not folder.is_dir():
             raise RunbookError(
                 Reason.UNREADABLE_FILE,
-                f"There is no archive {folder}.",
+                f"{folder} is not a folder.",
                 remedy="Set the parameter `archive` or the variable DIGICERT_ONE_ARCHIVE.",
+                title="There is no archive",
             )
         return folder
 
@@ -156,7 +157,11 @@ class Audit(Procedure[ArchiveParameters]):
         since = _midnight(first) if first else datetime.min.replace(tzinfo=UTC)
         until = _midnight(last) + timedelta(days=1) if last else self.session.clock.now()
         if since >= until:
-            raise RunbookError(Reason.BAD_PARAMETER, "`period_from` must not be later than `period_to` or today.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                "`period_from` must not be later than `period_to` or today.",
+                title="The period is not valid",
+            )
         return since, until
 
     # --- step 3 ---------------------------------------------------------------------------------------------------

@@ -142,9 +142,18 @@ def verdict_on(rows: Sequence[AccountRow], stopped: Status) -> tuple[Status, Ver
             f"{what} The outcome of a request is unknown for {quantity(len(unknown), 'account')}: {names}.",
             remedy="Run the same batch again: each of these accounts first finds out what became of its request.",
         )
+    elif missing:
+        error = RunbookError(Reason.ACCOUNTS_MISSING, what)
     else:
-        error = RunbookError(Reason.ACCOUNTS_MISSING if missing else Reason.ACCOUNTS_FAILED, what)
+        title = f"{len(failed):,} of {quantity(len(rows), 'account')} failed{_common_cause(failed)}"
+        error = RunbookError(Reason.ACCOUNTS_FAILED, what, title=title)
     return status, Verdict.FAILED, error.exit, error
+
+
+def _common_cause(failed: Sequence[AccountRow]) -> str:
+    """`: The server cannot be reached` if every account failed for this reason; else empty."""
+    reasons = {row.entry.reason for row in failed if row.entry is not None}
+    return f": {CATALOGUE[Reason(*reasons)].title}" if len(reasons) == 1 and reasons <= set(Reason) else ""
 
 
 def _by_reason(failed: Sequence[AccountRow]) -> str:

@@ -25,7 +25,7 @@ from runbook_lib.reports import annotate, artefacts, bare, notebook_reader, scan
 from runbook_lib.reports.execute import ExecutionPlan
 from runbook_lib.reports.job import Job, Produced, RunStart, Source
 from runbook_lib.reports.outcome import Judgement, judge, judge_refusal
-from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, SecretSource, Step, target_and_seen
+from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, RunStep, SecretSource, target_and_seen
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 from runbook_lib.result import Status
 
@@ -226,7 +226,7 @@ def _record(
         **target_and_seen(judgement),
         records=bool(judgement.records),
         cells=Cells.of(judgement.cells),
-        steps=tuple(map(Step.of, judgement.steps)),
+        steps=tuple(map(RunStep.of, judgement.steps)),
         next=judgement.finish.next if judgement.finish else (),
         mended=opened.mended,
     )

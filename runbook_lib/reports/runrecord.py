@@ -96,7 +96,7 @@ class Who(_Frozen):
     host: str
 
 
-class Step(_Frozen):
+class RunStep(_Frozen):
     """A step of the run."""
 
     slug: str
@@ -114,7 +114,7 @@ class Step(_Frozen):
     """Seconds that a server asked to wait before the next request; null if none did."""
 
     @classmethod
-    def of(cls, record: StepRecord) -> Step:
+    def of(cls, record: StepRecord) -> RunStep:
         return cls(
             slug=record.step,
             title=record.title,
@@ -273,7 +273,7 @@ class RunRecord(_Frozen):
     """Whether the notebook reports its steps and verdict. A notebook that does not is done when every code cell was
     executed."""
     cells: Cells
-    steps: tuple[Step, ...]
+    steps: tuple[RunStep, ...]
     next: tuple[str, ...]
     """What to do now, one sentence each."""
     tables: tuple[TableFile, ...]

@@ -297,7 +297,7 @@ def test_from_the_command_line(archive: Path, works: tsa.Tsa) -> None:
     put(archive, at=datetime.now(UTC))
     assert "HTTP 503" in runbook("stamp", str(archive), expect=1)
     works.fault = ""
-    assert "came: 1. Still missing: 0" in runbook("stamp", str(archive))
+    assert "received: 1. Still missing: 0" in runbook("stamp", str(archive))
 
 
 def test_a_run_whose_stamp_has_to_wait_is_done_and_says_so(

@@ -36,7 +36,7 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
         ({"locality": 1.1}, 'locality: must be text; YAML reads unquoted 1.10.*Write it in quotes, "1.10"'),
         ({"organization": "x" * 65}, "organization: must have at most 64 characters, and has 65"),
         ({"organization": ""}, "organization: must not be empty"),
-        ({"common_name": "ä" * 40}, "common_name: has 80 bytes"),
+        ({"common_name": "ä" * 40}, "common_name: must be at most 64 bytes in UTF-8; it has 80"),
         ({"organizational_unit": "a\nb"}, r"organizational_unit: must not contain control characters.*'a\\x0ab'"),
         ({"state": "\ud800"}, r"state: '\\ud800' is not UTF-8"),
         ({"state": [1]}, "state: must be text; this is a list"),
@@ -49,7 +49,7 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
         ({"store": "~nobody2/x"}, "store: this machine has no user 'nobody2'"),
         ({"store": "a\0b"}, "store: .* NUL"),
         ({"ca_file": "x" * 5000}, r"ca_file: .*\(5,000 characters\) is too long"),
-        ({"environment": "producton"}, "environment: 'producton' is none of"),
+        ({"environment": "producton"}, "environment: 'producton' must be one of"),
     ],
 )
 def test_the_message_names_the_parameter_and_what_is_expected(given: dict[str, Any], told: str) -> None:
