@@ -207,7 +207,7 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
     return tuple(ordered)
 
 
-def ticket_policy(archive: Path) -> TicketPolicy:
+def declared_policy(archive: Path) -> TicketPolicy:
     """The policy of the newest expectation. Raises nothing: a policy that cannot be read says so itself."""
     try:
         declared = declarations(archive) if archive.is_dir() else ()
@@ -218,7 +218,7 @@ def ticket_policy(archive: Path) -> TicketPolicy:
 
 def ticket_refusal(archive: Path, values: Mapping[str, Any], environ: Mapping[str, str]) -> RunbookError | None:
     """`TicketPolicy.refusal` by this archive's policy, which is read only where a ticket is missing."""
-    return ticket_policy(archive).refusal(values, environ) if lacks_ticket(values) else None
+    return declared_policy(archive).refusal(values, environ) if lacks_ticket(values) else None
 
 
 def _read(place: Path) -> tuple[int, Declaration]:

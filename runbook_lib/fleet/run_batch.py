@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from runbook_lib.archive import bag, chain, seal, signing
-from runbook_lib.archive.expectation import ticket_policy
+from runbook_lib.archive.expectation import declared_policy
 from runbook_lib.archive.ticket_policy import TicketPolicy
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock, iso
@@ -144,7 +144,7 @@ class _Batch:
         order = self.order
         hide = _variables(order.fleet)
         keep_out = signing.references(order.archive)
-        policy = ticket_policy(order.archive)
+        policy = declared_policy(order.archive)
         return [
             self._item(account, hide, keep_out, policy)
             for account in order.accounts

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.archive import expectation
-from runbook_lib.archive.expectation import ticket_policy, ticket_refusal
+from runbook_lib.archive.expectation import declared_policy, ticket_refusal
 from runbook_lib.archive.ticket_policy import TicketPolicy
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.cli.root import run_words
@@ -110,7 +110,7 @@ def test_a_policy_that_cannot_be_read_lets_no_change_pass_without_a_ticket(archi
     (place / "data" / "expectation.json").write_text("{")
     assert required(archive) is Reason.UNREADABLE_FILE
     assert required(archive, ticket="CHG-1") is None
-    assert pickle.loads(pickle.dumps(ticket_policy(archive))).requires("https://localhost")  # noqa: S301  (our own)
+    assert pickle.loads(pickle.dumps(declared_policy(archive))).requires("https://localhost")  # noqa: S301  (our own)
 
 
 @pytest.mark.parametrize(
