@@ -113,6 +113,8 @@ class ToldRun(_Told):
     parameters: dict[str, Any] = {}
     defaults: dict[str, Any] | None = None
     target: ToldTarget | None = None
+    ticket: str | None = None
+    approved_by: str | None = None
     seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()

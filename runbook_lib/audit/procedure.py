@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runbook_lib import given
 from runbook_lib.archive import reader
+from runbook_lib.archive.expectation import declarations
 from runbook_lib.archive.reader import ArchivedBag
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit import changes, inventory_diff
@@ -173,18 +174,32 @@ class Audit(Procedure[ArchiveParameters]):
         known = [change for change in made if change.known]
         failed = sum(change.verdict not in (Verdict.OK, Verdict.ATTENTION) for change in known)
         unreadable = sum(change.unreadable for change in made)
+        without = sum(not change.ticket for change in known)
+        try:
+            declared, problem = declarations(self.archive), ""
+        except RunbookError as error:
+            declared, problem = (), error.what
+        breaches = tuple(change.row() for change in known if change.breaks(declared))
         sentences = [
             f"{quantity(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
             if known
             else "No known changes.",
             _unknown(len(made) - len(known) - unreadable, "run was cut off", "runs were cut off"),
             _unknown(unreadable, "record cannot be read", "records cannot be read"),
+            f"{quantity(len(breaches), 'change')} without the ticket that the policy requires." if breaches else "",
         ]
         rows = tuple(change.row() for change in made)
+        tables = [_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows)]
+        if breaches:
+            title = "Changes without the ticket that the policy requires"
+            tables.append(_table("changes-without-ticket", title, changes.COLUMNS, breaches))
         return Result(
-            verdict=Verdict.ATTENTION if failed or len(known) < len(made) else Verdict.OK,
+            verdict=Verdict.ATTENTION if failed or breaches or problem or len(known) < len(made) else Verdict.OK,
             headline=" ".join(filter(None, sentences)),
-            tables=(_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows),),
+            facts={"Without a ticket": f"{without or 'none'} of {quantity(len(known), 'change')}"} if known else {},
+            details=((Verdict.UNCHECKED, "Ticket policy", problem),) if problem else (),
+            tables=tuple(tables),
+            next=("Find out who approved the changes without a ticket.",) if breaches else (),
         )
 
     # --- step 4 ---------------------------------------------------------------------------------------------------

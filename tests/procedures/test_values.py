@@ -42,6 +42,8 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
         ({"state": [1]}, "state: must be text; this is a list"),
         ({"key_kind": "rsa"}, "key_kind: must be rsa-2048, .* or p-384"),
         ({"dry_run": "maybe"}, "dry_run: must be true or false"),
+        ({"ticket": "CHG-1\nCHG-2"}, "ticket: must be one line"),
+        ({"approved_by": "x" * 201}, "approved_by: must have at most 200 characters, and has 201"),
         ({"expiration_date": "0001-01-01T00:00:00+01:00"}, "expiration_date: must be a date, written YYYY-MM-DD"),
         ({"expiration_date": "9999-12-31T23:59:59-01:00"}, "expiration_date: must be a date, written YYYY-MM-DD"),
         ({"expiration_date": "9999-12-31"}, "expiration_date: must be in the years 1970 to 8999"),
