@@ -16,7 +16,7 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import bound, chain, entries, timestamp_authority, tombstones
 from runbook_lib.archive.bag import archive_errors
-from runbook_lib.archive.chain import EXPORT, is_expectation, signature_of
+from runbook_lib.archive.chain import EXPORT, is_expectation, is_restamp, signature_of
 from runbook_lib.archive.index import write_index
 from runbook_lib.archive.retention import day_of, must_be_whole
 from runbook_lib.archive.seal import GUIDES
@@ -54,7 +54,7 @@ def export_excerpt(
     must_be_whole(archive)
     with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
         chosen, left_out, kept = _divide(archive, since, until)
-        if not chosen:
+        if all(is_restamp(place) for place in chosen):
             raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
         facts = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
         tags = {ELSEWHERE: tombstones.tombstone_text(left_out)}
@@ -76,8 +76,8 @@ def export_excerpt(
 
 
 def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[TombstoneLine], dict[str, bytes]]:
-    """The bags of the period, with all earlier expectations; the bags left out, with purged ones unless a tombstone of
-    the period lists them; and the binding data of those."""
+    """The bags of the period, with all earlier expectations and later re-stamps; the bags left out, with purged ones
+    unless a tombstone of the period lists them; and the binding data of those."""
     kept: dict[str, bytes] = {}
     chosen: list[str] = []
     left_out: list[TombstoneLine] = []
@@ -86,7 +86,9 @@ def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[To
         purged = tombstones.read_tombstone(disk.read_file(bag / PURGED)) if (bag / PURGED).exists() else []
         # an earlier export would list bags as left out that are here
         first = date.min if is_expectation(place) else since
-        if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
+        # a later renewal of the time stamps is evidence for this period too
+        in_it = first <= day_of(place) <= until or (is_restamp(place) and since <= day_of(place))
+        if in_it and not (bag / ELSEWHERE).exists():
             chosen.append(place)
         else:
             left_out += [tombstones.of(bag), *purged]

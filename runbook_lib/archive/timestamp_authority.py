@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +55,19 @@ def configured(archive: Path) -> TimestampAuthority | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {certs / SETTINGS} or {ROOTS}.") from None
+
+
+def required(archive: Path) -> TimestampAuthority:
+    """The authority of an archive. Raises RunbookError (BAD_PARAMETER) without one; UNREADABLE_FILE."""
+    source = configured(archive)
+    if source is None:
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{archive} has no time-stamp authority.",
+            remedy="Choose one: runbook archive authority DIR URL --roots FILE",
+            title="The archive has no time-stamp authority",
+        )
+    return source
 
 
 def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
@@ -111,7 +124,8 @@ def token(authority: TimestampAuthority, content: bytes, *, patience: float | No
         why = openssl(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
         if not why:
             answer.write_bytes(_post(authority.url, query.read_bytes(), patience or PATIENCE))
-            why = _refused(answer, ["-queryfile", str(query)], roots) or stamp_refused(answer, data, roots)
+            why = stamp_refused(answer, ["-queryfile", str(query)], roots)
+            why = why or stamp_refused(answer, ["-data", str(data)], roots)
         if why:
             raise RunbookError(Reason.NOT_STAMPED, f"{authority.url} sent an invalid time stamp: {why}.")
         return answer.read_bytes()
@@ -154,21 +168,20 @@ def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def stamp_refused(stamp: Path, content: Path, roots: Path) -> str:
-    """Why openssl refuses a token over `content`; empty if it accepts it.
+def stamp_refused(stamp: Path, over: Sequence[str], roots: Path, *, at: datetime | None = None) -> str:
+    """Why openssl refuses a token; empty if it accepts it.
 
-    The authority's certificates must be valid at the token's time. They may have expired since.
+    Args:
+        over: what the token is over, as openssl takes it: `-data FILE`, `-digest HEX` or `-queryfile FILE`.
+        at: the authority's certificates must be valid at this time. Without one, at the token's own: they may have
+            expired since.
 
     Raises:
         RunbookError: UNREADABLE_FILE if openssl is missing.
     """
-    return _refused(stamp, ["-data", str(content)], roots)
-
-
-def _refused(stamp: Path, over: list[str], roots: Path) -> str:
     command = ["ts", "-verify", *over, "-in", str(stamp), "-CAfile", str(roots)]
     try:
-        at = stamped_at(disk.read_file(stamp))
+        at = at or stamped_at(disk.read_file(stamp))
     except ValueError as error:
         return openssl(command) or str(error)  # openssl says more exactly what is wrong
     return openssl([*command, "-attime", str(int(at.timestamp()))])
