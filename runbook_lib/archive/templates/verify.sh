@@ -37,7 +37,7 @@ SSL_CERT_DIR=/dev/null SSL_CERT_FILE=/dev/null
 export SSL_CERT_DIR SSL_CERT_FILE
 IFS=' 	
 '
-case $0 in */*) cd "${0%/*}" || exit 2 ;; esac
+case $0 in */*.sh) cd "${0%/*}" || exit 2 ;; esac
 
 # "yes" in an excerpt (`runbook archive export`): only there may bags be left out, and only those that the last bag lists.
 excerpt=no
@@ -59,8 +59,8 @@ command -v sha256sum >/dev/null || sha256='shasum -a 256' # macOS
 for tool in "${sha256%% *}" openssl find sort sed awk printf; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
-# LibreSSL has no -no_check_time, and `ts` has no -attime
-case $(openssl version 2>/dev/null) in LibreSSL*) only_now=yes ;; *) only_now=no ;; esac
+# LibreSSL cannot verify as of another time: it has no -no_check_time, and its cms prints help for -attime and exits with 0
+case $(openssl version 2>/dev/null) in LibreSSL*) libressl=yes ;; *) libressl=no ;; esac
 
 # Only regular files are read, because a FIFO would block and a device has no end. So find checks type and size first, without
 # opening anything; it counts blocks of 512 bytes, rounded up.
@@ -503,17 +503,15 @@ knows() { # signer: whether the certificate that the chain names is here
     found=$(openssl x509 -in "certs/$1.pem" -outform DER 2>/dev/null | $sha256)
     [ "${found%% *}" = "$1" ] || return 1
     certificate=$(openssl x509 -in "certs/$1.pem") && known=0
-    any_time=-no_check_time
-    if [ "$only_now" = yes ]; then # any time at which it was valid
-        found=$(openssl x509 -in "certs/$1.pem" -noout -startdate)
-        moment "${found#*=}"
-        any_time="-attime $seconds"
-    fi
 }
-# "Nov 23 06:17:05 2026 GMT" in seconds since 1970, and in digits
-moment() {
+# The time of a token, as openssl prints it, "Time stamp: Nov 23 06:17:05 2026 GMT": in seconds since 1970, and in digits.
+# Only the last such line counts: the authority does not sign the text before it, so anyone could have written it.
+stamped_at() { # token
     seconds= digits=
-    text=${1%%" GMT"*}
+    text=$(openssl ts -reply -in "$1" -text </dev/null 2>/dev/null)
+    text=${text##*"
+Time stamp: "}
+    text=${text%%" GMT"*}
     case $text in
     [A-Z][a-z][a-z]\ [\ 0-3][0-9]\ [0-2][0-9]:[0-5][0-9]:[0-6][0-9]\ [1-9][0-9][0-9][0-9]) ;;
     [A-Z][a-z][a-z]\ [\ 0-3][0-9]\ [0-2][0-9]:[0-5][0-9]:[0-6][0-9].*\ [1-9][0-9][0-9][0-9]) ;;
@@ -533,13 +531,6 @@ moment() {
     [ "$month" -gt 2 ] || { year=$((year - 1)) month=$((month + 12)); }
     days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 719469))
     seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
-}
-# The time of a token, which openssl prints as "Time stamp: Nov 23 06:17:05 2026 GMT". Only the last such line counts: the
-# authority does not sign the text before it, so anyone could have written it.
-stamped_at() { # token
-    text=$(openssl ts -reply -in "$1" -text </dev/null 2>/dev/null)
-    moment "${text##*"
-Time stamp: "}"
 }
 with_times() {
     while read -r kind rest; do
@@ -561,10 +552,6 @@ ts_holds() { # token what-it-is-over time
 token_holds() { # token what-it-is-over its-time renewed: sets `state`
     state=broken
     [ "$tsa_roots" = yes ] && [ "$3" != - ] || return 0
-    if [ "$only_now" = yes ]; then
-        ts_holds "$1" "$2" "" && state=holds || state=unknown
-        return 0
-    fi
     near=no
     case $4 in
     now) later= ;;
@@ -577,17 +564,25 @@ token_holds() { # token what-it-is-over its-time renewed: sets `state`
         ! ts_holds "$1" "$2" "-attime $3" || state=lapsed
     fi
 }
+# The certificate comes as a here-document: ksh makes a pipe of sockets, which /dev/stdin cannot open.
 cms_holds() { # signature content time: whether the signer that `knows` found last signed the content
-    [ "$roots" = yes ] && printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1" -content "$2" \
-        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1
+    [ "$roots" = yes ] && openssl cms -verify -binary -inform DER -in "$1" -content "$2" -nointern -certfile /dev/stdin \
+        -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1 <<END
+$certificate
+END
 }
 check_seals() {
     while read -r kind bag signer stamp own shown renewed rank rest; do
+        case $libressl$kind in
+        yesGONE | yesCHECK | yesRENEWAL)
+            printf '%s\n' "UNKNOWN $bag"
+            continue ;;
+        esac
         case $kind in
         GONE)
             if ! knows "$signer"; then
                 printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or a different certificate"
-            elif ! cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" "$any_time"; then
+            elif ! cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
                 printf '%s\n' "FINDING $bag: the kept signature does not verify"
             fi
             continue ;;
@@ -606,7 +601,6 @@ check_seals() {
             token_holds "$token" "$over" "$own" "$renewed"
             case $state in
             broken) printf '%s\n' "FINDING $token: does not verify" ;;
-            unknown) printf '%s\n' "UNKNOWN $token" ;;
             *)
                 at="-attime $own"
                 printf '%s\n' "$word $shown"
@@ -618,7 +612,7 @@ check_seals() {
             printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or a different certificate"
         elif [ -n "$at" ] && cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$at"; then
             printf '%s\n' "SIGNED"
-        elif cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" "$any_time"; then
+        elif cms_holds "$bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
             printf '%s\n' "SIGNED"
             [ -z "$at" ] || printf '%s\n' "LATE"
         else
@@ -643,8 +637,7 @@ $rest" ;;
         HEAD) end=$rest ;;
         ROOTS) named_roots=$rest ;;
         WORD) word=$rest ;;
-        UNKNOWN) unknown="$unknown
-$rest" ;;
+        UNKNOWN) unknown=yes ;;
         SEALS) seals=$rest ;;
         esac
     done <<END
@@ -673,9 +666,8 @@ if [ -n "$findings" ]; then
     exit 1
 fi
 if [ -n "$unknown" ]; then
-    echo "NOT VERIFIED: these time stamps do not hold as of now, and this openssl ($(openssl version)) checks no earlier time."
-    echo "Use OpenSSL 1.1.1 or later. There are no other findings."
-    printf '%s\n' "$unknown" | sed -n 's/^\(..*\)$/  \1/p'
+    echo "NOT VERIFIED: there are signatures or time stamps, and LibreSSL cannot verify them as of their time."
+    echo "Put OpenSSL 1.1.1 or later first in PATH and run this again. The files and the chain have no findings."
     exit 2
 fi
 set -- $end
@@ -708,7 +700,4 @@ if [ -n "$head" ]; then
 else
     echo "Without --head, a cut-off end cannot be detected."
 fi
-case $only_now$summary in
-yes*Time-stamped*) echo "CAVEAT: LibreSSL verified the time stamps as of now only, not as of their own time." ;;
-esac
 echo "Head: $1 $2"
