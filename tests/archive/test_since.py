@@ -36,10 +36,12 @@ def since(archive: Path, head: str) -> Verification:
 
 def test_only_what_came_after_the_head_is_read(archive: Path, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    check = verify_bags.check_bag
-    monkeypatch.setattr(
-        "runbook_lib.archive.verify.check_bag", lambda *given: (read.append(given[1]), check(*given))[1]
-    )
+
+    def check(archive: Path, place: str, found: verify_bags.FoundBags) -> int:
+        read.append(place)
+        return verify_bags.check_bag(archive, place, found)
+
+    monkeypatch.setattr("runbook_lib.archive.verify.check_bag", check)
     audit = since(archive, head)
     assert read == [str(bag.relative_to(archive)) for bag in places(archive)[-2:]]
     assert (audit.findings, audit.since, audit.bags, audit.signed) == ((), 4, 2, 2)
