@@ -18,6 +18,7 @@ from runbook_lib import disk
 from runbook_lib.archive import chain, signing, timestamp_authority, timestamps
 from runbook_lib.archive.bag import Started, archive_errors, fill, staging
 from runbook_lib.archive.chain import AUTHORITY, RESTAMP, SIGNER
+from runbook_lib.archive.openssl import CERTS, ROOTS, TSA_ROOTS
 from runbook_lib.archive.seal import BAG, BagSummary, Place, into_chain, recover, write_guides
 from runbook_lib.archive.signing import Signer
 from runbook_lib.archive.succession import RENEWAL
@@ -109,8 +110,8 @@ def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mappi
     with begun(archive, SIGNER, at=at, environ=environ) as entry:
         before = chain.find_head(archive).next_signer
         files = {
-            "certificate.pem": (archive / signing.CERTS / f"{signer.fingerprint}.pem").read_bytes(),
-            "roots.pem": (archive / signing.CERTS / signing.ROOTS).read_bytes(),
+            "certificate.pem": (archive / CERTS / f"{signer.fingerprint}.pem").read_bytes(),
+            "roots.pem": (archive / CERTS / ROOTS).read_bytes(),
         }
         facts = {"before": before, "from_now_on": signer.fingerprint}
         place = entry.seal(facts, files=files, first=signer, successor=signer.fingerprint)
@@ -125,8 +126,8 @@ def begin_stamping(archive: Path, source: TimestampAuthority, *, at: datetime, e
         RunbookError: SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     with begun(archive, AUTHORITY, at=at, environ=environ) as entry:
-        roots = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": disk.sha256(source.roots)}
-        place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, neighbours=roots)
+        roots = {f"{CERTS}/{TSA_ROOTS}": disk.sha256(source.roots)}
+        place = entry.seal({"url": source.url}, files={TSA_ROOTS: source.roots}, neighbours=roots)
         timestamp_authority.set_authority(archive, source)
     return stamped(archive, place)
 

@@ -14,13 +14,13 @@ from datetime import date, datetime
 from pathlib import Path
 
 from runbook_lib import disk
-from runbook_lib.archive import bound, chain, entries, timestamp_authority, tombstones
+from runbook_lib.archive import bound, chain, entries, tombstones
 from runbook_lib.archive.bag import archive_errors
 from runbook_lib.archive.chain import EXPORT, is_expectation, is_restamp, signature_of
 from runbook_lib.archive.index import write_index
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS
 from runbook_lib.archive.retention import day_of, must_be_whole
 from runbook_lib.archive.seal import GUIDES
-from runbook_lib.archive.signing import CERTS
 from runbook_lib.archive.timestamps import stamp_of
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, TombstoneLine
 from runbook_lib.archive.verify import verify_archive
@@ -99,7 +99,7 @@ def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[To
 def _neighbours(archive: Path, chosen: list[str]) -> dict[str, str]:
     """The files next to the bags that the excerpt's last bag lists, because the bags that list them may be left out."""
     there = [f"{place}.tsr" for place in chosen if stamp_of(archive / place).exists()]
-    roots = f"{CERTS}/{timestamp_authority.ROOTS}"
+    roots = f"{CERTS}/{TSA_ROOTS}"
     if (archive / roots).exists():
         there.append(roots)
     return {path: disk.sha256(disk.read_file(archive / path)) for path in there}

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 
 from runbook_lib import disk
-from runbook_lib.archive import timestamp_authority, walk
-from runbook_lib.archive.signing import CERTS
+from runbook_lib.archive import walk
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS, stamp_refused, stamped_at
 
 RENEWAL = "data/restamp.tsr"
 """The token in a bag of the job `restamp`."""
@@ -76,14 +76,14 @@ def verify_tokens(archive: Path, tokens: Sequence[Token], *, now: datetime) -> S
     Raises:
         RunbookError: UNREADABLE_FILE if openssl is missing.
     """
-    roots = archive / CERTS / timestamp_authority.ROOTS
+    roots = archive / CERTS / TSA_ROOTS
     if tokens and (why := walk.unfit(roots, follow=True)):
         return Standing({}, 0, None, tuple(f"{token.file}: does not verify ({why})" for token in tokens))
     own = [_stamped_at(archive / token.file) for token in tokens]
     until = _renewed([(token, at) for token, at in zip(tokens, own, strict=True) if at is not None])
 
     def refused(token: Token, moment: datetime | None) -> str:
-        return timestamp_authority.stamp_refused(archive / token.file, token.over, roots, at=moment)
+        return stamp_refused(archive / token.file, token.over, roots, at=moment)
 
     def look(token: Token, at: datetime | None) -> _Seen:
         if at is None:
@@ -118,7 +118,7 @@ class _Seen:
 
 def _stamped_at(file: Path) -> datetime | None:
     try:
-        return timestamp_authority.stamped_at(disk.read_file(file, walk.SMALL))
+        return stamped_at(disk.read_file(file, walk.SMALL))
     except (OSError, ValueError):
         return None
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import bound, chain, tombstones, walk
 from runbook_lib.archive.chain import DIGEST, ENTRY_KINDS, NONE, PLACE, RESTAMP, TAGS, Link
-from runbook_lib.archive.signing import CERTS
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS
 from runbook_lib.archive.succession import RENEWAL
-from runbook_lib.archive.timestamp_authority import ROOTS
 from runbook_lib.archive.timestamps import BESIDE
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, TombstoneLine
 
@@ -21,8 +20,8 @@ _LINES = {
     PAYLOAD_MANIFEST: re.compile(rf"({DIGEST})  (data/[A-Za-z0-9._/-]+)"),
     TAGS: re.compile(rf"({DIGEST})  ([A-Za-z0-9._-]+)"),
 }
-_BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(ROOTS)})")
-LISTED_ROOTS = f"{CERTS}/{ROOTS}"
+_BESIDE = re.compile(rf"({DIGEST})  ({PLACE}\.tsr|{CERTS}/{re.escape(TSA_ROOTS)})")
+LISTED_ROOTS = f"{CERTS}/{TSA_ROOTS}"
 _ENTRY = {PURGED, ELSEWHERE, *(f"data/{job}.json" for job in ENTRY_KINDS)}
 """Files that mark an archive entry. A run may be unsigned, since its evidence must not be lost. An entry must not:
 it says which bags may be missing or whom to trust, and the signature of the next run would cover a forged one."""

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from runbook_lib import disk
-from runbook_lib.archive import bound, chain, signing, walk
+from runbook_lib.archive import bound, chain, walk
 from runbook_lib.archive.chain import NONE, signature_of
-from runbook_lib.archive.signing import CERTS
+from runbook_lib.archive.openssl import CERTS, ROOTS, signature_refused
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,19 @@ def verify_seals(archive: Path, bags: Sequence[SealToVerify], kept: Sequence[tup
     """
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
         named = ({bag.signer for bag in bags} | {signer for _, signer in kept}) - {NONE}
-        if named and (why := walk.unfit(archive / CERTS / signing.ROOTS, follow=True)):
-            return Held(0, 0, (f"{CERTS}/{signing.ROOTS}: {why}: no signature was verified",))
+        if named and (why := walk.unfit(archive / CERTS / ROOTS, follow=True)):
+            return Held(0, 0, (f"{CERTS}/{ROOTS}: {why}: no signature was verified",))
         return _check(archive, bags, kept, _signers(archive, named, Path(folder)))
 
 
 def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
     """The certificates that the chain names, each alone in a file, so that no other certificate in theirs counts."""
+    if not named:
+        return {}
+    from cryptography import x509  # imported here, so that a nightly check of an unsigned archive starts without it
+
+    from runbook_lib.archive import signing
+
     found: dict[str, Path] = {}
     for signer in named:
         try:
@@ -67,7 +71,7 @@ def _signers(archive: Path, named: set[str], folder: Path) -> dict[str, Path]:
 def _check(
     archive: Path, bags: Sequence[SealToVerify], kept: Sequence[tuple[str, str]], signers: Mapping[str, Path]
 ) -> Held:
-    roots = archive / CERTS / signing.ROOTS
+    roots = archive / CERTS / ROOTS
 
     def look(bag: SealToVerify) -> _Seen:
         if bag.signer not in signers:
@@ -75,9 +79,7 @@ def _check(
         place = archive / bag.bag
         why, late = "", False
         for moment in (bag.at, None) if bag.at else (None,):
-            why = signing.signature_refused(
-                signature_of(place), place / chain.TAGS, signers[bag.signer], roots, at=moment
-            )
+            why = signature_refused(signature_of(place), place / chain.TAGS, signers[bag.signer], roots, at=moment)
             if not why:
                 late = moment is not bag.at
                 break
@@ -88,7 +90,7 @@ def _check(
         if signer not in signers:
             return [f"{folder}: {_no_certificate(signer)}"]
         place = archive / folder
-        why = signing.signature_refused(place / bound.SIGNATURE, place / chain.TAGS, signers[signer], roots)
+        why = signature_refused(place / bound.SIGNATURE, place / chain.TAGS, signers[signer], roots)
         return [f"{folder}: the kept signature does not verify ({why})"] if why else []
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
