@@ -777,7 +777,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.NOT_WHOLE: Explanation(
         "The archive does not verify",
-        "Purging or exporting it now would hide what does not verify. Nothing was changed.",
+        "Purging, exporting or re-stamping it now would hide what does not verify. Nothing was changed.",
         "Run `runbook archive verify DIR`, resolve every finding (a backup helps), then repeat the command.",
         "",
         Exit.UNEXPECTED,

@@ -37,6 +37,7 @@ _ENTRIES = {
     "release": "Legal hold released.",
     "purge": "Bags purged; this is their tombstone.",
     "export": "Excerpt exported; this lists the bags left out.",
+    "restamp": "Time stamps renewed.",
 }
 """How archive entries are described."""
 

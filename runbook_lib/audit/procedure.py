@@ -63,7 +63,7 @@ class Audit(Procedure[ArchiveParameters]):
 
     @check("Verify the archive")
     def verify_archive(self) -> Result:
-        proof = verify_archive(self.archive, head=self.parameters.known_head or None)
+        proof = verify_archive(self.archive, head=self.parameters.known_head or None, clock=self.session.clock)
         last = f"{proof.head[0]} {proof.head[1]}" if proof.head else "none"
         facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
         facts |= {"First signer": proof.signer} if proof.signer else {}
@@ -108,12 +108,21 @@ class Audit(Procedure[ArchiveParameters]):
         if proof.late:
             late = f"{quantity(proof.late, 'signature')}: the certificate was not valid at the stamped time"
             details.append((Verdict.ATTENTION, "Late", late))
+        if proof.lapsed:
+            lapsed = f"{quantity(proof.lapsed, 'time stamp')} not renewed before the authority's certificate ended"
+            details.append((Verdict.ATTENTION, "Lapsed", lapsed))
+        renew = proof.ends if proof.ends is not None and proof.ends > self.session.clock.now() else None
+        if renew:
+            details.append((Verdict.ATTENTION, "Renewal", f"the newest time stamp's certificate ends {iso(renew)}"))
+        weak = proof.late or proof.word or proof.lapsed or renew
+        init = "Create a signer, so that later runs are signed: `runbook archive init`."
+        restamp = "Renew the time stamps before that: `runbook archive restamp`."
         return Result(
-            verdict=Verdict.OK if proof.signer and not proof.late and not proof.word else Verdict.ATTENTION,
+            verdict=Verdict.OK if proof.signer and not weak else Verdict.ATTENTION,
             headline="Unchanged since it was sealed." if proof.signer else "Complete and unchanged, but not signed.",
             facts=facts,
             details=tuple(details),
-            next=() if proof.signer else ("Create a signer, so that later runs are signed: `runbook archive init`.",),
+            next=(*(() if proof.signer else (init,)), *((restamp,) if renew else ())),
         )
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
