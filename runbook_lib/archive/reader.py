@@ -37,6 +37,7 @@ _ENTRIES = {
     "release": "Legal hold released.",
     "purge": "Bags purged; this is their tombstone.",
     "export": "Excerpt exported; this lists the bags left out.",
+    "restamp": "Time stamps renewed.",
 }
 """How archive entries are described."""
 
@@ -116,6 +117,8 @@ class ToldRun(_Told):
     parameters: dict[str, Any] = {}
     defaults: dict[str, Any] | None = None
     target: ToldTarget | None = None
+    ticket: str | None = None
+    approved_by: str | None = None
     seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()

@@ -50,14 +50,8 @@ class Change(StrEnum):
     CLOSER = "closer to its end"
 
 
-_IN_WORDS = {
-    Change.VANISHED: "vanished",
-    Change.APPEARED: "appeared",
-    Change.UNKNOWN: "unknown",
-    Change.STATE: "changed state",
-    Change.ENABLED: "enabled or disabled",
-    Change.CLOSER: "closer to the end",
-}
+_IN_WORDS = {change: change.value for change in Change} | {Change.UNKNOWN: "unknown", Change.STATE: "changed state"}
+_IN_WORDS |= {Change.ENABLED: "enabled or disabled", Change.CLOSER: "closer to the end"}
 
 
 @dataclass(frozen=True)

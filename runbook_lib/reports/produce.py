@@ -282,6 +282,11 @@ def _refusal(opened: _Opened) -> RunbookError | None:
             "The notebook takes no parameters: no cell is tagged `parameters`.",
             remedy="Run it without parameters, or add the tag `parameters` to the cell with the defaults.",
         )
+    if opened.job.refuse is not None and defaults is not None:
+        environ = os.environ if opened.job.environ is None else opened.job.environ
+        injected = opened.given or opened.earlier
+        # one file serves several notebooks: what this one does not take says nothing about it
+        return opened.job.refuse({name: injected.get(name, value) for name, value in defaults.items()}, environ)
     return None
 
 

@@ -29,6 +29,7 @@ from tests.archive.bags import (
     put,
     sign,
     small,
+    stamp_from_now_on,
     verify_sh,
 )
 
@@ -50,13 +51,6 @@ def works(source: tsa.Tsa) -> tsa.Tsa:
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bare_path(tmp_path_factory.mktemp("tools") / "bin")
-
-
-def stamp_from_now_on(archive: Path, source: tsa.Tsa) -> None:
-    archive.mkdir(exist_ok=True)
-    entries.begin_stamping(
-        archive, timestamp_authority.chosen(archive, source.url, source.roots), at=AT, environ=ENVIRON
-    )
 
 
 def holds(archive: Path, tools: Path, *, stamped: int) -> None:

@@ -14,7 +14,7 @@ from runbook_lib.clock import parse_utc
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.reports.html import notebook_page
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.runrecord import RunRecord, Step
+from runbook_lib.reports.runrecord import RunRecord, RunStep
 from runbook_lib.result import Kind, Result, Status, StepRecord, Table, Verdict
 from runbook_lib.widgets import panels
 
@@ -61,7 +61,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         error=error,
         finished=AT + timedelta(seconds=2),
         clock="test",
-        steps=(Step.of(step),) * 3,
+        steps=(RunStep.of(step),) * 3,
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
     page, not_drawn = notebook_page(new_notebook(cells=[new_code_cell("x", outputs=shown)]), record)

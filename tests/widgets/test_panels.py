@@ -1,4 +1,4 @@
-"""What a record looks like: complete in both twins, and safe whoever sent its values."""
+"""Panels: complete as HTML and as text, and safe for values from anywhere."""
 
 from __future__ import annotations
 
