@@ -52,13 +52,21 @@ def command(
     After 1 and 40, run the same command again: it does what is missing.
     """
     from runbook_lib.cli.batch_order import job_of, run_fleet_file
-    from runbook_lib.cli.informing import after_runs, with_heartbeat
+    from runbook_lib.cli.informing import after_runs, waiting_notices, with_heartbeat
     from runbook_lib.cli.outcome import report
 
     after = after_runs(archive, notices, metrics, calendar)
 
     def run() -> Exit:
-        outcome = run_fleet_file(file, jobs=jobs, shard=shard, engine=engine, scheduler=scheduler, archive=archive)
+        outcome = run_fleet_file(
+            file,
+            jobs=jobs,
+            shard=shard,
+            engine=engine,
+            scheduler=scheduler,
+            archive=archive,
+            notices=waiting_notices(archive) if after is not None else "",
+        )
         return report(file.stem, outcome, fail_on=fail_on, after=after)
 
     return with_heartbeat(after, job_of(file, shard), run) if after is not None else run()

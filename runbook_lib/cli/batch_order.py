@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from runbook_lib.catalogue import Reason
@@ -26,11 +27,15 @@ CHANGING = ("issue", "access", "rotate")
 
 
 def run_fleet_file(
-    path: Path, *, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path
+    path: Path, *, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path, notices: str = ""
 ) -> RunOutcome:
-    """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
+    """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError.
+
+    Args:
+        notices: messages of earlier runs that wait, for the report.
+    """
     fleet = file.read_fleet(path)
-    order = _order(path, fleet, Shard.parse(shard), archive)
+    order = replace(_order(path, fleet, Shard.parse(shard), archive), notices=notices)
     if engine == "dask":
         _store_is_shared(order)
     total = len(order.accounts)

@@ -31,6 +31,13 @@ def after_runs(archive: Path, notices: Path | None, metrics: Path | None, calend
     return wanted(archive, notices, metrics, calendar)
 
 
+def waiting_notices(archive: Path) -> str:
+    """A sentence for the report about messages of earlier runs that wait; empty if none do."""
+    from runbook_lib.notices.after_run import waiting
+
+    return waiting(archive)
+
+
 def inform_about(bag: Path, notices: Notices) -> None:
     """Send and write what a sealed bag calls for, and report it on standard error."""
     from runbook_lib.notices.after_run import inform

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.catalogue import Exit
-from runbook_lib.cli.informing import inform_about
+from runbook_lib.cli.informing import inform_about, waiting_notices
 from runbook_lib.cli.streams import Unwritten, hang_up
 from runbook_lib.cli.terminal import err, show_error
 from runbook_lib.errors import RunbookError
@@ -70,6 +70,7 @@ def run_one(
             deadline=deadline,
             environ=environ,
             kernels=kernels,
+            notices=waiting_notices(archive) if after is not None else "",
         )
     return report(job, outcome, fail_on=fail_on, exit_detail=exit_detail, after=after)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -23,10 +24,12 @@ from runbook_lib.notices.changes import Change
 from runbook_lib.notices.facts import FILES, LISTED, BagFacts, RunFacts, read_bag
 from runbook_lib.notices.file import Notices, State, read_notices
 from runbook_lib.notices.sender import send_waiting
-from runbook_lib.notices.state import FOLDER, NoticesState
+from runbook_lib.notices.state import DATABASE, FOLDER, NoticesState
 from runbook_lib.words import quantity
 
 POLICY = "policy.json"
+_BRIEFLY = 5.0
+"""Seconds to wait for a sentence of a report."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,6 +94,19 @@ def wanted(archive: Path, file: Path | None, metrics: Path | None, calendar: Pat
     given = read_notices(file) if file is not None else Notices()
     given = given.model_copy(update={"metrics": metrics or given.metrics, "calendar": calendar or given.calendar})
     return given if given != Notices() else None
+
+
+def waiting(archive: Path) -> str:
+    """A sentence about messages that could not be sent so far; empty if none wait. Raises nothing."""
+    if not (archive / FOLDER / DATABASE).exists():
+        return ""
+    try:
+        with NoticesState.held(archive, wait=_BRIEFLY) as state:
+            number = state.unsent()
+    except (RunbookError, OSError, sqlite3.Error) as error:
+        return f"Unknown whether messages of earlier runs wait ({type(error).__name__})."
+    words = f"{quantity(number, 'message')} of earlier runs could not be sent so far"
+    return f"{words}. `runbook notices test FILE` shows why." if number else ""
 
 
 def inform(bag: Path, notices: Notices | None = None, *, environ: Mapping[str, str] | None = None) -> Informed:
