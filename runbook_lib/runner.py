@@ -49,6 +49,7 @@ def run_notebook(
     environ: Mapping[str, str] | None = None,
     engine: Engine | None = None,
     kernels: Kernels | None = None,
+    notices: str = "",
 ) -> RunOutcome:
     """Execute a notebook in a separate process and archive a bag of what happened.
 
@@ -64,6 +65,7 @@ def run_notebook(
         engine: "papermill" to start a kernel for the run; by default what suits the notebook.
         kernels: a server to fork kernels from. The run is then executed in a fork of this process, which must have a
             single thread.
+        notices: messages of earlier runs that wait, for the report.
 
     Returns:
         The outcome of every archived run, including a failed, killed, interrupted or refused one.
@@ -89,6 +91,7 @@ def run_notebook(
         environ=environ,
         keep_out=signing.references(archive),
         engine=engine,
+        notices=notices,
         refuse=partial(ticket_refusal, archive.absolute()),
     )
     refuse_names((job, notebook.name), references_in(parameters), environ)

@@ -1,7 +1,7 @@
 """`python -m tests.reference`: writes the parts of docs/reference.md that the program itself knows.
 
-They are made from the models of the parameters and of the fleet file, the hosts, the commands, the exit codes and the
-catalogue. `tests/test_documents.py` fails where the page says something else.
+They are made from the models of the parameters, of the fleet file and of the notices file, the hosts, the commands, the
+exit codes and the catalogue. `tests/test_documents.py` fails where the page says something else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from runbook_lib.catalogue import CATALOGUE, Exit
 from runbook_lib.digicert.environments import HOSTS
 from runbook_lib.fleet.file import Fleet, HostBudget
 from runbook_lib.notebooks import NOTEBOOKS
+from runbook_lib.notices.file import Notices, Rule
 from runbook_lib.procedures.parameters import MODELS, ChangeParameters, CredentialParameters, Parameters
 from tests.cli.commands import commands
 
@@ -120,6 +121,12 @@ def fleet() -> str:
     return table(("Setting", "Values", "Default", "Meaning"), [*rows, *budget])
 
 
+def notices() -> str:
+    rule = [(f"`send: {row[0].strip('`')}`", *row[2:]) for row in _rows(Rule)]
+    rows = [(row[0], *row[2:]) for row in _rows(Notices)]
+    return table(("Setting", "Values", "Default", "Meaning"), [*rows, *rule])
+
+
 def environments() -> str:
     return table(("`environment`", "Host"), [(f"`{name}`", f"`{host}`") for name, host in HOSTS.items()])
 
@@ -146,6 +153,7 @@ PARTS = {
     "environments": environments,
     "parameters": parameters,
     "fleet": fleet,
+    "notices": notices,
     "commands": command_list,
     "exit codes": exit_codes,
     "reasons": reasons,

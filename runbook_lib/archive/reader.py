@@ -62,6 +62,7 @@ class ToldStep(_Told):
     verdict: str
     headline: str
     finished: datetime
+    reason: str = ""
 
     @property
     def changed(self) -> bool:
@@ -93,9 +94,10 @@ class ToldUser(_Told):
 
 
 class ToldSeen(_Told):
-    """The service users that a run saw."""
+    """The service users that a run saw, and the connections that were answered."""
 
     service_users: tuple[ToldUser, ...] = ()
+    connections: tuple[dict[str, Any], ...] = ()
 
 
 class ToldRun(_Told):
@@ -103,6 +105,7 @@ class ToldRun(_Told):
 
     run: str
     job: str
+    account: str = ""
     status: str
     verdict: str | None = None
     needs_action: int = 0

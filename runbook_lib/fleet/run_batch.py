@@ -48,6 +48,7 @@ class BatchOrder:
         job: the notebook's name in each account's run.json.
         file: the fleet file.
         preload: modules that the notebook imports.
+        notices: messages of earlier runs that wait, for the report.
         environ: this process's environment; the workers have their own.
     """
 
@@ -60,6 +61,7 @@ class BatchOrder:
     archive: Path
     environ: Mapping[str, str]
     preload: tuple[str, ...] = ()
+    notices: str = ""
 
     @property
     def accounts(self) -> tuple[FleetAccount, ...]:
@@ -199,9 +201,12 @@ class _Batch:
             clock=self.clock.source,
             parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
             tables=(entry,),
+            notices=order.notices,
             **rollup.note_of(rows),
         )
         facts = {"Engine": self.engine, "Clock": self.clock.source, "Fleet file": str(order.file.absolute())}
+        if order.notices:
+            facts["Notices"] = order.notices
         if order.shard.of > 1:
             whole = quantity(len(order.fleet.accounts), "account")
             facts["Part"] = f"{order.shard.number} of {order.shard.of}; {whole} in all parts"

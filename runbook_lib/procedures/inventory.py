@@ -42,11 +42,11 @@ from runbook_lib.words import quantity
 
 COLUMNS = (
     *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
-    *("in the store", "rotation", "owner", "serial", "id"),
+    *("in the store", "rotation", "owner", "serial", "id", "starts"),
 )
 """The columns of inventory.csv. Scripts read them: add at the end, rename none."""
 
-MOMENTS, NUMBERS = ("ends", "effective end"), ("days left", "certificates")
+MOMENTS, NUMBERS = ("ends", "effective end", "starts"), ("days left", "certificates")
 
 
 @dataclass(frozen=True)
@@ -283,9 +283,9 @@ class Inventory(Procedure[InventoryParameters]):
             ("yes" if row.listed.enabled else "no") if row.listed else "unknown",
             row.local.where if row.local else "no",
             row.local.rotation if row.local else "",
-            row.owner,
-            _serial(row),
+            *(row.owner, _serial(row)),
             (row.listed.id or "") if row.listed else row.id,
+            iso(row.start) if row.start else "",
         )
 
     # --- step 3 ---------------------------------------------------------------------------------------------------

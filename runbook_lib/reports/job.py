@@ -72,6 +72,7 @@ class Job:
         run: the run's identifier, a UUID.
         engine: "papermill" starts a kernel; None chooses the engine that suits the notebook.
         account: the account in the fleet file for which a batch runs it.
+        notices: messages of earlier runs that wait, for the report; empty if none do.
         refuse: asked before anything is executed. It travels, so it must be picklable.
     """
 
@@ -85,6 +86,7 @@ class Job:
     run: str = field(default_factory=lambda: str(uuid.uuid4()))
     engine: Engine | None = None
     account: str = ""
+    notices: str = ""
     refuse: Refusal | None = None
 
     def started(self, at: datetime) -> Started:

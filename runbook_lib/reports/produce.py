@@ -228,6 +228,7 @@ def _record(
         cells=Cells.of(judgement.cells),
         steps=tuple(map(RunStep.of, judgement.steps)),
         next=judgement.finish.next if judgement.finish else (),
+        notices=opened.job.notices,
         mended=opened.mended,
     )
     return Produced(*artefacts.make_artefacts(judged.nb, record, judgement.steps, judged.log, opened.scanner, folder))

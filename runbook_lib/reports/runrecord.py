@@ -278,6 +278,8 @@ class RunRecord(_Frozen):
     """What to do now, one sentence each."""
     tables: tuple[TableFile, ...]
     scan: Scan
+    notices: str = ""
+    """Which messages of earlier runs had not been sent when this one began; empty if none waited."""
     mended: tuple[str, ...] = ()
     """What was repaired in the notebook for this run, since its format requires it. The digest is of the unrepaired
     file."""
