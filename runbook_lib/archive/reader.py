@@ -209,8 +209,10 @@ def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
 
 
 def bag_at(archive: Path, text: str) -> ArchivedBag | None:
-    """The bag at a path, relative to the current folder or to the archive; None if there is none."""
-    for folder in (Path(text), archive / text):
+    """The bag at a path, relative to the current folder or to the archive, or with this name; None if there is none."""
+    named = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T\d{6}Z-[^/]+", text)
+    own = [archive.joinpath(*named.groups(), text)] if named else []
+    for folder in (Path(text), archive / text, *own):
         try:
             found = (folder / "data").is_dir()
         except (OSError, ValueError):  # too long for a path, or not a path

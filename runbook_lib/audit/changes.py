@@ -17,11 +17,24 @@ from runbook_lib.archive.reader import ArchivedBag, ToldRun
 from runbook_lib.archive.ticket_policy import TicketPolicy
 from runbook_lib.audit.attendance import ACCOUNTS
 from runbook_lib.clock import iso
+from runbook_lib.schema import MOMENT, TEXT, Schema
 
-COLUMNS = (
-    *("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run"),
-    *("ticket", "approved by"),
+CHANGES_MADE = Schema(
+    "changes-made",
+    {
+        "at": MOMENT,
+        "who": TEXT,
+        "service user": TEXT,
+        "certificate": TEXT,
+        "change": TEXT,
+        "verdict": TEXT,  # that of another version may be a word that this one does not know
+        "what was seen": TEXT,
+        "run": TEXT,
+        "ticket": TEXT,
+        "approved by": TEXT,
+    },
 )
+WITHOUT_TICKET = Schema("changes-without-ticket", CHANGES_MADE.types)
 
 _NOT_KNOWN, _UNREADABLE = "not known", "unreadable"
 _CHECKING = frozenset({"doctor", "verify", "inventory", "troubleshoot", "archive"})
@@ -56,7 +69,7 @@ class ChangeMade:
         return not self.known and self.verdict == _UNREADABLE
 
     def row(self) -> tuple[str, ...]:
-        """Its cells, in the order of `COLUMNS`."""
+        """Its cells, in the order of `CHANGES_MADE`."""
         what = (self.what, self.verdict, self.seen, self.run)
         return (iso(self.at), self.who, self.user, self.certificate, *what, self.ticket, self.approved_by)
 

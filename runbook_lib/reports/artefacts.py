@@ -55,14 +55,11 @@ def make_artefacts(
     for name, content in files.items():
         if name != NOTEBOOK:
             found += scanner.in_file(name, content)
-            found += scanner.in_file(name, sidecars.texts[name]) if name.endswith(".parquet") else []
     if not found:
         return record, files
     out = {finding.file for finding in found}
     if record.status is not Status.REFUSED or not out <= {RECORD, REPORT}:
         out.add(NOTEBOOK)  # the other files came from the notebook; those of a refused run, from its parameters
-    stems = {Path(name).stem for name in out if name in contents}
-    out |= {name for name in contents if Path(name).stem in stems}  # the same table in another form
     kept = {name: content for name, content in files.items() if name not in out | {RECORD, REPORT}}
     shown = nb if NOTEBOOK in kept else nbformat.v4.new_notebook()
     return _without(record, found, out - {RECORD, REPORT}, kept, shown, scanner)

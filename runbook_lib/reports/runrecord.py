@@ -323,7 +323,7 @@ class RunRecord(_Frozen):
         return cls(**{**unless_known, **at_start, **note, "status": status, "error": error, **known})
 
 
-def schema() -> str:
+def json_schema() -> str:
     """The JSON Schema (2020-12) of run.json, as text. A test compares SCHEMA with it."""
     made = RunRecord.model_json_schema()
     for name, model in {"RunRecord": made, **made["$defs"]}.items():
@@ -394,4 +394,4 @@ def software() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(schema())
+    sys.stdout.write(json_schema())

@@ -55,6 +55,11 @@ class Buttons:
         show_widget(self.form.widget)
         self._parameters = Area(panels.note(_NOT_STARTED))
 
+    @property
+    def procedure(self) -> Procedure[Any] | None:
+        """The procedure that the buttons run; None before Start."""
+        return self._procedure
+
     def step(self, step: Step) -> None:
         """Show a step's button and the area for its result."""
         if step.slug in self._cells:
