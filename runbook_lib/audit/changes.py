@@ -16,9 +16,9 @@ from runbook_lib.archive.reader import ArchivedBag, ToldRun
 from runbook_lib.audit.attendance import ACCOUNTS
 from runbook_lib.clock import iso
 
-COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run")
+COLUMNS = ("at", "who", "service user", "certificate", "change", "verdict", "what was seen", "run", "mode")
 
-_NOT_KNOWN, _UNREADABLE = "not known", "unreadable"
+_NOT_KNOWN, _UNREADABLE, _LOST = "not known", "unreadable", "unknown"
 _CHECKING = frozenset({"doctor", "verify", "inventory", "troubleshoot", "archive"})
 """Our jobs that change nothing, even if they are cut off."""
 
@@ -35,11 +35,12 @@ class ChangeMade:
     verdict: str
     seen: str
     run: str
+    mode: str = ""
 
     @property
     def known(self) -> bool:
         """Whether it is known what was changed."""
-        return self.what != _NOT_KNOWN
+        return self.what != _NOT_KNOWN and self.verdict != _LOST
 
     @property
     def unreadable(self) -> bool:
@@ -48,14 +49,24 @@ class ChangeMade:
 
     def row(self) -> tuple[str, ...]:
         """Its cells, in the order of `COLUMNS`."""
-        return iso(self.at), self.who, self.user, self.certificate, self.what, self.verdict, self.seen, self.run
+        return (
+            iso(self.at),
+            self.who,
+            self.user,
+            self.certificate,
+            self.what,
+            self.verdict,
+            self.seen,
+            self.run,
+            self.mode,
+        )
 
 
 def changes(entries: Iterable[ArchivedBag]) -> list[ChangeMade]:
     """The changes of these runs, oldest first.
 
     A run that was cut off counts as a change if its job changes anything, because its record does not show what it had
-    begun. So does a bag that cannot be read.
+    begun. So does a bag that cannot be read. A clicked session shows each press, also one whose outcome is unknown.
     """
     found = [change for entry in entries for change in _of(entry)]
     return sorted(found, key=lambda change: (change.at, change.run))
@@ -79,11 +90,17 @@ def _of_run(run: ToldRun, place: str) -> Iterator[ChangeMade]:
     name = str(run.parameters.get("name") or (run.defaults or {}).get("name") or "")
     for step in run.steps:
         if step.changed:
-            yield ChangeMade(step.finished, who, user, name, step.title, step.verdict, step.headline, place)
+            yield ChangeMade(step.finished, who, user, name, step.title, step.verdict, step.headline, place, run.mode)
+    for click in run.clicks:
+        if click.lost:
+            seen = "The button was pressed, and the session ended before the step did."
+            yield ChangeMade(click.at, who, user, name, click.title, _LOST, seen, place, run.mode)
+    if run.clicks:
+        return
     ended = run.status in ("done", "failed", "refused")  # a failed step is a row of its own
     if not ended and run.job not in _CHECKING:
         seen = "The run was cut off. Its record does not show what it had begun. Run it again."
-        yield ChangeMade(run.finished, who, user, name, _NOT_KNOWN, run.status, seen, place)
+        yield ChangeMade(run.finished, who, user, name, _NOT_KNOWN, run.status, seen, place, run.mode)
 
 
 def _accounts(file: Path) -> list[dict[str, str]] | None:

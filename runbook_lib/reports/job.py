@@ -15,7 +15,8 @@ from typing import Any
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, lock_sha256, who
+from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, who
+from runbook_lib.reports.software import lock_sha256
 from runbook_lib.reports.work_tree import commit_of
 
 
@@ -69,6 +70,7 @@ class Job:
         run: the run's identifier, a UUID.
         engine: "papermill" starts a kernel; None chooses the engine that suits the notebook.
         account: the account in the fleet file for which a batch runs it.
+        known: what was known at the start, if another process has recorded it.
     """
 
     source: Source
@@ -81,9 +83,12 @@ class Job:
     run: str = field(default_factory=lambda: str(uuid.uuid4()))
     engine: Engine | None = None
     account: str = ""
+    known: Started | None = None
 
     def started(self, at: datetime) -> Started:
         """What is known when the run starts."""
+        if self.known is not None:
+            return self.known
         environ = os.environ if self.environ is None else self.environ
         return Started(
             run=self.run,
