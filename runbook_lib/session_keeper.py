@@ -31,7 +31,6 @@ from runbook_lib.reports import clicked_session
 from runbook_lib.reports.clicked_session import KERNEL_GONE, NOTEBOOK, SESSION, ClickedSession, step_record
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.scan import Scanner, references_in, refuse_names
-from runbook_lib.result import Kind
 from runbook_lib.session_messages import Begin, Close, Did, Message, Pressed, Ran, Reply, Secrets, read_message
 
 _WAIT = 10.0
@@ -77,7 +76,7 @@ class Keeper:
         self._lines.append(clicked_session.as_line(message, now, self._scanner))
         if isinstance(message, Close):
             return self._seal()
-        if self._folder is None and not session.deserves_bag:
+        if not (session.changes or session.deserves_bag):
             return Reply(number=0)  # a notebook that changes nothing leaves nothing, not even a folder
         try:
             self._write()
@@ -106,11 +105,12 @@ class Keeper:
         except RunbookError as problem:
             return Reply(number=0, problem=problem.as_dict(), refused=True)
         try:
-            self._prepare(begun)
+            with bag.archive_errors(self._archive):
+                self._prepare(begun)
         except RunbookError as problem:
             self._unbegun = problem
             raise
-        if any(step.kind is Kind.CHANGE for step in begun.steps):
+        if self._known().changes:
             self._write()  # that nothing can be archived must be known before a change
         return Reply(number=0)
 
@@ -246,8 +246,8 @@ def main() -> None:
         number = 0
         try:
             order = json.loads(line)
-            number = order.pop("number")
-            reply = keeper.take(read_message(order))
+            number = order["number"]
+            reply = keeper.take(read_message(order["message"]))
         except RunbookError as problem:
             reply = Reply(number=0, problem=problem.as_dict())
         except (OSError, ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:

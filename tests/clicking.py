@@ -7,9 +7,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
@@ -54,14 +55,24 @@ class Hand:
         self.client.wait_for_ready(timeout=SECONDS)
         self.pid: int = self.evaluate("__import__('os').getpid()")
 
+    def _next(self, get: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        """The next message. Raises RuntimeError once the kernel is gone."""
+        until = time.monotonic() + SECONDS
+        while True:
+            try:
+                return get(timeout=1)
+            except Empty:
+                if not self.manager.is_alive() or time.monotonic() > until:
+                    raise RuntimeError("the kernel does not answer") from None
+
     # --- cells ----------------------------------------------------------------------------------------------------
 
     def run(self, source: str) -> list[dict[str, Any]]:
         """Run a cell as JupyterLab does; returns the content of the messages that show something."""
         request = self.client.execute(source, store_history=True)
-        shown = []
+        shown: list[dict[str, Any]] = []
         while True:
-            message = self.client.get_iopub_msg(timeout=SECONDS)
+            message = self._next(self.client.get_iopub_msg)
             if message["parent_header"].get("msg_id") != request:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
@@ -81,7 +92,7 @@ class Hand:
             "", silent=True, user_expressions={"x": f"__import__('json').dumps({expression})"}
         )
         while True:
-            reply = self.client.get_shell_msg(timeout=SECONDS)
+            reply = self._next(self.client.get_shell_msg)
             if reply["parent_header"].get("msg_id") == request:
                 found = reply["content"]["user_expressions"]["x"]
                 assert found["status"] == "ok", found
@@ -96,7 +107,7 @@ class Hand:
         self.client.shell_channel.send(message)
         request = message["header"]["msg_id"]
         while True:
-            found = self.client.get_iopub_msg(timeout=SECONDS)
+            found = self._next(self.client.get_iopub_msg)
             idle = found["msg_type"] == "status" and found["content"]["execution_state"] == "idle"
             if idle and found["parent_header"].get("msg_id") == request:
                 return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -23,6 +24,7 @@ from runbook_lib.archive import chain
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.clock import SystemClock
 from runbook_lib.runner import run_notebook
+from tests.archive import bags
 from tests.clicking import WALK, Hand, opened
 from tests.conftest import Sandbox
 from tests.procedures.conftest import issue
@@ -158,7 +160,7 @@ def test_if_the_keeper_is_killed_too_the_next_session_seals_what_is_known(
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
-CANARY = "canary-4f1a-Zq93xw-secret-77"
+CANARY = "canary4f1aZq93xwK7secret77abcd"
 
 
 def test_a_secret_typed_pasted_and_printed_is_in_no_archived_byte(
@@ -188,14 +190,15 @@ def test_a_secret_typed_pasted_and_printed_is_in_no_archived_byte(
 def test_a_secret_pasted_into_a_text_field_is_in_no_archived_byte_even_after_a_crash(
     sandbox: Sandbox, environ: dict[str, str], archive: Path, tmp_path: Path
 ):
-    environ |= {"DIGICERT_ONE_P12_PASSWORD_OF_ANOTHER": CANARY}
     with opened("01_issue", tmp_path / "desk", environ) as hand:
         hand.run_all()
+        hand.fill(p12_password="prompt:")
+        hand.type_secret("p12_password", CANARY)
         hand.start(name="Pasted", organization=CANARY, key_kind="p-256")
         hand.press("generate-key-and-csr")
         keeper = psutil.Process(hand.keeper)
         keeper.kill()
-        keeper.wait(SECONDS)
+        wait_for(lambda: keeper.status() == psutil.STATUS_ZOMBIE)
         assert CANARY.encode() not in everything(archive)
         hand.press("request-certificate")  # another keeper seals what the first one left, when it seals its own
         hand.archive()
@@ -271,7 +274,7 @@ def test_a_failed_step_is_recorded_as_failed_and_one_more_try_begins_nothing_new
         hand.archive()
         (bag,) = bags_of(archive)
     told = record(bag)
-    assert (told["status"], told["error"]["reason"]) == ("failed", "last_working_certificate")
+    assert (told["status"], told["error"]["reason"]) == ("failed", "certificate_in_use")
     assert [click["verdict"] for click in told["clicks"]] == ["ok", "failed", "failed"]
 
 
@@ -364,7 +367,7 @@ def without_times(value: Any) -> Any:
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d+\.\d s\b", "…", json.dumps(value))
 
 
-def report_of(bag: Path) -> list[str]:
+def report_of(bag: Path) -> list[Any]:
     """What each step shows in report.html, as text."""
     soup = BeautifulSoup((bag / "data/report.html").read_text(), "html.parser")
     results = [section.get_text(" ", strip=True) for section in soup.select('section[aria-label^="Result: "]')]
@@ -380,12 +383,13 @@ def test_two_people_on_one_archive_at_once(sandbox: Sandbox, environ: dict[str, 
     names = ("Ann", "Bob")
     for name in names:
         issue(sandbox, name, environ)
-    with ThreadPoolExecutor(2) as people:
-        list(people.map(lambda name: many_sessions(name, sessions, environ, tmp_path / name), names))
-    bags = bags_of(archive)
-    assert Counter(record(bag)["parameters"]["name"] for bag in bags) == dict.fromkeys(names, sessions)
-    assert {record(bag)["status"] for bag in bags} == {"done"}
-    assert len({record(bag)["run"] for bag in bags}) == 2 * sessions
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as people:
+        desks = [tmp_path / name for name in names]
+        list(people.map(many_sessions, names, [sessions] * 2, [environ] * 2, desks))
+    sealed = bags_of(archive)
+    assert Counter(record(bag)["parameters"]["name"] for bag in sealed) == dict.fromkeys(names, sessions)
+    assert {record(bag)["status"] for bag in sealed} == {"done"}
+    assert len({record(bag)["run"] for bag in sealed}) == 2 * sessions
     assert whole(archive)  # which checks that the chain is a line
 
 
@@ -399,7 +403,7 @@ def many_sessions(name: str, sessions: int, environ: dict[str, str], desk: Path)
             hand.press(*WALK["03_access"])
 
 
-@pytest.mark.parametrize("number", range(50 if SOAK else 4))
+@pytest.mark.parametrize("number", range(50 if SOAK else 3))
 def test_a_kernel_killed_at_a_random_moment_leaves_no_change_without_a_bag(
     sandbox: Sandbox, environ: dict[str, str], archive: Path, tmp_path: Path, number: int
 ):
@@ -410,11 +414,12 @@ def test_a_kernel_killed_at_a_random_moment_leaves_no_change_without_a_bag(
         issue(sandbox, name, environ)
     before = len(sandbox.admin("GET", "/requests"))
     values: dict[str, Any] = {"name": name}
-    values |= {
+    more: dict[str, dict[str, Any]] = {
         "01_issue": {"key_kind": "p-256"},
         "03_access": {"allow_outage_of": name},
         "05_rotate": {"rotate_now": True, "overlap_days": 0, "grace_days": 0},
-    }[notebook]
+    }
+    values |= more[notebook]
     with opened(notebook, tmp_path / "desk", environ) as hand:
         hand.run_all()
         hand.start(**values)
@@ -422,21 +427,18 @@ def test_a_kernel_killed_at_a_random_moment_leaves_no_change_without_a_bag(
         hand.press(WALK[notebook][0])
         killer = Timer(chance.uniform(0, 6), hand.kill)
         killer.start()
-        also = Timer(killer.interval, keeper.kill) if number % 4 == 3 else None
+        also = Timer(killer.interval, keeper.kill) if number % 4 == 2 else None
         if also is not None:
             also.start()
-        with suppress(Exception):  # whatever a dead kernel does not answer
+        with suppress(RuntimeError):  # the kernel is gone
             hand.press(*WALK[notebook][1:])
         killer.join()
         with suppress(psutil.NoSuchProcess):
             keeper.wait(SECONDS)
     requests = sandbox.admin("GET", "/requests")[before:]
     changed = [request for request in requests if request["method"] in ("POST", "PUT")]
-    issue(sandbox, f"Next {number}", environ)
-    with opened("03_access", tmp_path / "next", environ) as hand:  # whatever comes next
-        access(hand, f"Next {number}")
-        hand.press(*WALK["03_access"])
-    *killed, _ = bags_of(archive)
+    bags.put(archive)  # whatever comes next
+    killed = [bag for bag in bags_of(archive) if not bag.name.endswith("-demo")]
     assert len(killed) <= 1
     assert killed or not changed
     for bag in killed:

@@ -122,6 +122,11 @@ class ClickedSession:
         return next(step for step in self.begun.steps if step.slug == slug)
 
     @property
+    def changes(self) -> bool:
+        """Whether the notebook has a step that changes something."""
+        return any(step.kind is Kind.CHANGE for step in self.begun.steps)
+
+    @property
     def deserves_bag(self) -> bool:
         """Whether the session is archived: a change was pressed, or the person asked for it."""
         return self.asked or any(click.kind is Kind.CHANGE and click.asked for click in self.clicks)

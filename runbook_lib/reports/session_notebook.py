@@ -104,7 +104,7 @@ class _Places:
         self._states[cell.id] = state
 
     def _add(self, source: str) -> NotebookNode:
-        cell = nbformat.v4.new_code_cell(source)
+        cell: NotebookNode = nbformat.v4.new_code_cell(source)
         _tag(cell)
         places = [number for number, other in enumerate(self._nb.cells, 1) if other is self._after]
         self._nb.cells.insert(places[0] if places else len(self._nb.cells), cell)

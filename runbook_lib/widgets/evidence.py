@@ -173,8 +173,10 @@ class Evidence:
         except RunbookError as problem:
             self.problem = problem
             return None
-        if not isinstance(message, Ran):  # which is not written, so it says nothing of the archive
-            self.problem = RunbookError.from_dict(reply.problem) if reply.problem else None
+        if reply.problem:
+            self.problem = RunbookError.from_dict(reply.problem)
+        elif not isinstance(message, Ran | Secrets):  # they are not written, so they say nothing of the archive
+            self.problem = None
         return reply
 
     def _tell_ran(self, *, everything: bool = False) -> None:
@@ -208,7 +210,7 @@ class ArchiveRow:
         self._button = w.Button(
             description="Archive", tooltip="Archive what was done so far", disabled=True, layout=w.Layout(width="auto")
         )
-        self._button.on_click(lambda _: self._button.disabled or on_press())
+        self._button.on_click(lambda _: None if self._button.disabled else on_press())
         show_widget(self._button)
         self._area = Area(panels.note(_NOTHING))
 

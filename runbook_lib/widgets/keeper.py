@@ -49,7 +49,7 @@ class Keeper:
             RunbookError: ARCHIVE_FAILED if the keeper is gone.
         """
         self._number += 1
-        order = {**message.model_dump(mode="json"), "number": self._number}
+        order = {"number": self._number, "message": message.model_dump(mode="json")}
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         try:
