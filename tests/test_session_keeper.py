@@ -315,7 +315,7 @@ def steps_of(told: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def shown_in(bag: Path) -> list[tuple[str, list[str]]]:
+def shown_in(bag: Path) -> list[tuple[str, list[list[str]]]]:
     """The outputs of the notebook's own cells, without what differs from one run to the next."""
     nb = json.loads((bag / "data/run.ipynb").read_text())
     cells = [cell for cell in nb["cells"] if cell["cell_type"] == "code" and cell["id"] in STEP_CELLS]
@@ -363,7 +363,7 @@ def test_a_clicked_session_and_a_headless_run_give_the_same(
     assert pages[0] == pages[1]
 
 
-def without_times(value: Any) -> Any:
+def without_times(value: Any) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d+\.\d s\b", "…", json.dumps(value))
 
 

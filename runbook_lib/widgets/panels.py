@@ -81,7 +81,9 @@ def note(words: str, *, waits: bool = False) -> Bundle:
 
 
 def archived(bag: str, status: str, more: str) -> Bundle:
-    """Where a session was archived, with a link to its report.
+    """Where a session was archived, with a link that downloads its report.
+
+    JupyterLab would open the report in the archive itself, and put a checkpoint next to it: a file that nobody sealed.
 
     Args:
         bag: the path of the bag. The link leads there from the current folder, which is the notebook's.

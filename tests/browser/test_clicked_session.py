@@ -46,8 +46,9 @@ def test_a_clicked_disable_and_enable_are_archived_and_listed(
     (bag,) = [bag for bag in chain.bags(archive) if bag.name.endswith("-access")]
     expect(archived).to_contain_text(f"Archived as {bag.name} (done).")
     notebook.picture("03_access-archived")
-    with notebook.page.expect_popup() if False else notebook.page.expect_request("**/report.html*"):
+    with notebook.page.expect_download() as download:
         archived.get_by_role("link").click()
+    assert download.value.path().read_bytes() == (bag / "data/report.html").read_bytes()
 
     checked = subprocess.run(["sh", "verify.sh"], cwd=archive, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
