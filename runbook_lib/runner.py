@@ -10,11 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runbook_lib import given
 from runbook_lib.archive import bag, signing
+from runbook_lib.archive.expectation import ticket_refusal
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.engine.kernels import Kernels
@@ -88,6 +90,7 @@ def run_notebook(
         environ=environ,
         keep_out=signing.references(archive),
         engine=engine,
+        refuse=partial(ticket_refusal, archive.absolute()),
     )
     refuse_names((job, notebook.name), references_in(parameters), environ)
     begun = todo.started(clock.now())

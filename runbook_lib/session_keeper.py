@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from runbook_lib import disk, given
 from runbook_lib.archive import bag, seal, signing
+from runbook_lib.archive.expectation import ticket_refusal
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock, SystemClock
 from runbook_lib.errors import RunbookError, unexpected
@@ -100,10 +101,9 @@ class Keeper:
         except ValueError as error:
             self._unbegun = RunbookError(Reason.BAD_PARAMETER, f"DIGICERT_ONE_ARCHIVE: {error}.")
             raise self._unbegun from None
-        try:
-            refuse_by_policy(self._archive, begun)
-        except RunbookError as problem:
-            return Reply(number=0, problem=problem.as_dict(), refused=True)
+        refusal = ticket_refusal(self._archive, begun.parameters, self._environ)
+        if refusal is not None:  # by the archive's policy, before any request
+            return Reply(number=0, problem=refusal.as_dict(), refused=True)
         try:
             with bag.archive_errors(self._archive):
                 self._prepare(begun)
@@ -206,13 +206,6 @@ class Keeper:
         """Seal the session. If that fails, the next run does it. Raises RunbookError or OSError."""
         if self._session is not None and not self.over:
             self.take(Close(why=self._session.closed or KERNEL_GONE))
-
-
-def refuse_by_policy(archive: Path, begun: Begin) -> None:
-    """Refuse a session that the archive's policy does not allow.
-
-    This is the one place for `require_ticket`: the policy itself is archive's, and it is not there yet.
-    """
 
 
 def _source(begun: Begin) -> Source:

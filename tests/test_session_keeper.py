@@ -20,7 +20,7 @@ import psutil
 import pytest
 from bs4 import BeautifulSoup
 
-from runbook_lib.archive import chain
+from runbook_lib.archive import chain, expectation
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.clock import SystemClock
 from runbook_lib.runner import run_notebook
@@ -276,6 +276,30 @@ def test_a_failed_step_is_recorded_as_failed_and_one_more_try_begins_nothing_new
     told = record(bag)
     assert (told["status"], told["error"]["reason"]) == ("failed", "certificate_in_use")
     assert [click["verdict"] for click in told["clicks"]] == ["ok", "failed", "failed"]
+
+
+# --- a policy that asks for a ticket ----------------------------------------------------------------------------------
+
+
+def test_a_change_without_the_ticket_that_the_policy_requires_is_refused_before_any_request(
+    sandbox: Sandbox, environ: dict[str, str], archive: Path, tmp_path: Path
+):
+    issue(sandbox, "Ticket", environ)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("expected: []\nrequire_ticket: [sandbox]\n")
+    archive.mkdir()
+    expectation.declare(archive, policy, at=SystemClock().now(), environ=environ)
+    before = len(sandbox.admin("GET", "/requests"))
+    with opened("03_access", tmp_path / "desk", environ) as hand:
+        access(hand, "Ticket")
+        assert "requires a ticket" in hand.evaluate("runbook._way._parameters._shown['text/plain']")
+        assert hand.evaluate("runbook._way._cells['prove-access'].button.disabled")
+        assert len(sandbox.admin("GET", "/requests")) == before
+        hand.start(ticket="CHG-7", approved_by="Ann")
+        hand.press(*WALK["03_access"])
+        (bag,) = [bag for bag in bags_of(archive) if bag.name.endswith("-access")]
+    assert (record(bag)["ticket"], record(bag)["approved_by"]) == ("CHG-7", "Ann")
+    assert record(bag)["status"] == "done"
 
 
 # --- an archive that cannot be written --------------------------------------------------------------------------------

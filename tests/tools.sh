@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gets what the tests run besides Python: a browser, openssl, curl, jq, strace, a JDK, Mono, systemd. On Debian by apt when root (or
-# with sudo); elsewhere it says what is missing. In CI a missing tool is a failure: the tests that need it would not run.
+# Gets what the tests run besides Python: a browser, openssl, curl, jq, strace, a JDK, Mono, systemd, faketime, shells. On Debian by
+# apt when root (or with sudo); elsewhere it says what is missing. In CI a missing tool is a failure: the tests that need it would not run.
 set -eu
 
 need() { # need COMMAND PACKAGE...
@@ -21,6 +21,10 @@ need mcs mono-mcs mono-runtime libmono-system-net-http4.0-cil
 need mono mono-runtime
 need setpriv util-linux
 need systemd-analyze systemd
+need faketime faketime
+need busybox busybox
+need zsh zsh
+need ksh ksh
 [ -e /usr/share/java/jackson-databind.jar ] || missing="$missing libjackson2-databind-java" absent="$absent jackson"
 
 if [ -n "$missing" ] && command -v apt-get >/dev/null 2>&1; then

@@ -95,7 +95,7 @@ def check_bound(archive: Path, place: str, name: str, listed: Sequence[Tombstone
             continue
         tags = {}
         try:
-            tags = _tags(disk.read_file(kept / TAGS), line.digest)
+            tags = listed_tags(disk.read_file(kept / TAGS), line.digest)
             content = disk.read_file(kept / LINK, SMALL)
             if disk.sha256(content) != tags.get(LINK) or Link.read(content) != line.link:
                 raise ValueError(f"{LINK} differs")
@@ -113,7 +113,8 @@ def check_bound(archive: Path, place: str, name: str, listed: Sequence[Tombstone
     return found
 
 
-def _tags(content: bytes, digest: str) -> dict[str, str]:
+def listed_tags(content: bytes, digest: str) -> dict[str, str]:
+    """What a tag manifest lists: name, digest. Raises ValueError if it is malformed or has another digest itself."""
     if disk.sha256(content) != digest:
         raise ValueError("the tag manifest differs")
     lines = [_TAG.fullmatch(line) for line in content.decode("ascii", "replace").removesuffix("\n").split("\n")]

@@ -26,12 +26,12 @@ PLACE = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{8}T[0-9]{6}Z-[a-z0-9-]+"
 """A bag's folder below the archive. verify.sh has the same patterns: POSIX and Python read them alike."""
 
 SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT = "signer", "authority", "hold", "release", "purge", "export"
-EXPECTATION = "expectation"
-ENTRY_KINDS = (SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT, EXPECTATION)
+EXPECTATION, RESTAMP = "expectation", "restamp"
+ENTRY_KINDS = (SIGNER, AUTHORITY, HOLD, RELEASE, PURGE, EXPORT, EXPECTATION, RESTAMP)
 """The kinds of archive entries: `data/<kind>.json` of such a bag says what was done. If the archive has a signer, an
 unsigned entry is a finding."""
 
-_KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION})(?:-[0-9]+)?")
+_KEPT = re.compile(rf".*Z-(?:{SIGNER}|{AUTHORITY}|{HOLD}|{RELEASE}|{PURGE}|{EXPECTATION}|{RESTAMP})(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -245,3 +245,8 @@ def is_kept(place: str) -> bool:
 def is_expectation(place: str) -> bool:
     """Whether a bag declares what the archive should hold, by its name."""
     return re.fullmatch(rf".*Z-{EXPECTATION}(?:-[0-9]+)?", place) is not None
+
+
+def is_restamp(place: str) -> bool:
+    """Whether a bag holds a new time stamp over the chain before it, by its name."""
+    return re.fullmatch(rf".*Z-{RESTAMP}(?:-[0-9]+)?", place) is not None

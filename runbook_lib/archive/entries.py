@@ -1,4 +1,4 @@
-"""Archive entries: a new signer or authority, an expectation, a hold, a release, a purge, an export. Each is a bag.
+"""Archive entries: new signer, authority or time stamp, expectation, hold, release, purge, export. Each is a bag.
 
 They record what was done to the archive, so a purge keeps them; except an export, which changed nothing.
 """
@@ -17,9 +17,11 @@ from typing import Any
 from runbook_lib import disk
 from runbook_lib.archive import chain, signing, timestamp_authority, timestamps
 from runbook_lib.archive.bag import Started, archive_errors, fill, staging
-from runbook_lib.archive.chain import AUTHORITY, SIGNER
+from runbook_lib.archive.chain import AUTHORITY, RESTAMP, SIGNER
+from runbook_lib.archive.openssl import CERTS, ROOTS, TSA_ROOTS
 from runbook_lib.archive.seal import BAG, BagSummary, Place, into_chain, recover, write_guides
 from runbook_lib.archive.signing import Signer
+from runbook_lib.archive.succession import RENEWAL
 from runbook_lib.archive.timestamp_authority import TimestampAuthority
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
@@ -108,8 +110,8 @@ def begin_signing(archive: Path, signer: Signer, *, at: datetime, environ: Mappi
     with begun(archive, SIGNER, at=at, environ=environ) as entry:
         before = chain.find_head(archive).next_signer
         files = {
-            "certificate.pem": (archive / signing.CERTS / f"{signer.fingerprint}.pem").read_bytes(),
-            "roots.pem": (archive / signing.CERTS / signing.ROOTS).read_bytes(),
+            "certificate.pem": (archive / CERTS / f"{signer.fingerprint}.pem").read_bytes(),
+            "roots.pem": (archive / CERTS / ROOTS).read_bytes(),
         }
         facts = {"before": before, "from_now_on": signer.fingerprint}
         place = entry.seal(facts, files=files, first=signer, successor=signer.fingerprint)
@@ -124,9 +126,34 @@ def begin_stamping(archive: Path, source: TimestampAuthority, *, at: datetime, e
         RunbookError: SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     with begun(archive, AUTHORITY, at=at, environ=environ) as entry:
-        roots = {f"{signing.CERTS}/{timestamp_authority.ROOTS}": disk.sha256(source.roots)}
-        place = entry.seal({"url": source.url}, files={timestamp_authority.ROOTS: source.roots}, neighbours=roots)
+        roots = {f"{CERTS}/{TSA_ROOTS}": disk.sha256(source.roots)}
+        place = entry.seal({"url": source.url}, files={TSA_ROOTS: source.roots}, neighbours=roots)
         timestamp_authority.set_authority(archive, source)
+    return stamped(archive, place)
+
+
+def restamp(archive: Path, *, at: datetime, environ: Mapping[str, str]) -> Place:
+    """Put a new time stamp over the whole chain: seals a bag of the job `restamp` that holds it.
+
+    It is over the digest of the last bag, by the authority chosen now, and renews every time stamp that the chain
+    names.
+
+    Raises:
+        RunbookError: BAD_PARAMETER without an authority or a bag; NOT_STAMPED if no time stamp arrives, and then
+            nothing is sealed; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
+    """
+    source = timestamp_authority.required(archive)
+    if chain.find_head(archive) == chain.GENESIS:
+        raise RunbookError(Reason.BAD_PARAMETER, f"{archive} contains no bag.", title="The archive is empty")
+    with begun(archive, RESTAMP, at=at, environ=environ) as entry:
+        head = chain.find_head(archive)
+        try:  # under the lock, so that this bag is still the last when the entry is sealed
+            token = timestamp_authority.token(source, disk.read_file(archive / head.bag / chain.TAGS))
+        except RunbookError as error:
+            remedy = "Nothing was sealed. Repeat the command later."
+            raise RunbookError(error.reason, error.what, remedy=remedy, title="No time stamp was renewed") from None
+        facts = {"url": source.url, "number": head.sequence, "digest": head.digest}
+        place = entry.seal(facts, files={RENEWAL.removeprefix("data/"): token})
     return stamped(archive, place)
 
 

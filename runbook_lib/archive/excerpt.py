@@ -14,13 +14,13 @@ from datetime import date, datetime
 from pathlib import Path
 
 from runbook_lib import disk
-from runbook_lib.archive import bound, chain, entries, timestamp_authority, tombstones
+from runbook_lib.archive import bound, chain, entries, tombstones
 from runbook_lib.archive.bag import archive_errors
-from runbook_lib.archive.chain import EXPORT, is_expectation, signature_of
+from runbook_lib.archive.chain import EXPORT, is_expectation, is_restamp, signature_of
 from runbook_lib.archive.index import write_index
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS
 from runbook_lib.archive.retention import day_of, must_be_whole
 from runbook_lib.archive.seal import GUIDES
-from runbook_lib.archive.signing import CERTS
 from runbook_lib.archive.timestamps import stamp_of
 from runbook_lib.archive.tombstones import ELSEWHERE, PURGED, TombstoneLine
 from runbook_lib.archive.verify import verify_archive
@@ -47,15 +47,28 @@ def export_excerpt(
     zipped = into.suffix == ".zip"
     if into.exists():
         raise RunbookError(
-            Reason.BAD_PARAMETER, f"{into} already exists.", remedy="Name a new folder or a new zip file."
+            Reason.BAD_PARAMETER,
+            f"{into} is there.",
+            remedy="Name a new folder or a new zip file.",
+            title="The excerpt's file or folder already exists",
         )
     if archive.resolve() in (into.resolve(), *into.resolve().parents):
-        raise RunbookError(Reason.BAD_PARAMETER, f"{into} must be outside the archive.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{into} is in {archive}.",
+            remedy="Name a folder or a zip file outside the archive.",
+            title="The excerpt must be outside the archive",
+        )
     must_be_whole(archive)
     with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
         chosen, left_out, kept = _divide(archive, since, until)
-        if not chosen:
-            raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
+        if all(is_restamp(place) for place in chosen):
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"No run started between {since} and {until}.",
+                remedy="Choose another period.",
+                title="There is nothing to export",
+            )
         facts = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
         tags = {ELSEWHERE: tombstones.tombstone_text(left_out)}
         place = entry.seal(facts, kept=kept, tags=tags, neighbours=_neighbours(archive, chosen))
@@ -76,8 +89,8 @@ def export_excerpt(
 
 
 def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[TombstoneLine], dict[str, bytes]]:
-    """The bags of the period, with all earlier expectations; the bags left out, with purged ones unless a tombstone of
-    the period lists them; and the binding data of those."""
+    """The bags of the period, with all earlier expectations and later re-stamps; the bags left out, with purged ones
+    unless a tombstone of the period lists them; and the binding data of those."""
     kept: dict[str, bytes] = {}
     chosen: list[str] = []
     left_out: list[TombstoneLine] = []
@@ -86,7 +99,9 @@ def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[To
         purged = tombstones.read_tombstone(disk.read_file(bag / PURGED)) if (bag / PURGED).exists() else []
         # an earlier export would list bags as left out that are here
         first = date.min if is_expectation(place) else since
-        if first <= day_of(place) <= until and not (bag / ELSEWHERE).exists():
+        # a later renewal of the time stamps is evidence for this period too
+        in_it = first <= day_of(place) <= until or (is_restamp(place) and since <= day_of(place))
+        if in_it and not (bag / ELSEWHERE).exists():
             chosen.append(place)
         else:
             left_out += [tombstones.of(bag), *purged]
@@ -97,7 +112,7 @@ def _divide(archive: Path, since: date, until: date) -> tuple[list[str], list[To
 def _neighbours(archive: Path, chosen: list[str]) -> dict[str, str]:
     """The files next to the bags that the excerpt's last bag lists, because the bags that list them may be left out."""
     there = [f"{place}.tsr" for place in chosen if stamp_of(archive / place).exists()]
-    roots = f"{CERTS}/{timestamp_authority.ROOTS}"
+    roots = f"{CERTS}/{TSA_ROOTS}"
     if (archive / roots).exists():
         there.append(roots)
     return {path: disk.sha256(disk.read_file(archive / path)) for path in there}

@@ -37,6 +37,7 @@ _ENTRIES = {
     "release": "Legal hold released.",
     "purge": "Bags purged; this is their tombstone.",
     "export": "Excerpt exported; this lists the bags left out.",
+    "restamp": "Time stamps renewed.",
 }
 """How archive entries are described."""
 
@@ -128,6 +129,8 @@ class ToldRun(_Told):
     parameters: dict[str, Any] = {}
     defaults: dict[str, Any] | None = None
     target: ToldTarget | None = None
+    ticket: str | None = None
+    approved_by: str | None = None
     seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()
@@ -199,7 +202,7 @@ class ArchivedBag:
         if self.run is None:
             return self.problem or _ENTRIES.get(self.job, "Archive entry, without a run.")
         if self.run.error is not None:
-            return f"{self.run.error.get('title', '')}: {self.run.error.get('what', '')}"
+            return f"{self.run.error.get('title', '')}. {self.run.error.get('what', '')}"
         headlines = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]
         return (headlines or [step.headline for step in self.run.steps] or [""])[-1]
 

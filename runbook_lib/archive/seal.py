@@ -21,8 +21,9 @@ from pathlib import Path
 import bagit
 
 from runbook_lib import disk
-from runbook_lib.archive import chain, index, interrupted, signing, timestamp_authority, timestamps, tombstones
+from runbook_lib.archive import chain, index, interrupted, signing, timestamps, tombstones
 from runbook_lib.archive.chain import NONE, Link, Pending, SealedBag
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS
 from runbook_lib.archive.signing import Signer
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
@@ -162,9 +163,9 @@ def _act(archive: Path, entry: Path) -> None:
     tombstones.remove(archive)
     if (entry / tombstones.PURGED).exists():
         index.renew(archive)
-    roots = entry / "data" / timestamp_authority.ROOTS
-    if f"{signing.CERTS}/{timestamp_authority.ROOTS}" in timestamps.read_list(entry) and roots.exists():
-        disk.replace(archive / signing.CERTS / timestamp_authority.ROOTS, roots.read_bytes())
+    roots = entry / "data" / TSA_ROOTS
+    if f"{CERTS}/{TSA_ROOTS}" in timestamps.read_list(entry) and roots.exists():
+        disk.replace(archive / CERTS / TSA_ROOTS, roots.read_bytes())
 
 
 def write_guides(archive: Path) -> None:

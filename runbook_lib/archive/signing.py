@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,20 +32,18 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKC
 from cryptography.x509.oid import NameOID
 
 from runbook_lib import disk, programs
+from runbook_lib.archive.openssl import CERTS, ROOTS, signature_refused
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 from runbook_lib.secrets import SecretRef, resolve
 
-CERTS, ROOTS, REFERENCES, REQUEST = "certs", "roots.pem", "signer.json", "request"
+REFERENCES, REQUEST = "signer.json", "request"
 PASSPHRASE = f"env:{programs.ARCHIVE_PASSPHRASE}"
 FEWEST = 22
 """Least characters of a passphrase: as many as a P12 password needs for 128 bits."""
 
 YEARS = 10
 """Years that a self-signed certificate is valid: long enough that a roll-over is a decision, not an emergency."""
-
-_PATIENCE = 60.0
-"""Most seconds that an openssl command may take."""
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _OPTIONS = [PKCS7Options.DetachedSignature, PKCS7Options.Binary, PKCS7Options.NoCapabilities]
@@ -156,6 +152,7 @@ def request_signer(archive: Path, *, passphrase: str, at: datetime, environ: Map
             Reason.BUSY,
             f"{csr_file} still waits for its certificate.",
             remedy=f"Import the certificate with `--certificate FILE`, or delete {REQUEST}.key and {REQUEST}.csr.",
+            title="A certificate request is open",
         )
     key = ec.generate_private_key(ec.SECP256R1())
     sealed = _sealed(key, passphrase, environ)
@@ -180,17 +177,27 @@ def accept(archive: Path, file: Path, environ: Mapping[str, str]) -> Signer:
         *chain, root = x509.load_pem_x509_certificates(file.read_bytes())
         sealed = (certs / f"{REQUEST}.key").read_bytes()
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {file} or the request's key: {error}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {file} or the request's key: {error}.",
+            remedy="Check the path. If there is no request yet, make one with `--csr`.",
+            title="The signer's certificate cannot be imported",
+        ) from None
     if not chain or root.subject != root.issuer:
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"{file} must hold the certificate, any intermediates, and last the self-signed root.",
             remedy="Join the PEM files of your CA in this order: cat signer.pem intermediate.pem root.pem",
+            title="The signer's certificate cannot be imported",
         )
     reference = _references(certs).get(REQUEST, PASSPHRASE)
     signer = Signer(_open(certs / f"{REQUEST}.key", reference, environ), tuple(chain))
     if signer.key.public_key() != chain[0].public_key():
-        raise RunbookError(Reason.KEY_MISMATCH, f"{file} does not hold the certificate for {REQUEST}.csr.")
+        raise RunbookError(
+            Reason.KEY_MISMATCH,
+            f"{file} does not hold the certificate for {REQUEST}.csr.",
+            remedy="Import the certificate that your CA issued for this request.",
+        )
     _install(archive, signer, sealed, reference, root)
     return signer
 
@@ -216,56 +223,18 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
         (Path(folder) / ROOTS).write_bytes(certificates_pem(root))
         why = signature_refused(Path(folder) / "p7s", Path(folder) / "content", certificate, Path(folder) / ROOTS)
     if why:
-        raise RunbookError(Reason.LINT_FAILED, f"openssl refuses a signature by this certificate: {why}")
+        raise RunbookError(
+            Reason.LINT_FAILED,
+            f"openssl says: {why}.",
+            remedy="Have your CA issue a certificate for signing, then import it.",
+            title="openssl refuses signatures by this certificate",
+        )
     roots_file = certs / ROOTS
     roots = x509.load_pem_x509_certificates(disk.read_file(roots_file, follow=True)) if roots_file.exists() else []
     disk.replace(certs / f"{signer.fingerprint}.pem", certificates_pem(*signer.certificates))
     disk.replace(roots_file, certificates_pem(*roots, *([] if root in roots else [root])))
     _remember(certs, signer.fingerprint, passphrase)
     disk.replace(certs / f"{signer.fingerprint}.key", sealed, mode=0o600)
-
-
-def signature_refused(signature: Path, content: Path, signer: Path, roots: Path, *, at: datetime | None = None) -> str:
-    """Why openssl refuses a signature; empty if it accepts it.
-
-    The signer must be the given certificate (`-nointern`), not just one that leads to a root. So `signer` must hold no
-    other certificate: openssl would accept any that made the signature. The signature holds the intermediates.
-    The certificates must be valid at the time `at`. Without a time their dates are not checked (`-no_check_time`),
-    because a signature stays valid when its signer's certificate expires.
-
-    Raises:
-        RunbookError: as `openssl`.
-    """
-    command = ["cms", "-verify", "-binary", "-inform", "DER", "-in", str(signature), "-content", str(content)]
-    command += ["-nointern", "-certfile", str(signer), "-CAfile", str(roots), "-out", os.devnull]
-    command += ["-attime", str(int(at.timestamp()))] if at else ["-no_check_time"]
-    return openssl(command)
-
-
-def openssl(command: list[str]) -> str:
-    """Why an openssl command fails, as openssl says; empty if it succeeds.
-
-    It trusts only the certificates that the command names: otherwise `openssl cms` would add the system's to `-CAfile`.
-    Settings of openssl in our environment are not passed on, so that they change no verdict.
-
-    Raises:
-        RunbookError: UNREADABLE_FILE if openssl is missing.
-    """
-    try:
-        done = programs.run_program("openssl", command, seconds=_PATIENCE, more=programs.NO_CERTIFICATES)
-    except subprocess.TimeoutExpired:
-        return f"openssl did not finish within {_PATIENCE:g} s"
-    except FileNotFoundError:
-        raise RunbookError(
-            Reason.UNREADABLE_FILE, "`openssl`, which checks signatures, is missing.", remedy="Install openssl."
-        ) from None
-    if done.returncode == 0:
-        return ""
-    # error:number:library:function:reason:file:line:more, and `more` is often empty
-    errors = [line.split(":") for line in done.stderr.decode(errors="replace").splitlines() if ":error:" in line]
-    return next(
-        (words for line in reversed(errors) for words in (line[-1].strip(), line[-4]) if words), "no reason given"
-    )
 
 
 def _open(file: Path, reference: str, environ: Mapping[str, str]) -> Key:
@@ -299,7 +268,12 @@ def _references(certs: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {certs / REFERENCES}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {certs / REFERENCES}.",
+            remedy="Restore it from a backup.",
+            title="The signer's references cannot be read",
+        ) from None
 
 
 def _remember(certs: Path, name: str, passphrase: str) -> None:

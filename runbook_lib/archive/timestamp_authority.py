@@ -10,31 +10,23 @@ not read a token whose certificates are not in DER's order, and `openssl ts -rep
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
 from runbook_lib import disk
-from runbook_lib.archive.signing import CERTS, certificates_pem, openssl
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS, refusal, stamp_refused
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
-ROOTS, SETTINGS = "tsa-roots.pem", "tsa.json"
+SETTINGS = "tsa.json"
 PATIENCE = 5.0
 """Most seconds for a token, from the first packet to the last. A time stamp may come later, so a run does not wait."""
 
 LARGEST = 1 << 18
 """Most bytes of an answer; a real one has 1 to 10 kB."""
-
-_GENERALIZED_TIME = 0x18
-_TIME = re.compile(rb"([0-9]{14})(?:\.[0-9]+)?Z")
 
 
 @dataclass(frozen=True)
@@ -50,11 +42,29 @@ def configured(archive: Path) -> TimestampAuthority | None:
     certs = archive / CERTS
     try:
         url = json.loads(disk.read_file(certs / SETTINGS, follow=True))["url"]
-        return TimestampAuthority(str(url), disk.read_file(certs / ROOTS, follow=True))
+        return TimestampAuthority(str(url), disk.read_file(certs / TSA_ROOTS, follow=True))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {certs / SETTINGS} or {ROOTS}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {certs / SETTINGS} or {TSA_ROOTS}.",
+            remedy="Restore both from a backup, or choose the authority again with `runbook archive authority`.",
+            title="The time-stamp authority's settings cannot be read",
+        ) from None
+
+
+def required(archive: Path) -> TimestampAuthority:
+    """The authority of an archive. Raises RunbookError (BAD_PARAMETER) without one; UNREADABLE_FILE."""
+    source = configured(archive)
+    if source is None:
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{archive} has no time-stamp authority.",
+            remedy="Choose one: runbook archive authority DIR URL --roots FILE",
+            title="The archive has no time-stamp authority",
+        )
+    return source
 
 
 def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
@@ -72,12 +82,23 @@ def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise RunbookError(
-            Reason.BAD_PARAMETER, "The authority's address must be http(s)://HOST/PATH, without a password."
+            Reason.BAD_PARAMETER,
+            "It must be http(s)://HOST/PATH, without a password.",
+            title="The authority's address is not valid",
         )
+    from cryptography import x509  # imported here, so that a verification starts without it
+
+    from runbook_lib.archive.signing import certificates_pem
+
     try:
         found = x509.load_pem_x509_certificates(roots.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read certificates from {roots}: {error}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read certificates from {roots}: {error}.",
+            remedy="Download the root certificate (PEM) from the authority's web site.",
+            title="The root certificates cannot be read",
+        ) from None
     before = configured(archive)
     known = x509.load_pem_x509_certificates(before.roots) if before else []
     authority = TimestampAuthority(url, certificates_pem(*known, *(root for root in found if root not in known)))
@@ -104,74 +125,18 @@ def token(authority: TimestampAuthority, content: bytes, *, patience: float | No
     """
     with tempfile.TemporaryDirectory(prefix="runbook-") as name:
         folder = Path(name)
-        data, query, answer, roots = (folder / file for file in ("data", "query", "answer", ROOTS))
+        data, query, answer, roots = (folder / file for file in ("data", "query", "answer", TSA_ROOTS))
         data.write_bytes(content)
         roots.write_bytes(authority.roots)
         # with a nonce; -cert: the token holds the certificates that lead to the root
-        why = openssl(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
+        why = refusal(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
         if not why:
             answer.write_bytes(_post(authority.url, query.read_bytes(), patience or PATIENCE))
-            why = _refused(answer, ["-queryfile", str(query)], roots) or stamp_refused(answer, data, roots)
+            why = stamp_refused(answer, ["-queryfile", str(query)], roots)
+            why = why or stamp_refused(answer, ["-data", str(data)], roots)
         if why:
             raise RunbookError(Reason.NOT_STAMPED, f"{authority.url} sent an invalid time stamp: {why}.")
         return answer.read_bytes()
-
-
-def stamped_at(content: bytes) -> datetime:
-    """The time in a token (UTC, whole seconds). Raises ValueError if it is not a token.
-
-    Only TSTInfo is read. The authority does not sign the rest (the answer's status, the list of digest algorithms), so
-    whoever has the file could write another time there.
-
-    TimeStampResp → token → SignedData → encapContentInfo → TSTInfo → genTime (RFC 3161, 2.4.2; RFC 5652, 5.1).
-    """
-    try:
-        inside = next(_elements(content))[1]
-        for number in (1, 1, 0, 2, 1, 0, 0):
-            inside = list(_elements(inside))[number][1]
-        tag, text = list(_elements(inside))[4]
-    except (IndexError, StopIteration):
-        raise ValueError("not a time stamp") from None
-    found = _TIME.fullmatch(text)
-    if tag != _GENERALIZED_TIME or found is None:
-        raise ValueError("the time stamp has no time")
-    return datetime.strptime(found[1].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-
-
-def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each DER element in a sequence of them. Raises ValueError."""
-    at = 0
-    while at < len(content):
-        tag, length = content[at], int.from_bytes(content[at + 1 : at + 2])
-        at += 2
-        if length > 0x7F:
-            more = length - 0x80
-            length = int.from_bytes(content[at : at + more])
-            at += more
-        if at + length > len(content):
-            raise ValueError("the time stamp is truncated")
-        yield tag, content[at : at + length]
-        at += length
-
-
-def stamp_refused(stamp: Path, content: Path, roots: Path) -> str:
-    """Why openssl refuses a token over `content`; empty if it accepts it.
-
-    The authority's certificates must be valid at the token's time. They may have expired since.
-
-    Raises:
-        RunbookError: UNREADABLE_FILE if openssl is missing.
-    """
-    return _refused(stamp, ["-data", str(content)], roots)
-
-
-def _refused(stamp: Path, over: list[str], roots: Path) -> str:
-    command = ["ts", "-verify", *over, "-in", str(stamp), "-CAfile", str(roots)]
-    try:
-        at = stamped_at(disk.read_file(stamp))
-    except ValueError as error:
-        return openssl(command) or str(error)  # openssl says more exactly what is wrong
-    return openssl([*command, "-attime", str(int(at.timestamp()))])
 
 
 def _post(url: str, body: bytes, patience: float) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 from runbook_lib import disk
 from runbook_lib.archive import chain, timestamp_authority
 from runbook_lib.archive.chain import signature_of
-from runbook_lib.archive.signing import CERTS
+from runbook_lib.archive.openssl import CERTS
 from runbook_lib.archive.timestamp_authority import TimestampAuthority
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError

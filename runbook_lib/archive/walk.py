@@ -49,17 +49,26 @@ def bag_places(archive: Path, findings: list[str]) -> tuple[list[str], set[str]]
             continue
         for month in _below(archive, name, findings):
             for day in _below(archive, month, findings):
-                for path, inner in _entries(archive, day, findings):
-                    if re.fullmatch(PLACE, path) and inner.is_dir(follow_symlinks=False):
-                        bags.append(path)
-                    elif _BESIDE.fullmatch(path) and inner.is_file(follow_symlinks=False):
-                        if inner.stat(follow_symlinks=False).st_size <= SMALL:
-                            loose.add(path)
-                        else:
-                            findings.append(f"{path}: larger than {SMALL:,} bytes: not read")
-                    else:
-                        findings.append(f"{path}: not part of an archive")
+                found = day_places(archive, day, findings)
+                bags += found[0]
+                loose |= found[1]
     return sorted(bags), loose
+
+
+def day_places(archive: Path, day: str, findings: list[str]) -> tuple[list[str], set[str]]:
+    """The same for one day's folder."""
+    bags: list[str] = []
+    loose: set[str] = set()
+    for path, entry in _entries(archive, day, findings):
+        if re.fullmatch(PLACE, path) and entry.is_dir(follow_symlinks=False):
+            bags.append(path)
+        elif not (_BESIDE.fullmatch(path) and entry.is_file(follow_symlinks=False)):
+            findings.append(f"{path}: not part of an archive")
+        elif entry.stat(follow_symlinks=False).st_size <= SMALL:
+            loose.add(path)
+        else:
+            findings.append(f"{path}: larger than {SMALL:,} bytes: not read")
+    return bags, loose
 
 
 def _below(archive: Path, folder: str, findings: list[str]) -> Iterator[str]:
@@ -155,3 +164,12 @@ def digest(path: Path, limit: int = LARGEST, *, follow: bool = False) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def unfit(path: Path, *, follow: bool = False) -> str:
+    """Why openssl must not read a file; empty if it may."""
+    try:
+        disk.opened(path, SMALL, follow=follow).close()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""

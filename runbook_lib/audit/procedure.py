@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runbook_lib import given
 from runbook_lib.archive import reader
+from runbook_lib.archive.expectation import declarations
 from runbook_lib.archive.reader import ArchivedBag
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit import changes, inventory_diff
@@ -51,8 +52,9 @@ class Audit(Procedure[ArchiveParameters]):
         if not folder.is_dir():
             raise RunbookError(
                 Reason.UNREADABLE_FILE,
-                f"There is no archive {folder}.",
+                f"{folder} is not a folder.",
                 remedy="Set the parameter `archive` or the variable DIGICERT_ONE_ARCHIVE.",
+                title="There is no archive",
             )
         return folder
 
@@ -60,7 +62,7 @@ class Audit(Procedure[ArchiveParameters]):
 
     @check("Verify the archive")
     def verify_archive(self) -> Result:
-        proof = verify_archive(self.archive, head=self.parameters.known_head or None)
+        proof = verify_archive(self.archive, head=self.parameters.known_head or None, clock=self.session.clock)
         last = f"{proof.head[0]} {proof.head[1]}" if proof.head else "none"
         facts = {"Archive": str(self.archive), "Bags": f"{proof.bags:,}", "Files": f"{proof.files:,}", "Head": last}
         facts |= {"First signer": proof.signer} if proof.signer else {}
@@ -105,12 +107,21 @@ class Audit(Procedure[ArchiveParameters]):
         if proof.late:
             late = f"{quantity(proof.late, 'signature')}: the certificate was not valid at the stamped time"
             details.append((Verdict.ATTENTION, "Late", late))
+        if proof.lapsed:
+            lapsed = f"{quantity(proof.lapsed, 'time stamp')} not renewed before the authority's certificate ended"
+            details.append((Verdict.ATTENTION, "Lapsed", lapsed))
+        renew = proof.ends if proof.ends is not None and proof.ends > self.session.clock.now() else None
+        if renew:
+            details.append((Verdict.ATTENTION, "Renewal", f"the newest time stamp's certificate ends {iso(renew)}"))
+        weak = proof.late or proof.word or proof.lapsed or renew
+        init = "Create a signer, so that later runs are signed: `runbook archive init`."
+        restamp = "Renew the time stamps before that: `runbook archive restamp`."
         return Result(
-            verdict=Verdict.OK if proof.signer and not proof.late and not proof.word else Verdict.ATTENTION,
+            verdict=Verdict.OK if proof.signer and not weak else Verdict.ATTENTION,
             headline="Unchanged since it was sealed." if proof.signer else "Complete and unchanged, but not signed.",
             facts=facts,
             details=tuple(details),
-            next=() if proof.signer else ("Create a signer, so that later runs are signed: `runbook archive init`.",),
+            next=(*(() if proof.signer else (init,)), *((restamp,) if renew else ())),
         )
 
     # --- step 2 ---------------------------------------------------------------------------------------------------
@@ -154,7 +165,11 @@ class Audit(Procedure[ArchiveParameters]):
         since = _midnight(first) if first else datetime.min.replace(tzinfo=UTC)
         until = _midnight(last) + timedelta(days=1) if last else self.session.clock.now()
         if since >= until:
-            raise RunbookError(Reason.BAD_PARAMETER, "`period_from` must not be later than `period_to` or today.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                "`period_from` must not be later than `period_to` or today.",
+                title="The period is not valid",
+            )
         return since, until
 
     # --- step 3 ---------------------------------------------------------------------------------------------------
@@ -167,18 +182,32 @@ class Audit(Procedure[ArchiveParameters]):
         known = [change for change in made if change.known]
         failed = sum(change.verdict not in (Verdict.OK, Verdict.ATTENTION) for change in known)
         unreadable = sum(change.unreadable for change in made)
+        without = sum(not change.ticket for change in known)
+        try:
+            declared, problem = declarations(self.archive), ""
+        except RunbookError as error:
+            declared, problem = (), error.what
+        breaches = tuple(change.row() for change in known if change.breaks(declared))
         sentences = [
             f"{quantity(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
             if known
             else "No known changes.",
             _unknown(len(made) - len(known) - unreadable, "run was cut off", "runs were cut off"),
             _unknown(unreadable, "record cannot be read", "records cannot be read"),
+            f"{quantity(len(breaches), 'change')} without the ticket that the policy requires." if breaches else "",
         ]
         rows = tuple(change.row() for change in made)
+        tables = [_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows)]
+        if breaches:
+            title = "Changes without the ticket that the policy requires"
+            tables.append(_table("changes-without-ticket", title, changes.COLUMNS, breaches))
         return Result(
-            verdict=Verdict.ATTENTION if failed or len(known) < len(made) else Verdict.OK,
+            verdict=Verdict.ATTENTION if failed or breaches or problem or len(known) < len(made) else Verdict.OK,
             headline=" ".join(filter(None, sentences)),
-            tables=(_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows),),
+            facts={"Without a ticket": f"{without or 'none'} of {quantity(len(known), 'change')}"} if known else {},
+            details=((Verdict.UNCHECKED, "Ticket policy", problem),) if problem else (),
+            tables=tuple(tables),
+            next=("Find out who approved the changes without a ticket.",) if breaches else (),
         )
 
     # --- step 4 ---------------------------------------------------------------------------------------------------

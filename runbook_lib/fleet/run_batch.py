@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from runbook_lib.archive import bag, chain, seal, signing
+from runbook_lib.archive.expectation import declared_policy
+from runbook_lib.archive.ticket_policy import TicketPolicy
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock, iso
 from runbook_lib.digicert.environments import Environment
@@ -143,13 +145,16 @@ class _Batch:
         order = self.order
         hide = _variables(order.fleet)
         keep_out = signing.references(order.archive)
+        policy = declared_policy(order.archive)
         return [
-            self._item(account, hide, keep_out)
+            self._item(account, hide, keep_out, policy)
             for account in order.accounts
             if self.ledger.done(account.account, order.inputs(account)) is None
         ]
 
-    def _item(self, account: FleetAccount, hide: frozenset[str], keep_out: tuple[str, ...]) -> Item:
+    def _item(
+        self, account: FleetAccount, hide: frozenset[str], keep_out: tuple[str, ...], policy: TicketPolicy
+    ) -> Item:
         order, fleet = self.order, self.order.fleet
         given = fleet.given(account)
 
@@ -162,6 +167,7 @@ class _Batch:
                 cell_timeout=fleet.cell_timeout,
                 deadline=fleet.account_deadline,
                 keep_out=keep_out,
+                refuse=policy.refusal,
             )
             return AccountWork(job, hide - _variables_of(given), order.preload)
 
@@ -194,6 +200,7 @@ class _Batch:
             clock=self.clock.source,
             parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
             tables=(entry,),
+            **rollup.note_of(rows),
         )
         facts = {"Engine": self.engine, "Clock": self.clock.source, "Fleet file": str(order.file.absolute())}
         if order.shard.of > 1:

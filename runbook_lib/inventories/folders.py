@@ -27,7 +27,7 @@ from runbook_lib.inventories.folder_worker import (
     Summary,
 )
 from runbook_lib.inventories.health import Health, Limits
-from runbook_lib.inventories.long_tables import by_month, counted, excerpt, written
+from runbook_lib.inventories.long_tables import by_month, counted, shown_rows, written
 from runbook_lib.result import Result, Table, TableBeside, Verdict
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import LongTable
@@ -146,16 +146,16 @@ def result_of(summary: Summary, sidecar: TableBeside, limits: Limits) -> Result:
     if summary.bare:
         headline += f" No certificates found in {len(summary.bare):,} of {_many(len(summary.folders), 'folder')}."
     soonest = [_brief(row) for _, row in summary.soonest]
-    tables = [excerpt("soonest", "Next to end", _BRIEF, soonest, sum(summary.months.values()))]
+    tables = [shown_rows("soonest", "Next to end", _BRIEF, soonest, sum(summary.months.values()))]
     if summary.flawed:
         count = sum(summary.reasons[reason] for reason in FLAWS)
-        tables.insert(0, excerpt("flawed", "Need action", _BRIEF, [_brief(row) for row in summary.flawed], count))
+        tables.insert(0, shown_rows("flawed", "Need action", _BRIEF, [_brief(row) for row in summary.flawed], count))
     if summary.unchecked:
         rows = [_brief(row) for row in summary.unchecked]
-        tables.insert(0, excerpt("unchecked", "Not checked", _BRIEF, rows, unchecked))
+        tables.insert(0, shown_rows("unchecked", "Not checked", _BRIEF, rows, unchecked))
     if summary.bare:
         rows = [(folder, f"{summary.folders[folder][0]:,}") for folder in summary.bare]
-        tables.insert(0, excerpt("bare", "Folders without a certificate", ("folder", "files"), rows, len(rows)))
+        tables.insert(0, shown_rows("bare", "Folders without a certificate", ("folder", "files"), rows, len(rows)))
     if summary.reasons:
         reasons = tuple(
             (reason.value, f"{summary.reasons[reason]:,}", CATALOGUE[reason].title, CATALOGUE[reason].remedy)

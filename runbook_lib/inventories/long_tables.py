@@ -67,10 +67,10 @@ def result_tables(
         table.add(rows)
         state = columns.index("state")
         sidecar = table.finish(unchecked=sum(row[state] == Health.UNCHECKED for row in rows))
-    return ResultTables((excerpt(name, title, columns, head, len(rows)),), (sidecar,))
+    return ResultTables((shown_rows(name, title, columns, head, len(rows)),), (sidecar,))
 
 
-def excerpt(name: str, title: str, columns: tuple[str, ...], head: Rows, count: int) -> Table:
+def shown_rows(name: str, title: str, columns: tuple[str, ...], head: Rows, count: int) -> Table:
     """The first rows of a table whose file lies next to the notebook."""
     rows = tuple(head[:SHOWN])
     return Table(name=f"{name}-first", title=f"{title}: {len(rows)} of {count:,}", columns=columns, rows=rows)

@@ -57,13 +57,17 @@ class Access(Procedure[AccessParameters]):
             raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, but is accepted.")
         self._refuse_contradiction()
         resumed = self._again and not self._worked
-        headline = "The certificate works: mTLS is accepted with HTTP 200."
+        verdict, headline = Verdict.OK, "The certificate works: mTLS is accepted with HTTP 200."
         if resumed:
+            verdict = Verdict.ATTENTION
             headline = f"A run at {self._cut_off} disabled the certificate and ended early; this run resumes there."
+        elif answer.outcome is Outcome.REFUSED:
+            headline = "The certificate is listed as disabled, and is refused."
         elif not self._worked:
-            headline = "The certificate is listed as disabled, and is not accepted."
+            verdict = Verdict.UNCHECKED
+            headline = "The certificate is listed as disabled. Whether it is refused is unknown."
         return Result(
-            verdict=Verdict.ATTENTION if resumed else Verdict.OK,
+            verdict=verdict,
             headline=headline,
             facts={"Host": self.session.environment.clientauth_url, "Seen": answer.seen},
             tables=(table,),

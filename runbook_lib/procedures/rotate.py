@@ -346,7 +346,7 @@ class Rotate(Procedure[RotateParameters]):
             self._journal.append(State.ROLLED_BACK, number)
         return Result(
             verdict=Verdict.OK,
-            headline=f"Back on {old.folder.name}: enabled, accepted, and in use. The new one is disabled.",
+            headline=f"Back on {old.folder.name}: accepted, in use.{' The new one is disabled.' * bool(rotation.new)}",
             facts=said,
             next=("Find out what went wrong, then start again with `rotate_now: true`.",),
         )

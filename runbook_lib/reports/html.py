@@ -30,6 +30,7 @@ from traitlets.config import Config
 
 from runbook_lib.reports import TEMPLATES, bare, page_limits
 from runbook_lib.reports.annotate import BANNER_TAG
+from runbook_lib.reports.change_note import CHANGE_NOTE
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.result import MIME
 from runbook_lib.tone import tone
@@ -115,7 +116,7 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
     page_limits.share(page.cells, _note)
     title = _take_title(page) or Path(record.notebook.name).stem
     html, _ = exporter().from_notebook_node(
-        page, resources={"run": record, "title": title, "cells": _count(record.cells)}
+        page, resources={"run": record, "title": title, "cells": _count(record.cells), "note": CHANGE_NOTE}
     )
     return str(html)
 

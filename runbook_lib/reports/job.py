@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,9 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, who
 from runbook_lib.reports.software import lock_sha256
 from runbook_lib.reports.work_tree import commit_of
+
+Refusal = Callable[[Mapping[str, Any], Mapping[str, str]], RunbookError | None]
+"""Why a notebook must not run with these values of its own parameters and this environment; None if it may."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Job:
         engine: "papermill" starts a kernel; None chooses the engine that suits the notebook.
         account: the account in the fleet file for which a batch runs it.
         known: what was known at the start, if another process has recorded it.
+        refuse: asked before anything is executed. It travels, so it must be picklable.
     """
 
     source: Source
@@ -84,6 +88,7 @@ class Job:
     engine: Engine | None = None
     account: str = ""
     known: Started | None = None
+    refuse: Refusal | None = None
 
     def started(self, at: datetime) -> Started:
         """What is known when the run starts."""

@@ -25,7 +25,7 @@ from runbook_lib.reports import annotate, artefacts, bare, notebook_reader, scan
 from runbook_lib.reports.execute import ExecutionPlan
 from runbook_lib.reports.job import Job, Produced, RunStart, Source
 from runbook_lib.reports.outcome import Judgement, judge, judge_refusal
-from runbook_lib.reports.runrecord import Cells, Click, Engine, RunRecord, SecretSource, Step, target_and_seen
+from runbook_lib.reports.runrecord import Cells, Click, Engine, RunRecord, RunStep, SecretSource, target_and_seen
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 from runbook_lib.result import Status
 
@@ -245,7 +245,7 @@ def make_record(
         **target_and_seen(judgement),
         records=bool(judgement.records),
         cells=Cells.of(judgement.cells),
-        steps=tuple(map(Step.of, judgement.steps)),
+        steps=tuple(map(RunStep.of, judgement.steps)),
         next=judgement.finish.next if judgement.finish else (),
         mended=opened.mended,
     )
@@ -306,6 +306,11 @@ def _refusal(opened: Opened) -> RunbookError | None:
             "The notebook takes no parameters: no cell is tagged `parameters`.",
             remedy="Run it without parameters, or add the tag `parameters` to the cell with the defaults.",
         )
+    if opened.job.refuse is not None and defaults is not None:
+        environ = os.environ if opened.job.environ is None else opened.job.environ
+        injected = opened.given or opened.earlier
+        # one file serves several notebooks: what this one does not take says nothing about it
+        return opened.job.refuse({name: injected.get(name, value) for name, value in defaults.items()}, environ)
     return None
 
 

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from runbook_lib import result
 from runbook_lib.catalogue import Exit
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports.change_note import change_note
 from runbook_lib.reports.outcome import CellState, Judgement
 from runbook_lib.reports.software import software
 from runbook_lib.result import Kind, ParametersRecord, Seen, Status, StepRecord, Target, Verdict
@@ -91,7 +92,7 @@ class Who(_Frozen):
     host: str
 
 
-class Step(_Frozen):
+class RunStep(_Frozen):
     """A step of the run."""
 
     slug: str
@@ -109,7 +110,7 @@ class Step(_Frozen):
     """Seconds that a server asked to wait before the next request; null if none did."""
 
     @classmethod
-    def of(cls, record: StepRecord) -> Step:
+    def of(cls, record: StepRecord) -> RunStep:
         return cls(
             slug=record.step,
             title=record.title,
@@ -269,6 +270,13 @@ class RunRecord(_Frozen):
     defaults: dict[str, Any] | None = None
     """The notebook's values of the parameters that were not given; null for a value that is not a literal. Null as a
     whole if the notebook takes no parameters or could not be read."""
+    ticket: str | None = None
+    """The ticket that the run's changes belong to; empty if none was given. Null if the notebook takes none or the run
+    was killed. A batch lists those of its accounts."""
+    change_reason: str | None = None
+    """Why the change is made; empty and null as for `ticket`."""
+    approved_by: str | None = None
+    """Who approved the change; empty and null as for `ticket`."""
     secrets: tuple[SecretSource, ...] | None = None
     """Where the secrets among the parameters are to come from."""
     target: Target | None = None
@@ -284,7 +292,7 @@ class RunRecord(_Frozen):
     """Whether the notebook reports its steps and verdict. A notebook that does not is done when every code cell was
     executed."""
     cells: Cells
-    steps: tuple[Step, ...]
+    steps: tuple[RunStep, ...]
     next: tuple[str, ...]
     """What to do now, one sentence each."""
     tables: tuple[TableFile, ...]
@@ -317,6 +325,7 @@ class RunRecord(_Frozen):
             "tables": (),
             "scan": Scan(),
         }
+        note = change_note({**(known.get("defaults") or {}), **known.get("parameters", {})})
         at_start = {
             "run": started.run,
             "job": started.job,
@@ -329,7 +338,7 @@ class RunRecord(_Frozen):
             "lock_sha256": started.lock_sha256,
             "mode": started.mode,
         }
-        return cls(**{**unless_known, **at_start, "status": status, "error": error, **known})
+        return cls(**{**unless_known, **at_start, **note, "status": status, "error": error, **known})
 
 
 def schema() -> str:

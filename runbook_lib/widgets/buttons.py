@@ -168,6 +168,8 @@ class Buttons:
 
     def _close(self, why: str, *, asked: bool = False) -> None:
         if self._evidence is not None:
+            if self._row is not None and self._evidence.open:
+                self._row.archiving()
             self._evidence.close(why, asked=asked)
             if self._row is not None:
                 self._row.show(self._evidence)

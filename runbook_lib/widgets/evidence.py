@@ -214,6 +214,11 @@ class ArchiveRow:
         show_widget(self._button)
         self._area = Area(panels.note(_NOTHING))
 
+    def archiving(self) -> None:
+        """Say that the bag is being made."""
+        self._button.disabled = True
+        self._area.update(panels.note("Archiving …", waits=True))
+
     def show(self, evidence: Evidence | None, *, working: bool = False) -> None:
         """Say where the evidence is."""
         self._button.disabled = working or evidence is None or not evidence.open

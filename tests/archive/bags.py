@@ -9,11 +9,13 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
-from runbook_lib.archive import bag, entries, signing
+from runbook_lib.archive import bag, entries, signing, timestamp_authority
 from runbook_lib.archive.seal import Place
 from runbook_lib.archive.signing import Signer
 from runbook_lib.reports.runrecord import Who
+from tests.archive.tsa import Tsa
 
 AT = datetime(2026, 11, 23, 14, 15, 0, 999999, tzinfo=UTC)
 FILES = {"run.json": b"{}\n", "report.html": "é".encode(), "tables/a.csv": b"a\r\n1\r\n"}
@@ -42,6 +44,13 @@ def put(
         return bag.put(archive, folder, work, run=told.run, files=files or FILES, environ=environ)
 
 
+def stamp_from_now_on(archive: Path, source: Tsa, at: datetime = AT) -> None:
+    """Choose an authority, the first or the next."""
+    archive.mkdir(exist_ok=True)
+    chosen = timestamp_authority.chosen(archive, source.url, source.roots)
+    entries.begin_stamping(archive, chosen, at=at, environ=ENVIRON)
+
+
 def sign(archive: Path, at: datetime = AT) -> Signer:
     """Give the archive a signer, or the next one."""
     archive.mkdir(exist_ok=True)
@@ -60,14 +69,27 @@ def small(archive: Path, *, signed: bool, bags: int = 6) -> Path:
     return archive
 
 
-def bare_path(folder: Path) -> Path:
-    """A PATH that holds what verify.sh says it needs, and nothing else."""
+def bare_path(folder: Path, *, but: Mapping[str, str | None] = MappingProxyType({})) -> Path:
+    """A PATH that holds what verify.sh says it needs, and nothing else.
+
+    `but` names another program for a tool, None for no program.
+    """
     folder.mkdir()
-    for tool in TOOLS:
-        found = shutil.which(tool)
-        assert found
-        (folder / tool).symlink_to(found)
+    for tool in (*TOOLS, *(but.keys() - set(TOOLS))):
+        program = but.get(tool, tool)
+        if program is not None:
+            found = shutil.which(program)
+            assert found, program
+            (folder / tool).symlink_to(found)
     return folder
+
+
+def script(file: Path, *lines: str) -> Path:
+    """Write a program of the tests' own where another one was."""
+    file.unlink(missing_ok=True)
+    file.write_text("".join(f"{line}\n" for line in ("#!/bin/sh", *lines)), encoding="utf-8")
+    file.chmod(0o755)
+    return file
 
 
 def verify_sh(archive: Path, tools: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""An archive of many runs, made fast: real bags in a real chain, without kernels, fsync or signatures.
+"""An archive of many runs, made fast: real bags in a real chain, without kernels or fsync, signed if asked for.
 
     python -m tests.archive.many DIR RUNS
 
@@ -11,7 +11,7 @@ import json
 import random
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from runbook_lib import disk, tables
 from runbook_lib.archive import chain
 from runbook_lib.archive.chain import NONE, Link, SealedBag
+from runbook_lib.archive.signing import Signer
 from runbook_lib.clock import iso
 from runbook_lib.result import Table
 
@@ -77,16 +78,19 @@ class Told:
         }
 
 
-def write(archive: Path, runs: Iterator[Told] | list[Told]) -> None:
-    """Append runs to an archive's chain. Nothing else may write to it meanwhile; index.html is not made."""
+def write(archive: Path, runs: Iterable[Told], signer: Signer | None = None) -> None:
+    """Append runs to an archive's chain. Nothing else may write to it meanwhile; index.html is not made.
+
+    `signer` is that of the archive, if it has one.
+    """
     archive.mkdir(parents=True, exist_ok=True)
     head = chain.find_head(archive)
     for run in runs:
-        head = _bag(archive, run, head)
+        head = _bag(archive, run, head, signer)
     chain.write_pointer(archive, head)
 
 
-def _bag(archive: Path, run: Told, head: SealedBag) -> SealedBag:
+def _bag(archive: Path, run: Told, head: SealedBag, signer: Signer | None) -> SealedBag:
     name, number = f"{run.at:%Y/%m/%d/%Y%m%dT%H%M%SZ}-{run.job}", 1
     place = name
     while (archive / place).exists():
@@ -106,8 +110,8 @@ def _bag(archive: Path, run: Told, head: SealedBag) -> SealedBag:
         status=run.status,
         expected=1,
         produced=int(run.status == "done"),
-        signer=NONE,
-        next_signer=NONE,
+        signer=signer.fingerprint if signer else NONE,
+        next_signer=signer.fingerprint if signer else NONE,
     )
     size = sum(map(len, files.values()))
     tags = {
@@ -124,7 +128,11 @@ def _bag(archive: Path, run: Told, head: SealedBag) -> SealedBag:
         (folder / name).write_bytes(content)
     for name, text in (tags | {chain.TAGS: manifest}).items():
         (folder / name).write_text(text, encoding="utf-8")
-    return SealedBag(link.sequence, disk.sha256(manifest.encode()), NONE, NONE, place)
+    signature = signer.sign(manifest.encode()) if signer else b""
+    if signer:
+        chain.signature_of(folder).write_bytes(signature)
+    sealed = disk.sha256(signature) if signer else NONE
+    return SealedBag(link.sequence, disk.sha256(manifest.encode()), sealed, link.next_signer, place)
 
 
 def inventory(*rows: tuple[str, ...]) -> Table:
@@ -180,7 +188,7 @@ def _one(chance: random.Random, at: datetime, hour: int, certificates: list[str]
         disabled = ("Disable the certificate", "ok", f"“{name}” is disabled; the answer and the list both say so.")
         return Told("access", at, headline="Refused.", parameters=(("name", name),), changes=(disabled,))
     if hour % 2:
-        waits = ("Issue a new certificate beside the old one", "nothing to do", "Not due before 2027-01-01T00:00:00Z.")
+        waits = ("Issue the new certificate", "nothing to do", "Not due before 2027-01-01T00:00:00Z.")
         parameters = (("name", name),)
         return Told("rotate", at, verdict="nothing to do", headline="Not due.", parameters=parameters, changes=(waits,))
     return Told("verify", at, headline="mTLS is proven by a success and two failures.", parameters=(("name", name),))

@@ -20,8 +20,7 @@ from runbook_lib.archive.chain import TAGS, signature_of
 from runbook_lib.archive.timestamps import stamp_of
 from runbook_lib.archive.verify import verify_archive
 from tests.archive import tsa
-from tests.archive.bags import AT, ENVIRON, REFERENCE, places, put, sign, small, started, verify_sh
-from tests.archive.test_timestamps import stamp_from_now_on
+from tests.archive.bags import AT, ENVIRON, REFERENCE, places, put, sign, small, stamp_from_now_on, started, verify_sh
 
 pytestmark = pytest.mark.interop
 

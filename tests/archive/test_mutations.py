@@ -39,7 +39,7 @@ KINDS = [
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By name: signed, unsigned; kept: signed and stamped, some of it held and some purged; an excerpt of that."""
+    """By name: signed, unsigned; kept: signed, stamped, renewed, partly held, partly purged; an excerpt of that."""
     folder = tmp_path_factory.mktemp("originals")
     bags = 4 if SOAK else 6
     made = {name: small(folder / name, signed=name == "signed", bags=bags) for name in ("signed", "unsigned")}
@@ -62,6 +62,7 @@ def _kept(folder: Path) -> dict[str, Path]:
             shutil.copytree(bag, to)
             shutil.copy(chain.signature_of(bag), chain.signature_of(to))
         retention.purge_runs(archive, what, why="a year", at=AT + timedelta(hours=3), environ=ENVIRON)
+        entries.restamp(archive, at=AT + timedelta(hours=3), environ=ENVIRON)
         put(archive, at=AT + timedelta(hours=4))
         (archive / mutations.SPARE).mkdir()
         for bag in places(archive):

@@ -32,9 +32,9 @@ from tests.archive.bags import (
     put,
     sign,
     small,
+    stamp_from_now_on,
     verify_sh,
 )
-from tests.archive.test_timestamps import stamp_from_now_on
 
 pytestmark = pytest.mark.interop
 

@@ -29,6 +29,7 @@ from tests.archive.bags import (
     put,
     sign,
     small,
+    stamp_from_now_on,
     verify_sh,
 )
 
@@ -50,13 +51,6 @@ def works(source: tsa.Tsa) -> tsa.Tsa:
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bare_path(tmp_path_factory.mktemp("tools") / "bin")
-
-
-def stamp_from_now_on(archive: Path, source: tsa.Tsa) -> None:
-    archive.mkdir(exist_ok=True)
-    entries.begin_stamping(
-        archive, timestamp_authority.chosen(archive, source.url, source.roots), at=AT, environ=ENVIRON
-    )
 
 
 def holds(archive: Path, tools: Path, *, stamped: int) -> None:
@@ -297,7 +291,7 @@ def test_from_the_command_line(archive: Path, works: tsa.Tsa) -> None:
     put(archive, at=datetime.now(UTC))
     assert "HTTP 503" in runbook("stamp", str(archive), expect=1)
     works.fault = ""
-    assert "came: 1. Still missing: 0" in runbook("stamp", str(archive))
+    assert "received: 1. Still missing: 0" in runbook("stamp", str(archive))
 
 
 def test_a_run_whose_stamp_has_to_wait_is_done_and_says_so(

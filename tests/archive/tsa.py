@@ -38,12 +38,16 @@ ess_cert_id_alg = sha256
 
 @dataclass
 class Tsa:
-    """An authority that answers at `url`. `fault` is what goes wrong from now on, `asked` how often it was asked."""
+    """An authority that answers at `url`. `fault` is what goes wrong from now on, `asked` how often it was asked.
+
+    `clock` is the time that it stamps; None: the machine's.
+    """
 
     folder: Path
     url: str = ""
     fault: str = ""
     asked: int = 0
+    clock: datetime | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -54,7 +58,15 @@ class Tsa:
         """What `openssl ts -reply` makes of a query."""
         with self.lock:
             (self.folder / "query").write_bytes(query)
-            command = ["openssl", "ts", "-reply", "-config", str(self.folder / "tsa.cnf"), "-queryfile"]
+            command = [
+                *at(self.clock),
+                "openssl",
+                "ts",
+                "-reply",
+                "-config",
+                str(self.folder / "tsa.cnf"),
+                "-queryfile",
+            ]
             command += [str(self.folder / "query"), "-out", str(self.folder / "reply")]
             subprocess.run(command, check=True, capture_output=True)
             return (self.folder / "reply").read_bytes()
@@ -64,6 +76,11 @@ class Tsa:
         (self.folder / "content").write_bytes(content)
         command = ["openssl", "ts", "-query", "-data", str(self.folder / "content"), "-sha256", "-cert"]
         return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def at(moment: datetime | None) -> list[str]:
+    """What goes before a command, so that it sees another time."""
+    return [] if moment is None else ["env", "TZ=UTC", "faketime", f"{moment:%Y-%m-%d %H:%M:%S}"]
 
 
 class _Handler(BaseHTTPRequestHandler):

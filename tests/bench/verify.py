@@ -9,8 +9,8 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from runbook_lib.archive import entries, timestamp_authority
-from tests.archive import tsa
+from runbook_lib.archive import chain, entries, timestamp_authority
+from tests.archive import many, tsa
 from tests.archive.bags import AT, ENVIRON, put, sign
 from tests.bench.ratio import Ratio
 
@@ -56,7 +56,29 @@ def measure(quick: bool) -> list[Ratio]:
                         note="CPU seconds; beside it sha256sum over every file and openssl for every seal",
                     )
                 )
+        found += [_night(Path(name), signed=signed, quick=quick) for signed in (True, False)]
     return found
+
+
+def _night(folder: Path, *, signed: bool, quick: bool) -> Ratio:
+    """What came in a night, against the whole archive: nine bags of 10,000."""
+    bags, what = (500 if quick else 10_000), "signed" if signed else "unsigned"
+    archive = folder / f"night {what}"
+    signer = sign(archive, many.FIRST - timedelta(days=1)) if signed else None
+    runs = list(many.service(bags))
+    many.write(archive, runs[:-9], signer)
+    head = chain.find_head(archive).digest
+    many.write(archive, runs[-9:], signer)
+    verify = [sys.executable, "-m", "runbook_lib.cli", "archive", "verify", str(archive)]
+    pairs = [(_cpu([*verify, "--since", head], archive), _cpu(verify, archive)) for _ in range(2)]
+    return Ratio(
+        name=f"archive verify --since over the last 9 of {bags} bags, {what}",
+        ours=tuple(ours for ours, _ in pairs),
+        theirs=tuple(theirs for _, theirs in pairs),
+        needed=1 if quick else 1 / 50,
+        sense="at most",
+        note="CPU seconds; beside it archive verify over all bags",
+    )
 
 
 def _make(archive: Path, bags: int, *, stamped: bool) -> None:

@@ -36,7 +36,7 @@ def test_a_clicked_disable_and_enable_are_archived_and_listed(
     issue(lab_sandbox, NAME)
     notebook = desk("03_access")
     notebook.run_all()
-    notebook.fill(**{"Name": NAME, "Allow outage of": NAME})
+    notebook.fill(**{"Name": NAME, "Allow outage of": NAME, "Ticket": "CHG-7"})
     notebook.button("Start").click()
     for kind, title in STEPS:
         notebook.do(title, kind)
@@ -62,4 +62,5 @@ def test_a_clicked_disable_and_enable_are_archived_and_listed(
         (line,) = [line for line in file.read_text().splitlines() if title in line]
         assert f"{told['who']['user']} on {told['who']['host']}" in line
         assert NAME in line
+        assert "CHG-7" in line
         assert line.endswith("interactive")

@@ -1,4 +1,4 @@
-"""What a panel looks like on a page of a report's width, and on paper."""
+"""Panels on a page as wide as a report, and on paper."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_inventory_s_last_column_is_seen_on_a_page_and_on_paper(browser: Bro
         page.emulate_media(media=medium)  # type: ignore[arg-type]
         page.goto(write(tmp_path / "styled.html", style=panels.style()["text/html"]))
         assert page.evaluate(CUT_OFF) == 0, medium
-        # nothing scrolls inside either: on paper what scrolls is lost
+        # nothing scrolls inside: paper cuts off what scrolls
         assert page.evaluate("document.querySelector('.dor-wide').scrollWidth <= innerWidth")
         page.goto(write(tmp_path / "plain.html", style="<style>td, th { white-space: nowrap }</style>"))
         assert page.evaluate(CUT_OFF) == 1, medium

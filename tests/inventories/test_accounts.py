@@ -124,7 +124,7 @@ def test_one_api_key_that_is_refused_leaves_the_run_unchecked_and_is_something_t
     keys = {"SECOND": sandbox.users()["second"]["api_key"], "WRONG": "0" * 40}
     procedure, (collected, _, _, todo) = take(sandbox, keys, ["env:SECOND", "env:WRONG"])
     assert (collected.verdict, collected.reason) == (Verdict.UNCHECKED, "api_key_refused")
-    assert "1 of 2 further service users were answered" in collected.headline
+    assert "Further service users with a response: 1 of 2." in collected.headline
     table = next(table for table in collected.tables if table.name == "service-users")
     states = {row[ACCOUNT_COLUMNS.index("api key")]: row[1] for row in table.rows}
     assert states == {"env:SECOND": "answered", "env:WRONG": "unchecked"}

@@ -24,7 +24,7 @@ from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.inventories import folders
 from runbook_lib.inventories.folder_process import Helper
-from runbook_lib.inventories.folder_walk import FolderEntry, walk
+from runbook_lib.inventories.folder_walk import FolderEntry, walk_folder
 from runbook_lib.inventories.folder_worker import COLUMNS, ENOUGH, Summary
 from runbook_lib.inventories.folders import read_folders
 from runbook_lib.inventories.health import Limits
@@ -114,7 +114,7 @@ def test_every_file_is_accounted_for_in_its_order_however_many_processes_read(
     monkeypatch.setattr(folders, "PIECE", 7 if processes else 1000)
     rows, summary = read(tmp_path / "out", many, processes=processes)
     files = sorted(str(path) for path in many.rglob("*") if path.is_symlink() or path.is_file())
-    assert list(dict.fromkeys(row["file"] for row in rows)) == list(walk(str(many)))
+    assert list(dict.fromkeys(row["file"] for row in rows)) == list(walk_folder(str(many)))
     assert sorted({row["file"] for row in rows}) == files
     assert (summary.files, summary.rows) == (153, 150 + 75 + 3)
     assert {row["reason"] for row in rows} == {"", "no_certificate", "link_not_followed"}
@@ -360,7 +360,7 @@ def test_a_tree_deeper_than_python_s_stack_is_walked(tmp_path: Path):
             os.chdir("d")
         Path("one.pem").write_bytes(b"")
         os.chdir(before)
-        assert len(list(walk(str(top)))) == 1
+        assert len(list(walk_folder(str(top)))) == 1
     finally:
         os.chdir(before)
         subprocess.run(["rm", "-r", top], check=True)  # pytest could not

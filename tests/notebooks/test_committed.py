@@ -1,4 +1,4 @@
-"""The notebooks as they are committed: stripped, all of one shape, and true to the procedures behind them."""
+"""The committed notebooks: without outputs, all of one shape, and consistent with their procedures."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_every_notebook_has_the_same_shape(path: Path):
     )
     for step in procedure.steps():
         assert cells[step.slug].source == f"{IMPORT}runbook.step({name}.{step.method.__name__})"
-        told = cells[f"{step.slug}-text"].source
-        assert told.startswith("## ")
-        assert f"**{step.kind.value}**" in told
+        text = cells[f"{step.slug}-text"].source
+        assert text.startswith("## ")
+        assert f"**{step.kind.value}**" in text
         other = Kind.CHANGE if step.kind is Kind.CHECK else Kind.CHECK
-        assert f"**{other.value}**" not in told
-        assert 1 <= len(re.findall(r"[.;?](?:\s|$)", told.split("\n\n", 2)[2])) <= 5
+        assert f"**{other.value}**" not in text
+        assert 1 <= len(re.findall(r"[.;?](?:\s|$)", text.split("\n\n", 2)[2])) <= 5
     assert cells["finish"].source == f"{IMPORT}runbook.finish()"
 
 
@@ -120,9 +120,9 @@ def test_the_parameters_cell_has_exactly_the_fields_and_defaults_of_the_model(pa
 
 @each_notebook
 def test_papermill_can_tell_every_parameter_with_its_type_and_help(path: Path):
-    told = inspect_notebook(str(path))
-    assert set(told) == set(procedure_of(read(path)).model.model_fields)
-    for parameter in told.values():
+    known = inspect_notebook(str(path))
+    assert set(known) == set(procedure_of(read(path)).model.model_fields)
+    for parameter in known.values():
         assert parameter["inferred_type_name"] in ("str", "int", "bool", "list")
         assert parameter["help"]
 

@@ -13,7 +13,7 @@ from tests.notebooks.conftest import NOTEBOOKS, ROOT, Desk
 
 pytestmark = pytest.mark.slow
 
-# What nbval compares is what a reader sees; the record beside it repeats it with times that no pattern can reach.
+# nbval compares what a reader sees. The record of the same output holds times that no pattern can replace.
 SKIP_RECORDS = f"""
 def pytest_itemcollected(item):
     if "{MIME}" not in item.parent.skip_compare:
@@ -70,7 +70,7 @@ def test_nbval_accepts_the_committed_notebooks_without_any_sandbox(desk: Desk):
 
 
 def references(executed: Path, folder: Path, *names: str) -> Path:
-    """Executed notebooks whose outputs are compared for real."""
+    """Executed notebooks, changed so that nbval compares every output."""
     folder.mkdir()
     (folder / "conftest.py").write_text(SKIP_RECORDS)
     for name in names:

@@ -74,9 +74,9 @@ def test_a_server_that_answers_a_byte_a_second_is_waited_for_once(
 def test_the_api_key_is_shown_masked_and_nowhere_whole(sandbox: Sandbox) -> None:
     procedure = prepare(Doctor, sandbox)
     run(procedure)
-    told = "".join(record.model_dump_json() for record in procedure.records)
-    assert sandbox.api_key not in told
-    assert f"…{sandbox.api_key[-4:]}" in told
+    text = "".join(record.model_dump_json() for record in procedure.records)
+    assert sandbox.api_key not in text
+    assert f"…{sandbox.api_key[-4:]}" in text
 
 
 def test_a_reachable_environment_is_not_needed_to_be_told_about_a_missing_one(sandbox: Sandbox) -> None:

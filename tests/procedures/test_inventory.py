@@ -1,4 +1,4 @@
-"""The inventory leaves nothing out, and says of each row how it stands."""
+"""The inventory leaves nothing out, and shows the state of each row."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_short_lived_certificate_is_not_due_all_its_life(own: Sandbox) -> None
     current = issue(own, "Short", {"DIGICERT_ONE_API_KEY": own.users()["ends_soon"]["api_key"]}).credential.current()
     assert current is not None
     rows, _, _ = take(own, {"DIGICERT_ONE_API_KEY": own.users()["ends_soon"]["api_key"]})
-    assert rows["Short"]["state"] == "healthy"  # 30 of 30 days left: a third is not yet reached
+    assert rows["Short"]["state"] == "healthy"  # 30 of 30 days left: more than a third
 
 
 def test_disabled_orphan_unreadable_and_mismatch_are_told_apart(own: Sandbox) -> None:

@@ -17,7 +17,7 @@ from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.html import inert_html, lines_html, markdown_html, notebook_page, terminal_html, text_html
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.runrecord import RunRecord, Step
+from runbook_lib.reports.runrecord import RunRecord, RunStep
 from runbook_lib.result import Kind, Result, Status, StepRecord, Verdict
 from runbook_lib.runner import RunOutcome
 from tests.notebook_runs import RECORDS
@@ -81,17 +81,17 @@ def test_markdown_may_hold_no_html_of_its_own() -> None:
     assert markdown_html("<style>p { x }</style>") == "p { x }"
 
 
-def _page(*steps: Step, error: RunbookError | None = None) -> str:
+def _page(*steps: RunStep, error: RunbookError | None = None) -> str:
     started = Job(Source("nb.ipynb", b"", None), "demo", {}).started(AT)
     status = Status.FAILED if error else Status.DONE
     record = RunRecord.of(started, status=status, error=error, finished=AT, clock="test", steps=steps, needs_action=1)
     return notebook_page(new_notebook(), record)[0]
 
 
-def _step(headline: str) -> Step:
+def _step(headline: str) -> RunStep:
     result = Result(verdict=Verdict.OK, headline=headline)
     record = StepRecord(procedure="p", step="s", title="S", kind=Kind.CHECK, started=AT, finished=AT, result=result)
-    return Step.of(record)
+    return RunStep.of(record)
 
 
 def test_a_date_is_for_people_and_its_exact_moment_in_the_element() -> None:
@@ -181,7 +181,7 @@ def test_a_hostile_report_is_inert_in_a_browser(
         assert (page.title(), page.url) == (title, page_file.as_uri())
         assert asked == []
 
-        # the attacks do reach out where nothing holds them back
+        # without the defences, the attacks reach the server
         (tmp_path / "open.html").write_text(f"<!DOCTYPE html><title>open</title>{attacks}")
         page.goto((tmp_path / "open.html").as_uri(), wait_until="commit")
         page.wait_for_timeout(1000)

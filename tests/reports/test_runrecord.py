@@ -1,4 +1,4 @@
-"""run.json tells who, what, where, when and how; its published schema is what the code writes.
+"""run.json records who, what, where, when and how; its published schema is what the code writes.
 
 `reading.record` holds every run.json that the tests of this room read against the schema: done, failed, timed out,
 killed, interrupted, refused, withheld.
@@ -32,7 +32,7 @@ from tests.reports import reading
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., RunOutcome]
 SINCE = ("defaults", "secrets", "target", "seen", "lock_sha256")
-"""Fields that version 1 did not have from its first day."""
+"""Fields that were added to version 1 later."""
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""A table that lies beside the notebook is archived as it was left, and searched like everything else."""
+"""A table next to the notebook is archived unchanged, and searched for secrets like everything else."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def leave(folder: Path, *cells: str) -> TableBeside:
 
 
 def found(folder: Path, table: TableBeside) -> SidecarTables:
-    """What is collected of a run whose one step said that it left this table."""
+    """What is collected from a run with one step that recorded this table."""
     result = Result(verdict=Verdict.OK, headline="Left.", beside=(table,))
     record = StepRecord(procedure="p", step="s", title="S", kind=Kind.CHECK, started=NOW, finished=NOW, result=result)
     return collect_sidecars([record], folder)
 
 
 def with_parquet(folder: Path, table: TableBeside, content: bytes) -> TableBeside:
-    """The same with another Parquet, and its true digest."""
+    """The same table with another Parquet file, and its digest."""
     path = folder / "tables/long.parquet"
     path.write_bytes(content)
     told = FileBeside(file="tables/long.parquet", sha256=hashlib.sha256(content).hexdigest())
@@ -74,7 +74,7 @@ def test_an_inventory_of_folders_has_its_table_beside_it_and_a_small_notebook_an
         job="inventory",
         archive=archive,
         clock=SystemClock(),
-        # a user of its own: other tests leave certificates with the ordinary one
+        # a new user: other tests leave certificates with the ordinary one
         environ=environ(
             **sandbox.env
             | {

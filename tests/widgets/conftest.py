@@ -31,7 +31,7 @@ def widgets(kind: Any = w.Widget) -> list[Any]:
 
 @dataclass
 class Cells:
-    """What a notebook would hold: its outputs in order, each as it was last updated."""
+    """The outputs of a notebook in order, each as it was last updated."""
 
     publisher: Any
 
@@ -64,7 +64,7 @@ class Cells:
 
 @pytest.fixture
 def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
-    """An IPython shell, with a sandbox's variables set although none is running: the toy procedure calls nobody."""
+    """An IPython shell, with a sandbox's variables set. None is running: the toy procedure calls no server."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     for name, value in {

@@ -1,4 +1,4 @@
-"""The histogram: bounded however many certificates there are, the same bytes for the same counts."""
+"""The histogram: bounded for any number of certificates, and equal bytes for equal counts."""
 
 from __future__ import annotations
 

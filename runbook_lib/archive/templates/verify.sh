@@ -1,7 +1,8 @@
 #!/bin/sh
 # Verifies the archive in this folder:   sh verify.sh [--head DIGEST] [--excerpt]
 #
-# Needs a POSIX shell, sha256sum, openssl, find, sort, sed, awk, fold and wc; nothing of the software that made the archive.
+# Needs a POSIX shell, sha256sum (or shasum), openssl, find, sort, sed, awk, fold and wc; nothing of the software that made the
+# archive.
 # Exit code 0: everything holds. 1: there are findings, a line each. 2: it could not run.
 # VERIFY.md says what this proves and what it does not. This file cannot verify itself: take it from a place you trust.
 # It restarts itself with an almost empty environment, so that no setting of a shell, openssl, awk or sort, and no exported
@@ -19,12 +20,14 @@ case ${1-} in
         case $folder in /*) found=${found:+$found:}$folder ;; esac
     done
     PATH=${found:-/usr/local/bin:/usr/bin:/bin}
+    case :$PATH: in *::* | *:[!/]*) PATH=/usr/local/bin:/usr/bin:/bin ;; esac # zsh does not split it
     case $0 in
     *.sh) exec /usr/bin/env -i PATH="$PATH" TMPDIR="${TMPDIR:-}" sh "$0" --clean "$@" ;;
     esac # else it runs from standard input and cannot restart
     set +f
     unset TMPDIR ;;
 esac
+case ${ZSH_VERSION-} in ?*) emulate sh ;; esac # from standard input, where it did not restart as sh
 set -u
 LC_ALL=C OPENSSL_CONF=/dev/null
 export LC_ALL OPENSSL_CONF
@@ -34,7 +37,7 @@ SSL_CERT_DIR=/dev/null SSL_CERT_FILE=/dev/null
 export SSL_CERT_DIR SSL_CERT_FILE
 IFS=' 	
 '
-case $0 in */*) cd "${0%/*}" || exit 2 ;; esac
+case $0 in */*.sh) cd "${0%/*}" || exit 2 ;; esac
 
 # "yes" in an excerpt (`runbook archive export`): only there may bags be left out, and only those that the last bag lists.
 excerpt=no
@@ -51,9 +54,13 @@ while [ "$#" -gt 0 ]; do
     esac
     shift
 done
-for tool in sha256sum openssl find sort sed awk printf; do
+sha256=sha256sum
+command -v sha256sum >/dev/null || sha256='shasum -a 256' # macOS
+for tool in "${sha256%% *}" openssl find sort sed awk printf; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: nothing was verified." >&2; exit 2; }
 done
+# LibreSSL cannot verify as of another time: it has no -no_check_time, and its cms prints help for -attime and exits with 0
+case $(openssl version 2>/dev/null) in LibreSSL*) libressl=yes ;; *) libressl=no ;; esac
 
 # Only regular files are read, because a FIFO would block and a device has no end. So find checks type and size first, without
 # opening anything; it counts blocks of 512 bytes, rounded up.
@@ -166,7 +173,7 @@ kind == "data" || kind == "tags" || kind == "beside" {
 kind == "beside" {
     if (bad) malformed_line()
     else if (name == "certs/tsa-roots.pem") print "=", bag, "r", digest
-    else if (place(name) != "" && name == place(name) ".tsr") print name, "s", digest
+    else if (place(name) != "" && name == place(name) ".tsr") { print name, "s", digest; print "=", place(name), "c", bag }
     else malformed_line()
     next
 }
@@ -240,7 +247,9 @@ function done() {
         return
     }
     if (a) files++
-    if (a && substr(path, length(bag) + 1) ~ /^\/((purged|elsewhere)\.txt|data\/(signer|authority|hold|release|purge|export|expectation)\.json)$/) print bag, "n"
+    if (a && substr(path, length(bag) + 1) ~ /^\/((purged|elsewhere)\.txt|data\/(signer|authority|hold|release|purge|export|expectation|restamp)\.json)$/) print bag, "n"
+    if (a && path == bag "/data/restamp.json") print bag, "j"
+    if (a && path == bag "/data/restamp.tsr") print bag, "q"
     if (a && path == bag "/tagmanifest-sha256.txt") print bag, "t", is
     if (a && path == bag "/manifest-sha256.txt") print bag, "m"
     if (a && substr(path, length(bag) + 1) ~ /^\/data\/absent\/[1-9][0-9]*\/[^\/]*$/) {
@@ -268,8 +277,9 @@ END { done(); print "0 FILES " files + 0 }'
 
 # --- the chain --------------------------------------------------------------------------------------------------------
 # One line a bag: sequence, bag, digest of its tag manifest, digest of its signature, its link, whether it is here, whether it
-# has a time stamp, the digest of the roots that it names for time stamps, and whether it is an archive entry. If the archive
-# has a signer, an entry must be signed, because the signature of the next run would cover a forged one.
+# has a time stamp, the digest of the roots that it names for time stamps, whether it is an archive entry, three counts, the
+# bags that name its time stamp, and whether it holds one over the bag before it. If the archive has a signer, an entry must be
+# signed, because the signature of the next run would cover a forged one.
 per_bag='
 function report(text) { print 0, "FINDING " text }
 function done() {
@@ -292,7 +302,8 @@ function done() {
     split(link, l, " ")
     if (l[2] != bag) report(bag ": chain.json names " l[2] ": renamed, moved or copied")
     lists(l[1])
-    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots, own, marked, bare, words
+    if (j && !q) report(bag "/data/restamp.tsr: missing")
+    print l[1], bag, (t == "" ? "-" : t), s, l[3], l[4], l[5], l[6], (z ? "last" : "here"), stamp, roots, own, marked, bare, words, (namers == "" ? "-" : namers), (j && q)
 }
 # The lines of a tombstone or an excerpt against the binding data of each absent bag: the tag manifest must have the digest
 # that the chain names and list the digest of chain.json, and chain.json must match the line.
@@ -301,7 +312,7 @@ function lists(itself,   i, w, n, base, link) {
         split(say[i], w, " "); n = w[1]; link = ""
         if (w[12] == "purged" && bag !~ /Z-purge(-[0-9]+)?$/) report(bag "/purged.txt: only a bag of the job purge may hold this list")
         if (w[12] == "elsewhere" && bag !~ /Z-export(-[0-9]+)?$/) report(bag "/elsewhere.txt: only a bag of the job export may hold this list")
-        if (w[12] == "purged" && w[2] ~ /Z-(signer|authority|hold|release|purge|expectation)(-[0-9]+)?$/) report(bag "/purged.txt: names " w[2] ", an archive entry that is never purged")
+        if (w[12] == "purged" && w[2] ~ /Z-(signer|authority|hold|release|purge|expectation|restamp)(-[0-9]+)?$/) report(bag "/purged.txt: names " w[2] ", an archive entry that is never purged")
         if (n + 0 >= itself + 0) report(bag "/" w[12] ".txt: names number " n ", which does not come before it")
         base = bag "/data/absent/" n
         if (!((bag, n, "chain.json") in kept) && !((bag, n, "tagmanifest-sha256.txt") in kept)) {
@@ -325,7 +336,7 @@ function inherited(w,   line, i, m) {    # whether a tombstone that an excerpt l
     return kept[bag, m, "purged.txt"] == purge_listed[bag, m] && kept[bag, m, "tagmanifest-sha256.txt"] == digest_of[m]
 }
 $1 == "0" { print; next }
-$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = own = stamp = gone = marked = bare = words = count_w = 0
+$1 != bag { done(); bag = $1; t = link = ""; s = roots = "none"; d = x = m = z = own = stamp = gone = marked = bare = words = count_w = j = q = 0; namers = ""
     split("", say); split("", kept); split("", listed); split("", purge_listed); split("", said); split("", handed); split("", digest_of) }
 $2 == "d" { d = 1; count++ }
 $2 == "t" { t = $3 }
@@ -334,6 +345,9 @@ $2 == "s" { s = $3 }
 $2 == "k" { stamp = 1 }
 $2 == "r" { roots = $3; own = 1 }
 $2 == "n" { own = 1 }
+$2 == "j" { j = 1 }
+$2 == "q" { q = 1 }
+$2 == "c" { namers = namers "," $3 }
 $2 == "2" { marked = 1 }
 $2 == "w" { rest = $0; sub(/^[^ ]* w /, "", rest); say[++count_w] = rest; digest_of[$3] = $5 }
 $2 == "f" { kept[bag, $3, $4] = $5 }
@@ -343,7 +357,7 @@ $2 == "i" { handed[$4] = $3 }
 $2 == "x" { x = 1 }
 $2 == "z" { z = 1 }
 $2 == "l" { link = $3 " " $4 " " $5 " " $6 " " $7 " " $8 }
-$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0 0 0 0" }
+$2 == "g" { gone++; count_of[$10]++; line = $3 " " bag " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " gone 0 none 0 0 0 0 - 0" }
 END { done(); print 0, "BAGS", count + 0; print 0, "PURGED", count_of["purged"] + 0; print 0, "ELSEWHERE", count_of["elsewhere"] + 0 }'
 order='
 function report(text) { if (++findings <= 1000) print "FINDING " text }
@@ -358,13 +372,18 @@ $1 == 0 { if ($2 == "FINDING" && ++findings > 1000) next; sub(/^0 /, ""); print;
     if ($12 && $7 == "none" && turn != "none") report($2 ": unsigned archive entry")
     if ($7 != "none" && $4 == "none") report($2 ": its signature is missing")
     if ($7 == "none" && $4 != "none") report($2 ": has a signature, but names no signer")
+    if ($9 != "gone" && $17) { check[++checks] = "RENEWAL " $1 " " $2 " " $5 " 1"; namers[checks] = "," $2 }
     # openssl would block on a tag manifest that is a FIFO; an unreadable one is a finding already
-    if ($9 != "gone" && $3 != "-" && $3 != "x" && (($7 != "none" && $4 != "none") || $10)) print "CHECK", $2, ($4 == "none" ? "none" : $7), $10
+    if ($9 != "gone" && $3 != "-" && $3 != "x" && (($7 != "none" && $4 != "none") || $10)) {
+        check[++checks] = "CHECK " $1 " " $2 " " ($4 == "none" ? "none" : $7) " " $10
+        namers[checks] = $16
+    }
+    number_of[$2] = $1
     if ($9 == "last") { lasts++; ending = $2 }
     if ($13) marked = 1
     if ($14 && marked) report($2 ": no binding data for " $14 " of its bags, and not of the first format")
     rests += $15
-    if ($10) stamps++
+    if ($10 || $17) stamps++
     if ($11 != "none") roots = $11
     if ($7 != "none" && first == "") first = $7
     if ($3 == head) seen = 1
@@ -388,9 +407,38 @@ END {
     }
     if (links && pointed && !agrees) report(".head does not name the last bag here as the end of the chain")
     if (findings > 1000) print "FINDING and " findings - 1000 " more"
+    for (i = 1; i <= checks; i++) {
+        named = "-"; n = split(substr(namers[i], 2), word, ",")
+        for (m = 1; m <= n; m++) if (word[m] in number_of && (named == "-" || number_of[word[m]] + 0 < named + 0)) named = number_of[word[m]]
+        print check[i], named
+    }
     print "HEAD", number, digest, (first == "" ? "none" : first)
     if (roots != "") print "ROOTS", roots
     print "WORD", rests + 0
+}'
+
+# When each time stamp was renewed: at the time of the first one that covers the bag that names it, else now. The one over a
+# bag covers it and all before it; that in a bag of the job restamp covers the bag before.
+renewed='
+function cover(number,   low, high, middle) {
+    low = 1; high = count + 1
+    while (low < high) { middle = int((low + high) / 2); if (covers[middle] < number + 0) low = middle + 1; else high = middle }
+    return number == "-" || low > count ? "now" : at[low]
+}
+$1 != "CHECK" && $1 != "RENEWAL" { print; next }
+{
+    line[++lines] = $0
+    if ($7 == "-") next
+    last = $2 - ($1 == "RENEWAL")
+    if (!count || covers[count] != last) count++
+    covers[count] = last; at[count] = $7
+}
+END {
+    for (i = 1; i <= lines; i++) {
+        split(line[i], w, " "); until = cover(w[6])
+        if (until != "now" && until + 0 < w[7] + 0) until = w[7]
+        print w[1], w[3], w[4], w[5], w[7], w[8], until, (w[5] ? ++rank : 0)
+    }
 }'
 
 # A file of more than 64 MiB is read only if bag-info.txt says that its bag has that much payload, and the tag manifest lists
@@ -402,16 +450,16 @@ may_be_read() { # file
     [ -z "$(find "$1" -size +8388608)" ] && fits "$bag/bag-info.txt" && fits "$bag/tagmanifest-sha256.txt" || return 1
     octets=$(sed -n 's/^Payload-Oxum: \([0-9]\{1,15\}\)\.[0-9]*$/\1/p' "$bag/bag-info.txt")
     listed=$(sed -n 's/  bag-info\.txt$//p' "$bag/tagmanifest-sha256.txt")
-    found=$(sha256sum "$bag/bag-info.txt")
+    found=$($sha256 "$bag/bag-info.txt")
     case $octets in '' | *[!0-9]*) return 1 ;; esac
     [ "${found%% *}" = "$listed" ] && [ -z "$(find "$1" -size "+${octets}c")" ]
 }
 check() {
     {
         {
-            find $years -path "$deep" -type d -prune -o -type f -size -131073 -exec sha256sum {} + || echo u
+            find $years -path "$deep" -type d -prune -o -type f -size -131073 -exec $sha256 {} + || echo u
             find $years -path "$deep" -type d -prune -o -type f -size +131072 -print | while read -r file; do
-                if may_be_read "$file"; then sha256sum "$file" || echo u; else echo "x $file"; fi
+                if may_be_read "$file"; then $sha256 "$file" || echo u; else echo "x $file"; fi
             done
             echo d && { find $years -path "$deep" -type d -prune -print -o -type d -print || echo u; }
             echo o && find $years -path "$deep" -type d -prune -o ! -type f ! -type d -print
@@ -433,13 +481,15 @@ check() {
             fi
         done
     } | sort | awk "$common$compare" | sort | awk "$common$per_bag" | sort -k 1,1n -k 2 |
-        POINTER=$(pointer) awk -v head="$head" -v excerpt="$excerpt" "$order" | check_seals
+        POINTER=$(pointer) awk -v head="$head" -v excerpt="$excerpt" "$order" |
+        with_times | awk "$renewed" | check_seals
 }
 
 # --- signatures and time stamps ---------------------------------------------------------------------------------------
 # The signer must be the certificate that the chain names (-nointern, and no other certificate in the given file), and lead to
 # certs/roots.pem, not to a root that this machine trusts (SSL_CERT_DIR). A signature stays valid when its certificate expires
-# (-no_check_time). With a time stamp, the certificate must have been valid at that time, and so must the authority's.
+# (-no_check_time). With a time stamp, the certificate must have been valid at that time, and so must the authority's. That must
+# also be valid when a later time stamp renews it, or now: else it has lapsed, which is no finding.
 roots=no tsa_roots=no
 fits certs/roots.pem && roots=yes
 fits certs/tsa-roots.pem && tsa_roots=yes
@@ -450,7 +500,7 @@ knows() { # signer: whether the certificate that the chain names is here
     [ "$1" != "$whose" ] || return "$known"
     whose=$1 known=1
     fits "certs/$1.pem" || return 1
-    found=$(openssl x509 -in "certs/$1.pem" -outform DER 2>/dev/null | sha256sum)
+    found=$(openssl x509 -in "certs/$1.pem" -outform DER 2>/dev/null | $sha256)
     [ "${found%% *}" = "$1" ] || return 1
     certificate=$(openssl x509 -in "certs/$1.pem") && known=0
 }
@@ -482,36 +532,80 @@ Time stamp: "}
     days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 719469))
     seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
 }
+with_times() {
+    while read -r kind rest; do
+        seconds= digits=
+        case $kind in
+        CHECK | RENEWAL)
+            set -- $rest
+            token=$2.tsr
+            [ "$kind" = CHECK ] || token=$2/data/restamp.tsr
+            [ "$4" = 0 ] || ! fits "$token" || stamped_at "$token"
+            rest="$rest ${seconds:--} ${digits:--}" ;;
+        esac
+        printf '%s\n' "$kind $rest"
+    done
+}
+ts_holds() { # token what-it-is-over time
+    openssl ts -verify $2 -in "$1" -CAfile certs/tsa-roots.pem $3 </dev/null >/dev/null 2>&1
+}
+token_holds() { # token what-it-is-over its-time renewed: sets `state`
+    state=broken
+    [ "$tsa_roots" = yes ] && [ "$3" != - ] || return 0
+    near=no
+    case $4 in
+    now) later= ;;
+    *) later="-attime $4"; [ $(($4 - $3)) -gt 86400 ] || near=yes ;;
+    esac
+    if ts_holds "$1" "$2" "$later"; then
+        [ "$near" = no ] || { state=holds; return 0; }
+        ! ts_holds "$1" "$2" "-attime $3" || state=holds
+    else
+        ! ts_holds "$1" "$2" "-attime $3" || state=lapsed
+    fi
+}
+# The certificate comes as a here-document: ksh makes a pipe of sockets, which /dev/stdin cannot open.
 cms_holds() { # signature content time: whether the signer that `knows` found last signed the content
-    [ "$roots" = yes ] && printf '%s\n' "$certificate" | openssl cms -verify -binary -inform DER -in "$1" -content "$2" \
-        -nointern -certfile /dev/stdin -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1
+    [ "$roots" = yes ] && openssl cms -verify -binary -inform DER -in "$1" -content "$2" -nointern -certfile /dev/stdin \
+        -CAfile certs/roots.pem $3 -out /dev/null >/dev/null 2>&1 <<END
+$certificate
+END
 }
 check_seals() {
-    while read -r kind bag signer stamp rest; do
-        if [ "$kind" = GONE ]; then
+    while read -r kind bag signer stamp own shown renewed rank rest; do
+        case $libressl$kind in
+        yesGONE | yesCHECK | yesRENEWAL)
+            printf '%s\n' "UNKNOWN $bag"
+            continue ;;
+        esac
+        case $kind in
+        GONE)
             if ! knows "$signer"; then
                 printf '%s\n' "FINDING $bag: certs/$signer.pem is missing or a different certificate"
             elif ! cms_holds "$bag/bag.p7s" "$bag/tagmanifest-sha256.txt" -no_check_time; then
                 printf '%s\n' "FINDING $bag: the kept signature does not verify"
             fi
-            continue
-        fi
-        if [ "$kind" != CHECK ]; then
-            printf '%s\n' "$kind $bag $signer $stamp $rest"
-            continue
-        fi
+            continue ;;
+        CHECK)
+            token=$bag.tsr over=$bag.p7s
+            [ -e "$over" ] || over=$bag/tagmanifest-sha256.txt
+            over="-data $over" word=STAMP ;;
+        RENEWAL)
+            token=$bag/data/restamp.tsr over="-digest $signer" signer=none word=RENEWED ;;
+        *)
+            printf '%s\n' "$kind $bag $signer $stamp $own $shown $renewed $rank $rest"
+            continue ;;
+        esac
         at=
         if [ "$stamp" = 1 ]; then
-            data=$bag.p7s
-            [ -e "$data" ] || data=$bag/tagmanifest-sha256.txt
-            stamped_at "$bag.tsr"
-            if [ "$tsa_roots" = yes ] && [ -n "$seconds" ] && openssl ts -verify -data "$data" -in "$bag.tsr" -CAfile certs/tsa-roots.pem \
-                -attime "$seconds" </dev/null >/dev/null 2>&1; then
-                at="-attime $seconds"
-                printf '%s\n' "STAMP $digits"
-            else
-                printf '%s\n' "FINDING $bag.tsr: does not verify"
-            fi
+            token_holds "$token" "$over" "$own" "$renewed"
+            case $state in
+            broken) printf '%s\n' "FINDING $token: does not verify" ;;
+            *)
+                at="-attime $own"
+                printf '%s\n' "$word $shown"
+                [ "$state" = holds ] || printf '%s\n' "LAPSED $rank" ;;
+            esac
         fi
         [ "$signer" != none ] || continue
         if ! knows "$signer"; then
@@ -531,7 +625,7 @@ check_seals() {
 # --- the verdict ------------------------------------------------------------------------------------------------------
 look() {
     result=$(check)
-    findings=$top files= bags= end= seals= purged= elsewhere= named_roots= word=
+    findings=$top files= bags= end= seals= purged= elsewhere= named_roots= word= unknown=
     while read -r kind rest; do
         case $kind in
         FINDING) findings="$findings
@@ -543,6 +637,7 @@ $rest" ;;
         HEAD) end=$rest ;;
         ROOTS) named_roots=$rest ;;
         WORD) word=$rest ;;
+        UNKNOWN) unknown=yes ;;
         SEALS) seals=$rest ;;
         esac
     done <<END
@@ -554,7 +649,7 @@ the check itself did not finish ($value)"
     done
     if [ -n "$named_roots" ]; then
         found=
-        [ "$tsa_roots" = no ] || found=$(sha256sum certs/tsa-roots.pem)
+        [ "$tsa_roots" = no ] || found=$($sha256 certs/tsa-roots.pem)
         [ "${found%% *}" = "$named_roots" ] || findings="$findings
 certs/tsa-roots.pem: missing, or not the file that the chain names"
     fi
@@ -570,6 +665,11 @@ if [ -n "$findings" ]; then
     printf '%s\n' "$findings" | sed -n 's/^\(..*\)$/  \1/p'
     exit 1
 fi
+if [ -n "$unknown" ]; then
+    echo "NOT VERIFIED: there are signatures or time stamps, and LibreSSL cannot verify them as of their time."
+    echo "Put OpenSSL 1.1.1 or later first in PATH and run this again. The files and the chain have no findings."
+    exit 2
+fi
 set -- $end
 echo "OK: $(count "$bags" bag) with $(count "$files" file): none changed, added or missing; the chain is complete from the first bag to the last."
 [ "$excerpt" = no ] || echo "EXCERPT: $(count "$elsewhere" bag) of the archive left out, listed in the last bag."
@@ -580,9 +680,13 @@ summary=$(printf '%s\n' "$result" | sort | awk '
     $1 == "SIGNED" { signed++ }
     $1 == "LATE" { late++ }
     $1 == "STAMP" { if (!stamps++) first = $2; last = $2 }
+    $1 == "RENEWED" { if (!renewals++) since = $2; until = $2 }
+    $1 == "LAPSED" && $2 > lapsed + 0 { lapsed = $2 }
     function day(t) { return substr(t, 1, 4) "-" substr(t, 5, 2) "-" substr(t, 7, 2) "T" substr(t, 9, 2) ":" substr(t, 11, 2) ":" substr(t, 13, 2) "Z" }
     END { print signed + 0
         if (stamps) print "Time-stamped: " count(stamps, "bag") ", " day(first) " to " day(last) ", by the authority of certs/tsa-roots.pem. Compare that too."
+        if (renewals) print "Time stamps renewed: " count(renewals, "time") ", " day(since) " to " day(until) "."
+        if (lapsed) print "CAVEAT: " count(lapsed, "time stamp") " lapsed: the authority\047s certificate ended before a later time stamp renewed them. They prove their time only if nobody misused the authority\047s old key."
         if (late) print "Signed with a certificate that was not valid at the stamped time: " count(late, "bag") "." }')
 if [ "$3" != none ]; then
     echo "Signed: $(count "${summary%%[!0-9]*}" bag). Compare the first signer with the fingerprint that you keep elsewhere; each signer names the next."

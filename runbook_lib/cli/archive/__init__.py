@@ -12,7 +12,7 @@ from runbook_lib.cli.commands import Commands
     package="runbook_lib.cli.archive",
     commands=(
         *("verify", "list", "show", "head", "index", "diff", "expect", "gaps"),
-        *("init", "authority", "stamp", "hold", "release", "purge", "export"),
+        *("init", "authority", "stamp", "restamp", "hold", "release", "purge", "export"),
     ),
 )
 def command() -> None:
