@@ -70,6 +70,21 @@ class ToldStep(_Told):
         return self.kind == Kind.CHANGE and self.verdict not in (Verdict.NOTHING_TO_DO, Verdict.PLANNED)
 
 
+class ToldClick(_Told):
+    """A press of a button in a clicked session."""
+
+    at: datetime
+    title: str
+    kind: str
+    verdict: str | None = None
+    asked: bool = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is unknown what it changed."""
+        return self.kind == Kind.CHANGE and self.asked and self.verdict is None
+
+
 class ToldTable(_Told):
     """A table of a run, as a file below `data/`."""
 
@@ -122,6 +137,8 @@ class ToldRun(_Told):
     seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()
+    mode: str = "headless"
+    clicks: tuple[ToldClick, ...] = ()
 
 
 @dataclass(frozen=True)

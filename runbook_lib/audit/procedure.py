@@ -69,9 +69,8 @@ class Audit(Procedure[ArchiveParameters]):
     @cached_property
     def archive(self) -> Path:
         """The archive's folder. Raises RunbookError (UNREADABLE_FILE)."""
-        named = self.parameters.archive or self.session.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
         try:
-            folder = given.path(named, self.session.environ).absolute()
+            folder = given.archive_folder(self.session.environ, self.parameters.archive)
         except ValueError as error:
             raise RunbookError(Reason.BAD_PARAMETER, f"archive: {error}.") from None
         if not folder.is_dir():
