@@ -166,7 +166,7 @@ def _seal_left_over(
                 work = summary_of(session.record)
                 fill(
                     left / BAG, work, started.run, session.files, scanner=None
-                )  # `left_over_session` has searched them
+                )  # searched already
                 into_chain(archive, left, work, environ=environ)
         else:
             killed = BagSummary(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
