@@ -164,9 +164,7 @@ def _seal_left_over(
             session = clicked_session.left_over_session(started, left, environ=environ, keep_out=references)
             if session is not None:
                 work = summary_of(session.record)
-                fill(
-                    left / BAG, work, started.run, session.files, scanner=None
-                )  # searched already
+                fill(left / BAG, work, started.run, session.files, scanner=None)  # searched already
                 into_chain(archive, left, work, environ=environ)
         else:
             killed = BagSummary(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
