@@ -22,7 +22,9 @@ from runbook_lib.result import Kind
 from runbook_lib.widgets import panels
 from tests.notebooks.conftest import NOTEBOOKS, ROOT
 
-FILES = sorted(set((ROOT / "parameters").glob("*.yaml")) - {ROOT / "parameters" / "fleet.yaml"})
+FILES = sorted(
+    set((ROOT / "parameters").glob("*.yaml")) - {ROOT / "parameters" / name for name in ("fleet.yaml", "notices.yaml")}
+)
 """Those that a notebook takes; a fleet file is for `runbook batch`."""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

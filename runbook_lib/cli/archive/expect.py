@@ -19,7 +19,7 @@ from runbook_lib.visible import visible
 @click.argument("file", metavar="FILE", type=FILE)
 @archive_option
 def command(file: Path, archive: Path) -> None:
-    """Declare which runs the archive should hold from now on, and which changes need a ticket.
+    """Declare which runs and tickets the archive should hold.
 
     FILE is YAML with jobs, how often they run and for which accounts; parameters/expected/nightly.yaml is a sample.
     """

@@ -9,4 +9,4 @@ from runbook_lib.cli.commands import Commands
 
 @click.command(cls=Commands, package="runbook_lib.cli.notices", commands=("check", "test", "use"))
 def command() -> None:
-    """Check who gets messages, send a test message, or set it for an archive."""
+    """Check, test or set who gets messages."""

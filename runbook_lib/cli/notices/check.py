@@ -17,7 +17,9 @@ from runbook_lib.visible import visible
 @click.command(cls=Command)
 @click.argument("file", metavar="FILE", type=FILE)
 def command(file: Path) -> Exit:
-    """Check a notices file and every reference in it. Nothing is sent.
+    """Check a notices file and every reference in it.
+
+    Nothing is sent.
 
     Exit 0 if all can be read, else 2.
     """
