@@ -20,7 +20,8 @@ from runbook_lib.errors import RunbookError
 def command(file: Path | None, archive: Path, nothing: bool) -> None:
     """Follow a notices file after each run into an archive.
 
-    Clicked sessions are included. The archive keeps the file's path, so later edits count at once. --notices of a run replaces it for that run.
+    Clicked sessions are included. The archive keeps the file's path, so later edits count at once.
+    --notices of a run replaces it for that run.
     """
     from runbook_lib.notices.after_run import use
 
