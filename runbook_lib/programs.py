@@ -112,6 +112,15 @@ def for_keeper(environ: Mapping[str, str], references: Iterable[str]) -> dict[st
     }
 
 
+def for_ping(environ: Mapping[str, str], reference: str) -> dict[str, str]:
+    """The environment for a process of ours that resolves one reference and calls its URL: what this interpreter needs,
+    the secret's variable, the user's session (for a keyring) and proxies."""
+    held = reference.removeprefix("env:").strip()
+    return _only(environ, (*_PYTHON, *_SESSION, held), _PYTHON_PREFIXES) | {
+        name: value for name, value in environ.items() if name.lower() in _PROXIES
+    }
+
+
 def for_hook(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for a user's command: the user, the session and the DigiCert ONE environment. No secret."""
     path = os.pathsep.join(dict.fromkeys((*_folders(environ), *STANDARD)))

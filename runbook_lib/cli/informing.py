@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runbook_lib import programs
 from runbook_lib.catalogue import Exit
 from runbook_lib.cli.terminal import err
 from runbook_lib.errors import RunbookError
@@ -57,7 +59,8 @@ def with_heartbeat(notices: Notices, job: str, run: Callable[[], Exit]) -> Exit:
     # in another process: this one may be forked for the run, and must not hold the URL
     starting = [sys.executable, "-m", "runbook_lib.notices.heartbeat", reference]
     try:
-        done = subprocess.run(starting, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        environ = programs.for_ping(os.environ, reference)
+        done = subprocess.run(starting, env=environ, capture_output=True, text=True, timeout=_PATIENCE, check=False)
         _say(done.stdout.strip())
     except (OSError, subprocess.TimeoutExpired) as error:
         _say(f"The heartbeat of {reference} was not sent: {type(error).__name__}.")

@@ -118,6 +118,7 @@ def test_who_changed_what_is_told_from_issue_access_and_rotation(archive: Path):
         "run": "20231101T061700Z-issue",
         "ticket": "",
         "approved by": "",
+        "mode": "headless",
     }
 
 

@@ -24,7 +24,7 @@ ROW = (
     ),
     *("2027-12-24T23:59:59Z", "2027-12-24T23:59:59Z", "unknown", "CI Signing Service for production/0002 (in use)"),
     *("in grace, roll-back possible until 2026-11-30T16:12:24Z", "another: 8b210e38-b8a9-41df-a96e-1ffe4512f6d1"),
-    *("84C81215EE85D571000D6479106A099D", "6b67f840-2a30-4ef0-b521-e3b225b6724d"),
+    *("84C81215EE85D571000D6479106A099D", "6b67f840-2a30-4ef0-b521-e3b225b6724d", "2026-11-24T00:00:00Z"),
 )
 CUT_OFF = (
     "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > innerWidth - 20).length"

@@ -24,6 +24,9 @@ def run(sandbox: Sandbox, tmp_path: Path, mailbox: Mailbox, hook: Hook) -> Run:
     file = tmp_path / "notices.yaml"
     file.write_text("recipients: {pki: ['env:MAIL'], on-call: ['env:HOOK']}\nsend: [{to: [pki, on-call]}]\n")
     environ = os.environ | sandbox.env | {"HOME": str(tmp_path), "DIGICERT_ONE_ARCHIVE": str(tmp_path / "archive")}
+    # a service user and a store of its own: other tests leave certificates in the shared ones
+    environ["DIGICERT_ONE_API_KEY"] = sandbox.admin("POST", "/users")["api_key"]
+    environ["DIGICERT_ONE_STORE"] = str(tmp_path / "store")
     environ["MAIL"] = f"mailto://127.0.0.1:{mailbox.port}/?from=a@example.com&to=b@example.com&mode=insecure"
     environ["HOOK"] = f"json://127.0.0.1:{hook.port}/"
 
