@@ -28,7 +28,7 @@ class Change:
     Args:
         title: what happened, in a few words.
         facts: label and value, in reading order.
-        job, environment: for the rules.
+        jobs, environment: for the rules.
         now: when, by the run's clock; dates are shown relative to it.
         report: the path of the report, below the archive.
     """
@@ -36,7 +36,7 @@ class Change:
     state: State
     title: str
     facts: tuple[tuple[str, str], ...]
-    job: str
+    jobs: tuple[str, ...]
     environment: str
     now: datetime
     report: str
@@ -187,7 +187,7 @@ def _change(
         ("Run", f"{run.run.job} on {run.run.who.host}, {iso(run.now)}"),
     )
     kept = tuple((label, value) for label, value in facts if value)
-    return Change(state, title, kept, run.run.job, run.environment, run.now, run.report)
+    return Change(state, title, kept, (run.run.job, run.batch), run.environment, run.now, run.report)
 
 
 def _unique(parts: Iterable[str]) -> list[str]:
