@@ -696,7 +696,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.INTERRUPTED: Explanation(
         "The run was interrupted",
-        "Ctrl-C or a termination signal ended it. What ran until then stands.",
+        "Ctrl-C, a termination signal or the person at the notebook ended it. What ran until then stands.",
         "Run the same again: issuing, rotating and disabling resume where they stopped.",
         "",
         Exit.UNEXPECTED,

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from runbook_lib import given
 from runbook_lib.archive import bag, signing
 from runbook_lib.archive.expectation import ticket_refusal
 from runbook_lib.catalogue import Reason
@@ -80,7 +81,7 @@ def run_notebook(
             Reason.BAD_PARAMETER, f"{job!r} is not a job's name: use lower-case letters, digits and dashes."
         )
     # a notebook that reads the archive reads the one that its run goes into
-    environ = {**(os.environ if environ is None else environ), "DIGICERT_ONE_ARCHIVE": str(archive.absolute())}
+    environ = {**(os.environ if environ is None else environ), given.ARCHIVE_VARIABLE: str(archive.absolute())}
     until = time.monotonic() + deadline
     todo = Job(
         source=Source.read(notebook),
@@ -112,11 +113,10 @@ def run_notebook(
                 )
         record = produced.record
         _LOG.info("Run %s is %s after %.1f s; %d files", todo.run, record.status, record.duration, len(produced.files))
-        work = bag.BagSummary(
-            job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)
-        )
         wait = max(until - time.monotonic(), SEAL_SECONDS)
-        place = bag.put(archive, folder, work, run=todo.run, files=produced.files, environ=environ, wait=wait)
+        place = bag.put(
+            archive, folder, bag.summary_of(record), run=todo.run, files=produced.files, environ=environ, wait=wait
+        )
     return RunOutcome.of(record, place.folder, unsigned=place.unsigned, unstamped=place.unstamped)
 
 

@@ -70,6 +70,21 @@ class ToldStep(_Told):
         return self.kind == Kind.CHANGE and self.verdict not in (Verdict.NOTHING_TO_DO, Verdict.PLANNED)
 
 
+class ToldClick(_Told):
+    """A press of a button in a clicked session."""
+
+    at: datetime
+    title: str
+    kind: str
+    verdict: str | None = None
+    asked: bool = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is unknown what it changed."""
+        return self.kind == Kind.CHANGE and self.asked and self.verdict is None
+
+
 class ToldTable(_Told):
     """A table of a run, as a file below `data/`."""
 
@@ -122,6 +137,8 @@ class ToldRun(_Told):
     seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()
+    mode: str = "headless"
+    clicks: tuple[ToldClick, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,8 +226,10 @@ def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
 
 
 def bag_at(archive: Path, text: str) -> ArchivedBag | None:
-    """The bag at a path, relative to the current folder or to the archive; None if there is none."""
-    for folder in (Path(text), archive / text):
+    """The bag at a path, relative to the current folder or to the archive, or with this name; None if there is none."""
+    named = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T\d{6}Z-[^/]+", text)
+    own = [archive.joinpath(*named.groups(), text)] if named else []
+    for folder in (Path(text), archive / text, *own):
         try:
             found = (folder / "data").is_dir()
         except (OSError, ValueError):  # too long for a path, or not a path

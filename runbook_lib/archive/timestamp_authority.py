@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runbook_lib import disk
-from runbook_lib.archive.openssl import CERTS, TSA_ROOTS, refusal, stamp_refused
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS, openssl_refusal, stamp_refused
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
@@ -129,7 +129,7 @@ def token(authority: TimestampAuthority, content: bytes, *, patience: float | No
         data.write_bytes(content)
         roots.write_bytes(authority.roots)
         # with a nonce; -cert: the token holds the certificates that lead to the root
-        why = refusal(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
+        why = openssl_refusal(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
         if not why:
             answer.write_bytes(_post(authority.url, query.read_bytes(), patience or PATIENCE))
             why = stamp_refused(answer, ["-queryfile", str(query)], roots)

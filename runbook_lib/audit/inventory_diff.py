@@ -23,6 +23,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Table, Verdict
+from runbook_lib.schema import INTEGER, MOMENT, TEXT, Schema, Type, ordered
 from runbook_lib.tables import disarmed
 from runbook_lib.words import quantity
 
@@ -31,9 +32,6 @@ FOLDERS = "read-folders"
 """The inventory step whose certificates are not compared."""
 THRESHOLDS = (90, 30, 7, 0)
 """Days left. A certificate that fell below one of them came closer to its end."""
-
-COLUMNS = ("change", "name", "was", "is", "days left", "ends", "owner", "serial", "id")
-"""The columns of a comparison. Scripts read them: add at the end, do not rename."""
 
 _READ = ("name", "state", "days left", "ends", "enabled", "in the store", "owner", "serial", "id")
 _NOT_LISTED, _NO_RESPONSE = "not listed", "unknown (no response)"
@@ -49,6 +47,10 @@ class Change(StrEnum):
     ENABLED = "enabled"
     CLOSER = "closer to its end"
 
+
+_TYPES: dict[str, Type] = {"change": ordered(reversed(Change)), "name": TEXT, "was": TEXT, "is": TEXT}
+_TYPES |= {"days left": INTEGER, "ends": MOMENT, "owner": TEXT, "serial": TEXT, "id": TEXT}
+CHANGES = Schema("changes", _TYPES)
 
 _IN_WORDS = {change: change.value for change in Change} | {Change.UNKNOWN: "unknown", Change.STATE: "changed state"}
 _IN_WORDS |= {Change.ENABLED: "enabled or disabled", Change.CLOSER: "closer to the end"}
@@ -116,7 +118,7 @@ class Difference:
     certificate: InventoryCertificate
 
     def row(self) -> tuple[str, ...]:
-        """Its cells, in the order of `COLUMNS`."""
+        """Its cells, in the order of `CHANGES`."""
         after = self.certificate
         cells = (after.name, self.was, self.now, after.days_left, after.ends, after.owner, after.serial, after.id)
         return (self.change.value, *cells)
@@ -152,8 +154,7 @@ class Comparison:
 
     def table(self) -> Table:
         """The differences as rows."""
-        rows = tuple(difference.row() for difference in self.differences)
-        return Table(name="changes", title="What changed", columns=COLUMNS, rows=rows)
+        return CHANGES.table("What changed", [difference.row() for difference in self.differences])
 
 
 def compare_inventories(before: ArchivedBag, after: ArchivedBag) -> Comparison:
@@ -180,8 +181,8 @@ def named(archive: Path, text: str) -> ArchivedBag:
     """The bag that a text names.
 
     Args:
-        text: the path of a bag, relative to the current folder or to the archive; or a day, YYYY-MM-DD: the last
-            inventory of that day (UTC).
+        text: the path of a bag, relative to the current folder or to the archive; its folder's own name; or a day,
+            YYYY-MM-DD: the last inventory of that day (UTC).
 
     Raises:
         RunbookError: BAD_PARAMETER if there is none, or if the day's inventories are of different accounts.
@@ -193,7 +194,7 @@ def named(archive: Path, text: str) -> ArchivedBag:
     raise RunbookError(
         Reason.BAD_PARAMETER,
         f"{given.shown(text)} is neither a bag nor a day.",
-        remedy="Enter a day as YYYY-MM-DD, or a bag as YYYY/MM/DD/<utc>-<job>.",
+        remedy="Enter a day as YYYY-MM-DD, or a bag as <utc>-<job>.",
         title="There is no such bag or day",
     )
 

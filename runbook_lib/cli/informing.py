@@ -13,7 +13,7 @@ from runbook_lib.cli.terminal import err
 from runbook_lib.errors import RunbookError
 
 if TYPE_CHECKING:
-    from runbook_lib.notices.file import Notices
+    from runbook_lib.notices.notices_file import Notices
 
 _PATIENCE = 30.0
 

@@ -17,7 +17,7 @@ from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
 from runbook_lib.words import certificates_need_action
 
 if TYPE_CHECKING:
-    from runbook_lib.notices.file import Notices
+    from runbook_lib.notices.notices_file import Notices
     from runbook_lib.reports.outcome import RunOutcome
 
 PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}

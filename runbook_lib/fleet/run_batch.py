@@ -29,8 +29,9 @@ from runbook_lib.fleet.worker import AccountWork
 from runbook_lib.reports import artefacts
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome
-from runbook_lib.reports.runrecord import Found, RunRecord, lock_sha256, who
+from runbook_lib.reports.runrecord import Found, RunRecord, who
 from runbook_lib.reports.scan import Scanner, references_in, refuse_names
+from runbook_lib.reports.software import lock_sha256
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import Status
 from runbook_lib.words import quantity

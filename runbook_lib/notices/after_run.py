@@ -19,12 +19,12 @@ from runbook_lib import disk
 from runbook_lib.archive import chain
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, unexpected
-from runbook_lib.notices import changes, messages
-from runbook_lib.notices.changes import Change
-from runbook_lib.notices.facts import FILES, LISTED, BagFacts, RunFacts, read_bag
-from runbook_lib.notices.file import Notices, State, read_notices
+from runbook_lib.notices import messages, state_changes
+from runbook_lib.notices.notice_state import DATABASE, FOLDER, NoticesState
+from runbook_lib.notices.notices_file import Notices, NoticeState, read_notices
+from runbook_lib.notices.run_facts import FILES, LISTED, BagFacts, RunFacts, read_bag
 from runbook_lib.notices.sender import send_waiting
-from runbook_lib.notices.state import DATABASE, FOLDER, NoticesState
+from runbook_lib.notices.state_changes import StateChange
 from runbook_lib.words import quantity
 
 POLICY = "policy.json"
@@ -218,10 +218,10 @@ def _days_before(day: str) -> str:
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
-def _changes(state: NoticesState, facts: BagFacts, found: Informed) -> list[Change]:
+def _changes(state: NoticesState, facts: BagFacts, found: Informed) -> list[StateChange]:
     """The changes of a bag. Keeps the new states."""
-    result, jobs, sources = changes.of_runs(facts, state.jobs(), state.sources())
-    state.set_runs(jobs, sources, {run.place: run for run in (facts.bag, *facts.runs)}.values())
+    result, jobs, sources = state_changes.of_runs(facts, state.jobs(), state.sources())
+    state.set_runs(jobs, sources, {run.place: run for run in (facts.bag, *facts.runs) if not run.clicked}.values())
     for run in facts.runs:
         for table in (LISTED, FILES):
             if run.has(table):
@@ -230,25 +230,25 @@ def _changes(state: NoticesState, facts: BagFacts, found: Informed) -> list[Chan
     return result
 
 
-def _certificates(state: NoticesState, run: RunFacts, table: str, found: Informed) -> Iterator[Change]:
+def _certificates(state: NoticesState, run: RunFacts, table: str, found: Informed) -> Iterator[StateChange]:
     actions = run.actions()
     try:
         for row, before in state.compare(run.certificates(table)):
-            kind = changes.certificate_change(before, row.dated, in_use=row.in_use)
+            kind = state_changes.certificate_change(before, row.dated, in_use=row.in_use)
             if kind is not None:
-                yield changes.of_certificate(kind, row, run, actions)
+                yield state_changes.of_certificate(kind, row, run, actions)
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, IndexError) as error:
         found.problems.append(f"{run.place}/{table} cannot be read: {type(error).__name__}.")
         return
     state.keep(f"{run.key}|{table}", complete=run.complete(table), now=run.now)
 
 
-def _steps(state: NoticesState, run: RunFacts) -> Iterator[Change]:
+def _steps(state: NoticesState, run: RunFacts) -> Iterator[StateChange]:
     """What a rotation or notebook 03 changed, and what the rotation does next."""
     if run.rotated:
-        yield changes.of_step(State.ROTATED, run.credential, run, run.rotated)
+        yield state_changes.of_step(NoticeState.ROTATED, run.credential, run, run.rotated)
     name = run.disabled
     if name and state.disable(run.environment, name):
-        yield changes.of_step(State.DISABLED, name, run)
+        yield state_changes.of_step(NoticeState.DISABLED, name, run)
     if run.run.job == "rotate" and run.done:
         state.plan(run.environment, run.credential, run.next_step())

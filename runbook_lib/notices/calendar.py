@@ -20,8 +20,8 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
 from runbook_lib.lifecycle.rotation import rotate_command
-from runbook_lib.notices.facts import CertificateRow
-from runbook_lib.notices.state import NoticesState
+from runbook_lib.notices.notice_state import NoticesState
+from runbook_lib.notices.run_facts import CertificateRow
 from runbook_lib.visible import visible
 from runbook_lib.words import quantity
 

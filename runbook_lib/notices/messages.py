@@ -10,9 +10,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbook_lib.looks import withheld
-from runbook_lib.notices.changes import Change
-from runbook_lib.notices.file import Notices, State
-from runbook_lib.notices.state import Message
+from runbook_lib.notices.notice_state import Message
+from runbook_lib.notices.notices_file import Notices, NoticeState
+from runbook_lib.notices.state_changes import StateChange
 from runbook_lib.visible import visible
 from runbook_lib.words import dates_text, quantity
 
@@ -25,24 +25,24 @@ SHOWN = 50
 _LONGEST, _SUBJECT, _TITLE = 600, 150, 100
 
 KINDS = {
-    State.DUE: "warning",
-    State.URGENT: "warning",
-    State.EXPIRED: "failure",
-    State.FAILED: "failure",
-    State.UNREACHABLE: "failure",
-    State.RECOVERED: "success",
-    State.ROTATED: "info",
-    State.DISABLED: "info",
+    NoticeState.DUE: "warning",
+    NoticeState.URGENT: "warning",
+    NoticeState.EXPIRED: "failure",
+    NoticeState.FAILED: "failure",
+    NoticeState.UNREACHABLE: "failure",
+    NoticeState.RECOVERED: "success",
+    NoticeState.ROTATED: "info",
+    NoticeState.DISABLED: "info",
 }
 """apprise's kind of message, by state: its colour."""
 
 _ORDER = ("failure", "warning", "info", "success")
 
 
-def messages(changes: Sequence[Change], notices: Notices, archive: Path) -> list[Message]:
+def messages(changes: Sequence[StateChange], notices: Notices, archive: Path) -> list[Message]:
     """The messages about the changes of one bag: one for each change, way and recipient, or a joined one."""
-    singly: dict[str, list[Change]] = {}
-    joined: dict[str, list[Change]] = {}
+    singly: dict[str, list[StateChange]] = {}
+    joined: dict[str, list[StateChange]] = {}
     for way in dict.fromkeys(reference for ways in notices.recipients.values() for reference in ways):
         names = {name for name, ways in notices.recipients.items() if way in ways}
         rules = [rule for rule in notices.send if names & set(rule.to)]
@@ -65,7 +65,7 @@ def trial(way: str, name: str, now: datetime) -> Message:
     return Message(way, "info", subject, _text([(subject, facts)], now), _html(subject, [(subject, facts)], now))
 
 
-def _message(way: str, changes: Sequence[Change], notices: Notices, archive: Path) -> Message:
+def _message(way: str, changes: Sequence[StateChange], notices: Notices, archive: Path) -> Message:
     now = changes[0].now
     parts = [(_short(change.title, _LONGEST), _facts(change, notices, archive)) for change in changes[:SHOWN]]
     kinds = {KINDS[change.state] for change in changes}
@@ -74,7 +74,7 @@ def _message(way: str, changes: Sequence[Change], notices: Notices, archive: Pat
     if len(changes) == 1:
         subject = f"{first.state.value.capitalize()}: {_short(first.title, _TITLE)}"
     else:
-        counts = {state: sum(change.state is state for change in changes) for state in State}
+        counts = {state: sum(change.state is state for change in changes) for state in NoticeState}
         summary = ", ".join(f"{number:,} {state.value}" for state, number in counts.items() if number)
         subject = f"{quantity(len(changes), 'change')}: {summary}"
     left = f"{len(changes) - SHOWN:,} more are in the report." if len(changes) > SHOWN else ""
@@ -83,7 +83,7 @@ def _message(way: str, changes: Sequence[Change], notices: Notices, archive: Pat
     return Message(way, kind, subject, withheld(_text(parts, now, left)), withheld(_html(subject, parts, now, left)))
 
 
-def _facts(change: Change, notices: Notices, archive: Path) -> list[tuple[str, str]]:
+def _facts(change: StateChange, notices: Notices, archive: Path) -> list[tuple[str, str]]:
     facts = [(label, _short(value, _LONGEST)) for label, value in change.facts]
     base = notices.reports or str(archive.absolute())
     path = quote(change.report) if notices.reports else change.report

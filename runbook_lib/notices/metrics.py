@@ -19,8 +19,8 @@ from runbook_lib.archive import chain
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
-from runbook_lib.notices.changes import OK
-from runbook_lib.notices.state import NoticesState
+from runbook_lib.notices.notice_state import NoticesState
+from runbook_lib.notices.state_changes import OK
 from runbook_lib.result import Status
 from runbook_lib.visible import visible
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from runbook_lib import looks
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.notices.state import Message, NoticesState
+from runbook_lib.notices.notice_state import Message, NoticesState
 from runbook_lib.secrets import resolve
 from runbook_lib.visible import visible
 

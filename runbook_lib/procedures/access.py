@@ -11,7 +11,10 @@ from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.proof import TRIES, diagnose, let_in, probe
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.result import Result, Table, Verdict
+from runbook_lib.result import Result, Verdict
+from runbook_lib.schema import MOMENT, TEXT, Schema
+
+CERTIFICATES = Schema("certificates", {"name": TEXT, "state": ("enabled", "disabled"), "ends": MOMENT, "id": TEXT})
 
 
 class Access(Procedure[AccessParameters]):
@@ -20,6 +23,7 @@ class Access(Procedure[AccessParameters]):
     slug = "access"
     notebook = "03_access"
     model = AccessParameters
+    tables = (CERTIFICATES,)
 
     _identity: Identity | None = None
     _target: ClientAuthCertificate
@@ -33,15 +37,11 @@ class Access(Procedure[AccessParameters]):
     @check("Prove the current state")
     def prove_access(self) -> Result:
         self._look_up()
-        table = Table(
-            name="certificates",
-            title="The service user's certificates",
-            columns=("name", "state", "ends", "id"),
-            rows=tuple(
-                (entry.name, "enabled" if entry.enabled else "disabled", iso(entry.end_date), entry.id or "")
-                for entry in (self._target, *self._others)
-            ),
-        )
+        rows = [
+            (entry.name, "enabled" if entry.enabled else "disabled", iso(entry.end_date), entry.id or "")
+            for entry in (self._target, *self._others)
+        ]
+        table = CERTIFICATES.table("The service user's certificates", rows)
         if self._identity is None:
             self._refuse_contradiction()
             return Result(

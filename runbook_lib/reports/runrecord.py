@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ast
 import getpass
-import hashlib
 import inspect
 import json
 import os
-import platform
 import socket
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +23,7 @@ from runbook_lib.catalogue import Exit
 from runbook_lib.errors import RunbookError
 from runbook_lib.reports.change_note import change_note
 from runbook_lib.reports.outcome import CellState, Judgement
+from runbook_lib.reports.software import software
 from runbook_lib.result import Kind, ParametersRecord, Seen, Status, StepRecord, Target, Verdict
 from runbook_lib.secrets import SecretRef, is_reference
 
@@ -40,8 +38,6 @@ schema of that version. To change or remove a field, start a new version."""
 
 SCHEMA = Path(__file__).with_name("templates") / "run.schema.json"
 """The published schema; `python -m runbook_lib.reports.runrecord` prints its content."""
-
-LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
 class _Frozen(BaseModel):
@@ -143,6 +139,24 @@ class TableFile(_Frozen):
     """How many rows are unchecked by their column `state` or `verdict`; null if not counted."""
 
 
+class Click(_Frozen):
+    """A press of a step's button."""
+
+    at: datetime
+    """When it was recorded, before the step began."""
+    step: str
+    """The slug of the step."""
+    title: str
+    kind: Kind
+    verdict: Verdict | None
+    """Null if the outcome is unknown: the session ended before the step did."""
+    headline: str = ""
+    asked: bool = True
+    """Whether the chosen action includes the step; if not, it does nothing."""
+    without_evidence: bool = False
+    """The person agreed to go on although no archive could be written at that moment."""
+
+
 class Cells(_Frozen):
     """How many code cells ended in which way, and the state of each, in order."""
 
@@ -207,6 +221,7 @@ class Started(BaseModel):
     git_unknown: str = ""
     lock_sha256: str | None = None
     fault_seed: str = ""
+    mode: Literal["headless", "interactive"] = "headless"
 
 
 class RunRecord(_Frozen):
@@ -241,7 +256,11 @@ class RunRecord(_Frozen):
     fault_seed: str
     """Seed of the sandbox's faults, if they are on: a training run is no evidence."""
     engine: Engine | None = "papermill"
-    """Null for a run that was killed."""
+    """Null for a run that was killed, and for a clicked session."""
+    mode: Literal["headless", "interactive"] = "headless"
+    """Interactive if a person pressed the buttons. Then `steps` has each press that ended, in order of time."""
+    clicks: tuple[Click, ...] = ()
+    """Each press of a step's button in a clicked session."""
     notebook: NotebookFile
     parameters: dict[str, Any]
     """The given parameters. A secret is a reference."""
@@ -319,11 +338,12 @@ class RunRecord(_Frozen):
             ),
             "who": started.who,
             "lock_sha256": started.lock_sha256,
+            "mode": started.mode,
         }
         return cls(**{**unless_known, **at_start, **note, "status": status, "error": error, **known})
 
 
-def schema() -> str:
+def json_schema() -> str:
     """The JSON Schema (2020-12) of run.json, as text. A test compares SCHEMA with it."""
     made = RunRecord.model_json_schema()
     for name, model in {"RunRecord": made, **made["$defs"]}.items():
@@ -358,40 +378,14 @@ def target_and_seen(judgement: Judgement) -> dict[str, Any]:
     return {"target": next(named, None), "seen": Seen.together(step.seen for step in steps) if steps else None}
 
 
-@cache
-def lock_sha256() -> str | None:
-    try:
-        return hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
 def who() -> Who:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # some containers have a user id without a name
         user = "unknown"
+    user = os.environ.get("JUPYTERHUB_USER") or user  # all users of a hub may share one user of the system
     return Who(user=user, host=socket.gethostname())
 
 
-def _platform() -> str:
-    """`platform.platform`, without the `uname -p` that it starts in our environment."""
-    if sys.platform != "linux":
-        return platform.platform()
-    here = os.uname()
-    return "-".join((here.sysname, here.release, here.machine, "with", "".join(platform.libc_ver())))
-
-
-@cache
-def software() -> dict[str, str]:
-    """Versions of what made the report."""
-    packages = ("digicert-one-runbooks", "papermill", "nbclient", "ipykernel", "nbconvert")
-    return {
-        "python": platform.python_version(),
-        "platform": _platform(),
-        **{package: version(package) for package in packages},
-    }
-
-
 if __name__ == "__main__":
-    sys.stdout.write(schema())
+    sys.stdout.write(json_schema())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from runbook_lib.procedures.inventory import COLUMNS
+from runbook_lib.inventories.schemas import INVENTORY
 from runbook_lib.result import Kind, Result, StepRecord, Table, Verdict
 from runbook_lib.widgets import panels
 
@@ -32,7 +32,7 @@ CUT_OFF = (
 
 
 def write(path: Path, *, style: str) -> str:
-    table = Table(name="inventory", title="Certificates", columns=COLUMNS, rows=(ROW, ROW))
+    table = Table(name="inventory", title="Certificates", columns=INVENTORY.columns, rows=(ROW, ROW))
     result = Result(verdict=Verdict.OK, headline="Two.", tables=(table,))
     record = StepRecord(
         procedure="p", step="s", title="Look", kind=Kind.CHECK, started=NOW, finished=NOW, result=result

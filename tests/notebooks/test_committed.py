@@ -17,6 +17,7 @@ from papermill.inspection import inspect_notebook
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import MODELS, intake
 from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.reports.html import EXPLORE_TAG
 from runbook_lib.result import Kind
 from runbook_lib.widgets import panels
 from tests.notebooks.conftest import NOTEBOOKS, ROOT
@@ -30,6 +31,10 @@ each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 IMPORT = "from runbook_lib.widgets import runbook\n\n"
 """So that a cell can say what is missing, where a kernel was restarted and only this cell is run again."""
+
+
+EXPLORED = {"04_inventory": ("certificates", "inventory"), "06_archive": ("changes", "changes-made")}
+"""The notebooks with a part to explore: its variable and its table."""
 
 
 def read(path: Path) -> Any:
@@ -73,7 +78,10 @@ def test_every_notebook_has_the_same_shape(path: Path):
     expected = ["title", "parameters-text", "parameters", "setup"]
     for slug in steps:
         expected += [f"{slug}-text", slug]
-    assert [cell.id for cell in notebook.cells] == [*expected, "finish-text", "finish"]
+    expected += ["finish-text", "finish"]
+    if path.stem in EXPLORED:
+        expected += ["explore-text", "explore", "examples-text", "examples"]
+    assert [cell.id for cell in notebook.cells] == expected
 
     cells = {cell.id: cell for cell in notebook.cells}
     name = procedure.__name__
@@ -93,6 +101,23 @@ def test_every_notebook_has_the_same_shape(path: Path):
         assert f"**{other.value}**" not in text
         assert 1 <= len(re.findall(r"[.;?](?:\s|$)", text.split("\n\n", 2)[2])) <= 5
     assert cells["finish"].source == f"{IMPORT}runbook.finish()"
+
+
+@pytest.mark.parametrize("name", EXPLORED)
+def test_what_is_only_to_explore_is_tagged_and_does_nothing_without_a_person(name: str):
+    notebook = read(ROOT / "notebooks" / f"{name}.ipynb")
+    variable, table = EXPLORED[name]
+    cells = {cell.id: cell for cell in notebook.cells}
+    for cell in notebook.cells:
+        assert (EXPLORE_TAG in cell.metadata.get("tags", [])) == cell.id.startswith(("explore", "examples"))
+    assert cells["explore"].source == f'{IMPORT}{variable} = runbook.explore("{table}")'
+    assert table in {schema.name for schema in procedure_of(notebook).tables}
+    (guard,) = ast.parse(cells["examples"].source).body
+    assert isinstance(guard, ast.If)
+    assert ast.unparse(guard.test) == f"{variable} is not None"
+    assert not guard.orelse
+    assert len(re.findall(r"^    # \d\. ", cells["examples"].source, re.MULTILINE)) == 3
+    assert ".plot." in cells["examples"].source
 
 
 @each_notebook

@@ -42,6 +42,9 @@ def test_a_headless_notebook_holds_no_widget_and_no_secret(executed: Path, desk:
         whole = path.read_text(encoding="utf-8")
         assert "widget-view" not in whole
         assert "widgets" not in json.loads(whole)["metadata"]
+        assert not [
+            one for one in json.loads(whole)["cells"] if "explore" in one["metadata"]["tags"] and one.get("outputs")
+        ]
         assert desk.sandbox["DIGICERT_ONE_API_KEY"] not in whole
         assert desk.sandbox["DIGICERT_ONE_P12_PASSWORD"] not in whole
         assert "PRIVATE KEY-----" not in whole

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.notices.after_run import Informed, inform
-from runbook_lib.notices.file import Notices
+from runbook_lib.notices.notices_file import Notices
 from tests.notices import runs
 from tests.notices.receivers import Hook, Mailbox, mail_server, web_hook
 

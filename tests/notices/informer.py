@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from runbook_lib.notices.after_run import inform
-from runbook_lib.notices.file import read_notices
+from runbook_lib.notices.notices_file import read_notices
 
 WATCHED = (
     "runbook_lib/notices/",

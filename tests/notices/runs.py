@@ -11,7 +11,7 @@ from typing import Any
 from runbook_lib import tables
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.inventory import COLUMNS
+from runbook_lib.inventories.schemas import INVENTORY
 from tests.archive import bags
 
 DAY = timedelta(days=1)
@@ -38,7 +38,7 @@ def row(
         "in the store": store, "owner": "this service user", "serial": "0A1B", "id": number or f"id of {name}",
         "starts": iso(starts) if starts else "",
     }  # fmt: skip
-    return tuple(cells.get(column, "") for column in COLUMNS)
+    return tuple(cells.get(column, "") for column in INVENTORY.columns)
 
 
 def step(slug: str, headline: str, *, kind: str = "check", verdict: str = "ok", at: datetime = NOW, reason: str = ""):
@@ -78,7 +78,7 @@ def put(archive: Path, *rows: Row, at: datetime = NOW, more: Mapping[str, bytes]
     """Archive a run; gives its bag. An inventory has these rows."""
     files = dict(more or {})
     if rows:
-        files["tables/inventory.csv"] = tables.csv_bytes([COLUMNS, *rows])
+        files["tables/inventory.csv"] = tables.csv_bytes([INVENTORY.columns, *rows])
     run = record(at=at, files=[name for name in files if name.startswith("tables/")], **about)
     files["run.json"] = json.dumps(run).encode()
     files.setdefault("report.html", b"<p>")

@@ -165,13 +165,13 @@ def test_a_batch_informs_about_each_account(desk: Desk, mailbox: Mailbox, hook: 
     accounts = b"account,status,report\r\na,done,accounts/a/report.html\r\nb,failed,accounts/b/report.html\r\n"
     from runbook_lib import tables
     from runbook_lib.errors import Reason, RunbookError
-    from runbook_lib.procedures.inventory import COLUMNS
+    from runbook_lib.inventories.schemas import INVENTORY
 
     listed = ["tables/inventory.csv"]
     more = {
         "tables/accounts.csv": accounts,
         "accounts/a/run.json": json.dumps(runs.record(account="a", files=listed)).encode(),
-        "accounts/a/tables/inventory.csv": tables.csv_bytes([COLUMNS, DUE]),
+        "accounts/a/tables/inventory.csv": tables.csv_bytes([INVENTORY.columns, DUE]),
         "accounts/b/run.json": json.dumps(runs.record(account="b", error=runs.fault())).encode(),
     }
     error = RunbookError(Reason.ACCOUNTS_FAILED, "Of 2 accounts: 1 failed.")

@@ -8,7 +8,7 @@ import pytest
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
-from runbook_lib.notices.file import State, read_notices
+from runbook_lib.notices.notices_file import NoticeState, read_notices
 
 SAMPLE = Path(__file__).parents[2] / "parameters" / "notices.yaml"
 TOKEN = "T0PxQ4kmW8zs7Yv2Lr9nB3"
@@ -26,11 +26,11 @@ def refusal(tmp_path: Path, text: str) -> RunbookError:
 def test_the_sample_is_valid_and_its_rules_say_who_gets_what():
     notices = read_notices(SAMPLE)
     dates, failures = notices.send
-    assert dates.takes(State.DUE, ["inventory"], "demo")
-    assert not dates.takes(State.FAILED, ["inventory"], "production")
-    assert failures.takes(State.FAILED, ["rotate"], "production")
-    assert not failures.takes(State.FAILED, ["rotate"], "demo")
-    assert not failures.takes(State.FAILED, ["verify"], "production")
+    assert dates.takes(NoticeState.DUE, ["inventory"], "demo")
+    assert not dates.takes(NoticeState.FAILED, ["inventory"], "production")
+    assert failures.takes(NoticeState.FAILED, ["rotate"], "production")
+    assert not failures.takes(NoticeState.FAILED, ["rotate"], "demo")
+    assert not failures.takes(NoticeState.FAILED, ["verify"], "production")
 
 
 @pytest.mark.parametrize(

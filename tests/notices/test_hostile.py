@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import requests
 
-from runbook_lib.notices.changes import of_certificate
-from runbook_lib.notices.facts import LISTED, read_bag
-from runbook_lib.notices.file import State
 from runbook_lib.notices.messages import messages
+from runbook_lib.notices.notices_file import NoticeState
+from runbook_lib.notices.run_facts import LISTED, read_bag
 from runbook_lib.notices.sender import Way
+from runbook_lib.notices.state_changes import of_certificate
 from tests.notices import runs
 from tests.notices.conftest import Desk
 from tests.notices.receivers import Hook, Mailbox
@@ -91,7 +91,7 @@ def test_a_hostile_name_stays_text_in_a_chat(desk: Desk, chat: Chat, monkeypatch
     facts = read_bag(desk.archive, runs.put(desk.archive, row(NAMES[3], "due")))
     assert facts is not None
     (certificate,) = facts.bag.certificates(LISTED)
-    change = of_certificate(State.DUE, certificate, facts.bag, {})
+    change = of_certificate(NoticeState.DUE, certificate, facts.bag, {})
     desk.set(recipients={"pki": ["env:CHAT"]}, send=[{"to": ["pki"]}])
     (message,) = messages([change], desk.notices, desk.archive)
     assert way.send(message) == ""

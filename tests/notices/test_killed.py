@@ -62,7 +62,7 @@ def test_a_message_is_sent_at_least_once_and_at_most_twice_wherever_its_sender_i
 
 
 def test_a_sender_that_is_killed_twice_at_one_message_gives_it_up_and_says_so(desk: Desk, mailbox: Mailbox):
-    from runbook_lib.notices.state import NoticesState
+    from runbook_lib.notices.notice_state import NoticesState
 
     mailbox.refuses = True
     desk.run(row("CI", "due"))

@@ -15,8 +15,9 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.digicert.listing import Listing, Malformed
 from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.inventories.schemas import INVENTORY
 from runbook_lib.procedures.access import Access
-from runbook_lib.procedures.inventory import COLUMNS, Inventory
+from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.result import FinishRecord, Verdict
 from tests.conftest import Sandbox
@@ -30,7 +31,7 @@ def take(sandbox: Sandbox, environ: dict[str, str] | None = None, **given: Any) 
     assert run(procedure).error is None
     result = procedure.records[1].result
     assert result is not None
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows]
+    rows = [dict(zip(INVENTORY.columns, row, strict=True)) for row in result.tables[0].rows]
     assert [row["effective end"] for row in rows if row["effective end"]] == sorted(
         row["effective end"] for row in rows if row["effective end"]
     )
@@ -165,7 +166,7 @@ def classified(own: Sandbox, listing: Listing) -> tuple[list[dict[str, str]], Ve
     procedure._listed = listing
     result = procedure.perform("classify").result
     assert result is not None
-    return [dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows], result.verdict
+    return [dict(zip(INVENTORY.columns, row, strict=True)) for row in result.tables[0].rows], result.verdict
 
 
 def test_two_of_one_name_without_ids_are_two_rows_and_neither_is_joined_by_name_alone(own: Sandbox) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import nbformat
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -71,8 +72,11 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
         "DIGICERT_ONE_CLIENTAUTH_URL": "https://localhost:2",
         "DIGICERT_ONE_STORE": str(tmp_path / "store"),
         "DIGICERT_ONE_P12_PASSWORD": PASSWORD,
+        "DIGICERT_ONE_ARCHIVE": str(tmp_path / "archive"),
+        "JPY_SESSION_NAME": str(tmp_path / "toy.ipynb"),
     }.items():
         monkeypatch.setenv(name, value)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "toy.ipynb")
     monkeypatch.delenv("DIGICERT_ONE_CA_FILE", raising=False)
     shell = InteractiveShell.instance()
     shell.display_pub = CapturingDisplayPublisher()
@@ -80,5 +84,6 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
     Toy.runs.clear()
     w.Widget.close_all()
     yield Cells(shell.display_pub)
+    _Newest.replace(None)  # which ends the keeper of its session
     w.Widget.close_all()
     InteractiveShell.clear_instance()

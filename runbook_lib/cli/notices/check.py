@@ -21,7 +21,7 @@ def command(file: Path) -> Exit:
 
     Exit 0 if all can be read, else 2.
     """
-    from runbook_lib.notices.file import read_notices
+    from runbook_lib.notices.notices_file import read_notices
     from runbook_lib.notices.sender import Way
     from runbook_lib.secrets import resolve
 

@@ -23,8 +23,8 @@ def command(file: Path, only: str) -> Exit:
     Exit 0 if all were accepted, else 30.
     """
     from runbook_lib.clock import SystemClock
-    from runbook_lib.notices.file import read_notices
     from runbook_lib.notices.messages import trial
+    from runbook_lib.notices.notices_file import read_notices
     from runbook_lib.notices.sender import Way
 
     notices, now = read_notices(file), SystemClock().now()

@@ -18,7 +18,7 @@ from typing import Any
 
 from runbook_lib import disk
 from runbook_lib.clock import iso
-from runbook_lib.notices.facts import IN_USE, CertificateRow, NextStep, RunFacts
+from runbook_lib.notices.run_facts import IN_USE, CertificateRow, NextStep, RunFacts
 
 FOLDER, DATABASE, LOCK = ".notices", "state.sqlite3", "lock"
 PATIENCE = 120.0

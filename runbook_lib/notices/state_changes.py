@@ -12,8 +12,8 @@ from datetime import datetime
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.lifecycle.rotation import rotate_command
-from runbook_lib.notices.facts import DISABLED, BagFacts, CertificateRow, RunFacts
-from runbook_lib.notices.file import State
+from runbook_lib.notices.notices_file import NoticeState
+from runbook_lib.notices.run_facts import DISABLED, BagFacts, CertificateRow, RunFacts
 
 OK, DOWN, BROKEN = "ok", "down", "broken"
 """The states of a job and of DigiCert ONE: a job is ok or broken, DigiCert ONE is ok or down."""
@@ -22,7 +22,7 @@ _RANK = {"healthy": 0, "not yet valid": 0, "due": 1, "urgent": 2, "expired": 3}
 
 
 @dataclass(frozen=True)
-class Change:
+class StateChange:
     """One change of state.
 
     Args:
@@ -33,7 +33,7 @@ class Change:
         report: the path of the report, below the archive.
     """
 
-    state: State
+    state: NoticeState
     title: str
     facts: tuple[tuple[str, str], ...]
     jobs: tuple[str, ...]
@@ -42,7 +42,7 @@ class Change:
     report: str
 
 
-def certificate_change(before: str | None, after: str, *, in_use: bool) -> State | None:
+def certificate_change(before: str | None, after: str, *, in_use: bool) -> NoticeState | None:
     """The message for a certificate whose state was `before` (None: never seen) and is `after` now; None for none.
 
     At first sight a certificate that is due is news. One that has expired or is disabled is news only if programs use
@@ -51,28 +51,30 @@ def certificate_change(before: str | None, after: str, *, in_use: bool) -> State
     if after in ("", before):
         return None
     if after == DISABLED:
-        return State.DISABLED if before is not None or in_use else None
+        return NoticeState.DISABLED if before is not None or in_use else None
     if _RANK[after] == 0:
-        return State.RECOVERED if before is not None and (before == DISABLED or _RANK[before] > 0) else None
+        return NoticeState.RECOVERED if before is not None and (before == DISABLED or _RANK[before] > 0) else None
     if before is None:
-        return State(after) if after != "expired" or in_use else None
+        return NoticeState(after) if after != "expired" or in_use else None
     before = "healthy" if before == DISABLED else before
-    return State(after) if _RANK[after] > _RANK[before] else None
+    return NoticeState(after) if _RANK[after] > _RANK[before] else None
 
 
 _TITLES = {
-    State.DUE: "{} is due for renewal",
-    State.URGENT: "{} ends very soon",
-    State.EXPIRED: "{} has expired",
-    State.DISABLED: "{} is disabled",
-    State.RECOVERED: "{} needs no action any more",
+    NoticeState.DUE: "{} is due for renewal",
+    NoticeState.URGENT: "{} ends very soon",
+    NoticeState.EXPIRED: "{} has expired",
+    NoticeState.DISABLED: "{} is disabled",
+    NoticeState.RECOVERED: "{} needs no action any more",
 }
 
 
-def of_certificate(state: State, row: CertificateRow, run: RunFacts, actions: Mapping[tuple[str, str], str]) -> Change:
+def of_certificate(
+    state: NoticeState, row: CertificateRow, run: RunFacts, actions: Mapping[tuple[str, str], str]
+) -> StateChange:
     """The change of a certificate, as its row and the inventory's list of actions describe it."""
     todo = actions.get((row.name, row.state), "")
-    if not todo and row.in_use and state in (State.DUE, State.URGENT):
+    if not todo and row.in_use and state in (NoticeState.DUE, NoticeState.URGENT):
         todo = rotate_command(row.place.partition("/")[0])
     return _change(
         state,
@@ -81,16 +83,16 @@ def of_certificate(state: State, row: CertificateRow, run: RunFacts, actions: Ma
         ends=row.end,
         place=row.place,
         owner=row.owner,
-        why=row.why if state is not State.RECOVERED else "",
+        why=row.why if state is not NoticeState.RECOVERED else "",
         todo=todo,
     )
 
 
-def of_step(state: State, name: str, run: RunFacts, headline: str = "") -> Change:
+def of_step(state: NoticeState, name: str, run: RunFacts, headline: str = "") -> StateChange:
     """The change that a rotation or notebook 03 made to a certificate."""
     title = (
         f"A rotation changed the certificate in use of {name}"
-        if state is State.ROTATED
+        if state is NoticeState.ROTATED
         else _TITLES[state].format(name)
     )
     following = run.next_step()
@@ -100,11 +102,11 @@ def of_step(state: State, name: str, run: RunFacts, headline: str = "") -> Chang
 
 def of_runs(
     bag: BagFacts, jobs: Mapping[str, str], sources: Mapping[str, str]
-) -> tuple[list[Change], dict[str, str], dict[str, str]]:
+) -> tuple[list[StateChange], dict[str, str], dict[str, str]]:
     """The changes of the jobs of a bag and of DigiCert ONE.
 
-    If no run of the bag got an answer from an environment, it is down, and its jobs are as they were. If one did, a
-    run without an answer failed like any other.
+    A clicked session has none: a person was there, and saw what failed. If no run of the bag got an answer from an
+    environment, it is down, and its jobs are as they were. If one did, a run without an answer failed like any other.
 
     Args:
         jobs, sources: the states before, by `RunFacts.key` and by environment.
@@ -112,8 +114,8 @@ def of_runs(
     Returns:
         the changes; the states after, of the jobs and the environments of this bag alone.
     """
-    changes: list[Change] = []
-    runs = list(bag.runs)
+    changes: list[StateChange] = []
+    runs = [run for run in bag.runs if not run.clicked]
     if bag.batch and (bag.bag.run.error or {}).get("reason") != Reason.ACCOUNTS_FAILED:
         runs.append(bag.bag)  # else the batch failed only since accounts did, and they are here themselves
     up = {run.environment for run in runs if run.environment and run.answered and not run.outage}
@@ -128,7 +130,7 @@ def of_runs(
             changes.append(_down(down[environment]))
         if state == OK and before == DOWN:
             first = next(run for run in runs if run.environment == environment)
-            changes.append(_change(State.RECOVERED, f"DigiCert ONE ({environment}) answers again", first))
+            changes.append(_change(NoticeState.RECOVERED, f"DigiCert ONE ({environment}) answers again", first))
     new_jobs: dict[str, str] = {}
     for run in runs:
         if run.environment in down and run.outage:
@@ -140,18 +142,18 @@ def of_runs(
     return changes, new_jobs, new_sources
 
 
-def _of_job(run: RunFacts, *, ok: bool) -> Change:
+def _of_job(run: RunFacts, *, ok: bool) -> StateChange:
     if ok:
-        return _change(State.RECOVERED, f"{_called(run)} is done again", run)
+        return _change(NoticeState.RECOVERED, f"{_called(run)} is done again", run)
     error = run.run.error or {}
     title = f"{_called(run)} {'failed' if run.run.status == 'failed' else 'was ' + run.run.status}"
-    return _change(State.FAILED, title, run, why=_said(error), todo=str(error.get("remedy", "")))
+    return _change(NoticeState.FAILED, title, run, why=_said(error), todo=str(error.get("remedy", "")))
 
 
-def _down(run: RunFacts) -> Change:
+def _down(run: RunFacts) -> StateChange:
     error = run.run.error or {}
     title = f"DigiCert ONE ({run.environment}) does not respond properly"
-    return _change(State.UNREACHABLE, title, run, why=_said(error), todo=str(error.get("remedy", "")))
+    return _change(NoticeState.UNREACHABLE, title, run, why=_said(error), todo=str(error.get("remedy", "")))
 
 
 def _said(error: Mapping[str, object]) -> str:
@@ -165,7 +167,7 @@ def _called(run: RunFacts) -> str:
 
 
 def _change(
-    state: State,
+    state: NoticeState,
     title: str,
     run: RunFacts,
     *,
@@ -174,7 +176,7 @@ def _change(
     owner: str = "",
     why: str = "",
     todo: str = "",
-) -> Change:
+) -> StateChange:
     target = run.run.target
     facts = (
         ("Ends", ends),
@@ -187,7 +189,7 @@ def _change(
         ("Run", f"{run.run.job} on {run.run.who.host}, {iso(run.now)}"),
     )
     kept = tuple((label, value) for label, value in facts if value)
-    return Change(state, title, kept, (run.run.job, run.batch), run.environment, run.now, run.report)
+    return StateChange(state, title, kept, (run.run.job, run.batch), run.environment, run.now, run.report)
 
 
 def _unique(parts: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from runbook_lib.secrets import SecretRef
 SAMPLE = "parameters/notices.yaml shows every setting."
 
 
-class State(StrEnum):
+class NoticeState(StrEnum):
     """The states of which a change is a message."""
 
     DUE = "due"
@@ -60,16 +60,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Rule(_Strict):
+class SendRule(_Strict):
     """Which changes of state a recipient gets. An empty list means all."""
 
     to: tuple[Text, ...] = Field(min_length=1, description="names from `recipients`")
-    states: tuple[State, ...] = Field((), description="a message for each change to one of these")
+    states: tuple[NoticeState, ...] = Field((), description="a message for each change to one of these")
     jobs: tuple[Text, ...] = Field((), description="as in the names of the bags: inventory, rotate, batch-fleet")
     environments: tuple[Text, ...] = Field((), description="as in the parameters: production, demo, a host")
     digest: bool = Field(False, description="join all changes of a run into one message")
 
-    def takes(self, state: State, jobs: Iterable[str], environment: str) -> bool:
+    def takes(self, state: NoticeState, jobs: Iterable[str], environment: str) -> bool:
         """Whether the rule is about this change. An account's run in a batch has two names: its own and the batch's."""
         return (
             (not self.states or state in self.states)
@@ -84,7 +84,7 @@ class Notices(_Strict):
     recipients: dict[Text, tuple[Reference, ...]] = Field(
         {}, description="names of your choice, each with references to apprise URLs"
     )
-    send: tuple[Rule, ...] = Field((), description="who gets which changes")
+    send: tuple[SendRule, ...] = Field((), description="who gets which changes")
     reports: Annotated[Text, AfterValidator(_web)] | None = Field(
         None, description="the archive's address in a browser; otherwise a message names the report's path"
     )
@@ -135,7 +135,7 @@ _MESSAGES = {
     "missing": "missing",
     "tuple_type": "must be a list",
     "dict_type": "must be `name: value` lines",
-    "enum": f"must be one of {', '.join(State)}",
+    "enum": f"must be one of {', '.join(NoticeState)}",
 }
 """What pydantic's messages of these types say here."""
 

@@ -119,6 +119,11 @@ class RunFacts:
         return "|".join((self.run.job, self.account, self.environment, self.credential, self._given("api_key")))
 
     @property
+    def clicked(self) -> bool:
+        """Whether a person pressed the buttons."""
+        return self.run.mode == "interactive"
+
+    @property
     def now(self) -> datetime:
         """When it ended, by the clock that its steps used."""
         return self.run.steps[-1].finished if self.run.steps else self.run.finished
