@@ -210,7 +210,7 @@ class SessionKeeper:
             self.take(Close(why=self._session.closed or KERNEL_GONE))
 
     def inform(self) -> None:
-        """Send the messages about the sealed session as the archive's policy says. What fails waits for the next run."""
+        """Send messages about the sealed session as the archive says. What fails waits for the next run."""
         if self._bag is not None and (self._archive / ".notices").is_dir():
             from runbook_lib.notices.after_run import inform
 
