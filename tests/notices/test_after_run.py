@@ -199,6 +199,10 @@ def test_what_cannot_be_read_is_reported_and_raises_nothing(desk: Desk, hook: Ho
     desk.run(row("CI"))
     bad = runs.put(desk.archive, more={"tables/inventory.csv": b'name,state\r\n"'})
     assert "cannot be read" in desk.inform(bad).problems[0]
+    no_day = b"step,state,when\r\nStart,next,from 2026-99-99T00:00:00Z\r\n"
+    found = desk.run(job="rotate", parameters={"name": "CI"}, more={"tables/path-2.csv": no_day})
+    assert "cannot be read: ValueError" in found.problems[0]
+    assert desk.run(error=runs.fault(), job="rotate", parameters={"name": "CI"}).sent == 1  # nothing is held up
     (desk.archive / ".notices" / "state.sqlite3").write_bytes(b"no database" * 500)
     assert "DatabaseError" in desk.run(DUE).problems[0]
     assert inform(desk.archive / "2026" / "11" / "23" / "none", desk.notices).problems
