@@ -57,6 +57,7 @@ class SessionKeeper:
         self._lines: list[bytes] = []
         self._on_disk = 0
         self._folder: Path | None = None
+        self._bag: Path | None = None
         self._staging = ExitStack()
         self.over = False
 
@@ -186,6 +187,7 @@ class SessionKeeper:
             environ=self._environ,
         )
         self._forget()
+        self._bag = place.folder
         notes = [problem for problem in (place.unsigned, place.unstamped) if problem is not None]
         withheld = [record.error["what"]] if record.error is not None and record.scan.found else []
         return Reply(
@@ -206,6 +208,13 @@ class SessionKeeper:
         """Seal the session. If that fails, the next run does it. Raises RunbookError or OSError."""
         if self._session is not None and not self.over:
             self.take(Close(why=self._session.closed or KERNEL_GONE))
+
+    def inform(self) -> None:
+        """Send messages about the sealed session as the archive says. What fails waits for the next run."""
+        if self._bag is not None and (self._archive / ".notices").is_dir():
+            from runbook_lib.notices.after_run import inform
+
+            inform(self._bag, environ=self._environ)
 
 
 def _source(begun: Begin) -> Source:
@@ -247,8 +256,10 @@ def main() -> None:
             reply = Reply(number=0, problem=unexpected(error).as_dict())
         _answer(reply.model_copy(update={"number": number}))
         if keeper.over:
-            return
-    keeper.kernel_is_gone()
+            break
+    else:
+        keeper.kernel_is_gone()
+    keeper.inform()  # after the reply: nobody waits for a mail server
 
 
 def _answer(reply: Reply) -> None:

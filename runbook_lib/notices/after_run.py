@@ -158,6 +158,8 @@ def _write(state: NoticesState, archive: Path, notices: Notices, now: datetime, 
             write()
         except OSError as error:
             found.problems.append(f"{path} cannot be written: {error.strerror or error}.")
+        except ValueError as error:  # a moment that is none
+            found.problems.append(f"{path} cannot be written: {type(error).__name__}.")
         except RunbookError as error:
             found.problems.append(f"{error.what} {error.remedy}")
 
@@ -168,19 +170,26 @@ def _write(state: NoticesState, archive: Path, notices: Notices, now: datetime, 
 def _take(state: NoticesState, archive: Path, bag: Path, notices: Notices, found: Informed) -> datetime:
     """Read the bags that are new, oldest first. Each is one transaction: its states, its messages, the position.
 
+    A bag that cannot be read is reported and left out, so that it does not hold up all later ones.
+
     Returns: when the last run that was read ended, by its own clock.
     """
-    now = state.now
     for sequence, place in _new(state, archive, bag):
-        facts = read_bag(archive, place)
-        with state.transaction():
-            if facts is not None:
-                now = facts.bag.now
-                changed = _changes(state, facts, found)
-                state.post(messages.messages(changed, notices, archive))
-                found.problems += facts.problems
-            state.advance(sequence, str(place.parent.relative_to(archive)), now)
-    return now
+        day, now = str(place.parent.relative_to(archive)), state.now
+        try:
+            facts = read_bag(archive, place)
+            with state.transaction():
+                if facts is not None:
+                    now = facts.bag.now
+                    changed = _changes(state, facts, found)
+                    state.post(messages.messages(changed, notices, archive))
+                    found.problems += facts.problems
+                state.advance(sequence, day, now)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            found.problems.append(f"{place.name} cannot be read: {type(error).__name__}.")
+            with state.transaction():
+                state.advance(sequence, day, state.now)
+    return state.now
 
 
 def _new(state: NoticesState, archive: Path, bag: Path) -> list[tuple[int, Path]]:
@@ -221,7 +230,7 @@ def _days_before(day: str) -> str:
 def _changes(state: NoticesState, facts: BagFacts, found: Informed) -> list[StateChange]:
     """The changes of a bag. Keeps the new states."""
     result, jobs, sources = state_changes.of_runs(facts, state.jobs(), state.sources())
-    state.set_runs(jobs, sources, {run.place: run for run in (facts.bag, *facts.runs)}.values())
+    state.set_runs(jobs, sources, {run.place: run for run in (facts.bag, *facts.runs) if not run.clicked}.values())
     for run in facts.runs:
         for table in (LISTED, FILES):
             if run.has(table):

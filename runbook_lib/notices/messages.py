@@ -47,7 +47,7 @@ def messages(changes: Sequence[StateChange], notices: Notices, archive: Path) ->
         names = {name for name, ways in notices.recipients.items() if way in ways}
         rules = [rule for rule in notices.send if names & set(rule.to)]
         for change in changes:
-            fitting = [rule for rule in rules if rule.takes(change.state, change.job, change.environment)]
+            fitting = [rule for rule in rules if rule.takes(change.state, change.jobs, change.environment)]
             if fitting:
                 target = joined if all(rule.digest for rule in fitting) else singly
                 target.setdefault(way, []).append(change)

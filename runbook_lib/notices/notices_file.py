@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,11 +69,11 @@ class SendRule(_Strict):
     environments: tuple[Text, ...] = Field((), description="as in the parameters: production, demo, a host")
     digest: bool = Field(False, description="join all changes of a run into one message")
 
-    def takes(self, state: NoticeState, job: str, environment: str) -> bool:
-        """Whether the rule is about this change."""
+    def takes(self, state: NoticeState, jobs: Iterable[str], environment: str) -> bool:
+        """Whether the rule is about this change. An account's run in a batch has two names: its own and the batch's."""
         return (
             (not self.states or state in self.states)
-            and (not self.jobs or job in self.jobs)
+            and (not self.jobs or not set(jobs).isdisjoint(self.jobs))
             and (not self.environments or environment in self.environments)
         )
 

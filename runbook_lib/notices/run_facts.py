@@ -92,13 +92,14 @@ class RunFacts:
     Args:
         folder: of its run.json, in the bag; `place` is the same below the archive.
         run: its record.
-        account: as the fleet file names it; empty outside a batch.
+        account, batch: as the fleet file names it, and the batch's job; empty outside a batch.
     """
 
     folder: Path
     place: str
     run: ToldRun
     account: str = ""
+    batch: str = ""
 
     @property
     def environment(self) -> str:
@@ -116,6 +117,11 @@ class RunFacts:
     def key(self) -> str:
         """Tells the job from others of the same name: the account, the environment, the credential, the API key."""
         return "|".join((self.run.job, self.account, self.environment, self.credential, self._given("api_key")))
+
+    @property
+    def clicked(self) -> bool:
+        """Whether a person pressed the buttons."""
+        return self.run.mode == "interactive"
 
     @property
     def now(self) -> datetime:
@@ -237,7 +243,7 @@ def read_bag(archive: Path, bag: Path) -> BagFacts | None:
         except (OSError, ValidationError):
             problems.append(f"The record of the account {account} cannot be read.")
             continue
-        runs.append(RunFacts(own.folder / place, f"{own.place}/{place}", run, account))
+        runs.append(RunFacts(own.folder / place, f"{own.place}/{place}", run, account, own.run.job))
     return BagFacts(own, tuple(runs), tuple(problems))
 
 

@@ -109,7 +109,8 @@ def send_waiting(state: NoticesState, known: tuple[str, ...], environ: Mapping[s
     the next run sends it once more.
 
     Args:
-        known: the references of the notices file. A message to any other is dropped: its recipient was removed.
+        known: the references of the notices file. A message to another, which a file of before named, is sent too, but
+            dropped if its reference leads nowhere any more.
     """
     found = Sent()
     if given_up := state.settle():
@@ -117,13 +118,13 @@ def send_waiting(state: NoticesState, known: tuple[str, ...], environ: Mapping[s
     ways: dict[str, Way | None] = {}
     until = time.monotonic() + BUDGET
     for number, message in state.waiting():
-        if message.way not in known:
-            state.sent(number)
-            found.problems.append(f"Not sent, since {message.way} is no longer in the notices file: {message.subject}")
-            continue
         if message.way not in ways:
             ways[message.way] = _way(message.way, environ, found.problems)
         way = ways[message.way]
+        if way is None and message.way not in known:
+            state.sent(number)
+            found.problems.append(f"Not sent, since its recipient was removed: {message.subject}")
+            continue
         if way is None or time.monotonic() > until:
             found.waiting += 1
             continue

@@ -28,7 +28,7 @@ class StateChange:
     Args:
         title: what happened, in a few words.
         facts: label and value, in reading order.
-        job, environment: for the rules.
+        jobs, environment: for the rules.
         now: when, by the run's clock; dates are shown relative to it.
         report: the path of the report, below the archive.
     """
@@ -36,7 +36,7 @@ class StateChange:
     state: NoticeState
     title: str
     facts: tuple[tuple[str, str], ...]
-    job: str
+    jobs: tuple[str, ...]
     environment: str
     now: datetime
     report: str
@@ -105,8 +105,8 @@ def of_runs(
 ) -> tuple[list[StateChange], dict[str, str], dict[str, str]]:
     """The changes of the jobs of a bag and of DigiCert ONE.
 
-    If no run of the bag got an answer from an environment, it is down, and its jobs are as they were. If one did, a
-    run without an answer failed like any other.
+    A clicked session has none: a person was there, and saw what failed. If no run of the bag got an answer from an
+    environment, it is down, and its jobs are as they were. If one did, a run without an answer failed like any other.
 
     Args:
         jobs, sources: the states before, by `RunFacts.key` and by environment.
@@ -115,7 +115,7 @@ def of_runs(
         the changes; the states after, of the jobs and the environments of this bag alone.
     """
     changes: list[StateChange] = []
-    runs = list(bag.runs)
+    runs = [run for run in bag.runs if not run.clicked]
     if bag.batch and (bag.bag.run.error or {}).get("reason") != Reason.ACCOUNTS_FAILED:
         runs.append(bag.bag)  # else the batch failed only since accounts did, and they are here themselves
     up = {run.environment for run in runs if run.environment and run.answered and not run.outage}
@@ -189,7 +189,7 @@ def _change(
         ("Run", f"{run.run.job} on {run.run.who.host}, {iso(run.now)}"),
     )
     kept = tuple((label, value) for label, value in facts if value)
-    return StateChange(state, title, kept, run.run.job, run.environment, run.now, run.report)
+    return StateChange(state, title, kept, (run.run.job, run.batch), run.environment, run.now, run.report)
 
 
 def _unique(parts: Iterable[str]) -> list[str]:

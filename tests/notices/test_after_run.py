@@ -146,9 +146,19 @@ def test_a_recipient_who_was_removed_gets_nothing_more(desk: Desk, mailbox: Mail
     desk.run(DUE)
     mailbox.refuses = False
     desk.set(recipients={"on-call": ["env:HOOK"]}, send=[{"to": ["on-call"], "states": ["failed"]}])
+    del desk.environ["MAIL"]
     found = desk.run(DUE)
-    assert mailbox.mails == []
-    assert "no longer in the notices file" in found.problems[0]
+    assert (mailbox.mails, found.waiting) == ([], 0)
+    assert "its recipient was removed" in found.problems[1]
+
+
+def test_a_message_that_waits_is_sent_by_a_run_with_another_notices_file(desk: Desk, mailbox: Mailbox):
+    mailbox.refuses = True
+    desk.run(DUE)
+    mailbox.refuses = False
+    desk.set(recipients={"on-call": ["env:HOOK"]}, send=[{"to": ["on-call"], "states": ["failed"]}])
+    desk.run(DUE)
+    assert len(mailbox.mails) == 1
 
 
 def test_a_batch_informs_about_each_account(desk: Desk, mailbox: Mailbox, hook: Hook):
@@ -165,9 +175,12 @@ def test_a_batch_informs_about_each_account(desk: Desk, mailbox: Mailbox, hook: 
         "accounts/b/run.json": json.dumps(runs.record(account="b", error=runs.fault())).encode(),
     }
     error = RunbookError(Reason.ACCOUNTS_FAILED, "Of 2 accounts: 1 failed.")
+    desk.set(
+        send=[{"to": ["pki"], "states": ["due"], "jobs": ["batch-fleet"]}, {"to": ["on-call"], "jobs": ["inventory"]}]
+    )
     desk.run(job="batch-fleet", error=error, more=more)
     assert mailbox.subjects == ["Due: CI is due for renewal"]
-    assert hook.titles == ["Failed: inventory for b failed"]
+    assert hook.titles == ["Failed: inventory for b failed", "Due: CI is due for renewal"]
 
 
 def test_the_archive_still_verifies_and_its_policy_is_enough(desk: Desk, mailbox: Mailbox, tmp_path: Path):
@@ -186,6 +199,10 @@ def test_what_cannot_be_read_is_reported_and_raises_nothing(desk: Desk, hook: Ho
     desk.run(row("CI"))
     bad = runs.put(desk.archive, more={"tables/inventory.csv": b'name,state\r\n"'})
     assert "cannot be read" in desk.inform(bad).problems[0]
+    no_day = b"step,state,when\r\nStart,next,from 2026-99-99T00:00:00Z\r\n"
+    found = desk.run(job="rotate", parameters={"name": "CI"}, more={"tables/path-2.csv": no_day})
+    assert "cannot be read: ValueError" in found.problems[0]
+    assert desk.run(error=runs.fault(), job="rotate", parameters={"name": "CI"}).sent == 1  # nothing is held up
     (desk.archive / ".notices" / "state.sqlite3").write_bytes(b"no database" * 500)
     assert "DatabaseError" in desk.run(DUE).problems[0]
     assert inform(desk.archive / "2026" / "11" / "23" / "none", desk.notices).problems

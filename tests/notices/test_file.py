@@ -26,11 +26,11 @@ def refusal(tmp_path: Path, text: str) -> RunbookError:
 def test_the_sample_is_valid_and_its_rules_say_who_gets_what():
     notices = read_notices(SAMPLE)
     dates, failures = notices.send
-    assert dates.takes(NoticeState.DUE, "inventory", "demo")
-    assert not dates.takes(NoticeState.FAILED, "inventory", "production")
-    assert failures.takes(NoticeState.FAILED, "rotate", "production")
-    assert not failures.takes(NoticeState.FAILED, "rotate", "demo")
-    assert not failures.takes(NoticeState.FAILED, "verify", "production")
+    assert dates.takes(NoticeState.DUE, ["inventory"], "demo")
+    assert not dates.takes(NoticeState.FAILED, ["inventory"], "production")
+    assert failures.takes(NoticeState.FAILED, ["rotate"], "production")
+    assert not failures.takes(NoticeState.FAILED, ["rotate"], "demo")
+    assert not failures.takes(NoticeState.FAILED, ["verify"], "production")
 
 
 @pytest.mark.parametrize(
