@@ -52,7 +52,7 @@ bench: $(READY) tools
 # Pins every package with its hashes; names no registry.
 lock: $(READY)
 	$(BIN)/python -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
-	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra dev --extra dask --universal --python-version 3.11 \
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra dev --extra dask --extra notices --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --quiet -o requirements.lock
 
 # The same as PEP 751 writes it. It holds the addresses of the registry, so it is made where it is needed and not committed.

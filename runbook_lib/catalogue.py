@@ -32,6 +32,7 @@ class Reason(StrEnum):
     UNKNOWN_PARAMETER = "unknown_parameter"
     CONFLICTING_PARAMETER = "conflicting_parameter"
     CONFIRMATION_MISSING = "confirmation_missing"
+    TICKET_MISSING = "ticket_missing"
     SECRET_AS_VALUE = "secret_as_value"
     SECRET_NOT_FOUND = "secret_not_found"
     SECRET_EXPOSED = "secret_exposed"
@@ -170,6 +171,14 @@ CATALOGUE: dict[Reason, Explanation] = {
         "The change is not confirmed",
         "Without an exact confirmation, a headless run changes nothing.",
         "Read the plan with `dry_run: true`, then set `confirm` to the certificate's name.",
+        "",
+        Exit.USAGE,
+    ),
+    Reason.TICKET_MISSING: Explanation(
+        "The change has no ticket",
+        "The archive's policy requires a ticket for changes in this environment. Nothing was changed, and no request "
+        "was sent.",
+        "Set `ticket`, and `change_reason` and `approved_by` with it, and run again. A dry run needs no ticket.",
         "",
         Exit.USAGE,
     ),
@@ -687,7 +696,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.INTERRUPTED: Explanation(
         "The run was interrupted",
-        "Ctrl-C or a termination signal ended it. What ran until then stands.",
+        "Ctrl-C, a termination signal or the person at the notebook ended it. What ran until then stands.",
         "Run the same again: issuing, rotating and disabling resume where they stopped.",
         "",
         Exit.UNEXPECTED,

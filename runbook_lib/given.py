@@ -125,6 +125,19 @@ def path(value: str, environ: Mapping[str, str] | None = None) -> Path:
     return Path(f"{found}{slash}{rest}")
 
 
+ARCHIVE_VARIABLE, ARCHIVE_FOLDER = "DIGICERT_ONE_ARCHIVE", "archive"
+"""The variable that names the archive, and the folder below the current one if it is not set."""
+
+
+def archive_folder(environ: Mapping[str, str], named: str = "") -> Path:
+    """The archive of runs and clicked sessions, absolute.
+
+    Args:
+        named: goes before the variable; empty if nobody named one.
+    """
+    return path(named or environ.get(ARCHIVE_VARIABLE) or ARCHIVE_FOLDER, environ).absolute()
+
+
 def home(environ: Mapping[str, str] | None = None) -> Path:
     """The home folder: HOME, else the system's entry for this user."""
     given = (os.environ if environ is None else environ).get("HOME")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 
+import runbook_lib.archive.ticket_policy  # noqa: F401 - a batch's jobs name it, and no fork should import it again
 from runbook_lib.engine.kernel_manager import forkable
 from runbook_lib.engine.processes import in_background, write_to
 from runbook_lib.engine.task_context import TaskContext

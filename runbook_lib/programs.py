@@ -14,7 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,8 @@ _PERSON = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR
 _SESSION = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 _OURS = ("DIGICERT_ONE_URL", "DIGICERT_ONE_CLIENTAUTH_URL", "DIGICERT_ONE_CA_FILE", "DIGICERT_ONE_STORE")
 _PYTHON = (*_PERSON, "PATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_HUB = ("JUPYTERHUB_USER",)
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _PYTHON_PREFIXES = ("LC_", "PYTHON", "CONDA_", "XDG_", "MPL")
 _PR_SET_PDEATHSIG = 1
 """prctl(2)."""
@@ -99,6 +101,15 @@ def _end_with(parent: int) -> Callable[[], None]:
 def for_python(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process of ours: the variables that this interpreter needs."""
     return _only(environ, _PYTHON, _PYTHON_PREFIXES)
+
+
+def for_keeper(environ: Mapping[str, str], references: Iterable[str]) -> dict[str, str]:
+    """The environment for the keeper of a clicked session: what this interpreter needs, our own variables, those that
+    hold the session's secrets, the user's session (for a keyring) and proxies (for a time stamp)."""
+    held = [reference.removeprefix("env:").strip() for reference in references if reference.startswith("env:")]
+    return _only(environ, (*_PYTHON, *_SESSION, *_HUB, *held), (*_PYTHON_PREFIXES, "DIGICERT_ONE_")) | {
+        name: value for name, value in environ.items() if name.lower() in _PROXIES
+    }
 
 
 def for_hook(environ: Mapping[str, str]) -> dict[str, str]:

@@ -73,12 +73,12 @@ class Table(_Frozen):
 class FileBeside(_Frozen):
     """A file next to the notebook: its relative path and its SHA-256 in hexadecimal."""
 
-    file: str = Field(pattern=r"^tables/[a-z][a-z0-9-]*\.(csv|parquet)$")
+    file: str = Field(pattern=r"^tables/[a-z][a-z0-9-]*\.csv$")
     sha256: str
 
 
 class TableBeside(_Frozen):
-    """A table too long for a notebook: it is next to it, as CSV and as Parquet.
+    """A table too long for a notebook: it is next to it, as CSV.
 
     `rows` does not count the header; `unchecked` counts the rows in that state.
     """

@@ -10,10 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from runbook_lib import given
 from runbook_lib.archive import bag, signing
+from runbook_lib.archive.expectation import ticket_refusal
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.engine.kernels import Kernels
@@ -47,6 +50,7 @@ def run_notebook(
     environ: Mapping[str, str] | None = None,
     engine: Engine | None = None,
     kernels: Kernels | None = None,
+    notices: str = "",
 ) -> RunOutcome:
     """Execute a notebook in a separate process and archive a bag of what happened.
 
@@ -62,6 +66,7 @@ def run_notebook(
         engine: "papermill" to start a kernel for the run; by default what suits the notebook.
         kernels: a server to fork kernels from. The run is then executed in a fork of this process, which must have a
             single thread.
+        notices: messages of earlier runs that wait, for the report.
 
     Returns:
         The outcome of every archived run, including a failed, killed, interrupted or refused one.
@@ -76,7 +81,7 @@ def run_notebook(
             Reason.BAD_PARAMETER, f"{job!r} is not a job's name: use lower-case letters, digits and dashes."
         )
     # a notebook that reads the archive reads the one that its run goes into
-    environ = {**(os.environ if environ is None else environ), "DIGICERT_ONE_ARCHIVE": str(archive.absolute())}
+    environ = {**(os.environ if environ is None else environ), given.ARCHIVE_VARIABLE: str(archive.absolute())}
     until = time.monotonic() + deadline
     todo = Job(
         source=Source.read(notebook),
@@ -87,6 +92,8 @@ def run_notebook(
         environ=environ,
         keep_out=signing.references(archive),
         engine=engine,
+        notices=notices,
+        refuse=partial(ticket_refusal, archive.absolute()),
     )
     refuse_names((job, notebook.name), references_in(parameters), environ)
     begun = todo.started(clock.now())
@@ -106,11 +113,10 @@ def run_notebook(
                 )
         record = produced.record
         _LOG.info("Run %s is %s after %.1f s; %d files", todo.run, record.status, record.duration, len(produced.files))
-        work = bag.BagSummary(
-            job, record.started, record.status.value, expected=1, produced=int(record.status is Status.DONE)
-        )
         wait = max(until - time.monotonic(), SEAL_SECONDS)
-        place = bag.put(archive, folder, work, run=todo.run, files=produced.files, environ=environ, wait=wait)
+        place = bag.put(
+            archive, folder, bag.summary_of(record), run=todo.run, files=produced.files, environ=environ, wait=wait
+        )
     return RunOutcome.of(record, place.folder, unsigned=place.unsigned, unstamped=place.unstamped)
 
 

@@ -1,4 +1,4 @@
-"""Tables as files: CSV for people and scripts, and for long tables also Parquet, which has types.
+"""Tables as files: CSV, for people and scripts. `schema` has the types of their columns.
 
 A table of a hundred thousand rows does not belong in a notebook. It goes into the folder `tables` next to it. The
 step's record names it with its digest, so that readers find it and see whether it was changed.
@@ -6,19 +6,17 @@ step's record names it with its digest, so that readers find it and see whether 
 
 from __future__ import annotations
 
-import csv
-import errno
-import glob
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runbook_lib.visible import visible
 
 if TYPE_CHECKING:
     from runbook_lib.result import Table, TableBeside
+    from runbook_lib.schema import Schema
 
 FOLDER = "tables"
 FOLDER_VARIABLE = "RUNBOOK_TABLES"
@@ -26,15 +24,6 @@ FOLDER_VARIABLE = "RUNBOOK_TABLES"
 
 SHOWN = 50
 """How many rows of a long table a report shows."""
-
-DUCKDB: dict[str, Any] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "temp_directory": "",
-    "threads": 1,
-}
-"""DuckDB uses no network and writes only the requested file. A second thread would need 740 MiB in place of 210 MiB for
-a million rows, in the same time: out-of-order results wait in memory."""
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?|-")
 _QUOTED = re.compile(r'[,"\r\n]')
@@ -107,42 +96,25 @@ class LongTable:
 
     Args:
         folder: created if missing.
-        name: the files' name, as in `result.Table`.
-        moments, numbers: columns that become UTC timestamps and integers in Parquet; all others are text.
 
     Raises:
         OSError: here, and from every method.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        title: str,
-        columns: tuple[str, ...],
-        *,
-        moments: Iterable[str] = (),
-        numbers: Iterable[str] = (),
-    ) -> None:
-        self._name, self._title, self._columns = name, title, columns
-        self._moments, self._numbers = frozenset(moments), frozenset(numbers)
-        self._rows = 0
+    def __init__(self, folder: Path, schema: Schema, title: str) -> None:
+        self._schema, self._title, self._rows = schema, title, 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._csv, self._parquet = folder / f"{name}.csv", folder / f"{name}.parquet"
-        self._stream = self._aside(self._csv).open("wb")
-        self._stream.write(csv_bytes([columns]))
+        self._path = folder / f"{schema.name}.csv"
+        self._aside = folder / f".{schema.name}.csv.part"
+        self._stream = self._aside.open("wb")
+        self._stream.write(csv_bytes([schema.columns]))
 
     def __enter__(self) -> LongTable:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
-        for path in (self._csv, self._parquet):
-            self._aside(path).unlink(missing_ok=True)
-
-    @staticmethod
-    def _aside(path: Path) -> Path:
-        return path.with_name(f".{path.name}.part")
+        self._aside.unlink(missing_ok=True)
 
     def add(self, rows: Sequence[Sequence[str]]) -> None:
         """Append rows."""
@@ -154,7 +126,7 @@ class LongTable:
         self._rows += rows
 
     def finish(self, *, unchecked: int) -> TableBeside:
-        """Write the Parquet file, move both files into place, and return their record.
+        """Move the file into place, and return its record.
 
         Args:
             unchecked: how many rows describe something that could not be checked.
@@ -163,44 +135,14 @@ class LongTable:
         from runbook_lib.result import FileBeside, TableBeside
 
         self._stream.close()
-        parquet(self._aside(self._csv), self._aside(self._parquet), moments=self._moments, numbers=self._numbers)
-        files = []
-        for path in (self._csv, self._parquet):
-            with self._aside(path).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            self._aside(path).replace(path)
-            files.append(FileBeside(file=f"{FOLDER}/{path.name}", sha256=digest))
+        with self._aside.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._aside.replace(self._path)
         return TableBeside(
-            name=self._name,
+            name=self._schema.name,
             title=self._title,
-            columns=self._columns,
+            columns=self._schema.columns,
             rows=self._rows,
             unchecked=unchecked,
-            files=tuple(files),
+            files=(FileBeside(file=f"{FOLDER}/{self._path.name}", sha256=digest),),
         )
-
-
-def parquet(source: Path, target: Path, *, moments: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
-    """Write our CSV file as Parquet. An empty cell of a moment or number becomes null. DuckDB holds the CSV in memory.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    import duckdb  # takes 0.14 s, and only long tables need it
-
-    with source.open("rb") as stream:
-        names = next(csv.reader([stream.readline().decode("utf-8")]))
-    types = dict.fromkeys(names, "VARCHAR")
-    types |= dict.fromkeys(moments, "TIMESTAMPTZ") | dict.fromkeys(numbers, "BIGINT")
-    texts = [name for name, kind in types.items() if kind == "VARCHAR"]
-    place = str(target).replace("'", "''")
-    statement = (  # a path cannot be a parameter of the statement
-        "COPY (SELECT * FROM read_csv(?, columns = ?, force_not_null = ?, header = true, delim = ',', "  # noqa: S608
-        "quote = '\"', escape = '\"', nullstr = '', parallel = false, max_line_size = 16777216)) "
-        f"TO '{place}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
-    )
-    with duckdb.connect(config=DUCKDB) as engine:
-        try:
-            engine.execute(statement, [glob.escape(str(source)), types, texts])
-        except duckdb.IOException as error:
-            raise OSError(errno.EIO, str(error)) from None

@@ -11,8 +11,8 @@ from runbook_lib.clock import iso, parse_utc
 from runbook_lib.visible import visible
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAY = 86400
-_UNITS = ((365.2425 * _DAY, "year"), (_DAY, "day"), (3600, "hour"), (60, "minute"))
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNITS = ((365.2425 * _DAY, "year"), (_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute"))
 _NEAR = 2 * _DAY
 _MOMENT = r"(?<![\w.-])\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(?![\w-])"
 _MOMENTS = re.compile(_MOMENT)
@@ -34,7 +34,8 @@ def date_words(moment: datetime, now: datetime | None = None) -> str:
     """A moment for people: `8 Dec 2026 (in 10 days)`, `25 Nov 2026 (3 days ago)`.
 
     The time of day is added where a date is too coarse: without `now`, and less than two days from it:
-    `28 Nov 2026, 14:15:02 UTC (in 3 hours)`. Days are full days.
+    `28 Nov 2026, 14:15:02 UTC (in 3 hours)`. Days are full days; what is a minute short of one counts, since a run that
+    sets a date says so a moment later.
     """
     moment = moment.astimezone(UTC)
     day = f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
@@ -48,9 +49,9 @@ def date_words(moment: datetime, now: datetime | None = None) -> str:
 def _distance(seconds: float) -> str:
     """`in 10 days`, `3 hours ago`; empty for less than a minute."""
     for size, unit in _UNITS:
-        if abs(seconds) >= size * (2 if unit == "year" else 1):
-            said = quantity(int(abs(seconds) // size), unit)
-            return f"in {said}" if seconds > 0 else f"{said} ago"
+        number = int((abs(seconds) + (_MINUTE if size > _MINUTE else 0)) // size)
+        if number >= (2 if unit == "year" else 1):
+            return f"in {quantity(number, unit)}" if seconds > 0 else f"{quantity(number, unit)} ago"
     return ""
 
 

@@ -1,24 +1,36 @@
 """`python -m tests.reference`: writes the parts of docs/reference.md that the program itself knows.
 
-They are made from the models of the parameters and of the fleet file, the hosts, the commands, the exit codes and the
-catalogue. `tests/test_documents.py` fails where the page says something else.
+They are made from the models of the parameters, of the fleet file and of the notices file, the hosts, the commands, the
+exit codes and the catalogue. `tests/test_documents.py` fails where the page says something else.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import BaseModel
 
+from runbook_lib.audit.procedure import Audit
 from runbook_lib.catalogue import CATALOGUE, Exit
 from runbook_lib.digicert.environments import HOSTS
 from runbook_lib.fleet.file import Fleet, HostBudget
+from runbook_lib.inventories.schemas import INVENTORY
 from runbook_lib.notebooks import NOTEBOOKS
+from runbook_lib.notices.notices_file import Notices, SendRule
+from runbook_lib.procedures.access import Access
+from runbook_lib.procedures.inventory import Inventory
+from runbook_lib.procedures.issue import Issue
 from runbook_lib.procedures.parameters import MODELS, ChangeParameters, CredentialParameters, Parameters
+from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.procedures.rotate import Rotate
+from runbook_lib.procedures.troubleshoot import Troubleshoot
+from runbook_lib.procedures.verify import Verify
+from runbook_lib.schema import FLAG, MOMENT, ColumnKind
 from tests.cli.commands import commands
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
@@ -120,6 +132,12 @@ def fleet() -> str:
     return table(("Setting", "Values", "Default", "Meaning"), [*rows, *budget])
 
 
+def notices() -> str:
+    rule = [(f"`send: {row[0].strip('`')}`", *row[2:]) for row in _rows(SendRule)]
+    rows = [(row[0], *row[2:]) for row in _rows(Notices)]
+    return table(("Setting", "Values", "Default", "Meaning"), [*rows, *rule])
+
+
 def environments() -> str:
     return table(("`environment`", "Host"), [(f"`{name}`", f"`{host}`") for name, host in HOSTS.items()])
 
@@ -136,6 +154,48 @@ def reasons() -> str:
     return table(("Code", "Means", "Do", "Exit", "Notebook"), rows)
 
 
+WITH_TABLES: tuple[type[Procedure[Any]], ...] = (Issue, Verify, Access, Inventory, Rotate, Audit, Troubleshoot)
+
+
+def tables() -> str:
+    """A row for each type of each table of each notebook. Tables of the same columns share their rows."""
+    rows, known = [], dict[tuple[str, ...], str]()
+    for procedure in WITH_TABLES:
+        for _, alike in groupby(procedure.tables, key=lambda schema: schema.types):
+            schema, *others = alike
+            cells = [", ".join(f"`{each.name}`" for each in (schema, *others)), procedure.notebook[:2]]
+            for kind in ColumnKind:
+                if names := schema.of_type(kind):
+                    rows.append((*cells, f"`{kind}`", ", ".join(f"`{name}`" for name in names)))
+            for name, words in schema.types.items():
+                if isinstance(words, tuple):
+                    shown = f"as in `{known[words]}`" if words in known else " < ".join(words)
+                    rows.append((*cells, "category", f"`{name}`: {shown}"))
+                    known.setdefault(words, schema.name)
+    return table(("Table", "Notebook", "dtype", "Columns"), rows)
+
+
+def reading() -> str:
+    """The code that reads an inventory's CSV."""
+    dtypes = [
+        f'    "{name}": pd.CategoricalDtype({list(kind)}, ordered=True),'.replace("'", '"')
+        if isinstance(kind, tuple)
+        else f'    "{name}": "string",  # a moment, see below'
+        if kind is MOMENT
+        else f'    "{name}": "{kind}",'
+        for name, kind in INVENTORY.types.items()
+    ]
+    moments = ", ".join(f'"{name}": "{MOMENT}"' for name in INVENTORY.of_type(MOMENT))
+    flags = ", ".join(f'"{name}": ["", "unknown"]' for name in INVENTORY.of_type(FLAG))
+    lines = (
+        *("import pandas as pd", "", "dtype = {", *dtypes, "}", "frame = pd.read_csv("),
+        *('    "inventory.csv",', "    dtype=dtype,", "    keep_default_na=False,"),
+        f'    na_values=dict.fromkeys(dtype, [""]) | {{{flags}}},',
+        *('    true_values=["yes"],', '    false_values=["no"],', f").astype({{{moments}}})"),
+    )
+    return "\n".join(("```python", *lines, "```"))
+
+
 def command_list() -> str:
     found = {words: one for words, one in commands().items() if not isinstance(one, click.Group)}
     rows = [(f"`runbook {words}`", one.get_short_help_str(200)) for words, one in found.items()]
@@ -146,6 +206,9 @@ PARTS = {
     "environments": environments,
     "parameters": parameters,
     "fleet": fleet,
+    "notices": notices,
+    "tables": tables,
+    "reading": reading,
     "commands": command_list,
     "exit codes": exit_codes,
     "reasons": reasons,

@@ -23,6 +23,7 @@ from runbook_lib.sandbox import stop
 from tests.archive import bags, tsa
 from tests.archive.many import Told, inventory, row
 from tests.conftest import Sandbox
+from tests.notices.receivers import mail_server
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -195,7 +196,17 @@ def test_the_schedulers_guide_can_be_followed(reader: Reader, fresh_sandbox: Cal
     issued = subprocess.run(issue, cwd=reader.copy, env=environ, capture_output=True, text=True)
     assert issued.returncode == Exit.DONE, issued.stderr
     reader.codes = {"--exit-detail": Exit.NOTHING_DUE, "archive gaps": Exit.CHECK_FAILED}
-    reader.follow("docs/scheduler.md")
+    with mail_server("USER", "PASSWORD") as box:
+        there = f"mailto://USER:PASSWORD@127.0.0.1:{box.port}/?mode=insecure&"
+        reader.places["mailtos://USER:PASSWORD@smtp.example.com?"] = there
+        reader.follow("docs/scheduler.md")
+        assert box.subjects == ["Test message for pki"]
+        # from now on each run into the archive mails what changed
+        fails = [str(runbook), "run", "inventory", "-f", "parameters/production-inventory.yaml", "-p", "due_days", "0"]
+        place = ["--archive", str(reader.folder / "archive")]
+        done = subprocess.run([*fails, *place], cwd=reader.copy, env=environ, capture_output=True, text=True)
+        assert done.returncode == Exit.USAGE, done.stderr
+        assert box.subjects[1:] == ["Failed: inventory failed"]
 
 
 def test_the_guide_for_compliance_can_be_followed(reader: Reader) -> None:

@@ -1,26 +1,23 @@
-"""A long table beside the notebook: as CSV and as Parquet, whole or not at all."""
+"""A long table beside the notebook: whole or not at all."""
 
 from __future__ import annotations
 
 import csv
-import glob
 import hashlib
 import io
 import re
 import tracemalloc
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_lib.schema import INTEGER, MOMENT, TEXT, Schema
 from runbook_lib.tables import LongTable, csv_bytes, disarmed
 
-COLUMNS = ("name", "days", "ends")
+SCHEMA = Schema("t", {"name": TEXT, "days": INTEGER, "ends": MOMENT})
 ROWS = [
     ("plain", "12", "2027-01-02T03:04:05Z"),
     ('=1+1 "q", é 证\nnext line', "-3", ""),
@@ -29,13 +26,9 @@ ROWS = [
 
 
 def write(folder: Path, rows: Sequence[tuple[str, ...]] = ROWS, *, finish: bool = True):
-    with LongTable(folder, "t", "T", COLUMNS, moments=["ends"], numbers=["days"]) as table:
+    with LongTable(folder, SCHEMA, "T") as table:
         table.add(rows)
         return table.finish(unchecked=0) if finish else None
-
-
-def read(path: Path, what: str = "*") -> list[tuple[Any, ...]]:
-    return duckdb.execute(f"SELECT {what} FROM read_parquet(?)", [glob.escape(str(path))]).fetchall()  # noqa: S608
 
 
 def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
@@ -101,37 +94,15 @@ def test_a_name_that_is_no_utf_8_is_written_all_the_same() -> None:
     assert csv_bytes([("caf\udce9",)]) == b"caf\\udce9\r\n"
 
 
-def test_csv_and_parquet_hold_the_same_and_parquet_knows_its_types(tmp_path: Path) -> None:
+def test_a_long_table_is_a_csv_with_its_digest(tmp_path: Path) -> None:
     told = write(tmp_path / "tables")
     assert told is not None
-    assert (told.rows, [one.file for one in told.files]) == (3, ["tables/t.csv", "tables/t.parquet"])
-    for one in told.files:
-        assert one.sha256 == hashlib.sha256((tmp_path / one.file).read_bytes()).hexdigest()
+    assert (told.rows, [one.file for one in told.files]) == (3, ["tables/t.csv"])
+    assert told.files[0].sha256 == hashlib.sha256((tmp_path / "tables/t.csv").read_bytes()).hexdigest()
     with (tmp_path / "tables/t.csv").open(encoding="utf-8", newline="") as stream:
         header, *rows = csv.reader(stream)
-    assert tuple(header) == COLUMNS
+    assert tuple(header) == SCHEMA.columns
     assert rows[1] == ['\'=1+1 "q", é 证\nnext line', "-3", ""]
-    names, days, ends = zip(*read(tmp_path / "tables/t.parquet", "name, days, epoch(ends)"), strict=True)
-    assert list(names) == [row[0] for row in rows]
-    assert days == (12, -3, None)
-    assert ends == (
-        datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp(),
-        None,
-        datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp(),
-    )
-    assert read(tmp_path / "tables/t.parquet", "typeof(ends)")[0] == ("TIMESTAMP WITH TIME ZONE",)
-
-
-def test_a_table_without_rows_is_a_table(tmp_path: Path) -> None:
-    assert write(tmp_path, []) is not None
-    assert read(tmp_path / "t.parquet") == []
-
-
-def test_a_folder_s_name_is_no_pattern(tmp_path: Path) -> None:
-    for name in ("[1] it's *", "a?b"):
-        write(tmp_path / name)
-        assert (tmp_path / name / "t.parquet").is_file()
-        assert len(read(tmp_path / name / "t.parquet")) == 3
 
 
 def test_one_that_was_not_finished_leaves_nothing_and_does_not_touch_the_last_one(tmp_path: Path) -> None:
@@ -147,7 +118,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     peaks = []
     for pieces in (20, 80):
         tracemalloc.start()
-        with LongTable(tmp_path, "t", "T", COLUMNS, moments=["ends"], numbers=["days"]) as table:
+        with LongTable(tmp_path, SCHEMA, "T") as table:
             for _ in range(pieces):
                 table.add([("x" * 200, "1", "2027-01-02T03:04:05Z")] * 500)
             assert table.finish(unchecked=0).rows == 500 * pieces

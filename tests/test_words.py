@@ -45,7 +45,9 @@ def test_the_verb_agrees_too() -> None:
         ("2026-12-08T23:59:59Z", "8 Dec 2026 (in 10 days)"),
         ("2026-12-08T00:00:00Z", "8 Dec 2026 (in 9 days)"),  # full days, as the column "days left" counts them
         ("2026-11-25T11:00:00Z", "25 Nov 2026 (3 days ago)"),
-        ("2026-11-30T11:59:59Z", "30 Nov 2026, 11:59:59 UTC (in 1 day)"),
+        ("2026-11-30T11:58:00Z", "30 Nov 2026, 11:58:00 UTC (in 1 day)"),
+        ("2026-12-01T11:59:58Z", "1 Dec 2026 (in 3 days)"),  # a moment later the three days are still three
+        ("2026-12-01T11:58:00Z", "1 Dec 2026 (in 2 days)"),
         ("2026-11-28T15:00:00Z", "28 Nov 2026, 15:00:00 UTC (in 3 hours)"),
         ("2026-11-28T11:58:59Z", "28 Nov 2026, 11:58:59 UTC (1 minute ago)"),
         ("2026-11-28T12:00:00Z", "28 Nov 2026, 12:00:00 UTC"),

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Gets what the tests run besides Python: a browser, openssl, curl, jq, strace, a JDK, Mono, systemd, faketime, shells. On Debian by
-# apt when root (or with sudo); elsewhere it says what is missing. In CI a missing tool is a failure: the tests that need it would not run.
+# Gets what the tests run besides Python: a browser, openssl, curl, jq, strace, a JDK, Mono, systemd, faketime, shells,
+# Prometheus with node-exporter and Alertmanager, a CalDAV server and client. On Debian by apt when root (or with sudo);
+# elsewhere it says what is missing. In CI a missing tool is a failure: the tests that need it would not run.
 set -eu
 
 need() { # need COMMAND PACKAGE...
@@ -21,6 +22,11 @@ need mcs mono-mcs mono-runtime libmono-system-net-http4.0-cil
 need mono mono-runtime
 need setpriv util-linux
 need systemd-analyze systemd
+need promtool prometheus
+need prometheus-node-exporter prometheus-node-exporter
+need prometheus-alertmanager prometheus-alertmanager
+need radicale radicale
+/usr/bin/python3 -c 'import caldav' 2>/dev/null || missing="$missing python3-caldav" absent="$absent caldav"
 need faketime faketime
 need busybox busybox
 need zsh zsh

@@ -25,11 +25,13 @@ from runbook_lib.archive.chain import STAGING
 from runbook_lib.archive.seal import BAG, SIGNATURE, BagSummary, Place, into_chain, recover, write_guides
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError, no_room
-from runbook_lib.reports.runrecord import Started
+from runbook_lib.reports import clicked_session
+from runbook_lib.reports.clicked_session import SESSION
+from runbook_lib.reports.runrecord import RunRecord, Started
 from runbook_lib.reports.scan import Scanner
 from runbook_lib.result import Status
 
-__all__ = ["BagSummary", "Place", "Started", "archive_errors", "fill", "put", "staging"]
+__all__ = ["BagSummary", "Place", "Started", "archive_errors", "fill", "put", "staging", "summary_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +94,8 @@ def staging(archive: Path, started: Started, *, wait: float = chain.PATIENCE) ->
 
 
 def _clear(folder: Path) -> None:
-    if not (folder / _UNSEALED).exists():
+    # a clicked session that could not be sealed is sealed by the next run
+    if not (folder / _UNSEALED).exists() and not (folder / SESSION).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -152,14 +155,28 @@ def _seal_left_over(
     archive: Path, left: Path, started: Started | None, found: datetime, environ: Mapping[str, str]
 ) -> None:
     if started is not None:
-        scanner = Scanner(signing.references(archive), environ)
+        references = signing.references(archive)
+        scanner = Scanner(references, environ)
         started = interrupted.without_secrets(started, scanner)
-        killed = BagSummary(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
         shutil.rmtree(left / BAG, ignore_errors=True)
         (left / SIGNATURE).unlink(missing_ok=True)
-        fill(left / BAG, killed, started.run, interrupted.interrupted_files(started, found), scanner=scanner)
-        into_chain(archive, left, killed, environ=environ)
+        if started.mode == "interactive":
+            session = clicked_session.left_over_session(started, left, environ=environ, keep_out=references)
+            if session is not None:
+                work = summary_of(session.record)
+                fill(left / BAG, work, started.run, session.files, scanner=None)  # searched already
+                into_chain(archive, left, work, environ=environ)
+        else:
+            killed = BagSummary(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)
+            fill(left / BAG, killed, started.run, interrupted.interrupted_files(started, found), scanner=scanner)
+            into_chain(archive, left, killed, environ=environ)
     shutil.rmtree(left, ignore_errors=True)
+
+
+def summary_of(record: RunRecord) -> BagSummary:
+    """What the chain records of one run."""
+    done = record.status is Status.DONE
+    return BagSummary(record.job, record.started, record.status.value, expected=1, produced=int(done))
 
 
 def fill(

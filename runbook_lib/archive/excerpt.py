@@ -47,15 +47,28 @@ def export_excerpt(
     zipped = into.suffix == ".zip"
     if into.exists():
         raise RunbookError(
-            Reason.BAD_PARAMETER, f"{into} already exists.", remedy="Name a new folder or a new zip file."
+            Reason.BAD_PARAMETER,
+            f"{into} is there.",
+            remedy="Name a new folder or a new zip file.",
+            title="The excerpt's file or folder already exists",
         )
     if archive.resolve() in (into.resolve(), *into.resolve().parents):
-        raise RunbookError(Reason.BAD_PARAMETER, f"{into} must be outside the archive.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{into} is in {archive}.",
+            remedy="Name a folder or a zip file outside the archive.",
+            title="The excerpt must be outside the archive",
+        )
     must_be_whole(archive)
     with entries.begun(archive, EXPORT, at=at, environ=environ) as entry:
         chosen, left_out, kept = _divide(archive, since, until)
         if all(is_restamp(place) for place in chosen):
-            raise RunbookError(Reason.BAD_PARAMETER, f"No run started between {since} and {until}.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"No run started between {since} and {until}.",
+                remedy="Choose another period.",
+                title="There is nothing to export",
+            )
         facts = {"from": since.isoformat(), "to": until.isoformat(), "bags": len(chosen), "elsewhere": len(left_out)}
         tags = {ELSEWHERE: tombstones.tombstone_text(left_out)}
         place = entry.seal(facts, kept=kept, tags=tags, neighbours=_neighbours(archive, chosen))

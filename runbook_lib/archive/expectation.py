@@ -1,4 +1,6 @@
-"""What an archive should hold: which jobs, how often, for which accounts. Declared as an archive entry.
+"""What an archive should hold: which jobs, how often, for which accounts; and which changes need a ticket.
+
+It is declared as an archive entry.
 
 An expectation that could be edited later would prove nothing. So it is a bag of the job `expectation`, and a later one
 replaces it only for periods that begin afterwards.
@@ -13,16 +15,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from runbook_lib import disk, yaml_as_written
 from runbook_lib.archive import bag, chain
 from runbook_lib.archive.chain import EXPECTATION, Link
 from runbook_lib.archive.entries import begun, stamped
 from runbook_lib.archive.seal import Place
+from runbook_lib.archive.ticket_policy import TicketPolicy, environment_name, lacks_ticket
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, parse_utc, within
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import RunbookError, unexpected
 from runbook_lib.given import quoted
 from runbook_lib.words import quantity
 
@@ -40,6 +43,7 @@ def _moment(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(quoted)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
+EnvironmentName = Annotated[Text, AfterValidator(environment_name)]
 
 
 class Expected(BaseModel):
@@ -94,11 +98,16 @@ class Expected(BaseModel):
 
 
 class Expectation(BaseModel):
-    """The whole file. An empty list ends all expectations."""
+    """The whole file. An empty list ends all expectations.
+
+    Args:
+        require_ticket: the environments in which a change needs a ticket: names, or https:// addresses.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     expected: tuple[Expected, ...]
+    require_ticket: tuple[EnvironmentName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,12 +118,14 @@ class Declaration:
         place: its bag, below the archive.
         at: when it was declared and takes effect; never before the previous declaration.
         by: who declared it, and on which machine.
+        policy: which changes need a ticket from then on.
     """
 
     place: str
     at: datetime
     by: str
     expected: tuple[Expected, ...]
+    policy: TicketPolicy
 
 
 def read_expectation(content: bytes, name: str) -> Expectation:
@@ -132,9 +143,9 @@ def read_expectation(content: bytes, name: str) -> Expectation:
     except ValidationError as error:
         found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_input=False)]
         what = "; ".join(": ".join(filter(None, pair)).replace("Value error, ", "") for pair in found)
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name}: {what}.", remedy=f"Correct the file. {_SAMPLE}") from None
+        raise _invalid(f"{name}: {what}.") from None
     except UnicodeDecodeError:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{name} must be UTF-8 text.", remedy=_SAMPLE) from None
+        raise _invalid(f"{name} must be UTF-8 text.") from None
     except RunbookError as error:
         raise RunbookError(error.reason, error.what, remedy=f"{error.remedy} {_SAMPLE}") from None
     for number, expected in enumerate(expectation.expected):
@@ -143,8 +154,13 @@ def read_expectation(content: bytes, name: str) -> Expectation:
                 within(moment.date() if moment else expected.start.date())
             except ValueError as error:
                 where = f"{name}: expected.{number}.{what}"
-                raise RunbookError(Reason.BAD_PARAMETER, f"{where}: {error}.", remedy=_SAMPLE) from None
+                raise _invalid(f"{where}: {error}.") from None
     return expectation
+
+
+def _invalid(what: str) -> RunbookError:
+    remedy = f"Correct the file. {_SAMPLE}"
+    return RunbookError(Reason.BAD_PARAMETER, what, remedy=remedy, title="The expectation is not valid")
 
 
 def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, str]) -> tuple[Place, Expectation]:
@@ -161,7 +177,12 @@ def declare(archive: Path, file: Path, *, at: datetime, environ: Mapping[str, st
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise RunbookError(Reason.BAD_PARAMETER, f"Cannot read {file}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"{file}: {error.strerror}.",
+            remedy="Check the path.",
+            title="The expectation cannot be read",
+        ) from None
     expectation = read_expectation(content, file.name)
     facts = expectation.model_dump(mode="json", by_alias=True)
     with begun(archive, EXPECTATION, at=at, environ=environ) as entry:
@@ -186,16 +207,34 @@ def declarations(archive: Path) -> tuple[Declaration, ...]:
     return tuple(ordered)
 
 
+def declared_policy(archive: Path) -> TicketPolicy:
+    """The policy of the newest expectation. Raises nothing: a policy that cannot be read says so itself."""
+    try:
+        declared = declarations(archive) if archive.is_dir() else ()
+    except (OSError, RunbookError) as error:
+        return TicketPolicy(problem=error if isinstance(error, RunbookError) else unexpected(error))
+    return declared[-1].policy if declared else TicketPolicy()
+
+
+def ticket_refusal(archive: Path, values: Mapping[str, Any], environ: Mapping[str, str]) -> RunbookError | None:
+    """`TicketPolicy.refusal` by this archive's policy, which is read only where a ticket is missing."""
+    return declared_policy(archive).refusal(values, environ) if lacks_ticket(values) else None
+
+
 def _read(place: Path) -> tuple[int, Declaration]:
     try:
         link = Link.read(disk.read_file(place / chain.LINK))
         content = json.loads(disk.read_file(place / _DECLARED))
-        expected = Expectation.model_validate({"expected": content["expected"]}).expected
+        # an expectation of an earlier version has no policy
+        read = {"expected": content["expected"], "require_ticket": content.get("require_ticket", [])}
+        found = Expectation.model_validate(read)
         by = f"{content['user']} on {content['host']}"
-        return link.sequence, Declaration(link.bag, parse_utc(content["at"]), by, expected)
+        policy = TicketPolicy(found.require_ticket)
+        return link.sequence, Declaration(link.bag, parse_utc(content["at"]), by, found.expected, policy)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunbookError(
             Reason.UNREADABLE_FILE,
-            f"Cannot read the expectation in {place.name}, so it is unknown what the archive should hold.",
+            f"What {place.name} declares is unknown, so gaps cannot be detected.",
             remedy="Find out what was changed: `runbook archive verify DIR`.",
+            title="An expectation in the archive cannot be read",
         ) from None

@@ -31,6 +31,7 @@ INDEX = "index.html"
 _TEMPLATES = Path(__file__).with_name("templates")
 _ROWS = "<!-- rows -->\n"
 _SEEN = 240  # characters
+_CLICKED = " <small>clicked</small>"
 _WORST = ("good", "info", "calm", "warn", "bad")
 
 
@@ -99,13 +100,16 @@ def _row(bag: ArchivedBag) -> str:
     link = f'<a href="{quote(bag.place)}/data/report.html">{when}</a>'
     has_report = (bag.folder / "data" / "report.html").is_file()
     verdict = run.verdict if run is not None else None
+    ticket = run.ticket or "" if run is not None else ""
     act = f" <b>{certificates_need_action(run.needs_action)}.</b>" if run is not None and run.needs_action else ""
     worst = max((tone(word) for word in (bag.status, verdict) if word), key=_WORST.index)
+    clicked = _CLICKED if run is not None and run.mode == "interactive" else ""
     number = bag.link.sequence if bag.link is not None else 0
     return (
         f'<tr class="{worst}" data-n="{number}"{_gone(bag)}><th scope="row">{link if has_report else when}</th>'
-        f"<td>{escape(visible(bag.job))}</td><td>{_badge(bag.status)}</td>"
-        f"<td>{_badge(verdict) if verdict else ''}</td><td>{words_html(_shortened(bag.seen), bag.at)}{act}</td></tr>\n"
+        f"<td>{escape(visible(bag.job))}{clicked}</td><td>{_badge(bag.status)}</td>"
+        f"<td>{_badge(verdict) if verdict else ''}</td><td>{escape(visible(ticket))}</td>"
+        f"<td>{words_html(_shortened(bag.seen), bag.at)}{act}</td></tr>\n"
     )
 
 

@@ -67,6 +67,7 @@ def without_secrets(started: Started, scanner: Scanner) -> Started:
         notebook=WITHHELD,
         sha256=started.sha256,
         who=Who(user=WITHHELD, host=WITHHELD),
+        mode=started.mode,
     )
 
 

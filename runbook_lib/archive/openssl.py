@@ -26,7 +26,7 @@ _GENERALIZED_TIME = 0x18
 _TIME = re.compile(rb"([0-9]{14})(?:\.[0-9]+)?Z")
 
 
-def refusal(command: list[str]) -> str:
+def openssl_refusal(command: list[str]) -> str:
     """Why an openssl command fails, as openssl says; empty if it succeeds.
 
     It trusts only the certificates that the command names: otherwise `openssl cms` would add the system's to `-CAfile`.
@@ -41,7 +41,10 @@ def refusal(command: list[str]) -> str:
         return f"openssl did not finish within {_PATIENCE:g} s"
     except FileNotFoundError:
         raise RunbookError(
-            Reason.UNREADABLE_FILE, "`openssl`, which checks signatures, is missing.", remedy="Install openssl."
+            Reason.UNREADABLE_FILE,
+            "`openssl`, which checks signatures, is not on the PATH.",
+            remedy="Install openssl.",
+            title="openssl is missing",
         ) from None
     if done.returncode == 0:
         return ""
@@ -61,12 +64,12 @@ def signature_refused(signature: Path, content: Path, signer: Path, roots: Path,
     because a signature stays valid when its signer's certificate expires.
 
     Raises:
-        RunbookError: as `refusal`.
+        RunbookError: as `openssl_refusal`.
     """
     command = ["cms", "-verify", "-binary", "-inform", "DER", "-in", str(signature), "-content", str(content)]
     command += ["-nointern", "-certfile", str(signer), "-CAfile", str(roots), "-out", os.devnull]
     command += ["-attime", str(int(at.timestamp()))] if at else ["-no_check_time"]
-    return refusal(command)
+    return openssl_refusal(command)
 
 
 def stamped_at(content: bytes) -> datetime:
@@ -121,5 +124,5 @@ def stamp_refused(stamp: Path, over: Sequence[str], roots: Path, *, at: datetime
     try:
         at = at or stamped_at(disk.read_file(stamp))
     except ValueError as error:
-        return refusal(command) or str(error)  # openssl says more exactly what is wrong
-    return refusal([*command, "-attime", str(int(at.timestamp()))])
+        return openssl_refusal(command) or str(error)  # openssl says more exactly what is wrong
+    return openssl_refusal([*command, "-attime", str(int(at.timestamp()))])

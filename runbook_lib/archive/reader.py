@@ -62,11 +62,27 @@ class ToldStep(_Told):
     verdict: str
     headline: str
     finished: datetime
+    reason: str = ""
 
     @property
     def changed(self) -> bool:
         """Whether it changed something or tried to: a failed change may have done a part."""
         return self.kind == Kind.CHANGE and self.verdict not in (Verdict.NOTHING_TO_DO, Verdict.PLANNED)
+
+
+class ToldClick(_Told):
+    """A press of a button in a clicked session."""
+
+    at: datetime
+    title: str
+    kind: str
+    verdict: str | None = None
+    asked: bool = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is unknown what it changed."""
+        return self.kind == Kind.CHANGE and self.asked and self.verdict is None
 
 
 class ToldTable(_Told):
@@ -93,9 +109,10 @@ class ToldUser(_Told):
 
 
 class ToldSeen(_Told):
-    """The service users that a run saw."""
+    """The service users that a run saw, and the connections that were answered."""
 
     service_users: tuple[ToldUser, ...] = ()
+    connections: tuple[dict[str, Any], ...] = ()
 
 
 class ToldRun(_Told):
@@ -103,6 +120,7 @@ class ToldRun(_Told):
 
     run: str
     job: str
+    account: str = ""
     status: str
     verdict: str | None = None
     needs_action: int = 0
@@ -114,9 +132,13 @@ class ToldRun(_Told):
     parameters: dict[str, Any] = {}
     defaults: dict[str, Any] | None = None
     target: ToldTarget | None = None
+    ticket: str | None = None
+    approved_by: str | None = None
     seen: ToldSeen | None = None
     steps: tuple[ToldStep, ...] = ()
     tables: tuple[ToldTable, ...] = ()
+    mode: str = "headless"
+    clicks: tuple[ToldClick, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +205,7 @@ class ArchivedBag:
         if self.run is None:
             return self.problem or _ENTRIES.get(self.job, "Archive entry, without a run.")
         if self.run.error is not None:
-            return f"{self.run.error.get('title', '')}: {self.run.error.get('what', '')}"
+            return f"{self.run.error.get('title', '')}. {self.run.error.get('what', '')}"
         headlines = [step.headline for step in self.run.steps if step.verdict != Verdict.NOTHING_TO_DO]
         return (headlines or [step.headline for step in self.run.steps] or [""])[-1]
 
@@ -204,8 +226,10 @@ def entries_of(archive: Path, day: date) -> Iterator[ArchivedBag]:
 
 
 def bag_at(archive: Path, text: str) -> ArchivedBag | None:
-    """The bag at a path, relative to the current folder or to the archive; None if there is none."""
-    for folder in (Path(text), archive / text):
+    """The bag at a path, relative to the current folder or to the archive, or with this name; None if there is none."""
+    named = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T\d{6}Z-[^/]+", text)
+    own = [archive.joinpath(*named.groups(), text)] if named else []
+    for folder in (Path(text), archive / text, *own):
         try:
             found = (folder / "data").is_dir()
         except (OSError, ValueError):  # too long for a path, or not a path

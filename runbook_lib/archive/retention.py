@@ -75,17 +75,23 @@ def hold_runs(archive: Path, what: Hold, *, at: datetime, environ: Mapping[str, 
     if not NAME.fullmatch(what.name):
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            "A hold's name must have 1 to 63 letters, digits, spaces, dots, underscores or dashes, and begin with a "
-            "letter or digit.",
+            "It must begin with a letter or digit and have up to 63 letters, digits, spaces, dots, underscores and "
+            "dashes.",
+            title="The hold's name is not valid",
         )
     if what.since is not None and what.until is not None and what.until < what.since:
-        raise RunbookError(Reason.BAD_PARAMETER, f"The last day ({what.until}) is before the first ({what.since}).")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"The last day ({what.until}) is before the first ({what.since}).",
+            title="The hold's period is not valid",
+        )
     with entries.begun(archive, HOLD, at=at, environ=environ) as entry:
         if what.name in holds(archive):
             raise RunbookError(
                 Reason.BAD_PARAMETER,
-                f"The hold {what.name!r} already exists.",
+                f"A hold {what.name!r} is in force.",
                 remedy="Choose another name, or release it first.",
+                title="The hold already exists",
             )
         facts = {"name": what.name, "from": _iso(what.since), "to": _iso(what.until), "why": what.why}
         place = entry.seal(facts)
@@ -98,7 +104,12 @@ def release_hold(archive: Path, name: str, *, why: str, at: datetime, environ: M
         known = holds(archive)
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise RunbookError(Reason.BAD_PARAMETER, f"There is no hold {name!r}. Holds in force: {listed}.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"No hold {name!r} is in force. Holds in force: {listed}.",
+                remedy="Name a hold in force.",
+                title="There is no such hold",
+            )
         place = entry.seal({"name": name, "why": why})
     return entries.stamped(archive, place)
 
@@ -114,7 +125,12 @@ def holds(archive: Path) -> dict[str, Hold]:
                     number = Link.read(disk.read_file(bag / chain.LINK)).sequence
                     listed.append((number, job, json.loads(disk.read_file(file))))
                 except (OSError, ValueError, RecursionError) as error:
-                    raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {file}: {error}.") from None
+                    raise RunbookError(
+                        Reason.UNREADABLE_FILE,
+                        f"{file}: {error}.",
+                        remedy="Find out what was changed: `runbook archive verify DIR`.",
+                        title="A hold in the archive cannot be read",
+                    ) from None
     found: dict[str, Hold] = {}
     for _, job, facts in sorted(listed, key=lambda item: item[0]):
         if job == RELEASE:
@@ -131,7 +147,9 @@ def plan(archive: Path, before: date, *, at: datetime) -> PurgePlan:
         RunbookError: NOT_WHOLE if there are findings; BAD_PARAMETER for a day in the future.
     """
     if before > at.date():
-        raise RunbookError(Reason.BAD_PARAMETER, f"The day must not be in the future: {before}.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER, f"{before} is later than today.", title="A purge cannot include the future"
+        )
     must_be_whole(archive)
     runs = _runs(archive)
     old = [bag for bag in runs if day_of(bag) < before]
@@ -153,7 +171,12 @@ def purge_runs(archive: Path, what: PurgePlan, *, why: str, at: datetime, enviro
             if a new hold covers a bag; SIGNER_SHUT; DISK_FULL or ARCHIVE_FAILED.
     """
     if not what.goes:
-        raise RunbookError(Reason.BAD_PARAMETER, f"There is nothing to purge before {what.before}.")
+        raise RunbookError(
+            Reason.BAD_PARAMETER,
+            f"No run that started before {what.before} can be removed.",
+            remedy="Choose a later day, or release the hold that keeps the runs.",
+            title="There is nothing to purge",
+        )
     with entries.begun(archive, PURGE, at=at, environ=environ) as entry:
         groups = _groups(archive, _runs(archive))
         for bag, name in _held([line.link.bag for line in what.goes], holds(archive), groups).items():
@@ -161,6 +184,7 @@ def purge_runs(archive: Path, what: PurgePlan, *, why: str, at: datetime, enviro
                 Reason.BUSY,
                 f"The new hold {name!r} covers {bag}.",
                 remedy="Plan the purge again.",
+                title="A hold prevents the purge",
             )
         for line in what.goes:
             if not tombstones.still_is(archive / line.link.bag, line):

@@ -152,6 +152,7 @@ def request_signer(archive: Path, *, passphrase: str, at: datetime, environ: Map
             Reason.BUSY,
             f"{csr_file} still waits for its certificate.",
             remedy=f"Import the certificate with `--certificate FILE`, or delete {REQUEST}.key and {REQUEST}.csr.",
+            title="A certificate request is open",
         )
     key = ec.generate_private_key(ec.SECP256R1())
     sealed = _sealed(key, passphrase, environ)
@@ -176,17 +177,27 @@ def accept(archive: Path, file: Path, environ: Mapping[str, str]) -> Signer:
         *chain, root = x509.load_pem_x509_certificates(file.read_bytes())
         sealed = (certs / f"{REQUEST}.key").read_bytes()
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {file} or the request's key: {error}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {file} or the request's key: {error}.",
+            remedy="Check the path. If there is no request yet, make one with `--csr`.",
+            title="The signer's certificate cannot be imported",
+        ) from None
     if not chain or root.subject != root.issuer:
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"{file} must hold the certificate, any intermediates, and last the self-signed root.",
             remedy="Join the PEM files of your CA in this order: cat signer.pem intermediate.pem root.pem",
+            title="The signer's certificate cannot be imported",
         )
     reference = _references(certs).get(REQUEST, PASSPHRASE)
     signer = Signer(_open(certs / f"{REQUEST}.key", reference, environ), tuple(chain))
     if signer.key.public_key() != chain[0].public_key():
-        raise RunbookError(Reason.KEY_MISMATCH, f"{file} does not hold the certificate for {REQUEST}.csr.")
+        raise RunbookError(
+            Reason.KEY_MISMATCH,
+            f"{file} does not hold the certificate for {REQUEST}.csr.",
+            remedy="Import the certificate that your CA issued for this request.",
+        )
     _install(archive, signer, sealed, reference, root)
     return signer
 
@@ -212,7 +223,12 @@ def _install(archive: Path, signer: Signer, sealed: bytes, passphrase: str, root
         (Path(folder) / ROOTS).write_bytes(certificates_pem(root))
         why = signature_refused(Path(folder) / "p7s", Path(folder) / "content", certificate, Path(folder) / ROOTS)
     if why:
-        raise RunbookError(Reason.LINT_FAILED, f"openssl refuses a signature by this certificate: {why}")
+        raise RunbookError(
+            Reason.LINT_FAILED,
+            f"openssl says: {why}.",
+            remedy="Have your CA issue a certificate for signing, then import it.",
+            title="openssl refuses signatures by this certificate",
+        )
     roots_file = certs / ROOTS
     roots = x509.load_pem_x509_certificates(disk.read_file(roots_file, follow=True)) if roots_file.exists() else []
     disk.replace(certs / f"{signer.fingerprint}.pem", certificates_pem(*signer.certificates))
@@ -252,7 +268,12 @@ def _references(certs: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {certs / REFERENCES}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {certs / REFERENCES}.",
+            remedy="Restore it from a backup.",
+            title="The signer's references cannot be read",
+        ) from None
 
 
 def _remember(certs: Path, name: str, passphrase: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runbook_lib import disk
-from runbook_lib.archive.openssl import CERTS, TSA_ROOTS, refusal, stamp_refused
+from runbook_lib.archive.openssl import CERTS, TSA_ROOTS, openssl_refusal, stamp_refused
 from runbook_lib.catalogue import Reason
 from runbook_lib.errors import RunbookError
 
@@ -46,7 +46,12 @@ def configured(archive: Path) -> TimestampAuthority | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {certs / SETTINGS} or {TSA_ROOTS}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read {certs / SETTINGS} or {TSA_ROOTS}.",
+            remedy="Restore both from a backup, or choose the authority again with `runbook archive authority`.",
+            title="The time-stamp authority's settings cannot be read",
+        ) from None
 
 
 def required(archive: Path) -> TimestampAuthority:
@@ -77,7 +82,9 @@ def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise RunbookError(
-            Reason.BAD_PARAMETER, "The authority's address must be http(s)://HOST/PATH, without a password."
+            Reason.BAD_PARAMETER,
+            "It must be http(s)://HOST/PATH, without a password.",
+            title="The authority's address is not valid",
         )
     from cryptography import x509  # imported here, so that a verification starts without it
 
@@ -86,7 +93,12 @@ def chosen(archive: Path, url: str, roots: Path) -> TimestampAuthority:
     try:
         found = x509.load_pem_x509_certificates(roots.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read certificates from {roots}: {error}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"Cannot read certificates from {roots}: {error}.",
+            remedy="Download the root certificate (PEM) from the authority's web site.",
+            title="The root certificates cannot be read",
+        ) from None
     before = configured(archive)
     known = x509.load_pem_x509_certificates(before.roots) if before else []
     authority = TimestampAuthority(url, certificates_pem(*known, *(root for root in found if root not in known)))
@@ -117,7 +129,7 @@ def token(authority: TimestampAuthority, content: bytes, *, patience: float | No
         data.write_bytes(content)
         roots.write_bytes(authority.roots)
         # with a nonce; -cert: the token holds the certificates that lead to the root
-        why = refusal(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
+        why = openssl_refusal(["ts", "-query", "-data", str(data), "-sha256", "-cert", "-out", str(query)])
         if not why:
             answer.write_bytes(_post(authority.url, query.read_bytes(), patience or PATIENCE))
             why = stamp_refused(answer, ["-queryfile", str(query)], roots)

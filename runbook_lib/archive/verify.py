@@ -95,12 +95,18 @@ def verify_archive(
         RunbookError: UNREADABLE_FILE if the archive is not a folder or cannot be read, or openssl is missing;
             BAD_PARAMETER if `head` or `since` is not a digest.
     """
-    for option, given in (("head", head), ("since", since)):
-        if given is not None and not re.fullmatch(DIGEST, given):
-            what = f"--{option} must be a SHA-256 digest: 64 characters, 0-9 and a-f."
-            raise RunbookError(Reason.BAD_PARAMETER, what)
+    for option, digest in (("head", head), ("since", since)):
+        if digest is not None and not re.fullmatch(DIGEST, digest):
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                f"--{option} must be a SHA-256 digest: 64 characters, 0-9 and a-f.",
+                remedy="Copy it from the output of `runbook archive head`.",
+                title="The head is not a digest",
+            )
     if not archive.is_dir():
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{archive} is not a folder.")
+        raise RunbookError(
+            Reason.UNREADABLE_FILE, f"{archive} is not a folder.", remedy="Check the path.", title="There is no archive"
+        )
     try:
         for _ in range(_TRIES):
             before = chain.read_pointer(archive)
@@ -109,7 +115,12 @@ def verify_archive(
                 break
         return audit
     except OSError as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{error.filename}: {error.strerror}.",
+            remedy="Check the path and its permissions.",
+            title="The archive cannot be read",
+        ) from None
 
 
 def _verify(archive: Path, head: str | None, since: str | None, excerpt: bool, now: datetime) -> Verification:

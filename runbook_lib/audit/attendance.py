@@ -192,7 +192,7 @@ def _why_not(status: str, verdict: str | None) -> str:
 
 
 def _unchecked(run: ToldRun | None) -> int:
-    # a long table is listed as CSV, as Parquet and by its first rows
+    # a long table is listed as CSV and by its first rows; earlier versions list it as Parquet too
     each: dict[str, int] = {}
     for table in run.tables if run else ():
         name = Path(table.file).stem.removesuffix("-first")

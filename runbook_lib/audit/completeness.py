@@ -109,7 +109,12 @@ def completeness(
     try:
         return _completeness(archive, now, since, until)
     except OSError as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"{error.filename}: {error.strerror}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{error.filename}: {error.strerror}.",
+            remedy="Check the path and its permissions.",
+            title="The archive cannot be read",
+        ) from None
 
 
 def spans(gaps: Iterable[Gap]) -> list[tuple[Gap, Gap]]:

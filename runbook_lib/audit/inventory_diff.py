@@ -23,6 +23,7 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso, within
 from runbook_lib.errors import RunbookError
 from runbook_lib.result import Table, Verdict
+from runbook_lib.schema import INTEGER, MOMENT, TEXT, Schema, Type, ordered
 from runbook_lib.tables import disarmed
 from runbook_lib.words import quantity
 
@@ -31,9 +32,6 @@ FOLDERS = "read-folders"
 """The inventory step whose certificates are not compared."""
 THRESHOLDS = (90, 30, 7, 0)
 """Days left. A certificate that fell below one of them came closer to its end."""
-
-COLUMNS = ("change", "name", "was", "is", "days left", "ends", "owner", "serial", "id")
-"""The columns of a comparison. Scripts read them: add at the end, do not rename."""
 
 _READ = ("name", "state", "days left", "ends", "enabled", "in the store", "owner", "serial", "id")
 _NOT_LISTED, _NO_RESPONSE = "not listed", "unknown (no response)"
@@ -50,14 +48,12 @@ class Change(StrEnum):
     CLOSER = "closer to its end"
 
 
-_IN_WORDS = {
-    Change.VANISHED: "vanished",
-    Change.APPEARED: "appeared",
-    Change.UNKNOWN: "unknown",
-    Change.STATE: "changed state",
-    Change.ENABLED: "enabled or disabled",
-    Change.CLOSER: "closer to the end",
-}
+_TYPES: dict[str, Type] = {"change": ordered(reversed(Change)), "name": TEXT, "was": TEXT, "is": TEXT}
+_TYPES |= {"days left": INTEGER, "ends": MOMENT, "owner": TEXT, "serial": TEXT, "id": TEXT}
+CHANGES = Schema("changes", _TYPES)
+
+_IN_WORDS = {change: change.value for change in Change} | {Change.UNKNOWN: "unknown", Change.STATE: "changed state"}
+_IN_WORDS |= {Change.ENABLED: "enabled or disabled", Change.CLOSER: "closer to the end"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ class Difference:
     certificate: InventoryCertificate
 
     def row(self) -> tuple[str, ...]:
-        """Its cells, in the order of `COLUMNS`."""
+        """Its cells, in the order of `CHANGES`."""
         after = self.certificate
         cells = (after.name, self.was, self.now, after.days_left, after.ends, after.owner, after.serial, after.id)
         return (self.change.value, *cells)
@@ -158,8 +154,7 @@ class Comparison:
 
     def table(self) -> Table:
         """The differences as rows."""
-        rows = tuple(difference.row() for difference in self.differences)
-        return Table(name="changes", title="What changed", columns=COLUMNS, rows=rows)
+        return CHANGES.table("What changed", [difference.row() for difference in self.differences])
 
 
 def compare_inventories(before: ArchivedBag, after: ArchivedBag) -> Comparison:
@@ -175,6 +170,7 @@ def compare_inventories(before: ArchivedBag, after: ArchivedBag) -> Comparison:
             Reason.BAD_PARAMETER,
             f"The second inventory ({iso(new.at)}) is older than the first ({iso(old.at)}).",
             remedy="Name the older one first.",
+            title="The inventories are in the wrong order",
         )
     _refuse_apart(old.run, new.run)
     differences = sorted(_differences(old, new), key=lambda each: (list(Change).index(each.change), each.row()))
@@ -185,8 +181,8 @@ def named(archive: Path, text: str) -> ArchivedBag:
     """The bag that a text names.
 
     Args:
-        text: the path of a bag, relative to the current folder or to the archive; or a day, YYYY-MM-DD: the last
-            inventory of that day (UTC).
+        text: the path of a bag, relative to the current folder or to the archive; its folder's own name; or a day,
+            YYYY-MM-DD: the last inventory of that day (UTC).
 
     Raises:
         RunbookError: BAD_PARAMETER if there is none, or if the day's inventories are of different accounts.
@@ -198,7 +194,8 @@ def named(archive: Path, text: str) -> ArchivedBag:
     raise RunbookError(
         Reason.BAD_PARAMETER,
         f"{given.shown(text)} is neither a bag nor a day.",
-        remedy="Enter a day as YYYY-MM-DD, or a bag as YYYY/MM/DD/<utc>-<job>.",
+        remedy="Enter a day as YYYY-MM-DD, or a bag as <utc>-<job>.",
+        title="There is no such bag or day",
     )
 
 
@@ -217,13 +214,14 @@ def _of_day(archive: Path, text: str) -> ArchivedBag:
         day = date.fromisoformat(text)
         within(day)
     except ValueError:
-        raise RunbookError(Reason.BAD_PARAMETER, f"{text} is not a valid day.") from None
+        raise RunbookError(Reason.BAD_PARAMETER, f"{text} is not a valid day.", title="The day is not valid") from None
     found = [bag for bag in reader.entries_of(archive, day) if holds_inventory(bag)]
     if not found:
         raise RunbookError(
             Reason.BAD_PARAMETER,
-            f"There is no inventory of {day}.",
+            f"No inventory was done on {day}.",
             remedy=_nearest(archive, day),
+            title="There is no inventory of that day",
         )
     if _of_several(bag.run for bag in found if bag.run is not None):
         places = ", ".join(bag.place for bag in found)
@@ -231,6 +229,7 @@ def _of_day(archive: Path, text: str) -> ArchivedBag:
             Reason.BAD_PARAMETER,
             f"On {day} there are inventories of several accounts: {places}.",
             remedy="Name the bag instead of the day.",
+            title="The day does not name one inventory",
         )
     return max(found, key=lambda bag: (bag.at, bag.place))
 
@@ -259,13 +258,17 @@ def _load(bag: ArchivedBag) -> ArchivedInventory:
             Reason.BAD_PARAMETER,
             f"{bag.place} holds no inventory{f': {bag.problem}' if bag.problem else ''}.",
             remedy="Name a bag of the job inventory.",
+            title="The bag holds no inventory",
         )
     _sealed(bag.folder, "data/run.json")
     rows = csv.DictReader(io.StringIO(_sealed(bag.folder, f"data/{FILE}").decode("utf-8-sig"), newline=""))
     missing = set(_READ) - set(rows.fieldnames or ())
     if missing:
         raise RunbookError(
-            Reason.UNREADABLE_FILE, f"{bag.place}: {FILE} lacks these columns: {', '.join(sorted(missing))}."
+            Reason.UNREADABLE_FILE,
+            f"{bag.place}: {FILE} lacks these columns: {', '.join(sorted(missing))}.",
+            remedy="Name another inventory.",
+            title="The inventory lacks columns",
         )
     # an older inventory has some cells unescaped; escaping twice changes nothing
     listed = (InventoryCertificate(*(disarmed(row[column] or "") for column in _READ)) for row in rows)
@@ -284,12 +287,18 @@ def _sealed(bag: Path, name: str) -> bytes:
         content = disk.read_file(bag / name)
         manifest = disk.read_file(bag / "manifest-sha256.txt").decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RunbookError(Reason.UNREADABLE_FILE, f"Cannot read {bag.name}/{name}: {type(error).__name__}.") from None
+        raise RunbookError(
+            Reason.UNREADABLE_FILE,
+            f"{bag.name}/{name}: {type(error).__name__}.",
+            remedy="Find out what was changed: `runbook archive verify DIR`.",
+            title="The inventory cannot be read",
+        ) from None
     if f"{disk.sha256(content)}  {name}" not in manifest:
         raise RunbookError(
             Reason.UNREADABLE_FILE,
             f"{bag.name}/{name} is not as it was sealed.",
             remedy="Find out what else was changed: `runbook archive verify DIR`.",
+            title="The inventory was changed after it was sealed",
         )
     return content
 
@@ -300,6 +309,7 @@ def _refuse_apart(old: ToldRun, new: ToldRun) -> None:
             Reason.BAD_PARAMETER,
             f"The inventories are of different environments: {old.target.api_url} and {new.target.api_url}.",
             remedy="Compare two inventories of the same environment.",
+            title="The inventories cannot be compared",
         )
     users = [{user.id for user in run.seen.service_users} if run.seen else set() for run in (old, new)]
     if all(users) and not users[0] & users[1]:
@@ -307,6 +317,7 @@ def _refuse_apart(old: ToldRun, new: ToldRun) -> None:
             Reason.BAD_PARAMETER,
             "The inventories are of different service users.",
             remedy="Compare two inventories of the same service user.",
+            title="The inventories cannot be compared",
         )
 
 

@@ -14,7 +14,7 @@ _TONES = {Change.VANISHED: "bad", Change.UNKNOWN: "warn", Change.CLOSER: "warn",
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """The whole document. Every value is data, whoever sent it."""
+    """The HTML document. All values are escaped."""
     templates = Environment(
         loader=FileSystemLoader([Path(__file__).with_name("templates"), TEMPLATES]),
         autoescape=True,

@@ -10,22 +10,46 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from runbook_lib import given
 from runbook_lib.archive import reader
+from runbook_lib.archive.expectation import declarations
 from runbook_lib.archive.reader import ArchivedBag
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit import changes, inventory_diff
-from runbook_lib.audit.completeness import Completeness, completeness
+from runbook_lib.audit.completeness import Completeness, DeviationKind, completeness
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.inventories.long_tables import Rows, result_tables
 from runbook_lib.procedures.parameters import ArchiveParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.result import ParameterRow, ParametersRecord, Result, Table, Verdict
+from runbook_lib.result import ParameterRow, ParametersRecord, Result, Verdict
+from runbook_lib.schema import INTEGER, MOMENT, TEXT, Schema, ordered
+from runbook_lib.tables import tables_folder
 from runbook_lib.words import quantity
 
+FINDINGS = Schema("findings", {"finding": TEXT})
+JOBS = Schema(
+    "jobs", {"job": TEXT, "runs": INTEGER, "done": INTEGER, "not done": INTEGER, "first": MOMENT, "last": MOMENT}
+)
+NOT_DONE = Schema("not-done", {"started": MOMENT, "job": TEXT, "status": TEXT, "what was seen": TEXT, "run": TEXT})
+MISSING = Schema(
+    "missing",
+    {
+        "period from": MOMENT,
+        "state": ordered(reversed(DeviationKind)),
+        "job": TEXT,
+        "account": TEXT,
+        "what": TEXT,
+        "runs": TEXT,
+    },
+)
+QUIET_DAYS = Schema("quiet-days", {"from": MOMENT, "to": MOMENT})
+DIFFERENT = Schema("different", inventory_diff.CHANGES.types)
+
 SHOWN = 500
-"""Most rows of a table. Nobody reads a longer one; the title says how many there are."""
+"""Most rows of a table that the report shows. A longer one is a file next to the notebook."""
 
 
 class Audit(Procedure[ArchiveParameters]):
@@ -34,6 +58,7 @@ class Audit(Procedure[ArchiveParameters]):
     slug = "archive"
     notebook = "06_archive"
     model = ArchiveParameters
+    tables = (FINDINGS, JOBS, NOT_DONE, changes.CHANGES_MADE, changes.WITHOUT_TICKET, MISSING, QUIET_DAYS, DIFFERENT)
 
     _entries: list[ArchivedBag]
 
@@ -44,18 +69,27 @@ class Audit(Procedure[ArchiveParameters]):
     @cached_property
     def archive(self) -> Path:
         """The archive's folder. Raises RunbookError (UNREADABLE_FILE)."""
-        named = self.parameters.archive or self.session.environ.get("DIGICERT_ONE_ARCHIVE") or "archive"
         try:
-            folder = given.path(named, self.session.environ).absolute()
+            folder = given.archive_folder(self.session.environ, self.parameters.archive)
         except ValueError as error:
             raise RunbookError(Reason.BAD_PARAMETER, f"archive: {error}.") from None
         if not folder.is_dir():
             raise RunbookError(
                 Reason.UNREADABLE_FILE,
-                f"There is no archive {folder}.",
+                f"{folder} is not a folder.",
                 remedy="Set the parameter `archive` or the variable DIGICERT_ONE_ARCHIVE.",
+                title="There is no archive",
             )
         return folder
+
+    def _shown(self, *parts: tuple[Schema, str, Rows]) -> dict[str, Any]:
+        """The tables that have rows, as arguments of a result."""
+        folder = tables_folder(self.session.environ)
+        shown = [result_tables(folder, schema, title, rows, head=rows[:SHOWN]) for schema, title, rows in parts if rows]
+        return {
+            "tables": tuple(table for each in shown for table in each.tables),
+            "beside": tuple(long for each in shown for long in each.beside),
+        }
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +105,7 @@ class Audit(Procedure[ArchiveParameters]):
                 verdict=Verdict.FAILED,
                 headline=f"This archive is not as it was sealed: {quantity(len(rows), 'finding')}.",
                 facts=facts,
-                tables=(_table("findings", "Findings", ("finding",), rows),),
+                **self._shown((FINDINGS, "Findings", rows)),
                 next=(
                     "Compare this archive with a copy kept elsewhere before you rely on what follows.",
                     "To check it without this software, run `sh verify.sh` in the archive.",
@@ -146,16 +180,12 @@ class Audit(Procedure[ArchiveParameters]):
             for job, runs in sorted(by_job.items())
         )  # fmt: skip
         odd = tuple((iso(bag.at), bag.job, bag.status, bag.seen, bag.name) for bag in self._entries if not bag.done)
-        tables = [_table("jobs", "Jobs", ("job", "runs", "done", "not done", "first", "last"), jobs)]
-        if odd:
-            columns = ("started", "job", "status", "what was seen", "run")
-            tables.append(_table("not-done", "Runs that were not done", columns, odd))
         return Result(
             verdict=Verdict.ATTENTION if odd else Verdict.OK,
             headline=f"{_days(self._entries[0].at, self._entries[-1].at)}: {quantity(len(self._entries), 'run')}, "
             f"{f'{len(odd):,} not done' if odd else 'all done'}.",
             facts={"Period": f"{iso(max(since, self._entries[0].at))} to {iso(until)}", "Archive": str(self.archive)},
-            tables=tuple(tables),
+            **self._shown((JOBS, "Jobs", jobs), (NOT_DONE, "Runs that were not done", odd)),
         )
 
     def _period(self) -> tuple[datetime, datetime]:
@@ -164,7 +194,11 @@ class Audit(Procedure[ArchiveParameters]):
         since = _midnight(first) if first else datetime.min.replace(tzinfo=UTC)
         until = _midnight(last) + timedelta(days=1) if last else self.session.clock.now()
         if since >= until:
-            raise RunbookError(Reason.BAD_PARAMETER, "`period_from` must not be later than `period_to` or today.")
+            raise RunbookError(
+                Reason.BAD_PARAMETER,
+                "`period_from` must not be later than `period_to` or today.",
+                title="The period is not valid",
+            )
         return since, until
 
     # --- step 3 ---------------------------------------------------------------------------------------------------
@@ -177,18 +211,31 @@ class Audit(Procedure[ArchiveParameters]):
         known = [change for change in made if change.known]
         failed = sum(change.verdict not in (Verdict.OK, Verdict.ATTENTION) for change in known)
         unreadable = sum(change.unreadable for change in made)
+        without = sum(not change.ticket for change in known)
+        try:
+            declared, problem = declarations(self.archive), ""
+        except RunbookError as error:
+            declared, problem = (), error.what
+        breaches = tuple(change.row() for change in known if change.breaks(declared))
         sentences = [
             f"{quantity(len(known), 'change')}, {f'{failed:,}' if failed else 'none'} failed."
             if known
             else "No known changes.",
             _unknown(len(made) - len(known) - unreadable, "run was cut off", "runs were cut off"),
             _unknown(unreadable, "record cannot be read", "records cannot be read"),
+            f"{quantity(len(breaches), 'change')} without the ticket that the policy requires." if breaches else "",
         ]
         rows = tuple(change.row() for change in made)
         return Result(
-            verdict=Verdict.ATTENTION if failed or len(known) < len(made) else Verdict.OK,
+            verdict=Verdict.ATTENTION if failed or breaches or problem or len(known) < len(made) else Verdict.OK,
             headline=" ".join(filter(None, sentences)),
-            tables=(_table("changes-made", "Changes, oldest first", changes.COLUMNS, rows),),
+            facts={"Without a ticket": f"{without or 'none'} of {quantity(len(known), 'change')}"} if known else {},
+            details=((Verdict.UNCHECKED, "Ticket policy", problem),) if problem else (),
+            **self._shown(
+                (changes.CHANGES_MADE, "Changes, oldest first", rows),
+                (changes.WITHOUT_TICKET, "Changes without the ticket that the policy requires", breaches),
+            ),
+            next=("Find out who approved the changes without a ticket.",) if breaches else (),
         )
 
     # --- step 4 ---------------------------------------------------------------------------------------------------
@@ -203,17 +250,15 @@ class Audit(Procedure[ArchiveParameters]):
             for gap in found.gaps
         )
         quiet = tuple(_gaps(sorted({bag.at.date() for bag in self._entries})))
-        tables = []
-        if gaps:
-            columns = ("period from", "state", "job", "account", "what", "runs")
-            tables.append(_table("missing", "Runs that are missing, failed, unchecked or late", columns, gaps))
-        if quiet:
-            tables.append(_table("quiet-days", "Days without runs", ("from", "to"), quiet))
+        shown = self._shown(
+            (MISSING, "Runs that are missing, failed, unchecked or late", gaps),
+            (QUIET_DAYS, "Days without runs", quiet),
+        )
         if not found.declarations:
             return Result(
                 verdict=Verdict.ATTENTION,
                 headline="No expectations declared, so gaps cannot be detected. Days without runs are listed.",
-                tables=tuple(tables),
+                **shown,
                 next=("Declare what the archive should hold: `runbook archive expect FILE`.",),
             )
         expected = "; ".join(map(str, found.declarations[-1].expected)) or "no runs"
@@ -224,7 +269,7 @@ class Audit(Procedure[ArchiveParameters]):
             headline=_completeness(found),
             facts=facts,
             details=tuple((Verdict.ATTENTION, "Note", note) for note in found.notes[:SHOWN]),
-            tables=tuple(tables),
+            **shown,
         )
 
     # --- step 5 ---------------------------------------------------------------------------------------------------
@@ -238,7 +283,7 @@ class Audit(Procedure[ArchiveParameters]):
                 headline="Nothing to compare: the period has no two inventories of the same account.",
             )
         comparison = inventory_diff.compare_inventories(*both)
-        table = comparison.table()
+        rows = tuple(difference.row() for difference in comparison.differences)
         return Result(
             verdict=Verdict.OK if comparison.complete else Verdict.ATTENTION,
             headline=comparison.headline,
@@ -247,7 +292,7 @@ class Audit(Procedure[ArchiveParameters]):
                 "After": str(comparison.after),
                 **({"Unknown": " ".join(comparison.warnings)} if comparison.warnings else {}),
             },
-            tables=(_table("different", "What changed", table.columns, table.rows),) if table.rows else (),
+            **self._shown((DIFFERENT, "What changed", rows)),
         )
 
     def _two_inventories(self) -> tuple[ArchivedBag, ArchivedBag] | None:
@@ -295,9 +340,3 @@ def _gaps(days: list[date]) -> list[tuple[str, str]]:
     """The first and the last day of each gap between these days."""
     day = timedelta(days=1)
     return [(str(before + day), str(after - day)) for before, after in pairwise(days) if after - before > day]
-
-
-def _table(name: str, title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Table:
-    if len(rows) > SHOWN:
-        title = f"{title}: the first {SHOWN} of {len(rows):,}"
-    return Table(name=name, title=title, columns=columns, rows=rows[:SHOWN])

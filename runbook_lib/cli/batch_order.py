@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from runbook_lib.catalogue import Reason
@@ -26,11 +27,15 @@ CHANGING = ("issue", "access", "rotate")
 
 
 def run_fleet_file(
-    path: Path, *, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path
+    path: Path, *, jobs: int | None, shard: str, engine: str, scheduler: str, archive: Path, notices: str = ""
 ) -> RunOutcome:
-    """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError."""
+    """Run a fleet file into an archive. Arguments as on the command line. Raises RunbookError.
+
+    Args:
+        notices: messages of earlier runs that wait, for the report.
+    """
     fleet = file.read_fleet(path)
-    order = _order(path, fleet, Shard.parse(shard), archive)
+    order = replace(_order(path, fleet, Shard.parse(shard), archive), notices=notices)
     if engine == "dask":
         _store_is_shared(order)
     total = len(order.accounts)
@@ -41,6 +46,16 @@ def run_fleet_file(
         return run_batch(order, running, clock=SystemClock(), watch=watch)
 
 
+def job_of(path: Path, shard: str) -> str:
+    """The name of a batch's job, as in its bags. Raises RunbookError (BAD_PARAMETER) for a wrong shard."""
+    return _job_of(path, Shard.parse(shard))
+
+
+def _job_of(path: Path, shard: Shard) -> str:
+    part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
+    return f"batch-{file.slug(path.stem)}"[: 63 - len(part)] + part
+
+
 def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> BatchOrder:
     name = fleet.notebook if fleet.notebook in NOTEBOOKS else str(path.parent / fleet.notebook)
     notebook, job = find_notebook(name)
@@ -48,12 +63,11 @@ def _order(path: Path, fleet: Fleet, shard: Shard, archive: Path) -> BatchOrder:
     if job in NOTEBOOKS:
         preload = ("runbook_lib.widgets.preload",)
         fleet = fleet.model_copy(update={"parameters": {"mode": "headless"} | fleet.parameters})
-    part = f"-{shard.number}-of-{shard.of}" if shard.of > 1 else ""
     return BatchOrder(
         fleet=fleet,
         file=path,
         source=Source.read(notebook),
-        name=f"batch-{file.slug(path.stem)}"[: 63 - len(part)] + part,
+        name=_job_of(path, shard),
         job=job,
         shard=shard,
         archive=archive,

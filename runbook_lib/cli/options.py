@@ -75,8 +75,8 @@ archive_option = click.option(
     "--archive",
     metavar="DIR",
     type=FILE,
-    default="archive",
-    envvar="DIGICERT_ONE_ARCHIVE",
+    default=given.ARCHIVE_FOLDER,
+    envvar=given.ARCHIVE_VARIABLE,
     show_default=True,
     show_envvar=True,
     help="The archive's folder.",
@@ -107,5 +107,19 @@ fail_on_option = click.option(
     default="",
     help="Exit 20 if a certificate needs action.",
 )
+
+_T_COMMAND = TypeVar("_T_COMMAND", bound=Callable[..., Any])
+
+
+def notices_options(command: _T_COMMAND) -> _T_COMMAND:
+    """`--notices`, `--metrics` and `--calendar`, in this order."""
+    for name, metavar, text in (
+        ("--calendar", "FILE", "Write the ends of certificates into this calendar (.ics)."),
+        ("--metrics", "DIR", "Write metrics into this folder of node-exporter's textfile collector."),
+        ("--notices", "FILE", "Send messages as this file says. [default: the archive's policy]"),
+    ):
+        command = click.option(name, metavar=metavar, type=FILE, help=text)(command)
+    return command
+
 
 why_option = click.option("--why", metavar="TEXT", required=True, help="The reason, for later readers.")

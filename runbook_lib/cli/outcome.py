@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.catalogue import Exit
+from runbook_lib.cli.informing import inform_about, waiting_notices
 from runbook_lib.cli.streams import Unwritten, hang_up
 from runbook_lib.cli.terminal import err, show_error
 from runbook_lib.errors import RunbookError
@@ -16,6 +17,7 @@ from runbook_lib.notebooks import NOTEBOOKS, find_notebook, imported_by
 from runbook_lib.words import certificates_need_action
 
 if TYPE_CHECKING:
+    from runbook_lib.notices.notices_file import Notices
     from runbook_lib.reports.outcome import RunOutcome
 
 PROGRESS = {"nothing due": Exit.NOTHING_DUE, "progressed": Exit.PROGRESSED, "waiting": Exit.WAITING}
@@ -32,6 +34,7 @@ def run_one(
     fail_on: str = "",
     exit_detail: bool = False,
     environ: Mapping[str, str] | None = None,
+    after: Notices | None = None,
 ) -> Exit:
     """Run a notebook, report how it ended, and print the path of its bag last.
 
@@ -39,6 +42,7 @@ def run_one(
         notebook: a short name or a path.
         given: its parameters.
         environ: the environment of the run, in place of this process's.
+        after: what to send and write once the run is archived.
 
     Raises:
         RunbookError: as `run_notebook`.
@@ -66,11 +70,14 @@ def run_one(
             deadline=deadline,
             environ=environ,
             kernels=kernels,
+            notices=waiting_notices(archive) if after is not None else "",
         )
-    return report(job, outcome, fail_on=fail_on, exit_detail=exit_detail)
+    return report(job, outcome, fail_on=fail_on, exit_detail=exit_detail, after=after)
 
 
-def report(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = False) -> Exit:
+def report(
+    job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = False, after: Notices | None = None
+) -> Exit:
     """Report how a run ended, print the path of its bag, and return the exit code."""
     for problem in (outcome.error, outcome.unsigned, outcome.unstamped):
         if problem is not None:
@@ -84,6 +91,8 @@ def report(job: str, outcome: RunOutcome, *, fail_on: str, exit_detail: bool = F
     if outcome.needs_action:
         summary += f", {certificates_need_action(outcome.needs_action)}"
     err(summary)
+    if after is not None:
+        inform_about(outcome.bag, after)
     _print_place(outcome.bag)
     return code
 

@@ -20,7 +20,7 @@ from runbook_lib.looks import names_secret, remember
 @click.command(
     cls=Commands,
     package="runbook_lib.cli",
-    commands=("run", "batch", "doctor", "archive", "sandbox", "demo", "lab", "init"),
+    commands=("run", "batch", "doctor", "archive", "notices", "sandbox", "demo", "lab", "init"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog='Tab completion in bash: eval "$(_RUNBOOK_COMPLETE=bash_source runbook)"',
 )

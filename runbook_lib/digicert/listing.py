@@ -87,11 +87,7 @@ class Listing:
         return RunbookError(Reason.LIST_NOT_WHOLE, f"The list of certificates may be incomplete: {'; '.join(doubts)}.")
 
     def first(self, test: Callable[[ClientAuthCertificate], bool]) -> ClientAuthCertificate | None:
-        """The first certificate that passes; None if none does.
-
-        Raises:
-            RunbookError: LIST_NOT_WHOLE if none does and the list may be incomplete.
-        """
+        """The first certificate that passes, or None. Raises LIST_NOT_WHOLE for None from an incomplete list."""
         found = next((entry for entry in self.certificates if test(entry)), None)
         if found is None and (problem := self.problem) is not None:
             raise problem
@@ -190,11 +186,10 @@ class _Reading:
         if following in self._asked or not following:
             return "its next page was already read, or is at another address"
         if len(self._asked) >= PAGES_MAX or self._count >= CERTIFICATES_MAX:
-            pages = "1 page" if len(self._asked) == 1 else f"{len(self._asked):,} pages"
-            return f"reading stopped after {pages} and {_entries(self._count)}"
-        if time.monotonic() > ends:
-            return f"reading stopped after {LIST_SECONDS:g} s and {_entries(self._count)}"
-        return ""
+            return f"reading stopped at the limit of {PAGES_MAX:,} pages or {CERTIFICATES_MAX:,} entries"
+        return (
+            f"reading stopped after {LIST_SECONDS:g} s and {_entries(self._count)}" if time.monotonic() > ends else ""
+        )
 
     def _add(self, items: list[Any]) -> int:
         """Take the entries of a page; return how many were new."""

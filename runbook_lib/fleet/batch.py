@@ -320,6 +320,9 @@ def kept(item: Item, produced: Produced, *, ended: bool) -> Kept:
         reason=why(record)[0],
         seen=_seen(record),
         files=tuple(sorted(produced.files)),
+        ticket=record.ticket,
+        change_reason=record.change_reason,
+        approved_by=record.approved_by,
     )
 
 

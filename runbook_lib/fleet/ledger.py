@@ -57,6 +57,7 @@ class Kept(_Line):
         reason: why it failed; empty if it did not.
         seen: its result in one line.
         files: the files in its folder.
+        ticket, change_reason, approved_by: from run.json.
     """
 
     line: Literal["kept"] = "kept"
@@ -76,6 +77,9 @@ class Kept(_Line):
     reason: str
     seen: str
     files: tuple[str, ...]
+    ticket: str | None = None
+    change_reason: str | None = None
+    approved_by: str | None = None
 
     @property
     def folder(self) -> str:

@@ -19,6 +19,7 @@ from runbook_lib.clock import iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.fleet.ledger import Kept, Ledger
 from runbook_lib.reports import TEMPLATES, bare
+from runbook_lib.reports.change_note import CHANGE_NOTE
 from runbook_lib.reports.runrecord import RunRecord, TableFile
 from runbook_lib.reports.scan import Scanner
 from runbook_lib.result import Status, Table, Verdict, worst
@@ -30,10 +31,13 @@ MISSING = "missing"
 """The status of an account that has not finished."""
 
 RECORD, REPORT, TABLE = "run.json", "report.html", "tables/accounts.csv"
+_NOTED = 5
+"""Most different tickets that a batch's own record lists; the table has all."""
+
 _OWN = Path(__file__).with_name("templates")
 _COLUMNS = (
     *("account", "status", "verdict", "needs_action", "reason", "seen", "attempts", "started", "seconds", "host"),
-    *("report", "bag"),
+    *("report", "bag", *CHANGE_NOTE),
 )
 
 
@@ -70,6 +74,10 @@ class AccountRow:
         last = self.entry.seen if self.entry else ""
         return f"{self.missing}{'. Last run: ' if self.missing and last else ''}{last}"
 
+    def note(self, name: str) -> str:
+        """Its ticket, reason for change or approver; empty if none was given or known."""
+        return getattr(self.entry, name) or "" if self.entry else ""
+
     @property
     def report(self) -> str:
         """The link from the batch's page to its report; empty if there is none."""
@@ -96,7 +104,8 @@ def redacted(row: AccountRow, scanner: Scanner) -> AccountRow:
     """The row without secrets."""
     entry = row.entry
     if entry is not None:
-        entry = entry.model_copy(update=scanner.redact(entry.model_dump(include={"account", "seen", "host"})))
+        texts = entry.model_dump(include={"account", "seen", "host", *CHANGE_NOTE})
+        entry = entry.model_copy(update=scanner.redact(texts))
     return AccountRow(scanner.redact(row.account), entry, scanner.redact(row.missing), row.bag)
 
 
@@ -133,9 +142,18 @@ def verdict_on(rows: Sequence[AccountRow], stopped: Status) -> tuple[Status, Ver
             f"{what} The outcome of a request is unknown for {quantity(len(unknown), 'account')}: {names}.",
             remedy="Run the same batch again: each of these accounts first finds out what became of its request.",
         )
+    elif missing:
+        error = RunbookError(Reason.ACCOUNTS_MISSING, what)
     else:
-        error = RunbookError(Reason.ACCOUNTS_MISSING if missing else Reason.ACCOUNTS_FAILED, what)
+        title = f"{len(failed):,} of {quantity(len(rows), 'account')} failed{_common_cause(failed)}"
+        error = RunbookError(Reason.ACCOUNTS_FAILED, what, title=title)
     return status, Verdict.FAILED, error.exit, error
+
+
+def _common_cause(failed: Sequence[AccountRow]) -> str:
+    """`: The server cannot be reached` if every account failed for this reason; else empty."""
+    reasons = {row.entry.reason for row in failed if row.entry is not None}
+    return f": {CATALOGUE[Reason(*reasons)].title}" if len(reasons) == 1 and reasons <= set(Reason) else ""
 
 
 def _by_reason(failed: Sequence[AccountRow]) -> str:
@@ -143,6 +161,17 @@ def _by_reason(failed: Sequence[AccountRow]) -> str:
     counts = Counter(row.entry.reason for row in failed if row.entry is not None and row.entry.reason in set(Reason))
     shown = [f"{count} × “{CATALOGUE[Reason(reason)].title}”" for reason, count in counts.most_common(5)]
     return f" ({', '.join(shown)}{', …' if len(counts) > 5 else ''})" if shown else ""
+
+
+def note_of(rows: Sequence[AccountRow]) -> dict[str, str | None]:
+    """The tickets, reasons and approvers of the accounts, for the batch's own record; None if no account knows any."""
+    found: dict[str, str | None] = {}
+    for name in CHANGE_NOTE:
+        known = [note for row in rows if row.entry and (note := getattr(row.entry, name)) is not None]
+        each = list(dict.fromkeys(filter(None, known)))
+        more = f" and {len(each) - _NOTED:,} more" if len(each) > _NOTED else ""
+        found[name] = ", ".join(each[:_NOTED]) + more if known else None
+    return found
 
 
 def table(rows: Sequence[AccountRow]) -> tuple[TableFile, bytes]:
@@ -161,6 +190,7 @@ def table(rows: Sequence[AccountRow]) -> tuple[TableFile, bytes]:
             row.entry.host if row.entry else "",
             row.report,
             row.bag,
+            *(row.note(name) for name in CHANGE_NOTE),
         )
         for row in rows
     )
@@ -204,6 +234,7 @@ def batch_page(record: RunRecord, rows: Sequence[AccountRow], facts: Mapping[str
         run=record,
         rows=order,
         facts=facts,
+        note=CHANGE_NOTE,
         counts=Counter(row.status for row in rows).most_common(),
         reasons=[
             (count, CATALOGUE[Reason(reason)] if reason in set(Reason) else None, reason)

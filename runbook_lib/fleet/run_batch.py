@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from runbook_lib.archive import bag, chain, seal, signing
+from runbook_lib.archive.expectation import declared_policy
+from runbook_lib.archive.ticket_policy import TicketPolicy
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock, iso
 from runbook_lib.digicert.environments import Environment
@@ -27,8 +29,9 @@ from runbook_lib.fleet.worker import AccountWork
 from runbook_lib.reports import artefacts
 from runbook_lib.reports.job import Job, Source
 from runbook_lib.reports.outcome import RunOutcome
-from runbook_lib.reports.runrecord import Found, RunRecord, lock_sha256, who
+from runbook_lib.reports.runrecord import Found, RunRecord, who
 from runbook_lib.reports.scan import Scanner, references_in, refuse_names
+from runbook_lib.reports.software import lock_sha256
 from runbook_lib.reports.supervise import Interruptions
 from runbook_lib.result import Status
 from runbook_lib.words import quantity
@@ -46,6 +49,7 @@ class BatchOrder:
         job: the notebook's name in each account's run.json.
         file: the fleet file.
         preload: modules that the notebook imports.
+        notices: messages of earlier runs that wait, for the report.
         environ: this process's environment; the workers have their own.
     """
 
@@ -58,6 +62,7 @@ class BatchOrder:
     archive: Path
     environ: Mapping[str, str]
     preload: tuple[str, ...] = ()
+    notices: str = ""
 
     @property
     def accounts(self) -> tuple[FleetAccount, ...]:
@@ -142,13 +147,16 @@ class _Batch:
         order = self.order
         hide = _variables(order.fleet)
         keep_out = signing.references(order.archive)
+        policy = declared_policy(order.archive)
         return [
-            self._item(account, hide, keep_out)
+            self._item(account, hide, keep_out, policy)
             for account in order.accounts
             if self.ledger.done(account.account, order.inputs(account)) is None
         ]
 
-    def _item(self, account: FleetAccount, hide: frozenset[str], keep_out: tuple[str, ...]) -> Item:
+    def _item(
+        self, account: FleetAccount, hide: frozenset[str], keep_out: tuple[str, ...], policy: TicketPolicy
+    ) -> Item:
         order, fleet = self.order, self.order.fleet
         given = fleet.given(account)
 
@@ -161,6 +169,7 @@ class _Batch:
                 cell_timeout=fleet.cell_timeout,
                 deadline=fleet.account_deadline,
                 keep_out=keep_out,
+                refuse=policy.refusal,
             )
             return AccountWork(job, hide - _variables_of(given), order.preload)
 
@@ -193,8 +202,12 @@ class _Batch:
             clock=self.clock.source,
             parameters=to_jsonable_python(order.fleet.parameters, fallback=str),
             tables=(entry,),
+            notices=order.notices,
+            **rollup.note_of(rows),
         )
         facts = {"Engine": self.engine, "Clock": self.clock.source, "Fleet file": str(order.file.absolute())}
+        if order.notices:
+            facts["Notices"] = order.notices
         if order.shard.of > 1:
             whole = quantity(len(order.fleet.accounts), "account")
             facts["Part"] = f"{order.shard.number} of {order.shard.of}; {whole} in all parts"

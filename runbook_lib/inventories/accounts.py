@@ -21,6 +21,7 @@ from runbook_lib.digicert.tls import TlsFacts
 from runbook_lib.digicert.wire import one_large_answer
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.inventories.health import Health
+from runbook_lib.inventories.schemas import ANSWERED
 from runbook_lib.lifecycle.provenance import connection
 from runbook_lib.result import Connection
 from runbook_lib.secrets import Prompt, resolve
@@ -176,14 +177,8 @@ def _identity(entry: ClientAuthCertificate, number: int) -> tuple[object, ...]:
     return (entry.user_id, entry.name, entry.serial, entry.public_key, entry.start_date, entry.end_date, place)
 
 
-ACCOUNT_COLUMNS = ("name", "state", "why", "certificates", "end", "id", "api key", "reason")
-"""The columns of service-users.csv. Scripts read them: add at the end, rename none."""
-
-ANSWERED = "answered"
-
-
 def account_row(answer: OwnerAnswer) -> tuple[str, ...]:
-    """A service user as a row of text; a failed one says why."""
+    """A row of `schemas.SERVICE_USERS`; a failed one says why."""
     return (
         (answer.user.friendly_name or answer.user.id) if answer.user else answer.account.name,
         Health.UNCHECKED.value if answer.problem else ANSWERED,

@@ -52,7 +52,7 @@ def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES)
     for top in tops:
         piece: list[FolderEntry] = []
         empty, weight = True, 0
-        for path in walk(top):
+        for path in walk_folder(top):
             empty, (link, more) = False, _measured(path)
             if piece and (len(piece) >= size or weight + more > bytes_of_files):
                 yield Piece(top, tuple(piece))
@@ -64,7 +64,7 @@ def pieces(folders: Sequence[str], size: int, bytes_of_files: int = PIECE_BYTES)
         yield Piece(top, tuple(piece))
 
 
-def walk(folder: str) -> Iterator[str]:
+def walk_folder(folder: str) -> Iterator[str]:
     """Yield every entry below a folder that is not a folder, sorted by name, and every folder that cannot be listed."""
     # not recursive: a tree may be deeper than Python's stack. Only names: a folder may have a million of them
     left: list[tuple[str, list[str], set[str]]] = [("", [folder], {folder})]

@@ -39,14 +39,6 @@ from runbook_lib.inventories.health import Health, Limits
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import SHOWN, csv_cell, csv_lines
 
-COLUMNS = (
-    *("file", "number", "state", "why", "days left", "starts", "ends"),
-    *("subject", "issuer", "serial", "key", "sha256", "form", "reason"),
-)
-"""The columns of files.csv. Scripts read them: add at the end, rename none."""
-
-MOMENTS, NUMBERS = ("starts", "ends"), ("number", "days left")
-
 _HEALTH = {
     Reason.NO_CERTIFICATE: Health.NO_CERTIFICATE,
     Reason.KEY_IN_PLAIN_TEXT: Health.EXPOSED,

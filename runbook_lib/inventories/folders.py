@@ -14,21 +14,13 @@ from threading import Condition
 from runbook_lib.catalogue import CATALOGUE
 from runbook_lib.clock import iso
 from runbook_lib.errors import Reason
+from runbook_lib.inventories import schemas
 from runbook_lib.inventories.folder_process import Helper
 from runbook_lib.inventories.folder_walk import Piece, pieces
-from runbook_lib.inventories.folder_worker import (
-    COLUMNS,
-    FLAWS,
-    MOMENTS,
-    NUMBERS,
-    UNCHECKED,
-    PartialAnswer,
-    Row,
-    Summary,
-)
+from runbook_lib.inventories.folder_worker import FLAWS, UNCHECKED, PartialAnswer, Row, Summary
 from runbook_lib.inventories.health import Health, Limits
-from runbook_lib.inventories.long_tables import by_month, counted, excerpt, written
-from runbook_lib.result import Result, Table, TableBeside, Verdict
+from runbook_lib.inventories.long_tables import by_month, counted, shown_rows, written
+from runbook_lib.result import Result, TableBeside, Verdict
 from runbook_lib.secrets import Secret
 from runbook_lib.tables import LongTable
 
@@ -118,23 +110,17 @@ def read_into_table(
     Raises:
         RunbookError: FILE_NOT_READ; TABLE_NOT_WRITTEN or DISK_FULL.
     """
-    with (
-        written(target),
-        LongTable(target, "files", "Certificates in the folders", COLUMNS, moments=MOMENTS, numbers=NUMBERS) as table,
-    ):
+    with written(target), LongTable(target, schemas.FILES, "Certificates in the folders") as table:
         summary = read_folders(folders, table, limits, password=password)
         return summary, table.finish(unchecked=summary.states[Health.UNCHECKED])
 
 
-_BRIEF = ("file", "state", "days left", "ends", "subject", "why")
-
-
 def _brief(row: Row) -> Row:
     """What a report shows of a row."""
-    full = dict(zip(COLUMNS, row, strict=True))
+    full = dict(zip(schemas.FILES.columns, row, strict=True))
     if int(full["number"]) > 1:
         full["file"] += f", certificate {full['number']}"
-    return tuple(full[column] for column in _BRIEF)
+    return tuple(full[column] for column in schemas.SOONEST.columns)
 
 
 def result_of(summary: Summary, sidecar: TableBeside, limits: Limits) -> Result:
@@ -146,24 +132,24 @@ def result_of(summary: Summary, sidecar: TableBeside, limits: Limits) -> Result:
     if summary.bare:
         headline += f" No certificates found in {len(summary.bare):,} of {_many(len(summary.folders), 'folder')}."
     soonest = [_brief(row) for _, row in summary.soonest]
-    tables = [excerpt("soonest", "Next to end", _BRIEF, soonest, sum(summary.months.values()))]
+    tables = [shown_rows(schemas.SOONEST, "Next to end", soonest, sum(summary.months.values()))]
     if summary.flawed:
         count = sum(summary.reasons[reason] for reason in FLAWS)
-        tables.insert(0, excerpt("flawed", "Need action", _BRIEF, [_brief(row) for row in summary.flawed], count))
+        rows = [_brief(row) for row in summary.flawed]
+        tables.insert(0, shown_rows(schemas.FLAWED, "Need action", rows, count))
     if summary.unchecked:
         rows = [_brief(row) for row in summary.unchecked]
-        tables.insert(0, excerpt("unchecked", "Not checked", _BRIEF, rows, unchecked))
+        tables.insert(0, shown_rows(schemas.UNCHECKED, "Not checked", rows, unchecked))
     if summary.bare:
-        rows = [(folder, f"{summary.folders[folder][0]:,}") for folder in summary.bare]
-        tables.insert(0, excerpt("bare", "Folders without a certificate", ("folder", "files"), rows, len(rows)))
+        rows = [(folder, str(summary.folders[folder][0])) for folder in summary.bare]
+        tables.insert(0, shown_rows(schemas.BARE, "Folders without a certificate", rows, len(rows)))
     if summary.reasons:
         reasons = tuple(
-            (reason.value, f"{summary.reasons[reason]:,}", CATALOGUE[reason].title, CATALOGUE[reason].remedy)
+            (reason.value, str(summary.reasons[reason]), CATALOGUE[reason].title, CATALOGUE[reason].remedy)
             for reason in Reason
             if summary.reasons[reason]
         )
-        columns = ("reason", "rows", "what it means", "what to do")
-        tables.insert(0, Table(name="reasons", title="Findings and what to do", columns=columns, rows=reasons))
+        tables.insert(0, schemas.REASONS.table("Findings and what to do", reasons))
     why = [reason for reason in UNCHECKED if summary.reasons[reason]] if unchecked else []
     return Result(
         verdict=Verdict.UNCHECKED if unchecked else Verdict.ATTENTION if summary.needs_action else Verdict.OK,

@@ -4,7 +4,7 @@ notebook."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +13,9 @@ from typing import Any
 
 from runbook_lib.errors import Reason, RunbookError, no_room
 from runbook_lib.inventories.health import Health
-from runbook_lib.result import Histogram, Table, TableBeside
-from runbook_lib.tables import SHOWN, LongTable
+from runbook_lib.result import Histogram, Table, TableBeside, Verdict
+from runbook_lib.schema import FIRST, Schema
+from runbook_lib.tables import LongTable
 
 LONG = 500
 """The most rows that a report shows completely."""
@@ -30,50 +31,29 @@ class ResultTables:
     beside: tuple[TableBeside, ...] = ()
 
 
-def result_tables(
-    folder: Path,
-    name: str,
-    title: str,
-    columns: tuple[str, ...],
-    rows: Rows,
-    *,
-    head: Rows,
-    moments: Iterable[str] = (),
-    numbers: Iterable[str] = (),
-) -> ResultTables:
-    """Show a table, or write it next to the notebook and show the first `SHOWN` rows of `head`.
+def result_tables(folder: Path, schema: Schema, title: str, rows: Rows, *, head: Rows) -> ResultTables:
+    """Show a table, or write it next to the notebook and show `head`.
 
     Args:
         folder: for tables next to the notebook; touched only for a long table.
-        head: the rows, most pressing first.
-        moments, numbers: columns that are typed in Parquet; columns that the table does not have are ignored.
+        head: the most pressing rows.
 
     Raises:
         RunbookError: TABLE_NOT_WRITTEN, DISK_FULL.
     """
     if len(rows) <= LONG:
-        return ResultTables((Table(name=name, title=title, columns=columns, rows=tuple(rows)),))
-    with (
-        written(folder),
-        LongTable(
-            folder,
-            name,
-            title,
-            columns,
-            moments=[column for column in moments if column in columns],
-            numbers=[column for column in numbers if column in columns],
-        ) as table,
-    ):
+        return ResultTables((schema.table(title, rows),))
+    with written(folder), LongTable(folder, schema, title) as table:
         table.add(rows)
-        state = columns.index("state")
-        sidecar = table.finish(unchecked=sum(row[state] == Health.UNCHECKED for row in rows))
-    return ResultTables((excerpt(name, title, columns, head, len(rows)),), (sidecar,))
+        states = [number for number, column in enumerate(schema.columns) if column in ("state", "verdict")]
+        unchecked = sum(any(row[number] == Verdict.UNCHECKED for number in states) for row in rows)
+        sidecar = table.finish(unchecked=unchecked)
+    return ResultTables((shown_rows(schema, title, head, len(rows)),), (sidecar,))
 
 
-def excerpt(name: str, title: str, columns: tuple[str, ...], head: Rows, count: int) -> Table:
+def shown_rows(schema: Schema, title: str, head: Rows, count: int) -> Table:
     """The first rows of a table whose file lies next to the notebook."""
-    rows = tuple(head[:SHOWN])
-    return Table(name=f"{name}-first", title=f"{title}: {len(rows)} of {count:,}", columns=columns, rows=rows)
+    return Schema(f"{schema.name}{FIRST}", schema.types).table(f"{title}: {len(head)} of {count:,}", head)
 
 
 @contextmanager

@@ -11,7 +11,10 @@ from runbook_lib.lifecycle.journal import Journal, State
 from runbook_lib.lifecycle.proof import TRIES, diagnose, let_in, probe
 from runbook_lib.procedures.parameters import AccessParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.result import Result, Table, Verdict
+from runbook_lib.result import Result, Verdict
+from runbook_lib.schema import MOMENT, TEXT, Schema
+
+CERTIFICATES = Schema("certificates", {"name": TEXT, "state": ("enabled", "disabled"), "ends": MOMENT, "id": TEXT})
 
 
 class Access(Procedure[AccessParameters]):
@@ -20,6 +23,7 @@ class Access(Procedure[AccessParameters]):
     slug = "access"
     notebook = "03_access"
     model = AccessParameters
+    tables = (CERTIFICATES,)
 
     _identity: Identity | None = None
     _target: ClientAuthCertificate
@@ -33,15 +37,11 @@ class Access(Procedure[AccessParameters]):
     @check("Prove the current state")
     def prove_access(self) -> Result:
         self._look_up()
-        table = Table(
-            name="certificates",
-            title="The service user's certificates",
-            columns=("name", "state", "ends", "id"),
-            rows=tuple(
-                (entry.name, "enabled" if entry.enabled else "disabled", iso(entry.end_date), entry.id or "")
-                for entry in (self._target, *self._others)
-            ),
-        )
+        rows = [
+            (entry.name, "enabled" if entry.enabled else "disabled", iso(entry.end_date), entry.id or "")
+            for entry in (self._target, *self._others)
+        ]
+        table = CERTIFICATES.table("The service user's certificates", rows)
         if self._identity is None:
             self._refuse_contradiction()
             return Result(
@@ -57,13 +57,17 @@ class Access(Procedure[AccessParameters]):
             raise RunbookError(Reason.STILL_ACCEPTED, f"“{self._target.name}” is listed as disabled, but is accepted.")
         self._refuse_contradiction()
         resumed = self._again and not self._worked
-        headline = "The certificate works: mTLS is accepted with HTTP 200."
+        verdict, headline = Verdict.OK, "The certificate works: mTLS is accepted with HTTP 200."
         if resumed:
+            verdict = Verdict.ATTENTION
             headline = f"A run at {self._cut_off} disabled the certificate and ended early; this run resumes there."
+        elif answer.outcome is Outcome.REFUSED:
+            headline = "The certificate is listed as disabled, and is refused."
         elif not self._worked:
-            headline = "The certificate is listed as disabled, and is not accepted."
+            verdict = Verdict.UNCHECKED
+            headline = "The certificate is listed as disabled. Whether it is refused is unknown."
         return Result(
-            verdict=Verdict.ATTENTION if resumed else Verdict.OK,
+            verdict=verdict,
             headline=headline,
             facts={"Host": self.session.environment.clientauth_url, "Seen": answer.seen},
             tables=(table,),

@@ -17,9 +17,8 @@ from runbook_lib.credentials.certificates import CertificateFacts
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.digicert.models import ClientAuthCertificate, User
 from runbook_lib.errors import Reason, RunbookError
+from runbook_lib.inventories import schemas
 from runbook_lib.inventories.accounts import (
-    ACCOUNT_COLUMNS,
-    ANSWERED,
     ApiKeyOwner,
     OwnerAnswer,
     account_row,
@@ -36,17 +35,10 @@ from runbook_lib.lifecycle.proof import refuse_wrong_clock
 from runbook_lib.lifecycle.rotation import rotate_command
 from runbook_lib.procedures.parameters import InventoryParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.result import Bar, Histogram, Result, Seen, Table, Timeline, Verdict
+from runbook_lib.result import Bar, Histogram, Result, Seen, Timeline, Verdict
+from runbook_lib.schema import Schema
 from runbook_lib.tables import SHOWN, tables_folder
 from runbook_lib.words import quantity
-
-COLUMNS = (
-    *("name", "state", "why", "days left", "ends", "effective end", "enabled"),
-    *("in the store", "rotation", "owner", "serial", "id"),
-)
-"""The columns of inventory.csv. Scripts read them: add at the end, rename none."""
-
-MOMENTS, NUMBERS = ("ends", "effective end"), ("days left", "certificates")
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,10 @@ class Inventory(Procedure[InventoryParameters]):
     slug = "inventory"
     notebook = "04_inventory"
     model = InventoryParameters
+    tables = (
+        *(schemas.SOURCES, schemas.SERVICE_USERS, schemas.INVENTORY, schemas.REASONS, schemas.BARE, schemas.UNCHECKED),
+        *(schemas.FLAWED, schemas.SOONEST, schemas.FILES, schemas.ACTIONS),
+    )
 
     _user: User | None
     _listed: Listing | None
@@ -87,9 +83,8 @@ class Inventory(Procedure[InventoryParameters]):
     def _as_of_now(self) -> Limits:
         return Limits.days(self.session.clock.now(), due=self.parameters.due_days, urgent=self.parameters.urgent_days)
 
-    def _long(self, name: str, title: str, columns: tuple[str, ...], rows: Rows, head: Rows) -> ResultTables:
-        folder = tables_folder(self.session.environ)
-        return result_tables(folder, name, title, columns, rows, head=head, moments=MOMENTS, numbers=NUMBERS)
+    def _long(self, schema: Schema, title: str, rows: Rows, head: Rows) -> ResultTables:
+        return result_tables(tables_folder(self.session.environ), schema, title, rows, head=head)
 
     # --- step 1 ---------------------------------------------------------------------------------------------------
 
@@ -120,10 +115,9 @@ class Inventory(Procedure[InventoryParameters]):
             headline += f" Further service users with a response: {count}."
             sources.insert(1, ("Further service users", environment.api_url, f"responses: {count}"))
             rows = [account_row(answer) for answer in self._others]
-            worst_first = sorted(rows, key=lambda row: row[1] == ANSWERED)
-            shown = self._long("service-users", "Further service users", ACCOUNT_COLUMNS, rows, worst_first)
+            worst_first = sorted(rows, key=lambda row: row[1] == schemas.ANSWERED)
+            shown = self._long(schemas.SERVICE_USERS, "Further service users", rows, worst_first[:SHOWN])
         problems = [error for error in (problem, part, *silent) if error is not None]
-        table = Table(name="sources", title="Sources", columns=("source", "where", "what it gave"), rows=tuple(sources))
         return Result(
             verdict=Verdict.UNCHECKED if problems else Verdict.OK,
             headline=headline,
@@ -131,7 +125,7 @@ class Inventory(Procedure[InventoryParameters]):
             reason=problems[0].reason if problems else "",
             retry_after=problems[0].retry_after if problems else None,
             facts={"Service user": _owner(self._user, problem)},
-            tables=(table, *shown.tables),
+            tables=(schemas.SOURCES.table("Sources", sources), *shown.tables),
             beside=shown.beside,
         )
 
@@ -178,9 +172,8 @@ class Inventory(Procedure[InventoryParameters]):
         self._rows = rows = sorted(rows, key=lambda row: (row.effective_end or far, row.name))
         nearest = sorted(rows, key=lambda row: nearness(row.effective_end, now))
         shown = self._long(
-            "inventory",
+            schemas.INVENTORY,
             "Certificates, earliest end first",
-            COLUMNS,
             [self._cells(row) for row in rows],
             [self._cells(row) for row in nearest[:SHOWN]],
         )
@@ -283,9 +276,9 @@ class Inventory(Procedure[InventoryParameters]):
             ("yes" if row.listed.enabled else "no") if row.listed else "unknown",
             row.local.where if row.local else "no",
             row.local.rotation if row.local else "",
-            row.owner,
-            _serial(row),
+            *(row.owner, _serial(row)),
             (row.listed.id or "") if row.listed else row.id,
+            iso(row.start) if row.start else "",
         )
 
     # --- step 3 ---------------------------------------------------------------------------------------------------
@@ -324,7 +317,7 @@ class Inventory(Procedure[InventoryParameters]):
             todo.append(("(files)", "attention", why, ""))
         if not todo:
             return Result(verdict=Verdict.OK, headline="No action needed.")
-        shown = self._long("actions", "To do", ("name", "state", "why", "next"), todo, todo)
+        shown = self._long(schemas.ACTIONS, "To do", todo, todo[:SHOWN])
         return Result(
             verdict=Verdict.ATTENTION,
             headline=f"Action needed: {len(todo):,} {'entry' if len(todo) == 1 else 'entries'}.",

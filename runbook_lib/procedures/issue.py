@@ -18,8 +18,12 @@ from runbook_lib.lifecycle.request import IssuanceRequest, certificate_name
 from runbook_lib.procedures.handover import snippets
 from runbook_lib.procedures.parameters import IssueParameters
 from runbook_lib.procedures.procedure import Method, Procedure, change, check
-from runbook_lib.result import Result, Table, Verdict
+from runbook_lib.result import Result, Verdict
+from runbook_lib.schema import FLAG, INTEGER, MOMENT, TEXT, Schema
 from runbook_lib.secrets import SecretRef
+
+ISSUED = Schema("issued", {"name": TEXT, "id": TEXT, "serial": TEXT, "starts": MOMENT, "ends": MOMENT, "enabled": FLAG})
+JOURNAL = Schema("journal", {"at": MOMENT, "state": TEXT, "generation": INTEGER, "what": TEXT})
 
 
 def _unless_in_use(step: Method) -> Method:
@@ -38,6 +42,7 @@ class Issue(Procedure[IssueParameters]):
     slug = "issue"
     notebook = "01_issue"
     model = IssueParameters
+    tables = (ISSUED, JOURNAL)
 
     _end: datetime
 
@@ -105,7 +110,6 @@ class Issue(Procedure[IssueParameters]):
     def request_certificate(self) -> Result:
         with self.credential.lock(), self.session.api() as api:
             issued = self._issuance.request(api)
-        columns = ("name", "id", "serial", "starts", "ends", "enabled")
         row = (
             issued.name,
             issued.id or "",
@@ -122,7 +126,7 @@ class Issue(Procedure[IssueParameters]):
                 "Service user id": issued.user_id or "",
                 "Ends": iso(issued.end_date),
             },
-            tables=(Table(name="issued", title="As DigiCert ONE reports it", columns=columns, rows=(row,)),),
+            tables=(ISSUED.table("As DigiCert ONE reports it", [row]),),
         )
 
     @change(
@@ -212,14 +216,7 @@ class Issue(Procedure[IssueParameters]):
             verdict=Verdict.OK,
             headline=f"Ready to paste. The certificate ends on {iso(generation.meta.not_after)}.",
             facts={"P12": str(self.credential.p12), "Password": f"from {self.parameters.p12_password}"},
-            tables=(
-                Table(
-                    name="journal",
-                    title="How it was issued",
-                    columns=("at", "state", "generation", "what"),
-                    rows=tuple(_journal_row(entry) for entry in issuing),
-                ),
-            ),
+            tables=(JOURNAL.table("How it was issued", [_journal_row(entry) for entry in issuing]),),
             snippets=snippets(self.session.environment, self.credential.p12, password),
             next=(
                 "02_verify: prove at any time that mTLS works, and what the service user may do.",

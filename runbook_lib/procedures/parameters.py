@@ -27,6 +27,7 @@ from runbook_lib.procedures.values import (
     Moment,
     Name,
     Number,
+    OneLine,
     OptionalSecretReference,
     Paths,
     PathText,
@@ -107,6 +108,9 @@ class ChangeParameters(CredentialParameters):
 
     dry_run: bool = Field(False, title="Dry run", description="show the plan and change nothing")
     confirm: Text = Field("", title="Confirm", description="headless: repeat the name here to allow the changes")
+    ticket: OneLine = Field("", title="Ticket", description="the ticket that the change belongs to")
+    change_reason: OneLine = Field("", title="Reason for change", description="why the change is made")
+    approved_by: OneLine = Field("", title="Approved by", description="who approved the change")
 
 
 class IssueParameters(ChangeParameters):

@@ -28,6 +28,7 @@ from runbook_lib.result import (
     Verdict,
     worst,
 )
+from runbook_lib.schema import Schema
 from runbook_lib.secrets import Prompt
 
 P = TypeVar("P", bound=Parameters)
@@ -105,6 +106,8 @@ class Procedure(Generic[P]):
     slug: ClassVar[str]
     notebook: ClassVar[str]
     model: ClassVar[type[Parameters]]
+    tables: ClassVar[tuple[Schema, ...]] = ()
+    """The schema of every table that a step may show."""
 
     def __init__(
         self,
@@ -137,6 +140,11 @@ class Procedure(Generic[P]):
     def step(cls, slug: str) -> Step:
         """The step with this slug. Raises KeyError."""
         return {step.slug: step for step in cls.steps()}[slug]
+
+    @classmethod
+    def schema(cls, table: str) -> Schema:
+        """The schema of the table with this name. Raises KeyError."""
+        return {schema.name: schema for schema in cls.tables}[table]
 
     def asked(self, step: Step) -> bool:
         """Whether the chosen action includes the step."""

@@ -25,7 +25,7 @@ from runbook_lib.lifecycle.rotation import Rotation, Stage, replay
 from runbook_lib.lifecycle.rotation_state import RotationState, due_since, effective_end, find_state
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.procedures.procedure import Procedure, change, check
-from runbook_lib.procedures.rotation_tables import bars, next_step, rotations, way
+from runbook_lib.procedures.rotation_tables import TABLES, bars, next_step, rotations, way
 from runbook_lib.result import Result, Timeline, Verdict
 from runbook_lib.words import quantity
 
@@ -40,7 +40,7 @@ class Rotate(Procedure[RotateParameters]):
     slug = "rotate"
     notebook = "05_rotate"
     model = RotateParameters
-
+    tables = TABLES
     _state: RotationState | None = None
 
     @property
@@ -346,7 +346,7 @@ class Rotate(Procedure[RotateParameters]):
             self._journal.append(State.ROLLED_BACK, number)
         return Result(
             verdict=Verdict.OK,
-            headline=f"Back on {old.folder.name}: enabled, accepted, and in use. The new one is disabled.",
+            headline=f"Back on {old.folder.name}: accepted, in use.{' The new one is disabled.' * bool(rotation.new)}",
             facts=said,
             next=("Find out what went wrong, then start again with `rotate_now: true`.",),
         )

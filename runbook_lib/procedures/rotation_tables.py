@@ -12,7 +12,12 @@ from runbook_lib.lifecycle.rotation_state import RotationState
 from runbook_lib.lifecycle.session import Session
 from runbook_lib.procedures.parameters import RotateParameters
 from runbook_lib.result import Bar, Table
+from runbook_lib.schema import INTEGER, MOMENT, TEXT, Schema
 from runbook_lib.words import quantity
+
+ROTATIONS = Schema("rotations", {"name": TEXT, "rotation": TEXT, "old": INTEGER, "new": INTEGER, "since": MOMENT})
+PATH = Schema("path", {"step": TEXT, "state": ("done", "next", "later"), "when": TEXT})
+TABLES = (ROTATIONS, PATH)
 
 BACK = "Roll back to the old certificate"
 
@@ -31,8 +36,7 @@ def rotations(session: Session) -> Table:
                 iso(rotation.at[rotation.stage]) if rotation else "",
             )
         )
-    columns = ("name", "rotation", "old", "new", "since")
-    return Table(name="rotations", title="Rotations in this store", columns=columns, rows=tuple(rows))
+    return ROTATIONS.table("Rotations in this store", rows)
 
 
 def way(state: RotationState, parameters: RotateParameters, now: datetime, *, title: str) -> Table:
@@ -52,7 +56,7 @@ def way(state: RotationState, parameters: RotateParameters, now: datetime, *, ti
         rows.append((BACK, "done", iso(rotation.at[Stage.ROLLED_BACK])))
     if following not in [words for words, _, _ in rows]:
         rows.append((following, "next", when))
-    return Table(name="path", title=title, columns=("step", "state", "when"), rows=tuple(rows))
+    return PATH.table(title, rows)
 
 
 def _not_before(rotation: Rotation | None, stage: Stage, parameters: RotateParameters, now: datetime) -> str:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from runbook_lib.catalogue import CATALOGUE, Explanation, Reason
+import math
+import re
+from collections import Counter
+
+from runbook_lib.catalogue import CATALOGUE, Reason
 from runbook_lib.procedures.parameters import TroubleshootParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.result import Result, Table, Verdict
+from runbook_lib.result import Result, Verdict
+from runbook_lib.schema import INTEGER, TEXT, Schema
+
+ERRORS = Schema(
+    "errors",
+    {"error": TEXT, "reason": TEXT, "what it means": TEXT, "what to do": TEXT, "notebook": TEXT, "exit code": INTEGER},
+)
+
+SHOWN = 5
+"""The most errors that a search shows."""
 
 
 class Troubleshoot(Procedure[TroubleshootParameters]):
@@ -14,36 +27,55 @@ class Troubleshoot(Procedure[TroubleshootParameters]):
     slug = "troubleshoot"
     notebook = "07_troubleshoot"
     model = TroubleshootParameters
+    tables = (ERRORS,)
 
     @check("Look it up", tutorial="Common errors and solutions")
     def explain(self) -> Result:
-        words = self.parameters.symptom.lower().split()
-        texts = {reason: _text(reason, explanation) for reason, explanation in CATALOGUE.items()}
-        found = [reason for reason, text in texts.items() if all(word in text for word in words)]
+        symptom = self.parameters.symptom
+        found = ranked(symptom) if symptom.strip() else list(CATALOGUE)
+        shown = found[:SHOWN] if symptom.strip() else found
         if not found:
-            # no error contains all the words: show those that contain any
-            found = [reason for reason, text in texts.items() if any(word in text for word in words)]
-        return Result(
-            verdict=Verdict.OK if found else Verdict.ATTENTION,
-            headline=f"{len(found)} of {len(CATALOGUE)} known errors."
-            if found
-            else "No known error contains these words. Try a shorter one, such as 403 or duplicate.",
-            tables=(
-                Table(
-                    name="errors",
-                    title="Known errors",
-                    columns=("error", "reason", "what it means", "what to do", "notebook", "exit code"),
-                    rows=tuple(
-                        (known.title, reason.value, known.means, known.remedy, known.notebook, str(int(known.exit)))
-                        for reason in found
-                        for known in (CATALOGUE[reason],)
-                    ),
-                ),
+            return Result(
+                verdict=Verdict.ATTENTION,
+                headline="No known error contains these words. Try a shorter one, such as 403 or duplicate.",
             )
-            if found
-            else (),
+        rows = [
+            (known.title, reason.value, known.means, known.remedy, known.notebook, str(int(known.exit)))
+            for reason in shown
+            for known in (CATALOGUE[reason],)
+        ]
+        headline = f"{len(found)} of {len(CATALOGUE)} known errors."
+        if len(shown) < len(found):
+            headline = f"The {len(shown)} best matches, of {len(found)} errors that contain one of these words."
+        return Result(verdict=Verdict.OK, headline=headline, tables=(ERRORS.table("Known errors", rows),))
+
+
+def ranked(symptom: str) -> list[Reason]:
+    """The errors that contain a word of a symptom, the best match first.
+
+    A rare word counts more than a common one (inverse document frequency), and a word of the code or the title twice as
+    much. A word also matches the beginning of a longer one.
+    """
+    texts = {
+        reason: (
+            _words(f"{reason.value} {reason.value.replace('_', ' ')} {known.title}"),
+            _words(f"{known.means} {known.remedy}"),
         )
+        for reason, known in CATALOGUE.items()
+    }
+    scores: Counter[Reason] = Counter()
+    for word in _words(symptom):
+        times = {reason: 2 * _begins(head, word) + _begins(body, word) for reason, (head, body) in texts.items()}
+        found = sum(map(bool, times.values()))
+        for reason, count in times.items():
+            if count:
+                scores[reason] += count * math.ceil(100 * math.log(1 + len(texts) / found))
+    return sorted(scores, key=lambda reason: (-scores[reason], list(CATALOGUE).index(reason)))
 
 
-def _text(reason: Reason, explanation: Explanation) -> str:
-    return f"{reason.value} {explanation.title} {explanation.means} {explanation.remedy}".lower()
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def _begins(words: set[str], word: str) -> bool:
+    return any(each.startswith(word) for each in words)

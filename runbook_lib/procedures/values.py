@@ -21,6 +21,9 @@ from runbook_lib.secrets import SecretRef
 SECRET = Reason.SECRET_AS_VALUE.value
 """pydantic's error type for a plain value in place of a reference."""
 
+LONGEST_NOTE = 200
+"""Characters of a line of free text."""
+
 
 def _name(text: str) -> str:
     if not is_certificate_name(text):
@@ -97,6 +100,15 @@ def _command(text: str) -> str:
     return text
 
 
+def _one_line(text: str) -> str:
+    text = text.strip()
+    if len(text.splitlines()) > 1:
+        raise ValueError("must be one line")
+    if len(text) > LONGEST_NOTE:
+        raise ValueError(f"must have at most {LONGEST_NOTE} characters, and has {len(text):,}")
+    return text
+
+
 def _path(text: str) -> str:
     if text:
         given.path(text)
@@ -132,6 +144,7 @@ Text = Annotated[str, AS_TEXT]
 Number = Annotated[int, BeforeValidator(_number)]
 Digest = Annotated[str, StringConstraints(strip_whitespace=True, pattern="^([0-9a-f]{64})?$"), AS_TEXT]
 Stripped = Annotated[Text, AfterValidator(str.strip)]
+OneLine = Annotated[Text, AfterValidator(_one_line)]
 Name = Annotated[Text, AfterValidator(_name)]
 PathText = Annotated[Text, AfterValidator(_path)]
 Paths = Annotated[list[PathText], BeforeValidator(_lines)]

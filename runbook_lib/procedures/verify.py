@@ -13,7 +13,8 @@ from runbook_lib.identity import Identity
 from runbook_lib.lifecycle.proof import certificate_rows, let_in, probe, run_controls
 from runbook_lib.procedures.parameters import VerifyParameters
 from runbook_lib.procedures.procedure import Procedure, check
-from runbook_lib.result import Result, Table, Verdict, worst
+from runbook_lib.result import Result, Verdict, worst
+from runbook_lib.schema import INTEGER, TEXT, Schema
 from runbook_lib.words import quantity
 
 DEMANDS_MTLS = {
@@ -26,12 +27,16 @@ DEMANDS_MTLS = {
 """Where a client certificate is required (tutorial, "Use mTLS … for"). Device Trust was once called IoT Trust."""
 
 
+PERMISSIONS = Schema("permissions", {"application": TEXT, "mTLS": TEXT, "permissions": INTEGER, "which": TEXT})
+
+
 class Verify(Procedure[VerifyParameters]):
     """Notebook 02."""
 
     slug = "verify"
     notebook = "02_verify"
     model = VerifyParameters
+    tables = (PERMISSIONS,)
 
     _identity: Identity
     _user: User
@@ -103,14 +108,7 @@ class Verify(Procedure[VerifyParameters]):
             headline=f"{quantity(len(rows), 'application')}, {required or 'none'} with operations that require mTLS."
             if rows
             else "The service user has no permissions in any application.",
-            tables=(
-                Table(
-                    name="permissions",
-                    title="Permissions by application",
-                    columns=("application", "mTLS", "permissions", "which"),
-                    rows=rows,
-                ),
-            ),
+            tables=(PERMISSIONS.table("Permissions by application", rows),),
         )
 
     @check("Controls: the same request must fail without the certificate")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -20,8 +22,27 @@ from runbook_lib.result import Status, StepRecord, Table, Verdict
 NOTEBOOK, REPORT, RECORD, LOG = "run.ipynb", "report.html", "run.json", "papermill.log"
 
 
+@dataclass(frozen=True)
+class More:
+    """What a bag holds besides what its notebook's steps recorded.
+
+    Args:
+        tables: more tables.
+        found: secrets that were left out before, when the session was written down.
+    """
+
+    tables: tuple[Table, ...] = ()
+    found: tuple[Found, ...] = ()
+
+
 def make_artefacts(
-    nb: NotebookNode, record: RunRecord, steps: tuple[StepRecord, ...], log: str, scanner: Scanner, folder: Path
+    nb: NotebookNode,
+    record: RunRecord,
+    steps: tuple[StepRecord, ...],
+    log: str,
+    scanner: Scanner,
+    folder: Path,
+    more: More | None = None,
 ) -> tuple[RunRecord, dict[str, bytes]]:
     """Make everything that goes below `data/`.
 
@@ -34,11 +55,15 @@ def make_artefacts(
         record: the record so far.
         log: papermill's log; empty if it adds nothing.
         folder: the folder whose `tables` holds the run's sidecar tables.
+        more: what else the bag holds.
 
     Returns:
         The record as archived, and the files' contents by name.
     """
-    tables, contents = _tables(steps)
+    more = more or More()
+    tables, contents = _tables(
+        [*(table for step in steps if step.result for table in step.result.tables), *more.tables]
+    )
     sidecars = sidecar_tables.collect_sidecars(steps, folder)
     tables, contents = (*tables, *sidecars.entries), contents | sidecars.contents
     if sidecars.problem is not None:
@@ -51,18 +76,15 @@ def make_artefacts(
     files = {RECORD: as_json(record), REPORT: _utf8(page), **contents, NOTEBOOK: notebook}
     if log:
         files[LOG] = _utf8(scanner.redact(log) + "\n")
-    found = scanner.in_notebook(NOTEBOOK, nb, notebook)
+    found = [*more.found, *scanner.in_notebook(NOTEBOOK, nb, notebook)]
     for name, content in files.items():
         if name != NOTEBOOK:
             found += scanner.in_file(name, content)
-            found += scanner.in_file(name, sidecars.texts[name]) if name.endswith(".parquet") else []
     if not found:
         return record, files
     out = {finding.file for finding in found}
     if record.status is not Status.REFUSED or not out <= {RECORD, REPORT}:
         out.add(NOTEBOOK)  # the other files came from the notebook; those of a refused run, from its parameters
-    stems = {Path(name).stem for name in out if name in contents}
-    out |= {name for name in contents if Path(name).stem in stems}  # the same table in another form
     kept = {name: content for name, content in files.items() if name not in out | {RECORD, REPORT}}
     shown = nb if NOTEBOOK in kept else nbformat.v4.new_notebook()
     return _without(record, found, out - {RECORD, REPORT}, kept, shown, scanner)
@@ -125,6 +147,7 @@ def _least(record: RunRecord) -> RunRecord:
         sha256=record.notebook.sha256,
         who=Who(user=WITHHELD, host=WITHHELD),
         lock_sha256=record.lock_sha256,
+        mode=record.mode,
     )
     return RunRecord.of(
         started,
@@ -159,22 +182,19 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _tables(steps: tuple[StepRecord, ...]) -> tuple[tuple[TableFile, ...], dict[str, bytes]]:
+def _tables(made: Iterable[Table]) -> tuple[tuple[TableFile, ...], dict[str, bytes]]:
     entries: list[TableFile] = []
     contents: dict[str, bytes] = {}
-    for step in steps:
-        for table in step.result.tables if step.result else ():
-            name, count = f"tables/{table.name}.csv", 1
-            while name in contents:
-                count += 1
-                name = f"tables/{table.name}-{count}.csv"
-            contents[name] = tables.csv_of(table)
-            digest = disk.sha256(contents[name])
-            entries.append(
-                TableFile(
-                    file=name, title=table.title, rows=len(table.rows), sha256=digest, unchecked=_unchecked(table)
-                )
-            )
+    for table in made:
+        name, count = f"tables/{table.name}.csv", 1
+        while name in contents:
+            count += 1
+            name = f"tables/{table.name}-{count}.csv"
+        contents[name] = tables.csv_of(table)
+        digest = disk.sha256(contents[name])
+        entries.append(
+            TableFile(file=name, title=table.title, rows=len(table.rows), sha256=digest, unchecked=_unchecked(table))
+        )
     return tuple(entries), contents
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from runbook_lib.errors import RunbookError, frames_of, unexpected
 from runbook_lib.looks import withheld
+from runbook_lib.reports.change_note import CHANGE_NOTE
 from runbook_lib.reports.job import Job, Produced
 from runbook_lib.reports.runrecord import Engine, RunRecord
 from runbook_lib.result import Status
@@ -47,6 +48,7 @@ def bare_page(record: RunRecord) -> str:
         "Started": time_html(record.started),
         "Finished": time_html(record.finished),
         "Run by": f"{record.who.user} on {record.who.host}",
+        **{label: getattr(record, name) or "" for name, label in CHANGE_NOTE.items()},
         "Notebook": f"{record.notebook.name}, SHA-256 {record.notebook.sha256}",
         **{f"Not shown: {what}": why for what, why in record.not_drawn.items()},
         **{f"Step: {step.title}": f"{step.verdict.value}: {step.headline}" for step in record.steps},

@@ -30,6 +30,7 @@ from traitlets.config import Config
 
 from runbook_lib.reports import TEMPLATES, bare, page_limits
 from runbook_lib.reports.annotate import BANNER_TAG
+from runbook_lib.reports.change_note import CHANGE_NOTE
 from runbook_lib.reports.runrecord import Cells, RunRecord
 from runbook_lib.result import MIME
 from runbook_lib.tone import tone
@@ -73,7 +74,10 @@ _MOST_REPORTED = 50
 _MOST_COLOURED = 200_000
 """A text of more characters loses its colours: nbconvert copies the rest of the text at each change of colour."""
 
-_TABLE = r"tables/[a-z0-9-]+\.(?:csv|parquet)"
+_TABLE = r"tables/[a-z0-9-]+\.csv"
+
+EXPLORE_TAG = "explore"
+"""The tag of cells that are only for a person at the notebook."""
 
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)
@@ -111,13 +115,19 @@ def render(nb: NotebookNode, record: RunRecord) -> str:
     # nbconvert copies the whole notebook; this copies only what changes
     page = NotebookNode(nb)
     page.metadata = NotebookNode({name: value for name, value in nb.metadata.items() if name != "widgets"})
-    page.cells = [_shown(cell) for cell in nb.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
+    page.cells = [_shown(cell) for cell in nb.cells if not _left_out(cell)]
     page_limits.share(page.cells, _note)
     title = _take_title(page) or Path(record.notebook.name).stem
     html, _ = exporter().from_notebook_node(
-        page, resources={"run": record, "title": title, "cells": _count(record.cells)}
+        page, resources={"run": record, "title": title, "cells": _count(record.cells), "note": CHANGE_NOTE}
     )
     return str(html)
+
+
+def _left_out(cell: NotebookNode) -> bool:
+    """Whether the page leaves out a cell: our banner, or a cell to explore that shows nothing. run.ipynb has both."""
+    tags = cell.metadata.get("tags", [])
+    return BANNER_TAG in tags or (EXPLORE_TAG in tags and not cell.get("outputs"))
 
 
 def _shown(cell: NotebookNode) -> NotebookNode:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,12 @@ from typing import Any
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import Clock
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, lock_sha256, who
+from runbook_lib.reports.runrecord import Commit, Engine, NotebookFile, RunRecord, Started, who
+from runbook_lib.reports.software import lock_sha256
 from runbook_lib.reports.work_tree import commit_of
+
+Refusal = Callable[[Mapping[str, Any], Mapping[str, str]], RunbookError | None]
+"""Why a notebook must not run with these values of its own parameters and this environment; None if it may."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Job:
         run: the run's identifier, a UUID.
         engine: "papermill" starts a kernel; None chooses the engine that suits the notebook.
         account: the account in the fleet file for which a batch runs it.
+        notices: messages of earlier runs that wait, for the report; empty if none do.
+        known: what was known at the start, if another process has recorded it.
+        refuse: asked before anything is executed. It travels, so it must be picklable.
     """
 
     source: Source
@@ -81,9 +88,14 @@ class Job:
     run: str = field(default_factory=lambda: str(uuid.uuid4()))
     engine: Engine | None = None
     account: str = ""
+    notices: str = ""
+    known: Started | None = None
+    refuse: Refusal | None = None
 
     def started(self, at: datetime) -> Started:
         """What is known when the run starts."""
+        if self.known is not None:
+            return self.known
         environ = os.environ if self.environ is None else self.environ
         return Started(
             run=self.run,

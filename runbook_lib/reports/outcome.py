@@ -155,7 +155,7 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
             status, error = Status.FAILED, _error(Reason.NOTEBOOK_STOPPED_EARLY, "The notebook did not finish.")
             exit_code = Exit.UNEXPECTED
         elif finish.verdict in (Verdict.FAILED, Verdict.UNCHECKED):
-            status, error = Status.FAILED, _recorded_error(records) or _not_proven(records)
+            status, error = Status.FAILED, recorded_error(records) or not_proven(records)
             exit_code = Exit(error["exit"])
     elif status is Status.DONE and CellState.NEVER_RAN in cells:
         status, exit_code = Status.FAILED, Exit.UNEXPECTED
@@ -165,7 +165,7 @@ def judge(nb: NotebookNode, end: End, *, cell_timeout: int, deadline: int) -> Ju
         status=status,
         exit=exit_code,
         error=error,
-        verdict=_verdict(status, finish),
+        verdict=verdict_of(status, finish),
         needs_action=finish.needs_action if finish else 0,
         cells=cells,
         records=records,
@@ -178,7 +178,7 @@ def judge_refusal(error: RunbookError, nb: NotebookNode) -> Judgement:
     return Judgement(Status.REFUSED, error.exit, error.as_dict(), Verdict.UNCHECKED, 0, cells, ())
 
 
-def _verdict(status: Status, finish: FinishRecord | None) -> Verdict | None:
+def verdict_of(status: Status, finish: FinishRecord | None) -> Verdict | None:
     if status is Status.DONE:
         return finish.verdict if finish else None
     if finish is not None and finish.verdict in (Verdict.FAILED, Verdict.UNCHECKED):
@@ -209,7 +209,7 @@ def _what_stopped_it(
         return Status.KILLED, _error(Reason.KERNEL_DIED, f"The kernel died {where}.")
     failed = _first_failure(nb)
     if failed is not None:
-        return Status.FAILED, _recorded_error(records) or _cell_error(*failed)
+        return Status.FAILED, recorded_error(records) or _cell_error(*failed)
     if end.ending.exception and not any(_reached(cell) for cell in code_cells(nb)):
         what = f"{end.ending.exception}: {end.ending.message.strip()[:300]}"
         return Status.FAILED, _error(Reason.KERNEL_NOT_STARTED, what)
@@ -229,12 +229,12 @@ def _error(reason: Reason, what: str) -> dict[str, Any]:
     return RunbookError(reason, what).as_dict()
 
 
-def _recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
+def recorded_error(records: tuple[AnyRecord, ...]) -> dict[str, Any] | None:
     """The first error that a step or the parameters recorded."""
     return next((r.error for r in records if not isinstance(r, FinishRecord) and r.error), None)
 
 
-def _not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
+def not_proven(records: tuple[AnyRecord, ...]) -> dict[str, Any]:
     """The error of a run whose verdict is bad although no step raised one. Its title names the cause."""
     bad = [
         (step.title, step.result)

@@ -25,7 +25,7 @@ from runbook_lib.reports import annotate, artefacts, bare, notebook_reader, scan
 from runbook_lib.reports.execute import ExecutionPlan
 from runbook_lib.reports.job import Job, Produced, RunStart, Source
 from runbook_lib.reports.outcome import Judgement, judge, judge_refusal
-from runbook_lib.reports.runrecord import Cells, Engine, RunRecord, SecretSource, Step, target_and_seen
+from runbook_lib.reports.runrecord import Cells, Click, Engine, RunRecord, RunStep, SecretSource, target_and_seen
 from runbook_lib.reports.supervise import End, Interruptions, supervise
 from runbook_lib.result import Status
 
@@ -87,7 +87,7 @@ def execute_and_record(
     end: End | None = None
     executed = False
     try:
-        opened = _open(job)
+        opened = open_job(job)
         refusal = opened.problem or _refusal(opened)
     except Exception as error:  # noqa: BLE001
         return _unexpected(job, error, begun, clock, executed=False)
@@ -96,13 +96,13 @@ def execute_and_record(
     try:
         opened = opened if refusal is None else _without_secrets(opened)
         judged = _judge(opened, refusal, end, folder)
-        return _record(opened, judged, folder=folder, clock=clock, begun=begun, engine=engine)
+        return make_record(opened, judged, folder=folder, clock=clock, begun=begun, engine=engine)
     except Exception as error:  # noqa: BLE001
         return _unexpected(job, error, begun, clock, executed=executed, engine=engine)
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """The run as prepared.
 
     Args:
@@ -126,7 +126,7 @@ class _Opened:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """The run as it ended: the notebook as archived, and papermill's log if it adds anything."""
 
     nb: NotebookNode
@@ -134,7 +134,15 @@ class _Judged:
     log: str
 
 
-def _open(job: Job) -> _Opened:
+@dataclass(frozen=True)
+class Clicks:
+    """What a person pressed, and what else the bag then holds."""
+
+    made: tuple[Click, ...]
+    artefacts: artefacts.More
+
+
+def open_job(job: Job) -> Opened:
     """Read the notebook and the parameters, and resolve the secrets that must not be archived."""
     problem, mended = None, tuple[str, ...]()
     try:
@@ -153,10 +161,10 @@ def _open(job: Job) -> _Opened:
     earlier = _as_json(scan.assigned(nb, "injected-parameters") or {})
     references = scan.references_in({"given": given, "defaults": [defaults, earlier], "": job.keep_out})
     environ = dict(os.environ if job.environ is None else job.environ)
-    return _Opened(job, nb, problem, mended, given, defaults, earlier, scan.Scanner(references, environ))
+    return Opened(job, nb, problem, mended, given, defaults, earlier, scan.Scanner(references, environ))
 
 
-def _plan(opened: _Opened, folder: Path) -> ExecutionPlan:
+def _plan(opened: Opened, folder: Path) -> ExecutionPlan:
     """Write the notebook into the run's folder, and make papermill's plan."""
     plan = ExecutionPlan(
         notebook=folder / "in.ipynb",
@@ -170,7 +178,7 @@ def _plan(opened: _Opened, folder: Path) -> ExecutionPlan:
     return plan
 
 
-def _without_secrets(opened: _Opened) -> _Opened:
+def _without_secrets(opened: Opened) -> Opened:
     """A refused notebook without the plain secrets for which it was refused."""
     nb, given, defaults = opened.nb, opened.given, opened.defaults
     for name, value in scan.plain_secrets([defaults or {}, opened.earlier, given], defaults or {}):
@@ -183,7 +191,7 @@ def _without_secrets(opened: _Opened) -> _Opened:
     return replace(opened, nb=nb, given=given, defaults=defaults)
 
 
-def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folder: Path) -> _Judged:
+def _judge(opened: Opened, refusal: RunbookError | None, end: End | None, folder: Path) -> Judged:
     """Judge the run, and annotate the notebook."""
     job, nb, log = opened.job, opened.nb, ""
     if end is None:
@@ -198,13 +206,24 @@ def _judge(opened: _Opened, refusal: RunbookError | None, end: End | None, folde
         log = _useful_log(judgement, end)
         opened.scanner.look_up()  # the run may have written a secret
     annotate.correct(nb, judgement, run=job.run, notebook=job.source.name)
-    return _Judged(nb, judgement, log)
+    return Judged(nb, judgement, log)
 
 
-def _record(
-    opened: _Opened, judged: _Judged, *, folder: Path, clock: Clock, begun: RunStart, engine: Engine
+def make_record(
+    opened: Opened,
+    judged: Judged,
+    *,
+    folder: Path,
+    clock: Clock,
+    begun: RunStart,
+    engine: Engine | None,
+    clicks: Clicks | None = None,
 ) -> Produced:
-    """Make run.json, the report and the tables."""
+    """Make run.json, the report and the tables.
+
+    Args:
+        clicks: what was pressed, if a person ran the notebook.
+    """
     job, given, defaults, judgement = opened.job, opened.given, opened.defaults, judged.judgement
     record = RunRecord.of(
         job.started(begun.at),
@@ -226,11 +245,17 @@ def _record(
         **target_and_seen(judgement),
         records=bool(judgement.records),
         cells=Cells.of(judgement.cells),
-        steps=tuple(map(Step.of, judgement.steps)),
+        steps=tuple(map(RunStep.of, judgement.steps)),
         next=judgement.finish.next if judgement.finish else (),
+        notices=opened.job.notices,
         mended=opened.mended,
     )
-    return Produced(*artefacts.make_artefacts(judged.nb, record, judgement.steps, judged.log, opened.scanner, folder))
+    if clicks is not None:
+        record = record.model_copy(update={"clicks": clicks.made})
+    more = clicks.artefacts if clicks is not None else artefacts.More()
+    return Produced(
+        *artefacts.make_artefacts(judged.nb, record, judgement.steps, judged.log, opened.scanner, folder, more)
+    )
 
 
 def _unexpected(
@@ -256,7 +281,7 @@ def _printable(value: Any) -> Any:
     return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
-def _refusal(opened: _Opened) -> RunbookError | None:
+def _refusal(opened: Opened) -> RunbookError | None:
     """Why a notebook must not run with these parameters."""
     given, defaults = opened.job.parameters, opened.defaults
     plain = {name for name, _ in scan.plain_secrets([defaults or {}, opened.earlier, given], defaults or {})}
@@ -282,6 +307,11 @@ def _refusal(opened: _Opened) -> RunbookError | None:
             "The notebook takes no parameters: no cell is tagged `parameters`.",
             remedy="Run it without parameters, or add the tag `parameters` to the cell with the defaults.",
         )
+    if opened.job.refuse is not None and defaults is not None:
+        environ = os.environ if opened.job.environ is None else opened.job.environ
+        injected = opened.given or opened.earlier
+        # one file serves several notebooks: what this one does not take says nothing about it
+        return opened.job.refuse({name: injected.get(name, value) for name, value in defaults.items()}, environ)
     return None
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ast
 import getpass
-import hashlib
 import inspect
 import json
 import os
-import platform
 import socket
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +21,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from runbook_lib import result
 from runbook_lib.catalogue import Exit
 from runbook_lib.errors import RunbookError
+from runbook_lib.reports.change_note import change_note
 from runbook_lib.reports.outcome import CellState, Judgement
+from runbook_lib.reports.software import software
 from runbook_lib.result import Kind, ParametersRecord, Seen, Status, StepRecord, Target, Verdict
 from runbook_lib.secrets import SecretRef, is_reference
 
@@ -39,8 +38,6 @@ schema of that version. To change or remove a field, start a new version."""
 
 SCHEMA = Path(__file__).with_name("templates") / "run.schema.json"
 """The published schema; `python -m runbook_lib.reports.runrecord` prints its content."""
-
-LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
 class _Frozen(BaseModel):
@@ -95,7 +92,7 @@ class Who(_Frozen):
     host: str
 
 
-class Step(_Frozen):
+class RunStep(_Frozen):
     """A step of the run."""
 
     slug: str
@@ -113,7 +110,7 @@ class Step(_Frozen):
     """Seconds that a server asked to wait before the next request; null if none did."""
 
     @classmethod
-    def of(cls, record: StepRecord) -> Step:
+    def of(cls, record: StepRecord) -> RunStep:
         return cls(
             slug=record.step,
             title=record.title,
@@ -140,6 +137,24 @@ class TableFile(_Frozen):
     sha256: str
     unchecked: int | None = None
     """How many rows are unchecked by their column `state` or `verdict`; null if not counted."""
+
+
+class Click(_Frozen):
+    """A press of a step's button."""
+
+    at: datetime
+    """When it was recorded, before the step began."""
+    step: str
+    """The slug of the step."""
+    title: str
+    kind: Kind
+    verdict: Verdict | None
+    """Null if the outcome is unknown: the session ended before the step did."""
+    headline: str = ""
+    asked: bool = True
+    """Whether the chosen action includes the step; if not, it does nothing."""
+    without_evidence: bool = False
+    """The person agreed to go on although no archive could be written at that moment."""
 
 
 class Cells(_Frozen):
@@ -206,6 +221,7 @@ class Started(BaseModel):
     git_unknown: str = ""
     lock_sha256: str | None = None
     fault_seed: str = ""
+    mode: Literal["headless", "interactive"] = "headless"
 
 
 class RunRecord(_Frozen):
@@ -240,7 +256,11 @@ class RunRecord(_Frozen):
     fault_seed: str
     """Seed of the sandbox's faults, if they are on: a training run is no evidence."""
     engine: Engine | None = "papermill"
-    """Null for a run that was killed."""
+    """Null for a run that was killed, and for a clicked session."""
+    mode: Literal["headless", "interactive"] = "headless"
+    """Interactive if a person pressed the buttons. Then `steps` has each press that ended, in order of time."""
+    clicks: tuple[Click, ...] = ()
+    """Each press of a step's button in a clicked session."""
     notebook: NotebookFile
     parameters: dict[str, Any]
     """The given parameters. A secret is a reference."""
@@ -250,6 +270,13 @@ class RunRecord(_Frozen):
     defaults: dict[str, Any] | None = None
     """The notebook's values of the parameters that were not given; null for a value that is not a literal. Null as a
     whole if the notebook takes no parameters or could not be read."""
+    ticket: str | None = None
+    """The ticket that the run's changes belong to; empty if none was given. Null if the notebook takes none or the run
+    was killed. A batch lists those of its accounts."""
+    change_reason: str | None = None
+    """Why the change is made; empty and null as for `ticket`."""
+    approved_by: str | None = None
+    """Who approved the change; empty and null as for `ticket`."""
     secrets: tuple[SecretSource, ...] | None = None
     """Where the secrets among the parameters are to come from."""
     target: Target | None = None
@@ -265,11 +292,13 @@ class RunRecord(_Frozen):
     """Whether the notebook reports its steps and verdict. A notebook that does not is done when every code cell was
     executed."""
     cells: Cells
-    steps: tuple[Step, ...]
+    steps: tuple[RunStep, ...]
     next: tuple[str, ...]
     """What to do now, one sentence each."""
     tables: tuple[TableFile, ...]
     scan: Scan
+    notices: str = ""
+    """Which messages of earlier runs had not been sent when this one began; empty if none waited."""
     mended: tuple[str, ...] = ()
     """What was repaired in the notebook for this run, since its format requires it. The digest is of the unrepaired
     file."""
@@ -298,6 +327,7 @@ class RunRecord(_Frozen):
             "tables": (),
             "scan": Scan(),
         }
+        note = change_note({**(known.get("defaults") or {}), **known.get("parameters", {})})
         at_start = {
             "run": started.run,
             "job": started.job,
@@ -308,11 +338,12 @@ class RunRecord(_Frozen):
             ),
             "who": started.who,
             "lock_sha256": started.lock_sha256,
+            "mode": started.mode,
         }
-        return cls(**{**unless_known, **at_start, "status": status, "error": error, **known})
+        return cls(**{**unless_known, **at_start, **note, "status": status, "error": error, **known})
 
 
-def schema() -> str:
+def json_schema() -> str:
     """The JSON Schema (2020-12) of run.json, as text. A test compares SCHEMA with it."""
     made = RunRecord.model_json_schema()
     for name, model in {"RunRecord": made, **made["$defs"]}.items():
@@ -347,40 +378,14 @@ def target_and_seen(judgement: Judgement) -> dict[str, Any]:
     return {"target": next(named, None), "seen": Seen.together(step.seen for step in steps) if steps else None}
 
 
-@cache
-def lock_sha256() -> str | None:
-    try:
-        return hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
 def who() -> Who:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # some containers have a user id without a name
         user = "unknown"
+    user = os.environ.get("JUPYTERHUB_USER") or user  # all users of a hub may share one user of the system
     return Who(user=user, host=socket.gethostname())
 
 
-def _platform() -> str:
-    """`platform.platform`, without the `uname -p` that it starts in our environment."""
-    if sys.platform != "linux":
-        return platform.platform()
-    here = os.uname()
-    return "-".join((here.sysname, here.release, here.machine, "with", "".join(platform.libc_ver())))
-
-
-@cache
-def software() -> dict[str, str]:
-    """Versions of what made the report."""
-    packages = ("digicert-one-runbooks", "papermill", "nbclient", "ipykernel", "nbconvert")
-    return {
-        "python": platform.python_version(),
-        "platform": _platform(),
-        **{package: version(package) for package in packages},
-    }
-
-
 if __name__ == "__main__":
-    sys.stdout.write(schema())
+    sys.stdout.write(json_schema())

@@ -7,33 +7,29 @@ another page or from an earlier form is refused here, in the kernel, and not onl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets
 
 from runbook_lib.errors import Reason, RunbookError
-from runbook_lib.procedures.parameters import CredentialParameters, intake
+from runbook_lib.procedures.parameters import intake
 from runbook_lib.procedures.procedure import Procedure, Step
-from runbook_lib.result import FinishRecord, Kind, StepRecord, Verdict
-from runbook_lib.visible import visible
+from runbook_lib.result import FinishRecord, StepRecord, Verdict
 from runbook_lib.widgets import panels
+from runbook_lib.widgets.evidence import ArchiveRow, Evidence
 from runbook_lib.widgets.form import Form
 from runbook_lib.widgets.notebook import refused
 from runbook_lib.widgets.outputs import Area, show_widget
-from runbook_lib.words import words_html
+from runbook_lib.widgets.ran import ran_cells
+from runbook_lib.widgets.step_cell import EARLIER_RESULT, NOT_DONE, StepCell
 
 w: Any = ipywidgets  # it has no types
 
 _SETTLE = 0.5  # seconds
-_LONGEST = 44  # characters of a name on a button; its tooltip has the full name
-_DONE = frozenset({Verdict.OK, Verdict.NOTHING_TO_DO, Verdict.PLANNED, Verdict.ATTENTION})
 _NOT_STARTED = "Not started. Check the form above, then press Start."
-_NOT_DONE = "This step has not run yet."
 _EARLIER_FORM = "This button belongs to an earlier form. Run this cell again to get a button of the newest form."
 _EARLIER_CELL = "This button belongs to an earlier run of this cell. Use the newest button."
-_OTHER_VALUES = "Nothing was done: that click was for other values."
-_EARLIER_RESULT = "This result belongs to an earlier form."
 
 
 class Buttons:
@@ -47,19 +43,27 @@ class Buttons:
     def __init__(self, procedure: type[Procedure[Any]], given: Mapping[str, Any]) -> None:
         self._class = procedure
         self._procedure: Procedure[Any] | None = None
-        self._cells: dict[str, _StepCell] = {}
+        self._cells: dict[str, StepCell] = {}
         self._summary: Area | None = None
+        self._row: ArchiveRow | None = None
+        self._evidence: Evidence | None = None
         self._working = False
         self._retired = False
+        self._form_cell, self._last_cell = ran_cells().current(), ""
         self.form = Form(procedure.model, given, on_start=self._start, on_change=self._reset)
         show_widget(self.form.widget)
         self._parameters = Area(panels.note(_NOT_STARTED))
+
+    @property
+    def procedure(self) -> Procedure[Any] | None:
+        """The procedure that the buttons run; None before Start."""
+        return self._procedure
 
     def step(self, step: Step) -> None:
         """Show a step's button and the area for its result."""
         if step.slug in self._cells:
             self._cells[step.slug].retire(_EARLIER_CELL)
-        cell = self._cells[step.slug] = _StepCell(step, self._press)
+        cell = self._cells[step.slug] = StepCell(step, self._press, self._refresh, ran_cells().current())
         if self._retired:
             cell.retire(_EARLIER_FORM)
             return
@@ -73,17 +77,21 @@ class Buttons:
     def finish(self) -> None:
         """Show the summary; it is kept up to date from now on."""
         if self._summary is not None:
-            self._summary.mark(_EARLIER_RESULT)
+            self._summary.mark(EARLIER_RESULT)
+        self._last_cell = ran_cells().current()
         self._summary = Area(panels.output_bundle(self._finish()))
+        self._row = ArchiveRow(self._archive)
+        self._row.show(self._evidence)
 
     def retire(self) -> None:
         """Disable everything for good: a newer form replaces this one."""
+        self._close("a newer form replaced this one")
         self._retired, self._procedure = True, None
         self.form.retire()
         for cell in self._cells.values():
             cell.retire(_EARLIER_FORM)
         for area in filter(None, (self._parameters, self._summary)):
-            area.mark(_EARLIER_RESULT)
+            area.mark(EARLIER_RESULT)
 
     # --- the form ---------------------------------------------------------------------------------------------------
 
@@ -92,22 +100,27 @@ class Buttons:
         self.form.take()
         try:
             parameters, rows = intake(self._class.model, values)
-            self._procedure = self._class(parameters, prompt=self.form.prompt)
+            procedure = self._class(parameters, prompt=self.form.prompt)
+            rows = tuple(row.model_copy(update={"source": "form"}) if row.name in typed else row for row in rows)
+            begun = procedure.begin(rows)
+            shown = (panels.style(), panels.output_bundle(begun))
+            self._evidence = Evidence(procedure, values, self.form.secrets, self._form_cell, shown)
         except RunbookError as problem:
             self._parameters.update(panels.output_bundle(refused(self._class, problem)))
             return
+        self._procedure = procedure
         self.form.lock()
-        rows = tuple(row.model_copy(update={"source": "form"}) if row.name in typed else row for row in rows)
-        self._parameters.update(panels.output_bundle(self._procedure.begin(rows), folded=True))
+        self._parameters.update(panels.output_bundle(begun, folded=True))
         self._bind()
         self._summarise()
         self._refresh()
 
     def _reset(self) -> None:
-        self._procedure = None
+        self._close("the values were changed")
+        self._procedure = self._evidence = None
         self._parameters.update(panels.note(_NOT_STARTED))
         for cell in self._cells.values():
-            cell.area.update(panels.note(_NOT_DONE, waits=True))
+            cell.area.update(panels.note(NOT_DONE, waits=True))
         self._bind()
         self._summarise()
         self._refresh()
@@ -118,9 +131,15 @@ class Buttons:
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
-    def _press(self, cell: _StepCell) -> None:
-        procedure = self._procedure
-        if procedure is None or self._working:
+    def _press(self, cell: StepCell) -> None:
+        procedure, evidence = self._procedure, self._evidence
+        if procedure is None or evidence is None or self._working:
+            return
+        try:
+            asked = procedure.asked(cell.step)
+            evidence.pressed(cell.step, asked=asked, changes=cell.changes, agreed=cell.agree.value)
+        except RunbookError:  # the evidence knows why, and the button shows it
+            self._refresh()
             return
         self._working = True
         cell.running()
@@ -132,14 +151,35 @@ class Buttons:
         except Exception as problem:  # noqa: BLE001  (the person who pressed the button must see any error)
             what = f"{type(problem).__name__}: {problem}"
             record = self._broken(procedure, cell.step, RunbookError(Reason.NOTEBOOK_ERROR, what))
-        cell.area.update(panels.output_bundle(record))
+        shown = panels.output_bundle(record)
+        cell.area.update(shown)
+        evidence.did(cell.step, cell.source, shown, self._last_cell, panels.output_bundle(self._finish()))
         for other in self._after(cell.step):
             if not self._record(other.step):
-                other.area.update(panels.note(_NOT_DONE, waits=True))  # it relied on this step's earlier result
+                other.area.update(panels.note(NOT_DONE, waits=True))  # it relied on this step's earlier result
         self._summarise()
+        if evidence.changed and all(self._done(step) for step in self._class.steps()):
+            self._close("the last step was done")
         self._settle()
 
-    def _after(self, step: Step) -> list[_StepCell]:
+    def _done(self, step: Step) -> bool:
+        record = self._record(step)
+        return record is not None and record.error is None
+
+    def _archive(self) -> None:
+        if not self._working:
+            self._close("the person archived it", asked=True)
+            self._refresh()
+
+    def _close(self, why: str, *, asked: bool = False) -> None:
+        if self._evidence is not None:
+            if self._row is not None and self._evidence.open:
+                self._row.archiving()
+            self._evidence.close(why, asked=asked)
+            if self._row is not None:
+                self._row.show(self._evidence)
+
+    def _after(self, step: Step) -> list[StepCell]:
         """The cells of the steps after this one, in the order of the procedure."""
         slugs = [known.slug for known in self._class.steps()]
         later = slugs[slugs.index(step.slug) + 1 :]
@@ -186,7 +226,10 @@ class Buttons:
                 cell.button.disabled = True
                 continue
             redone = any(self._record(other.step) for other in self._after(cell.step))
-            cell.show(self._record(cell.step), redone=redone)
+            problem = self._evidence.problem if self._evidence is not None else None
+            cell.show(self._record(cell.step), redone=redone, problem=problem)
+        if self._row is not None:
+            self._row.show(self._evidence, working=self._working)
 
     def _summarise(self) -> None:
         if self._summary is not None:
@@ -202,145 +245,3 @@ class Buttons:
         steps = tuple((step.slug, step.title, Verdict.UNCHECKED) for step in self._class.steps())
         at = self._class.model().make_clock().now()
         return FinishRecord(procedure=self._class.slug, at=at, verdict=Verdict.UNCHECKED, steps=steps)
-
-
-class _StepCell:
-    """One step's button, the note next to it, and the area for its result."""
-
-    def __init__(self, step: Step, press: Callable[[_StepCell], None]) -> None:
-        self.step = step
-        self.again = False  # true if the step has run, and its cell was run again on purpose
-        self._press = press
-        self._procedure: Procedure[Any] | None = None
-        self._retired = ""
-        self._title = f"{step.kind.value.capitalize()}: {step.title}"
-        self._colour = "warning" if step.kind is Kind.CHANGE else "info"
-        self.note = w.HTML(layout=w.Layout(margin="0 0 0 0.8rem"))
-        self.button = self._make(None)
-        self._row = w.HBox([self.button, self.note], layout=w.Layout(flex_flow="row wrap", align_items="center"))
-        self._row.add_class("dor-row")
-        show_widget(self._row)
-        self.area = Area(panels.note(_NOT_DONE, waits=True))
-
-    def bind(self, procedure: Procedure[Any] | None) -> None:
-        """Replace the button for new values. The old one refuses clicks from every page that still shows it."""
-        self._procedure = procedure
-        self.again = False
-        self.button.disabled = True
-        self.button = self._make(procedure)
-        self._row.children = (self.button, self.note)
-
-    def retire(self, why: str) -> None:
-        """Disable the button for good, and say why."""
-        self._retired, self._procedure = why, None
-        self.button.disabled, self.button.button_style = True, ""
-        self._say(why)
-        self.area.mark(_EARLIER_RESULT)
-
-    def running(self) -> None:
-        """Show that the step is running."""
-        self.again = False
-        self.button.description = f"Running … {self._deed()}"
-        self._say("")
-
-    def show(self, record: StepRecord | None, *, redone: bool) -> None:
-        """Enable or disable the button, and say why.
-
-        Args:
-            redone: whether later steps have run, which rely on this one.
-        """
-        procedure = self._procedure
-        earlier = procedure.waits_for(self.step.slug) if procedure else None
-        good = record is not None and record.error is None and record.verdict in _DONE
-        done = good and not self.again
-        self.button.disabled = procedure is None or earlier is not None or done
-        idle = done or (procedure is not None and not procedure.asked(self.step))
-        self.button.button_style = "" if idle else self._colour
-        self.button.description = f"✓ Done: {self._deed()}" if done else self._name()
-        if record is not None and not done:
-            self.button.description = f"{'Again' if good else 'Try again'}: {self._deed()}"
-        # a page that was loaded since cannot get the result: the style shows a sentence in its place
-        (self._row.add_class if record is not None else self._row.remove_class)("dor-ran")
-        if procedure is None:
-            self._say("Press Start in the form first.")
-        elif earlier is not None:
-            self._say(f"Run “{earlier.title}” first.")
-        elif done:
-            self._say("To repeat this step, or to see its result again, run this cell again.")
-        else:
-            self._say(self._plan(procedure) + (" Then repeat the steps after it." if redone else ""))
-
-    def _make(self, procedure: Procedure[Any] | None) -> Any:
-        button = w.Button(
-            button_style=self._colour,
-            description=self._name(),
-            tooltip=self._title + (f" – {_on(procedure, longest=500)}" if procedure else ""),
-            layout=w.Layout(width="auto", min_width="16rem", max_width="100%"),
-            disabled=True,
-        )
-        button.on_click(self._clicked)
-        return button
-
-    def _clicked(self, button: Any) -> None:
-        """Handle a click. The kernel decides whether it may act: a browser may show an outdated button."""
-        if self._retired:
-            self._say(self._retired)
-        elif button is not self.button:
-            self._say(_OTHER_VALUES)
-        elif not button.disabled:
-            self._press(self)
-
-    def _name(self) -> str:
-        """The text on a button that was not pressed yet."""
-        procedure = self._procedure
-        if procedure is not None and not procedure.asked(self.step):
-            return "Skip this step"
-        return self._title if procedure is None or self.step.kind is Kind.CHECK else self._deed()
-
-    def _deed(self) -> str:
-        """What a press does. The button of a change names the certificate and the environment."""
-        procedure = self._procedure
-        if procedure is None or self.step.kind is Kind.CHECK or not procedure.asked(self.step):
-            return self.step.title
-        deed = self.step.deed.replace("{}", _on(procedure, longest=_LONGEST), 1)
-        where = _shortened(_environment(procedure), _LONGEST)
-        return f"{'Dry run: ' if _is_dry(procedure) else ''}{deed} on {where}"
-
-    def _plan(self, procedure: Procedure[Any]) -> str:
-        if not procedure.asked(self.step):
-            return "Not part of the chosen action: does nothing, so that the next step can run."
-        if self.step.plan is None:
-            return "Only looks; changes nothing."
-        try:
-            plan = f"Would {self.step.plan(procedure)}."
-        except RunbookError as problem:
-            plan = problem.what
-        return f"Dry run, changes nothing. {plan}" if _is_dry(procedure) else plan
-
-    def _say(self, words: str) -> None:
-        self.note.value = f"<span>{words_html(words, None)}</span>"
-
-
-def _is_dry(procedure: Procedure[Any]) -> bool:
-    return bool(getattr(procedure.parameters, "dry_run", False))
-
-
-def _on(procedure: Procedure[Any], *, longest: int) -> str:
-    """The name of the certificate, or of the notebook if it is not about one."""
-    parameters = procedure.parameters
-    name = parameters.name if isinstance(parameters, CredentialParameters) else procedure.notebook
-    return f"“{_shortened(name, longest)}”"
-
-
-def _environment(procedure: Procedure[Any]) -> str:
-    """The short name of the DigiCert ONE, or its host; the parameter's value if that is wrong."""
-    try:
-        return procedure.session.environment.name
-    except RunbookError:  # the first step that needs it reports why
-        return str(procedure.parameters.environment)
-
-
-def _shortened(text: str, longest: int) -> str:
-    """A text for one line: made visible, and cut in the middle if it is long, since ends differ most."""
-    text = visible(text)
-    return text if len(text) <= longest else f"{text[: longest - 17]}…{text[-16:]}"

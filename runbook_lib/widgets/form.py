@@ -141,6 +141,11 @@ class Form:
 
         return answer
 
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        """The secrets that were typed into the password fields, by their references."""
+        return {f"prompt:{name}": secret for name, secret in self._typed.items()}
+
     def take(self) -> None:
         """Keep the secrets from the password fields for the steps."""
         values = self.values()

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from runbook_lib.inventories.health import Health
 from runbook_lib.result import Histogram
 from runbook_lib.tone import tone
 from runbook_lib.widgets.plots import COLOURS, INK, as_svg
@@ -23,7 +24,7 @@ _EARLIER, _LATER = "earlier", "later"
 
 
 def bins(histogram: Histogram) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
-    """The labels of the bars in order, and for each state the count in each bar."""
+    """The labels of the bars in order, and for each state, the most severe first, the count in each bar."""
     now = histogram.now.astimezone(UTC)
     months = [_month(now.year, now.month + offset) for offset in range(-BEFORE, AFTER + 1)]
     labels = (_EARLIER, *months, _LATER)
@@ -31,7 +32,8 @@ def bins(histogram: Histogram) -> tuple[tuple[str, ...], dict[str, tuple[int, ..
     for month, state, count in histogram.months:
         label = month if month in months else _EARLIER if month < months[0] else _LATER
         counts.setdefault(state, Counter())[label] += count
-    return labels, {state: tuple(found[label] for label in labels) for state, found in sorted(counts.items())}
+    order = [*reversed(Health), *sorted(set(counts) - set(Health))]
+    return labels, {state: tuple(counts[state][label] for label in labels) for state in order if state in counts}
 
 
 def _month(year: int, month: int) -> str:

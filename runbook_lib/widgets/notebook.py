@@ -6,7 +6,7 @@ The parameter `mode` says whether a person or a scheduler runs the notebook; it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason, RunbookError
@@ -14,7 +14,11 @@ from runbook_lib.procedures.parameters import Parameters, intake
 from runbook_lib.procedures.procedure import Procedure, Step
 from runbook_lib.result import ParameterRow, ParametersRecord
 from runbook_lib.widgets import panels
+from runbook_lib.widgets.data_frames import Tables
 from runbook_lib.widgets.outputs import show
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FIRST_CELLS = "Run the first cells again, down to the form; then run this cell."
 _PLAIN = (str, int, float, bool, type(None), list, dict)
@@ -23,6 +27,9 @@ _IPYTHON = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 
 class _Way(Protocol):
     """How steps run: by buttons, or each when its cell runs."""
+
+    @property
+    def procedure(self) -> Procedure[Any] | None: ...
 
     def retire(self) -> None: ...
 
@@ -59,6 +66,7 @@ class Runbook:
         except RunbookError as problem:
             show(panels.output_bundle(refused(procedure, problem)))
             raise
+        self._interactive = interactive
         _Newest.replace(self)
 
     def step(self, method: Any) -> None:
@@ -84,6 +92,23 @@ class Runbook:
     def finish(self) -> None:
         """Show a summary of all steps, and what to do next."""
         self._way.finish()
+
+    @property
+    def tables(self) -> Tables:
+        """The tables of the steps that have run, as pandas DataFrames by their names."""
+        return Tables(self._way.procedure)
+
+    def explore(self, name: str) -> pd.DataFrame | None:
+        """Show a table to sort, filter, search and save.
+
+        Returns:
+            the table; None in a headless run, which shows nothing, and until its step has run.
+        """
+        if not self._interactive:
+            return None
+        from runbook_lib.widgets.explore import explore  # a headless run needs neither a grid nor pandas
+
+        return explore(self._way.procedure, name)
 
 
 class _Newest:
@@ -139,17 +164,17 @@ class _AtOnce:
     """Headless: each step runs when its cell runs; a failed step ends the notebook."""
 
     def __init__(self, procedure: type[Procedure[Any]], parameters: Parameters, rows: tuple[ParameterRow, ...]) -> None:
-        self._procedure = procedure(parameters)
-        show(panels.output_bundle(self._procedure.begin(rows)))
+        self.procedure = procedure(parameters)
+        show(panels.output_bundle(self.procedure.begin(rows)))
 
     def retire(self) -> None:
         """Do nothing: there are no buttons."""
 
     def step(self, step: Step) -> None:
-        record = self._procedure.perform(step.slug)
+        record = self.procedure.perform(step.slug)
         show(panels.output_bundle(record))
         if record.error is not None:
             raise RunbookError.from_dict(record.error)
 
     def finish(self) -> None:
-        show(panels.output_bundle(self._procedure.finish()))
+        show(panels.output_bundle(self.procedure.finish()))

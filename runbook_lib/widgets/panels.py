@@ -6,11 +6,14 @@ script. The notebook's setup cell emits the style once.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -75,6 +78,21 @@ def output_bundle(record: ParametersRecord | StepRecord | FinishRecord, *, folde
 def note(words: str, *, waits: bool = False) -> Bundle:
     """A sentence in place of a result; `waits` if there is no result yet."""
     return {"text/html": _render("note.html", words=words, waits=waits), "text/plain": words}
+
+
+def archived(bag: str, status: str, more: str) -> Bundle:
+    """Where a session was archived, with a link that downloads its report.
+
+    JupyterLab would open the report in the archive itself, and put a checkpoint next to it: a file that nobody sealed.
+
+    Args:
+        bag: the path of the bag. The link leads there from the current folder, which is the notebook's.
+        more: what else there is to say; empty if nothing.
+    """
+    report = os.path.relpath(Path(bag) / "data" / "report.html")
+    words = f"Archived as {Path(bag).name} ({status})." + (f" {more}" if more else "")
+    shown = _render("archived.html", name=Path(bag).name, href=quote(report), status=status, more=more)
+    return {"text/html": shown, "text/plain": f"{words}\n{bag}"}
 
 
 def marked(shown: Bundle, words: str) -> Bundle:

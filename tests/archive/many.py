@@ -188,7 +188,7 @@ def _one(chance: random.Random, at: datetime, hour: int, certificates: list[str]
         disabled = ("Disable the certificate", "ok", f"“{name}” is disabled; the answer and the list both say so.")
         return Told("access", at, headline="Refused.", parameters=(("name", name),), changes=(disabled,))
     if hour % 2:
-        waits = ("Issue a new certificate beside the old one", "nothing to do", "Not due before 2027-01-01T00:00:00Z.")
+        waits = ("Issue the new certificate", "nothing to do", "Not due before 2027-01-01T00:00:00Z.")
         parameters = (("name", name),)
         return Told("rotate", at, verdict="nothing to do", headline="Not due.", parameters=parameters, changes=(waits,))
     return Told("verify", at, headline="mTLS is proven by a success and two failures.", parameters=(("name", name),))

@@ -28,12 +28,16 @@ def told(row: Tag) -> str:
 
 def test_a_run_that_is_sealed_stands_in_the_index_and_leads_to_its_report(archive: Path):
     record = Told("verify", bags.AT, verdict="attention", headline="mTLS works; the end is near.").record()
+    record |= {"ticket": "CHG-<b>1</b>"}
     place = bags.put(
         archive, {"run.json": json.dumps(record).encode(), "report.html": b"<h1>Report</h1>"}, job="verify"
     )
     bags.put(archive, job="demo", at=bags.AT + timedelta(days=1))
     first, second = rows(archive)
-    assert told(first) == "23 Nov 2026, 14:15:00 UTC | verify | done | attention | mTLS works; the end is near."
+    assert (
+        told(first)
+        == "23 Nov 2026, 14:15:00 UTC | verify | done | attention | CHG-<b>1</b> | mTLS works; the end is near."
+    )
     link = first.select_one("th[scope=row] a")
     assert link
     assert (archive / str(link["href"])).read_bytes() == (place.folder / "data" / "report.html").read_bytes()

@@ -241,6 +241,7 @@ def test_further_service_users_of_a_run_are_accounts_too_each_for_itself(archive
 
 
 def test_a_long_table_s_unchecked_rows_count_once(archive: Path) -> None:
+    """Also in an archive of an earlier version, which has long tables as Parquet too."""
     expect(archive, nightly())
     names = ("tables/a.csv", "tables/a.parquet", "tables/a-first.csv", "tables/b.csv")
     tables = tuple(

@@ -17,7 +17,7 @@ from runbook_lib.audit.inventory_diff import Change, Comparison, compare_invento
 from runbook_lib.catalogue import Reason
 from runbook_lib.cli.root import run_words
 from runbook_lib.errors import RunbookError
-from runbook_lib.procedures import inventory
+from runbook_lib.inventories.schemas import INVENTORY
 from tests.archive import many
 from tests.archive.many import FIRST, Told, row
 
@@ -215,9 +215,17 @@ def test_nothing_that_changed_is_told_so(archive: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.endswith("no changes.\n")
 
 
+def test_a_bag_has_its_folder_s_own_name(archive: Path):
+    archived(archive, [row("A", id="1")])
+    (bag,) = reader.archived_bags(archive)
+    assert named(archive, bag.name) == bag
+    with pytest.raises(RunbookError, match="neither a bag nor a day"):
+        named(archive, f"{bag.name}-2")
+
+
 def test_it_reads_the_inventory_s_own_columns():
-    assert set(inventory_diff._READ) <= set(inventory.COLUMNS)
-    assert inventory.COLUMNS[: len(many.COLUMNS)] == many.COLUMNS
+    assert set(inventory_diff._READ) <= set(INVENTORY.columns)
+    assert INVENTORY.columns[: len(many.COLUMNS)] == many.COLUMNS
 
 
 @pytest.mark.parametrize("text", ["x" * 300, "y/" * 3000, "\ud800", "\0", "", "no such bag"])

@@ -116,7 +116,43 @@ def test_who_changed_what_is_told_from_issue_access_and_rotation(archive: Path):
         "verdict": "ok",
         "what was seen": "Issued.",
         "run": "20231101T061700Z-issue",
+        "ticket": "",
+        "approved by": "",
     }
+
+
+def change(hours: int, ticket: str, host: str = "one.digicert.com") -> Told:
+    more = {"ticket": ticket, "approved_by": "Ada", "target": {"environment": "", "api_url": f"https://{host}"}}
+    return Told("issue", AT + timedelta(hours=hours), changes=(("Request it", "ok", "Issued."),), more=more)
+
+
+def test_a_change_without_the_ticket_that_the_policy_required_then_is_a_finding(archive: Path, tmp_path: Path):
+    many.write(archive, [change(0, "")])
+    before = audited(archive)["who-changed-what"]
+    assert before.verdict is Verdict.OK
+    assert before.result
+    assert before.result.facts == {"Without a ticket": "1 of 1 change"}
+    file = tmp_path / "expected.yaml"
+    file.write_text("expected: []\nrequire_ticket: [production]\n")
+    declared = expectation.declare(archive, file, at=AT + timedelta(hours=1), environ={})[0].folder
+    many.write(archive, [change(2, "CHG-1"), change(3, "", "demo.one.digicert.com")])
+    after = audited(archive)["who-changed-what"]
+    assert after.verdict is Verdict.OK
+    assert [(one["ticket"], one["approved by"]) for one in rows(after, "changes-made")] == [
+        ("", "Ada"),
+        ("CHG-1", "Ada"),
+        ("", "Ada"),
+    ]
+    many.write(archive, [change(4, "")])
+    breached = audited(archive)["who-changed-what"]
+    assert breached.verdict is Verdict.ATTENTION
+    assert headline(breached) == "4 changes, none failed. 1 change without the ticket that the policy requires."
+    assert [one["run"] for one in rows(breached, "changes-without-ticket")] == ["20261123T181500Z-issue"]
+    (declared / "data" / "expectation.json").write_text("{")
+    unknown = audited(archive)["who-changed-what"]
+    assert unknown.result
+    assert unknown.verdict is Verdict.ATTENTION
+    assert [detail[:2] for detail in unknown.result.details] == [(Verdict.UNCHECKED, "Ticket policy")]
 
 
 def test_the_changes_of_a_batch_are_told_account_by_account(archive: Path):

@@ -1,6 +1,6 @@
 """Inventory at scale: folders of PEM and of P12 files, and many service users, against what is commonly done.
 
-The quick sizes are too small for the claims: starting a process on each core and DuckDB is most of their cost.
+The quick sizes are too small for the claims: starting a process on each core is most of their cost.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def pem(place: Path, quick: bool) -> Iterator[Ratio | Curve]:
         partial(shared_out, _parse, files),
     )
     loops = tuple(one / looped * count for one in loops)
-    name = f"{count:,} different PEM files to the finished table, CSV and Parquet"
+    name = f"{count:,} different PEM files to the finished table"
     yield Ratio(
         f"{name}, against openssl",
         ours,

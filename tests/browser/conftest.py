@@ -1,4 +1,4 @@
-"""A real JupyterLab, a real Chromium, and a sandbox of their own."""
+"""Fixtures: a real JupyterLab, a real Chromium, and their own sandbox."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Lab:
     settings: Path
 
     def set(self, plugin: str, values: dict[str, Any]) -> None:
-        """Write a user's setting, which counts from the next page load on."""
+        """Write a user's setting; it applies from the next page load."""
         package, _, name = plugin.partition(":")
         path = self.settings / package / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, lab_sandbox: Sandbox) -> Iterator[Lab]:
-    """JupyterLab on copies of the notebooks, configured for the sandbox, with a home of its own."""
+    """JupyterLab on copies of the notebooks, configured for the sandbox, with its own home folder."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "notebooks"
     shutil.copytree(ROOT / "notebooks", folder)
@@ -134,23 +134,23 @@ def _wait_for(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @dataclass
 class Desk:
-    """A notebook open in JupyterLab, and a hand that clicks in it."""
+    """A notebook open in JupyterLab, with methods to click in it."""
 
     page: Page
     lab: Lab
     name: str
 
     def run_all(self) -> None:
-        """Run all cells, as the first notebook tells the reader to."""
+        """Run all cells, as notebook 00 says."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        # the last cell has run when the summary stands there; one of an earlier run says something else
+        # the summary shows that the last cell has run; that of an earlier run says something else
         summary = self.page.get_by_label("Summary", exact=True)
         expect(self.button("Start")).to_be_enabled(timeout=STEP_SECONDS * 1000)
         expect(summary).to_contain_text("Not every step is complete.", timeout=STEP_SECONDS * 1000)
 
     def rewrite(self, **parameters: str) -> None:
-        """Write other values into the parameters cell, as an analyst does: click the line, type it anew."""
+        """Write other values into the parameters cell, as an analyst does: click the line and type it again."""
         for name, value in parameters.items():
             line = self.page.locator(".jp-CodeCell .cm-line").filter(has_text=re.compile(rf"^{name}: str = ")).first
             line.click()
@@ -160,7 +160,7 @@ class Desk:
             expect(self.page.locator(".jp-CodeCell .cm-line").filter(has_text=value).first).to_be_visible()
 
     def kill_kernel(self) -> None:
-        """End the notebook's kernel with SIGKILL, and put away JupyterLab's words about it."""
+        """End the notebook's kernel with SIGKILL, and close JupyterLab's dialog about it."""
         request = urllib.request.Request(  # noqa: S310 - a loopback http address of our own
             f"{self.lab.url}/api/sessions", headers={"Authorization": f"token {self.lab.token}"}
         )
@@ -179,7 +179,7 @@ class Desk:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def step(self, title: str, kind: str = "Check") -> Locator:
-        """A step's button, whatever stands on it: that depends on the values and on what was done."""
+        """A step's button, whatever its text, which depends on the values and the results so far."""
         return self.page.get_by_title(re.compile(rf"^{re.escape(f'{kind}: {title}')}( – |$)"))
 
     def fill(self, **fields: str) -> None:
@@ -196,7 +196,7 @@ class Desk:
         return result
 
     def save(self) -> dict[str, Any]:
-        """Save with Ctrl-S, and read what is then on disk."""
+        """Save with Ctrl-S, and read the file."""
         path = self.lab.folder / f"{self.name}.ipynb"
         before = path.stat().st_mtime_ns
         self.page.locator(".jp-Notebook").first.press("Control+s")
@@ -232,18 +232,18 @@ def desk(browser: Browser, lab: Lab, tmp_path: Path) -> Iterator[Any]:
     pages: list[Page] = []
 
     def open_notebook(name: str) -> Desk:
-        # high enough for all cells: JupyterLab does not draw what is scrolled out of sight, and then it cannot be found
+        # high enough for all cells: JupyterLab does not render cells that are out of view
         page = browser.new_page(viewport={"width": 1280, "height": 10000})
         pages.append(page)
         page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={lab.token}&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
-        page.keyboard.press("Control+b")  # the file browser is not what is looked at
+        page.keyboard.press("Control+b")  # hide the file browser
         return Desk(page, lab, name)
 
     yield open_notebook
     for number, page in enumerate(pages):
-        page.screenshot(path=tmp_path / f"last-{number}.png")  # to look at when a test failed
+        page.screenshot(path=tmp_path / f"last-{number}.png")  # for failed tests
         page.close()
 
 

@@ -1,4 +1,4 @@
-"""The page of a batch of five thousand accounts, as somebody who looks for one of them sees it."""
+"""The page of a batch of five thousand accounts, for a reader who looks for one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def row(number: int) -> rollup.AccountRow:
     name = HOSTILE if number == 7 else f"account {number:04}"
     failed = number % 100 == 3
     if number == 11:
-        return rollup.AccountRow(name, None, "not begun when SIGINT arrived")
+        return rollup.AccountRow(name, None, "not started when SIGINT arrived")
     entry = Kept(
         account=name,
         slug=f"a{number}",
@@ -43,15 +43,13 @@ def row(number: int) -> rollup.AccountRow:
         duration=number / 100,
         host="here",
         reason=Reason.API_KEY_REFUSED if failed else "",
-        seen="DigiCert ONE refused the API key: HTTP 401." if failed else "6 rows: 6 healthy.",
+        seen="DigiCert ONE refused the API key: HTTP 401." if failed else "`main` ends 2026-12-03T23:59:59Z.",
         files=("report.html",),
     )
     return rollup.AccountRow(name, entry, "")
 
 
-@pytest.fixture(scope="module")
-def page_of_5000(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    told = [row(number) for number in range(ACCOUNTS)]
+def record_of(told: list[rollup.AccountRow]) -> RunRecord:
     status, verdict, code, error = rollup.verdict_on(told, Status.INTERRUPTED)
     fields: dict[str, Any] = {
         "run": "00000000-0000-4000-8000-000000000000",
@@ -70,7 +68,13 @@ def page_of_5000(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "who": Who(user="digicert", host="runner"),
         "software": {"python": "3.11"},
     }
-    record = RunRecord.model_construct(**fields)
+    return RunRecord.model_construct(**fields)
+
+
+@pytest.fixture(scope="module")
+def page_of_5000(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    told = [row(number) for number in range(ACCOUNTS)]
+    record = record_of(told)
     path = tmp_path_factory.mktemp("batch") / "report.html"
     path.write_text(rollup.batch_page(record, told, {"Engine": "local"}), encoding="utf-8")
     return path
@@ -97,6 +101,27 @@ def test_an_account_is_found_by_a_word_and_its_report_is_a_link(browser: Browser
     assert page.inner_text("#shown") == "0 of 5,000 accounts"
 
 
+def test_a_row_has_dates_for_people_and_code(browser: Browser, page_of_5000: Path):
+    page = opened(browser, page_of_5000)
+    page.fill("#words", "4711")
+    cell = page.locator("#accounts tbody tr:visible td:nth-child(5)")
+    assert cell.inner_text() == "main ends 3 Dec 2026 (in 10 days)."
+    assert cell.locator("time").get_attribute("datetime") == "2026-12-03T23:59:59Z"
+    assert cell.locator("code").inner_text() == "main"
+    assert page.locator(".counts li").all_inner_texts()[0] == "5,000 accounts"
+
+
+def test_of_one_account_it_speaks_in_the_singular(browser: Browser, tmp_path: Path):
+    entry = row(50).entry
+    assert entry
+    told = [rollup.AccountRow("one", entry.model_copy(update={"needs_action": 1}), "")]
+    (tmp_path / "report.html").write_text(rollup.batch_page(record_of(told), told, {}), encoding="utf-8")
+    page = opened(browser, tmp_path / "report.html")
+    assert page.inner_text("#shown") == "1 of 1 account"
+    assert page.locator(".counts li").all_inner_texts() == ["1 account", "1 done", "1 certificate needs action"]
+    assert ", 1 account (23 Nov 2026, 06:17:00 UTC)" in page.title()
+
+
 def test_what_needs_a_look_is_on_top_and_can_be_had_alone(browser: Browser, page_of_5000: Path):
     page = opened(browser, page_of_5000)
     first = page.locator("#accounts tbody tr").first
@@ -120,7 +145,7 @@ def test_the_table_is_whole_without_a_script_and_a_hostile_name_is_text(browser:
 
 def test_the_page_is_no_wider_than_the_screen_and_says_what_its_parts_are(browser: Browser, page_of_5000: Path):
     page = opened(browser, page_of_5000)
-    for width in (1280, 700):
+    for width in (1280, 700, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
     assert page.locator("main, header, footer, [role=search]").count() == 4

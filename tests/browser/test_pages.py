@@ -1,4 +1,4 @@
-"""What a panel looks like on a page of a report's width, and on paper."""
+"""Panels on a page as wide as a report, and on paper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from runbook_lib.procedures.inventory import COLUMNS
+from runbook_lib.inventories.schemas import INVENTORY
 from runbook_lib.result import Kind, Result, StepRecord, Table, Verdict
 from runbook_lib.widgets import panels
 
@@ -32,7 +32,7 @@ CUT_OFF = (
 
 
 def write(path: Path, *, style: str) -> str:
-    table = Table(name="inventory", title="Certificates", columns=COLUMNS, rows=(ROW, ROW))
+    table = Table(name="inventory", title="Certificates", columns=INVENTORY.columns, rows=(ROW, ROW))
     result = Result(verdict=Verdict.OK, headline="Two.", tables=(table,))
     record = StepRecord(
         procedure="p", step="s", title="Look", kind=Kind.CHECK, started=NOW, finished=NOW, result=result
@@ -47,7 +47,7 @@ def test_the_inventory_s_last_column_is_seen_on_a_page_and_on_paper(browser: Bro
         page.emulate_media(media=medium)  # type: ignore[arg-type]
         page.goto(write(tmp_path / "styled.html", style=panels.style()["text/html"]))
         assert page.evaluate(CUT_OFF) == 0, medium
-        # nothing scrolls inside either: on paper what scrolls is lost
+        # nothing scrolls inside: paper cuts off what scrolls
         assert page.evaluate("document.querySelector('.dor-wide').scrollWidth <= innerWidth")
         page.goto(write(tmp_path / "plain.html", style="<style>td, th { white-space: nowrap }</style>"))
         assert page.evaluate(CUT_OFF) == 1, medium

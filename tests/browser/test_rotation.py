@@ -61,7 +61,7 @@ class Days:
         walk(self.desk, STEPS_OF_05)
 
     def way(self) -> dict[str, str]:
-        """The picture in the last step's result: each step with its state."""
+        """The steps in the last result, each with its state."""
         path: Locator = self.desk.page.get_by_label("Result: What comes next, and when").locator(".dor-path li")
         steps = path.locator(".dor-step").all_text_contents()
         return dict(zip(steps, path.locator(".dor-state").all_text_contents(), strict=True))
@@ -133,7 +133,7 @@ def test_01_a_kernel_killed_in_the_middle_of_the_request_is_resumed_and_told(des
     one.button("Start").click()
     walk(one, STEPS_OF_01[:1])
     one.step(STEPS_OF_01[1][1], "Change").click()
-    for _ in range(100):  # it is issued, and the answer is on its way
+    for _ in range(100):  # the certificate is issued, and the response is delayed
         if [cert for cert in lab_sandbox.admin("GET", "/certificates") if cert["name"] == name]:
             break
         time.sleep(0.1)

@@ -27,7 +27,7 @@ LONG = STEP_SECONDS * 1000
 
 @pytest.fixture(autouse=True)
 def signers(lab_sandbox: Sandbox) -> Iterator[None]:
-    """Two certificates that could be taken for each other, and one that keeps either from being the last."""
+    """Two certificates that could be confused, and one so that neither of them is the last."""
     have = {one["name"] for one in lab_sandbox.admin("GET", "/certificates")}
     request_some(lab_sandbox, {name: 200 for name in ("Signer A", "Signer B", "Spare") if name not in have})
     yield
@@ -36,7 +36,7 @@ def signers(lab_sandbox: Sandbox) -> Iterator[None]:
 
 
 def request_enabled(sandbox: Sandbox) -> None:
-    """Enable what a test left disabled."""
+    """Enable the certificates that a test left disabled."""
     with requests.Session() as session:
         session.trust_env = False
         session.verify = str(sandbox.ca_file)
@@ -55,7 +55,7 @@ def copied(lab: Lab, request: pytest.FixtureRequest, more: str = "") -> str:
 
 @pytest.fixture
 def access(desk: Open, lab: Lab, request: pytest.FixtureRequest) -> Desk:
-    """A copy of notebook 03 for this test alone, its cells run."""
+    """A copy of notebook 03 for this test alone, with its cells run."""
     one = desk(copied(lab, request))
     one.run_all()
     return one
@@ -76,7 +76,7 @@ def disabled(sandbox: Sandbox) -> set[str]:
 
 
 def run_cell(one: Desk, source: str) -> None:
-    """Run the cell that holds these words, and wait until it has run."""
+    """Run the cell that contains `source`, and wait until it has run."""
     cell = one.page.locator(".jp-CodeCell").filter(has_text=source).first
     before = cell.locator(".jp-InputPrompt").inner_text()
     cell.locator(".cm-line").first.click()
@@ -102,7 +102,7 @@ def test_1_another_name_in_the_parameters_cell_retires_the_old_buttons(access: D
     expect(access.page.get_by_text(EARLIER)).to_have_count(7)  # five buttons, a result and the summary
     expect(access.step(DISABLE, "Change")).to_be_disabled()
     access.picture("stale-retired")
-    # a page that has not heard of it yet still sends its clicks: the kernel refuses them
+    # a page that was not updated yet still sends clicks: the kernel refuses them
     access.step(DISABLE, "Change").evaluate("button => { button.disabled = false; button.click(); }")
     run_cell(access, "Access.prove_access")
     assert not disabled(lab_sandbox)
@@ -125,11 +125,11 @@ def test_2_and_5_a_second_page_and_a_reloaded_one_tell_and_act_as_the_first(
     expect(second.step(DISABLE, "Change")).to_have_text("Disable “Signer B” on sandbox", timeout=LONG)
     reload(second)
     second.step(DISABLE, "Change").click()
-    expect(second.page.get_by_text("This step has run")).to_have_count(0)  # it is said by the style
+    expect(second.page.get_by_text("This step has run")).to_have_count(0)  # the style shows it
     expect(access.step(DISABLE, "Change")).to_have_text("✓ Done: Disable “Signer B” on sandbox", timeout=LONG)
-    told = second.page.locator(".jp-OutputArea-child:has(.dor-ran) + .jp-OutputArea-child .dor-waits")
-    expect(told).to_have_count(1)
-    assert "has run" in told.evaluate("one => getComputedStyle(one, '::after').content")
+    note = second.page.locator(".jp-OutputArea-child:has(.dor-ran) + .jp-OutputArea-child .dor-waits")
+    expect(note).to_have_count(1)
+    assert "has run" in note.evaluate("one => getComputedStyle(one, '::after').content")
     assert disabled(lab_sandbox) == {"Signer B"}
     second.picture("stale-reloaded")
     run_cell(second, "Access.disable")
@@ -139,7 +139,7 @@ def test_2_and_5_a_second_page_and_a_reloaded_one_tell_and_act_as_the_first(
 @pytest.mark.soak
 def test_3_cells_run_in_any_order_leave_one_button_a_step(access: Desk, lab_sandbox: Sandbox):
     begin(access)
-    run_cell(access, FORM)  # the form anew, its cells below not
+    run_cell(access, FORM)  # the form again, but not the cells below it
     expect(access.step(DISABLE, "Change")).to_be_disabled()
     for source in ("runbook.finish", "Access.disable", "Access.prove_access", "Access.disable"):
         run_cell(access, source)

@@ -1,4 +1,4 @@
-"""Notebooks 00 to 04, 06 and 07 in a real JupyterLab, walked by clicking."""
+"""Notebooks 00 to 04, 06 and 07, clicked through in a real JupyterLab."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_a_password_typed_into_the_form_is_in_no_saved_notebook_even_with_its_wi
 
 
 def request_some(sandbox: Sandbox, days: dict[str, int]) -> None:
-    """Certificates of several ages whose keys nobody here holds."""
+    """Request certificates of several ages, without keeping their keys."""
     url = f"{sandbox.url}/account/api/v1/client-auth-certificate"
     with requests.Session() as session:
         session.trust_env = False

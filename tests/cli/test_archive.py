@@ -63,7 +63,7 @@ def test_a_bag_is_shown_by_its_name_and_by_its_path(archive: Path, capsys: pytes
 
 def test_what_is_no_run_or_not_there_is_told(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_words(["archive", "show", "20231103T061700Z-inventory", "--archive", str(archive)]) == Exit.DONE
-    assert "Error:         The run was failed: It ended early." in capsys.readouterr().out
+    assert "Error:         The run was failed. It ended early." in capsys.readouterr().out
     bags.sign(archive)
     signer = next(iter(chain.bags(archive)))
     assert run_words(["archive", "show", str(signer)]) == Exit.DONE

@@ -107,7 +107,7 @@ def test_no_command_is_a_mistake_that_is_answered_with_the_commands(group: str, 
         ("archive purge x --before 2026-01-01 --why --dry-run", "'--why': expected one value"),
         ("run issue --archive", "'--archive' requires an argument"),
         ("--versoin", "no option --versoin. Did you mean --version"),
-        ("doctor -p overlap_dys 3", "No notebook here has the parameter overlap_dys. Did you mean overlap_days?"),
+        ("doctor -p overlap_dys 3", "No notebook has the parameter overlap_dys. Did you mean overlap_days?"),
     ],
 )
 def test_who_mistypes_is_told_what_there_is(words: str, says: str, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_file_that_is_not_utf_8_is_told_with_its_line(tmp_path: Path, content:
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-02-30"])
 def test_a_day_at_the_end_of_the_calendar_is_told(tmp_path: Path, day: str) -> None:
-    with pytest.raises(RunbookError, match="is no day of the calendar"):
+    with pytest.raises(RunbookError, match="is not a valid day"):
         named(tmp_path, day)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import types
 import venv
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
+from runbook_lib.archive.expectation import declare
 from runbook_lib.catalogue import Exit
 from runbook_lib.fleet.file import Shard
+from tests.archive import bags
+from tests.archive.many import Told
 from tests.fleet.conftest import Fleet, night
 from tests.soak import SOAK
 
@@ -116,6 +121,39 @@ def test_what_cron_starts_runs_the_fleet(night: Night):
     done = subprocess.run(["/bin/sh", "-c", here(command, fleet)], env={"PATH": "/usr/bin:/bin"}, capture_output=True)
     assert (done.returncode, done.stdout) == (Exit.DONE, b""), done.stderr
     assert fleet.bags()[0].link["produced"] == 1
+
+
+# --- an alarm when nothing ran ----------------------------------------------------------------------------------------
+
+
+def _gaps_commands() -> list[str]:
+    """The commands of both recipes, as systemd and cron hand them to a shell."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.read(DEPLOY / "systemd" / "digicert-one-gaps.service")
+    (*_, script) = shlex.split(unit["Service"]["ExecStart"])
+    text = (DEPLOY / "cron" / "digicert-one-gaps").read_text()
+    assert text.endswith("\n")
+    (line,) = (line for line in text.splitlines() if re.match(r"[0-9*]", line))
+    command = line.split(None, 6)[6]
+    assert not re.search(r"(?<!\\)%", command)  # a newline to cron
+    return [script.replace("%%", "%"), command.replace("\\%", "%")]
+
+
+def test_a_night_without_a_run_ends_with_its_own_exit_code_and_one_with_all_runs_is_silent(night: Night):
+    fleet = night(1)
+    start = datetime.now(UTC).replace(hour=0, minute=0) - timedelta(days=4)
+    file = fleet.file.with_name("expected.yaml")
+    file.write_text(f"expected: [{{job: batch-fleet, every: day, from: {start:%Y-%m-%d}}}]\n")
+    fleet.archive.mkdir(exist_ok=True)
+    declare(fleet.archive, file, at=start, environ={})
+    for present, code in ((3, Exit.CHECK_FAILED), (4, Exit.DONE)):
+        for day in range(present):
+            run = Told("batch-fleet", start + timedelta(days=day, hours=6))
+            bags.put(fleet.archive, {"run.json": json.dumps(run.record()).encode()}, job=run.job, at=run.at)
+        for command in _gaps_commands():
+            done = subprocess.run(["/bin/sh", "-c", here(command, fleet)], capture_output=True, text=True)
+            assert done.returncode == code, done
+            assert ("MISSING" in done.stdout) is (code is Exit.CHECK_FAILED)
 
 
 # --- Kubernetes -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Small fleets: a notebook that leaves a mark of each time it ran, and batches of it with real kernels."""
+"""Small fleets: a notebook that leaves a mark whenever it runs, in batches with real kernels."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class Bag:
         return found
 
     def accounts(self) -> Counter[str]:
-        """How many runs of each account this bag holds."""
+        """How many runs of each account this bag contains."""
         found = (self.json(str(path.relative_to(self.place))) for path in self.place.glob("data/accounts/**/run.json"))
         return Counter(one["parameters"].get("account_", "") for one in found)
 
 
 @dataclass
 class Fleet:
-    """A fleet file, its archive, and where its notebook leaves its marks."""
+    """A fleet file, its archive, and the folder of its notebook's marks."""
 
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Fleet:
         )
 
     def run(self, *words: str, env: dict[str, str] | None = None) -> tuple[int, Bag, str]:
-        """`runbook batch`: exit code, the bag, and what it said on stderr."""
+        """Runs `runbook batch`: exit code, bag and stderr."""
         return self.ended(self.start(*words, env=env))
 
     def ended(self, process: subprocess.Popen[str]) -> tuple[int, Bag, str]:
@@ -110,7 +110,7 @@ class Fleet:
         return [Bag(path.parent) for path in sorted(self.archive.glob("[0-9]*/*/*/*/chain.json"))]
 
     def holds(self) -> list[str]:
-        """What the archive's verifier finds wrong."""
+        """The findings of the archive's verifier."""
         return list(verify.verify_archive(self.archive).findings)
 
 
@@ -135,7 +135,7 @@ def night(tmp_path: Path) -> Callable[..., Fleet]:
 
 @pytest.fixture
 def hiding(night: Callable[..., Fleet]) -> Callable[..., Fleet]:
-    """Makes a fleet whose accounts each hide a secret in a place of their own: `hiding("output", seconds=1)`."""
+    """Makes a fleet whose accounts each hide a secret in another place: `hiding("output", seconds=1)`."""
 
     def make(*where: str, seconds: float = 0.0) -> Fleet:
         fleet = night(0, seconds=seconds)

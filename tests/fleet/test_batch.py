@@ -1,4 +1,4 @@
-"""A night with many accounts: what is done is in one bag, what is not is listed, and nothing is done twice."""
+"""A night with many accounts: completed runs are in one bag, the others are listed, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_account_s_run_does_not_have_the_secrets_of_the_others(night: Night) 
     for one in fleet.accounts:
         one["api_key"] = f"env:KEY_{one['account'].upper()}"
     code, bag, said = fleet.run(env={"KEY_A0": "the-secret-of-a0", "KEY_A1": "the-secret-of-a1", "KEY_ALL": "shared"})
-    # its own it has, and prints: that is found, and withheld
+    # it has its own and prints it; that is found and withheld
     assert {row["status"] for row in bag.rows.values()} == {"withheld"}, said
     assert code == Exit.CHECK_FAILED
     assert [path for path in bag.place.rglob("*") if path.is_file() and b"the-secret-of" in path.read_bytes()] == []
@@ -118,7 +118,7 @@ def test_ctrl_c_seals_what_is_done_and_the_second_run_does_only_the_rest(night: 
         assert (second.place / "data" / second.rows[name]["report"]).resolve().is_file()
     _every_account_once(fleet, [first, second])
     assert fleet.holds() == []
-    assert fleet.run()[0] == Exit.DONE  # and then a new night
+    assert fleet.run()[0] == Exit.DONE  # a new night
     assert fleet.marks() == Counter({f"a{number}": 2 for number in range(6)})
 
 
@@ -128,7 +128,7 @@ def test_a_killed_batch_loses_nothing_that_was_done(night: Night) -> None:
     _wait_for(fleet, 4, process)  # the first two are in the ledger
     process.kill()
     process.communicate()
-    time.sleep(3)  # what it started sees that it is gone
+    time.sleep(3)  # its child processes notice that it is gone
     code, bag, said = fleet.run()
     assert code == Exit.DONE, said
     assert "finished earlier" in said
@@ -195,7 +195,7 @@ def test_an_account_whose_outcome_is_unknown_is_what_the_next_run_does(night: Ni
     assert code == Exit.OUTCOME_UNKNOWN, said
     assert {name: row["status"] for name, row in first.rows.items()} == {"a0": "done", "a1": "missing"}
     assert "the outcome of its request is unknown" in first.rows["a1"]["seen"]
-    code, second, said = fleet.run()  # as the remedy says: and only the one is asked again
+    code, second, said = fleet.run()  # as the remedy says; only this account runs again
     assert code == Exit.OUTCOME_UNKNOWN, said
     assert fleet.marks() == {"a0": 1, "a1": 2}
     assert (second.link["expected"], second.link["produced"]) == (1, 0)
@@ -214,7 +214,7 @@ def test_an_account_cut_off_twice_has_its_report_in_the_first_bag(night: Night) 
     for number in range(2):
         process = fleet.start("--jobs", "1")
         _wait_for(fleet, number + 1, process)
-        for _ in range(2):  # the second cuts off what is under way
+        for _ in range(2):  # the second cuts off the runs in progress
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
         fleet.ended(process)

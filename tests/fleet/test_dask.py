@@ -1,4 +1,4 @@
-"""A batch on a dask cluster: a real scheduler and real workers, each a process of its own."""
+"""A batch on a dask cluster: a real scheduler and real workers, each in its own process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.reports.hidden import SECRET, VARIABLE
 from tests.soak import SOAK
 
 PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
-"""How long a scheduler that is not there is waited for."""
+"""How long to wait for a missing scheduler."""
 
 ACCOUNTS, SECONDS = (60, 1.0) if SOAK else (8, 0.5)
 
 
 class Cluster:
-    """A scheduler, and workers that come and go. Each worker has an environment of its own."""
+    """A scheduler, and workers that come and go. Each worker has its own environment."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / "scheduler.json"
@@ -87,11 +87,11 @@ def test_a_killed_worker_costs_a_repetition_and_an_added_one_helps(
     code, bag, said = fleet.ended(process)
     names = {one["account"] for one in fleet.accounts}
     assert fleet.bags() == [bag]
-    assert bag.accounts() == Counter(names)  # each once, whatever a lost worker had begun
+    assert bag.accounts() == Counter(names)  # each once, despite the lost worker
     assert (bag.link["expected"], bag.link["produced"]) == (ACCOUNTS, ACCOUNTS), said
     assert code == Exit.DONE, said
     assert set(fleet.marks()) == names
-    assert sum(fleet.marks().values()) <= ACCOUNTS + 1  # what the lost worker was at, it had begun
+    assert sum(fleet.marks().values()) <= ACCOUNTS + 1  # the lost worker had started one
     assert fleet.holds() == []
 
 
@@ -124,7 +124,7 @@ def test_a_scheduler_that_is_lost_ends_the_batch_and_what_was_done_is_sealed(
     fleet = night(3, seconds=1.0)
     cluster.worker()
     process = fleet.start("--engine", "dask", "--scheduler", cluster.address, env=PATIENCE)
-    _wait_for(fleet, 2, process)  # the first has its end
+    _wait_for(fleet, 2, process)  # the first has finished
     cluster.scheduler.kill()
     code, bag, said = fleet.ended(process)
     assert (code, bag.record["error"]["reason"]) == (Exit.UNEXPECTED, "accounts_missing"), said
@@ -132,7 +132,7 @@ def test_a_scheduler_that_is_lost_ends_the_batch_and_what_was_done_is_sealed(
     assert {"the scheduler was lost" in row["seen"] for row in bag.rows.values() if row["status"] == "missing"} == {
         True
     }
-    assert fleet.run()[0] == Exit.DONE  # here, then
+    assert fleet.run()[0] == Exit.DONE  # on this machine instead
     assert fleet.holds() == []
 
 

@@ -1,4 +1,4 @@
-"""A batch is held against what the archive is expected to hold, account by account."""
+"""A batch is compared with the archive's expectations, account by account."""
 
 from __future__ import annotations
 

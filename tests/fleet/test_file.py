@@ -1,4 +1,4 @@
-"""The fleet file: what it may say, and what a mistake in it costs."""
+"""The fleet file: what it can contain, and how its mistakes are reported."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_the_parts_of_a_batch_share_its_budget():
     assert sum(part.starts_per_second for part in parts) == whole.starts_per_second
     assert sum(part.at_once for part in parts) == whole.at_once
     assert Shard().share(whole) == whole
-    assert Shard(9, 9).share(whole).at_once == 1  # a part that may do nothing would never end
+    assert Shard(9, 9).share(whole).at_once == 1  # a part without a run would never end
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/4", "5/4", "1/0", "a/b", "1/4 ", "-1/4"])

@@ -1,4 +1,4 @@
-"""Secrets hidden in the runs of a batch: in no file of its archive, at no moment, and each account says so."""
+"""Secrets hidden in a batch's runs are never in a file of its archive, and each account reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: whatever moment a batch is killed at, no report is lost and none is sealed twice."""
+"""The ledger: whenever a batch is killed, no report is lost and none is sealed twice."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Silent:
 
 
 class Killed(BaseException):
-    """What a test raises where a batch is to be killed: nothing of ours catches it."""
+    """Raised by a test to kill a batch; our code does not catch it."""
 
 
 def order(archive: Path, *accounts: str) -> run_batch.BatchOrder:
     return run_batch.BatchOrder(
         fleet=Fleet(accounts=tuple(FleetAccount(account=one) for one in accounts)),
         file=archive / "night.yaml",
-        source=Source("nb.ipynb", b"{}", None),  # no notebook: whoever runs it is refused, at once
+        source=Source("nb.ipynb", b"{}", None),  # not a notebook: each run is refused at once
         name=NAME,
         job="nb",
         shard=Shard(),
@@ -211,11 +211,11 @@ def test_another_file_of_the_same_name_does_not_go_on_with_it(tmp_path: Path, en
             batch(other, engine, at)
         assert caught.value.exit is Exit.USAGE
         assert str(wanted.file) in caught.value.what
-    wanted.file.unlink()  # then it was moved, and is the same one
+    wanted.file.unlink()  # the file was moved and is the same one
     _, found = batch(other, engine)
     assert {name: row["status"] for name, row in found.rows.items()} == {"a": "done", "b": "refused"}
     wanted.file.touch()
-    _, found = batch(wanted, engine, AT + timedelta(hours=1))  # that batch is at its end
+    _, found = batch(wanted, engine, AT + timedelta(hours=1))  # that batch has finished
     assert {row["status"] for row in found.rows.values()} == {"refused"}
     assert str(wanted.file) in found.page
 

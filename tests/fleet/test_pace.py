@@ -1,4 +1,4 @@
-"""How hard a host is asked, whatever the number of accounts and workers."""
+"""The load on a host stays within limits, whatever the number of accounts and workers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_one_at_a_time_is_what_the_server_sees(fresh_sandbox: Callable[..., Sand
 def test_a_host_that_asks_to_wait_is_not_asked_by_anybody_until_then(
     night: Callable[..., Fleet], fresh_sandbox: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
-    """The client has repeated three times by itself when it gives up; the last answer's Retry-After is the batch's."""
+    """The client gives up after three repetitions; then the batch obeys the last answer's Retry-After."""
     wait = 4
     rules = [{"fault": "too_many_requests", "retry_after": 0 if nth < 4 else wait, "nth": nth} for nth in (1, 2, 3, 4)]
     (tmp_path / "faults.yaml").write_text(yaml.safe_dump(rules))

@@ -1,4 +1,4 @@
-"""Accounts that fail in every way, cut off in the middle and gone on with: each is accounted for, none done twice.
+"""Accounts that fail in every way, in a batch that is interrupted and resumed: none is missing, none runs twice.
 
 The sandbox's own journal is the witness. `make test` takes a small fleet, RUNBOOK_SOAK=1 one of a thousand accounts.
 """
@@ -22,7 +22,7 @@ from tests.fleet.ways import ACCOUNT_DEADLINE, CELL_TIMEOUT, NOT_HERE, Ways, wri
 from tests.soak import SOAK
 
 MANY = 20 if SOAK else 2
-"""So many accounts for each that fails: one in twenty fails, of more than a thousand."""
+"""Accounts per failing one: one in twenty fails, of more than a thousand."""
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_every_account_is_accounted_for_and_none_is_done_twice(
         }
         if number % MANY == 0:
             found, parameters = bad[number // MANY]
-            # twice the same parameters would be a mistake in the file
+            # the same parameters twice would be a mistake in the file
             reason, parameters = str(found), {"number": number, **parameters}
         fleet.accounts.append({"account": name, **parameters})
         expected[name] = reason
@@ -78,7 +78,7 @@ def test_every_account_is_accounted_for_and_none_is_done_twice(
             if one["method"] == "GET" and one["path"].endswith("/client-auth-certificate") and one["status"] == 200
         )
 
-    # a run that only waits keeps nobody else from running
+    # a run that waits does not block others
     process = fleet.start("--jobs", "6", env=sandbox.env)
     until = time.monotonic() + 1800
     while len(lists().keys() & healthy) < len(healthy) / 2:

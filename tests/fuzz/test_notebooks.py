@@ -10,7 +10,7 @@ import nbformat
 from hypothesis import strategies as st
 
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.produce import _open
+from runbook_lib.reports.produce import open_job
 from runbook_lib.reports.scan import default_parameters
 from tests.fuzz.doors import door, fuzz, mutated, text, values
 
@@ -19,7 +19,7 @@ SAMPLE = (Path(__file__).parents[2] / "notebooks" / "07_troubleshoot.ipynb").rea
 
 @fuzz(mutated(SAMPLE) | values.map(lambda one: json.dumps(one).encode("utf-8", "replace")))
 def test_a_file_is_a_notebook_or_is_told(content: bytes) -> None:
-    door(lambda: _open(Job(source=Source("nb.ipynb", content, None), name="fuzz", parameters={})))
+    door(lambda: open_job(Job(source=Source("nb.ipynb", content, None), name="fuzz", parameters={})))
 
 
 @fuzz(st.lists(st.builds("{} = {}".format, text, text) | text, max_size=4).map("\n".join))

@@ -13,9 +13,10 @@ import pytest
 from runbook_lib.digicert.environments import Environment
 from runbook_lib.digicert.listing import Listing
 from runbook_lib.errors import Reason
-from runbook_lib.inventories.accounts import ACCOUNT_COLUMNS, ApiKeyOwner, OwnerAnswer, ask_all
+from runbook_lib.inventories.accounts import ApiKeyOwner, OwnerAnswer, ask_all
 from runbook_lib.inventories.long_tables import LONG
-from runbook_lib.procedures.inventory import COLUMNS, Inventory
+from runbook_lib.inventories.schemas import INVENTORY, SERVICE_USERS
+from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.result import Result, Verdict
 from runbook_lib.tables import SHOWN
 from tests.conftest import Sandbox
@@ -110,8 +111,8 @@ def test_the_certificates_of_further_service_users_are_rows_each_once(fresh_sand
     procedure, (collected, classified, *_) = take(sandbox, keys, [one.api_key for one in asked])
     table = next(table for table in collected.tables if table.name == "service-users")
     assert len(table.rows) == 20
-    assert {row[ACCOUNT_COLUMNS.index("state")] for row in table.rows} == {"answered"}
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in classified.tables[0].rows]
+    assert {row[SERVICE_USERS.columns.index("state")] for row in table.rows} == {"answered"}
+    rows = [dict(zip(INVENTORY.columns, row, strict=True)) for row in classified.tables[0].rows]
     assert len(rows) == 21
     assert Counter(row["state"] for row in rows) == {"healthy": 5, "due": 4, "urgent": 4, "expired": 4, "disabled": 4}
     assert sum(row["owner"].startswith("another: Service user ") for row in rows) == 20
@@ -124,9 +125,9 @@ def test_one_api_key_that_is_refused_leaves_the_run_unchecked_and_is_something_t
     keys = {"SECOND": sandbox.users()["second"]["api_key"], "WRONG": "0" * 40}
     procedure, (collected, _, _, todo) = take(sandbox, keys, ["env:SECOND", "env:WRONG"])
     assert (collected.verdict, collected.reason) == (Verdict.UNCHECKED, "api_key_refused")
-    assert "1 of 2 further service users were answered" in collected.headline
+    assert "Further service users with a response: 1 of 2." in collected.headline
     table = next(table for table in collected.tables if table.name == "service-users")
-    states = {row[ACCOUNT_COLUMNS.index("api key")]: row[1] for row in table.rows}
+    states = {row[SERVICE_USERS.columns.index("api key")]: row[1] for row in table.rows}
     assert states == {"env:SECOND": "answered", "env:WRONG": "unchecked"}
     assert "API key env:WRONG" in {row[0] for row in todo.tables[0].rows}
     assert procedure.finish().verdict is Verdict.UNCHECKED
@@ -136,7 +137,7 @@ def test_a_service_user_s_own_end_ends_its_certificates(sandbox: Sandbox) -> Non
     keys = {"SOON": sandbox.users()["ends_soon"]["api_key"]}
     issue(sandbox, "Ends with its user", {"DIGICERT_ONE_API_KEY": keys["SOON"]})
     _, (_, classified, *_) = take(sandbox, keys, ["env:SOON"])
-    rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in classified.tables[0].rows}
+    rows = {row[0]: dict(zip(INVENTORY.columns, row, strict=True)) for row in classified.tables[0].rows}
     assert rows["Ends with its user"]["effective end"] == sandbox.users()["ends_soon"]["end_date"]
 
 
@@ -152,20 +153,20 @@ def test_a_list_that_does_not_say_whose_its_certificates_are_is_of_whoever_was_g
     procedure._listed, procedure._others = Listing(), [replace(other, listed=tuple(silent))]
     result = procedure.perform("classify").result
     assert result is not None
-    rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows}
+    rows = {row[0]: dict(zip(INVENTORY.columns, row, strict=True)) for row in result.tables[0].rows}
     assert rows["Ends with its user"]["effective end"] == sandbox.users()["ends_soon"]["end_date"]
     assert rows["Ends with its user"]["owner"].startswith("another: ")
     procedure._user, procedure._listed = None, None  # it is not ours because nobody knows who we are
     result = procedure.perform("classify").result
     assert result is not None
-    owners = {row[0]: row[COLUMNS.index("owner")] for row in result.tables[0].rows}
+    owners = {row[0]: row[INVENTORY.columns.index("owner")] for row in result.tables[0].rows}
     assert owners["Ends with its user"].startswith("another: ")
 
 
 def test_a_service_user_who_is_named_twice_keeps_its_certificates(sandbox: Sandbox) -> None:
     issue(sandbox, "Ours")
     _, (_, classified, *_) = take(sandbox, {}, ["env:DIGICERT_ONE_API_KEY"])
-    rows = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in classified.tables[0].rows}
+    rows = {row[0]: dict(zip(INVENTORY.columns, row, strict=True)) for row in classified.tables[0].rows}
     assert rows["Ours"]["owner"] == "this service user"
 
 
@@ -182,12 +183,10 @@ def test_what_is_too_long_for_a_report_lies_next_to_it(
     assert classified.timeline is None
     assert classified.histogram is not None
     assert sum(number for _, _, number in classified.histogram.months) == count
-    head = [dict(zip(COLUMNS, row, strict=True)) for row in classified.tables[0].rows]
+    head = [dict(zip(INVENTORY.columns, row, strict=True)) for row in classified.tables[0].rows]
     assert len(head) == SHOWN
     assert {row["days left"] for row in head} == {"10"}  # the expired ones do not hide those that end next
-    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
-        *("inventory.csv", "inventory.parquet", "service-users.csv", "service-users.parquet")
-    ]
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"inventory.csv", "service-users.csv"}
     assert len(todo.tables[0].rows) < LONG
 
 

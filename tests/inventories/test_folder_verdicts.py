@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from runbook_lib.catalogue import CATALOGUE, Exit, Reason
 from runbook_lib.credentials.pkcs12 import Profile, write_p12
-from runbook_lib.inventories.folder_worker import _HEALTH, COLUMNS, UNCHECKED
+from runbook_lib.inventories.folder_worker import _HEALTH, UNCHECKED
 from runbook_lib.inventories.folders import read_into_table, result_of
 from runbook_lib.inventories.health import Health
+from runbook_lib.inventories.schemas import FILES
 from runbook_lib.result import Result, Verdict
 from tests.cli.test_cli import runbook
 from tests.conftest import Sandbox
@@ -95,7 +96,7 @@ def result(where: Path, place: Path, *, wrong: bool = False) -> tuple[dict[str, 
     """The row of the first file, and what the step tells."""
     summary, sidecar = read_into_table([str(place)], where, LIMITS, password=OTHER_PASSWORD if wrong else None)
     rows = [*summary.unchecked, *summary.flawed, *(row for _, row in summary.soonest)]
-    return dict(zip(COLUMNS, rows[0], strict=True)), result_of(summary, sidecar, LIMITS)
+    return dict(zip(FILES.columns, rows[0], strict=True)), result_of(summary, sidecar, LIMITS)
 
 
 @pytest.mark.parametrize("files", [{}, {"notes": b"some text"}])

@@ -24,10 +24,11 @@ from runbook_lib.credentials.pkcs12 import Profile, write_p12
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.inventories import folders
 from runbook_lib.inventories.folder_process import Helper
-from runbook_lib.inventories.folder_walk import FolderEntry, walk
-from runbook_lib.inventories.folder_worker import COLUMNS, ENOUGH, Summary
+from runbook_lib.inventories.folder_walk import FolderEntry, walk_folder
+from runbook_lib.inventories.folder_worker import ENOUGH, Summary
 from runbook_lib.inventories.folders import read_folders
 from runbook_lib.inventories.health import Limits
+from runbook_lib.inventories.schemas import FILES
 from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.result import Result, Verdict
 from runbook_lib.tables import SHOWN, LongTable
@@ -49,7 +50,7 @@ def pem(start: int, end: int, common_name: str = "x", **changes: Any) -> bytes:
 
 def read(where: Path, *folders: Path, **options: Any) -> tuple[list[dict[str, str]], Summary]:
     """The table as it is on disk, and the summary."""
-    with LongTable(where, "files", "Files", COLUMNS) as table:
+    with LongTable(where, FILES, "Files") as table:
         summary = read_folders([str(one) for one in folders], table, LIMITS, **options)
         assert table.finish(unchecked=0).rows == summary.rows
     with (where / "files.csv").open(encoding="utf-8", newline="") as stream:
@@ -114,7 +115,7 @@ def test_every_file_is_accounted_for_in_its_order_however_many_processes_read(
     monkeypatch.setattr(folders, "PIECE", 7 if processes else 1000)
     rows, summary = read(tmp_path / "out", many, processes=processes)
     files = sorted(str(path) for path in many.rglob("*") if path.is_symlink() or path.is_file())
-    assert list(dict.fromkeys(row["file"] for row in rows)) == list(walk(str(many)))
+    assert list(dict.fromkeys(row["file"] for row in rows)) == list(walk_folder(str(many)))
     assert sorted({row["file"] for row in rows}) == files
     assert (summary.files, summary.rows) == (153, 150 + 75 + 3)
     assert {row["reason"] for row in rows} == {"", "no_certificate", "link_not_followed"}
@@ -122,8 +123,8 @@ def test_every_file_is_accounted_for_in_its_order_however_many_processes_read(
     assert sum(summary.months.values()) == 225
     soonest = [row for _, row in summary.soonest]
     assert len(soonest) == SHOWN
-    assert soonest[0][COLUMNS.index("subject")] == "CN=number 51"  # number 50 ends at this moment
-    ends = [row[COLUMNS.index("days left")] for row in soonest]
+    assert soonest[0][FILES.columns.index("subject")] == "CN=number 51"  # number 50 ends at this moment
+    ends = [row[FILES.columns.index("days left")] for row in soonest]
     assert ends == sorted(ends, key=lambda days: (int(days) < 1, abs(int(days))))
 
 
@@ -292,8 +293,7 @@ def test_the_step_tells_counts_months_the_soonest_and_where_the_whole_is(
     shutil.copy(many / "0/deep/000.pem", many / "copy.pem")
     result, verdict = take(sandbox, monkeypatch, tmp_path, folders=[str(many)])
     assert result.headline.startswith("154 files, 229 rows: ")
-    assert [one.file for one in result.beside[0].files] == ["tables/files.csv", "tables/files.parquet"]
-    assert (tmp_path / "tables/files.parquet").is_file()
+    assert [one.file for one in result.beside[0].files] == ["tables/files.csv"]
     assert result.histogram is not None
     assert sum(count for _, _, count in result.histogram.months) == 226
     assert {table.name for table in result.tables} == {"soonest-first", "reasons"}
@@ -360,7 +360,7 @@ def test_a_tree_deeper_than_python_s_stack_is_walked(tmp_path: Path):
             os.chdir("d")
         Path("one.pem").write_bytes(b"")
         os.chdir(before)
-        assert len(list(walk(str(top)))) == 1
+        assert len(list(walk_folder(str(top)))) == 1
     finally:
         os.chdir(before)
         subprocess.run(["rm", "-r", top], check=True)  # pytest could not

@@ -26,7 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @dataclass(frozen=True)
 class Desk:
-    """Where the notebooks' programs run: a home of their own, and a sandbox in their environment."""
+    """Where the notebooks run: their own home folder, with a sandbox in the environment."""
 
     home: Path
     environ: dict[str, str]
@@ -45,21 +45,21 @@ class Desk:
         )
 
     def papermill(self, notebook: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-        """Execute a notebook as DESIGN.md promises: with nothing of ours in between."""
+        """Execute a notebook with papermill alone."""
         return self.run("papermill", notebook, out, "-f", "parameters/sandbox.yaml", "--no-progress-bar", *more)
 
 
 def archived(archive: Path) -> Path:
-    """A signed archive of two inventories, as they were declared, for 06 to read."""
+    """A signed archive of two expected inventories, for 06 to read."""
     bags.sign(archive)
     file = archive.with_name("expected.yaml")
     file.write_text("expected:\n  - {job: inventory, every: day, from: 2026-11-23, until: 2026-11-24}\n")
     expectation.declare(archive, file, at=bags.AT, environ=bags.ENVIRON)
     for hour, days in ((1, 91), (2, 89)):
-        told = Told("inventory", bags.AT + timedelta(hours=hour), tables=(inventory(row("A", days=days, id="1")),))
-        (table,) = told.tables
-        files = {"run.json": json.dumps(told.record()).encode(), "tables/inventory.csv": tables.csv_of(table)}
-        bags.put(archive, files, job="inventory", at=told.at)
+        sample = Told("inventory", bags.AT + timedelta(hours=hour), tables=(inventory(row("A", days=days, id="1")),))
+        (table,) = sample.tables
+        files = {"run.json": json.dumps(sample.record()).encode(), "tables/inventory.csv": tables.csv_of(table)}
+        bags.put(archive, files, job="inventory", at=sample.at)
     return archive
 
 
@@ -75,7 +75,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @pytest.fixture(scope="module")
 def executed(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every notebook as papermill left it. 01 ran twice: the second time it finds its work done."""
+    """A folder with every notebook as papermill left it. 01 ran twice; the second run has nothing to do."""
     folder = tmp_path_factory.mktemp("executed")
     for notebook in (ROOT / "notebooks" / "01_issue.ipynb", *NOTEBOOKS):
         first = folder / f"first-{notebook.name}"

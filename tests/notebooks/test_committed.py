@@ -1,4 +1,4 @@
-"""The notebooks as they are committed: stripped, all of one shape, and true to the procedures behind them."""
+"""The committed notebooks: without outputs, all of one shape, and consistent with their procedures."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from papermill.inspection import inspect_notebook
 from runbook_lib.errors import Reason, RunbookError
 from runbook_lib.procedures.parameters import MODELS, intake
 from runbook_lib.procedures.procedure import Procedure
+from runbook_lib.reports.html import EXPLORE_TAG
 from runbook_lib.result import Kind
 from runbook_lib.widgets import panels
 from tests.notebooks.conftest import NOTEBOOKS, ROOT
 
-FILES = sorted(set((ROOT / "parameters").glob("*.yaml")) - {ROOT / "parameters" / "fleet.yaml"})
+FILES = sorted(
+    set((ROOT / "parameters").glob("*.yaml")) - {ROOT / "parameters" / name for name in ("fleet.yaml", "notices.yaml")}
+)
 """Those that a notebook takes; a fleet file is for `runbook batch`."""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -30,6 +33,10 @@ each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 IMPORT = "from runbook_lib.widgets import runbook\n\n"
 """So that a cell can say what is missing, where a kernel was restarted and only this cell is run again."""
+
+
+EXPLORED = {"04_inventory": ("certificates", "inventory"), "06_archive": ("changes", "changes-made")}
+"""The notebooks with a part to explore: its variable and its table."""
 
 
 def read(path: Path) -> Any:
@@ -73,7 +80,10 @@ def test_every_notebook_has_the_same_shape(path: Path):
     expected = ["title", "parameters-text", "parameters", "setup"]
     for slug in steps:
         expected += [f"{slug}-text", slug]
-    assert [cell.id for cell in notebook.cells] == [*expected, "finish-text", "finish"]
+    expected += ["finish-text", "finish"]
+    if path.stem in EXPLORED:
+        expected += ["explore-text", "explore", "examples-text", "examples"]
+    assert [cell.id for cell in notebook.cells] == expected
 
     cells = {cell.id: cell for cell in notebook.cells}
     name = procedure.__name__
@@ -86,13 +96,30 @@ def test_every_notebook_has_the_same_shape(path: Path):
     )
     for step in procedure.steps():
         assert cells[step.slug].source == f"{IMPORT}runbook.step({name}.{step.method.__name__})"
-        told = cells[f"{step.slug}-text"].source
-        assert told.startswith("## ")
-        assert f"**{step.kind.value}**" in told
+        text = cells[f"{step.slug}-text"].source
+        assert text.startswith("## ")
+        assert f"**{step.kind.value}**" in text
         other = Kind.CHANGE if step.kind is Kind.CHECK else Kind.CHECK
-        assert f"**{other.value}**" not in told
-        assert 1 <= len(re.findall(r"[.;?](?:\s|$)", told.split("\n\n", 2)[2])) <= 5
+        assert f"**{other.value}**" not in text
+        assert 1 <= len(re.findall(r"[.;?](?:\s|$)", text.split("\n\n", 2)[2])) <= 5
     assert cells["finish"].source == f"{IMPORT}runbook.finish()"
+
+
+@pytest.mark.parametrize("name", EXPLORED)
+def test_what_is_only_to_explore_is_tagged_and_does_nothing_without_a_person(name: str):
+    notebook = read(ROOT / "notebooks" / f"{name}.ipynb")
+    variable, table = EXPLORED[name]
+    cells = {cell.id: cell for cell in notebook.cells}
+    for cell in notebook.cells:
+        assert (EXPLORE_TAG in cell.metadata.get("tags", [])) == cell.id.startswith(("explore", "examples"))
+    assert cells["explore"].source == f'{IMPORT}{variable} = runbook.explore("{table}")'
+    assert table in {schema.name for schema in procedure_of(notebook).tables}
+    (guard,) = ast.parse(cells["examples"].source).body
+    assert isinstance(guard, ast.If)
+    assert ast.unparse(guard.test) == f"{variable} is not None"
+    assert not guard.orelse
+    assert len(re.findall(r"^    # \d\. ", cells["examples"].source, re.MULTILINE)) == 3
+    assert ".plot." in cells["examples"].source
 
 
 @each_notebook
@@ -120,9 +147,9 @@ def test_the_parameters_cell_has_exactly_the_fields_and_defaults_of_the_model(pa
 
 @each_notebook
 def test_papermill_can_tell_every_parameter_with_its_type_and_help(path: Path):
-    told = inspect_notebook(str(path))
-    assert set(told) == set(procedure_of(read(path)).model.model_fields)
-    for parameter in told.values():
+    known = inspect_notebook(str(path))
+    assert set(known) == set(procedure_of(read(path)).model.model_fields)
+    for parameter in known.values():
         assert parameter["inferred_type_name"] in ("str", "int", "bool", "list")
         assert parameter["help"]
 

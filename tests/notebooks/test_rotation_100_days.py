@@ -38,7 +38,7 @@ NOBODY_ANSWERS = [{"fault": "html_page"}]
 
 @dataclass(frozen=True)
 class Expected:
-    """What a day's report has to say, and what the sandbox has to have seen on it."""
+    """What a day's report must say, and what the sandbox must have seen on that day."""
 
     progress: str
     exit: Exit
@@ -52,7 +52,7 @@ class Expected:
 
 
 def expected(day: int) -> Expected:
-    old, new = NAME, f"{NAME} 0003"  # the certificate with the number 0002 was issued, and its answer was lost
+    old, new = NAME, f"{NAME} 0003"  # 0002 was issued, but the response was lost
     if day < BEGIN:
         return Expected("nothing due", Exit.NOTHING_DUE, enabled=(old,))
     if day == BEGIN:
@@ -84,7 +84,7 @@ class Scheduler:
     bags: list[Path] = field(default_factory=list)
 
     def run(self, job: str, *more: str) -> tuple[int, Path]:
-        """Gives the exit code and the bag, which has to be the only new one."""
+        """The exit code and the bag, which must be the only new one."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("DIGICERT_", "JUPYTER"))}
         ran = subprocess.run(
             [
@@ -109,7 +109,7 @@ class Scheduler:
         return self.run("rotate", "-p", "clock", iso(now), "--exit-detail")
 
     def requests(self) -> list[dict[str, Any]]:
-        """What the sandbox saw since it was asked last."""
+        """What the sandbox saw since the last call."""
         new: list[dict[str, Any]] = self.sandbox.admin("GET", f"/requests?after={self.seen}")
         self.seen += len(new)
         return new
@@ -127,7 +127,7 @@ def scheduler(fresh_sandbox: Callable[..., Sandbox], tmp_path: Path) -> Iterator
 
 
 def report(bag: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[list[str]]]:
-    """run.json, the records in the notebook, and the way from here (empty where the run did not get so far)."""
+    """run.json, the records in the notebook, and the next steps (empty if the run did not get that far)."""
     run = json.loads((bag / "data" / "run.json").read_text(encoding="utf-8"))
     notebook = json.loads((bag / "data" / "run.ipynb").read_text(encoding="utf-8"))
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
@@ -144,10 +144,10 @@ def changes_in(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def assert_true(bag: Path, day: Expected, now: datetime, code: int, requests: list[dict[str, Any]]) -> None:
     run, records, way = report(bag)
-    told = {one: run[one] for one in ("status", "verdict", "progress", "exit")}
-    # the exit code of run.json is the run's own; --exit-detail is the caller's wish
+    outcome = {one: run[one] for one in ("status", "verdict", "progress", "exit")}
+    # run.json holds the run's own exit code; --exit-detail is the caller's choice
     plain = day.exit if day.status is Status.FAILED else Exit.DONE
-    assert told == {"status": day.status, "verdict": day.verdict, "progress": day.progress, "exit": plain}
+    assert outcome == {"status": day.status, "verdict": day.verdict, "progress": day.progress, "exit": plain}
     assert code == day.exit
     assert (run["error"] or {}).get("reason", "") == day.reason
     assert {one["started"] for one in records if one["record"] == "step"} == {iso(now)}

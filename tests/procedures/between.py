@@ -27,10 +27,10 @@ def between(
     change: Change = lambda *_: None,
     known_by: tuple[Path, ssl.SSLContext] | None = None,
 ) -> Iterator[dict[str, str]]:
-    """Gives the variables with which the API is asked through it; the mTLS host is the sandbox's own.
+    """The variables that lead to the API through the proxy; the mTLS host is the sandbox's own.
 
     Args:
-        change: None leaves an answer as it is.
+        change: None leaves a response unchanged.
         known_by: as in `hostile_server`.
     """
     known_by = known_by or self_signed(folder)

@@ -1,4 +1,4 @@
-"""Access is taken away and given back, and each is proven on the same host."""
+"""A certificate is disabled and enabled, and each is proven on the same host."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_disabled_alone_then_enabled_alone(sandbox: Sandbox) -> None:
     assert verdicts(first) == ["ok", "ok", "ok", "nothing to do", "nothing to do"]
     assert first.finish().verdict is Verdict.OK
     again, _ = act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
-    # refused now too, but no call that worked stands against it in this run
+    # refused now too, but this run has no accepted call to compare with
     assert verdicts(again)[1:3] == ["nothing to do", "attention"]
     both, _ = act(sandbox, name, confirm=name, allow_outage_of=name)
     assert failed(both) == Reason.CERTIFICATE_DISABLED
@@ -81,7 +81,20 @@ def test_a_run_that_was_killed_while_access_was_away_is_finished_by_the_next(san
     assert end.verdict is Verdict.OK
     act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
     refused, _ = act(sandbox, name, confirm=name, allow_outage_of=name)
-    assert failed(refused) == Reason.CERTIFICATE_DISABLED  # that was asked for: nobody's run was cut off
+    assert failed(refused) == Reason.CERTIFICATE_DISABLED  # on request: no run was interrupted
+
+
+def test_a_disabled_certificate_is_not_called_refused_where_the_call_had_no_verdict(
+    fresh_sandbox: Callable[..., Sandbox],
+) -> None:
+    sandbox, name = fresh_sandbox(), "No verdict"
+    issue(sandbox, name)
+    act(sandbox, name, confirm=name, allow_outage_of=name, action="disable")
+    enable = prepare(Access, sandbox, name=name, confirm=name, action="enable")
+    prove_access = enable.steps()[0].slug
+    assert enable.perform(prove_access).verdict is Verdict.OK
+    sandbox.admin("PUT", "/faults", {"seed": 1, "rules": [{"fault": "html_page", "method": "GET", "name": name}]})
+    assert enable.perform(prove_access).verdict is Verdict.UNCHECKED
 
 
 def test_a_disable_that_ends_in_doubt_is_taken_back(fresh_sandbox: Callable[..., Sandbox]) -> None:

@@ -1,6 +1,6 @@
-"""Disk full, read-only and permission lost at each write: what is in use is never half-written, and it goes on later.
+"""Disk full, read-only and permission lost at each write: what is in use stays complete, and a later run resumes.
 
-strace answers the k-th call with the error. The library says what to do about it, in a RunbookError, or goes on.
+strace answers the k-th call with the error. The library reports a RunbookError with a remedy, or continues.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ def points(worker: Worker, grounds: Grounds) -> list[Point]:
         if call is None:
             continue
         count[call[0]] += 1
-        # what it opens elsewhere (the system's name service, /proc) is not its disk
+        # files elsewhere (the system's name service, /proc) are not part of the store
         if call[0] != "openat" or owner.environ["DIGICERT_ONE_STORE"] in line:
             found += [(call[0], count[call[0]], error) for error in ERRORS]
     return found
 
 
 def in_use_is_whole(owner: Owner, name: str) -> bool:
-    """Whether nothing is in use yet, or a P12 that opens and holds its key."""
+    """Whether nothing is in use yet, or its P12 opens and holds its key."""
     procedure = prepare(Issue, name, owner.environ)
     current = procedure.credential.current()
     return current is None or current in held(procedure.credential, procedure.session.secret("p12_password")).values()
 
 
 def fail(worker: Worker, grounds: Grounds, point: Point) -> tuple[str, list[str]]:
-    """The reason it ended with, and what was wrong then or after the next run."""
+    """The reason of the failure, and what was wrong then or after the next run."""
     name, owner = "Disk", grounds.owner()
     call, k, error = point
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={k}"]

@@ -10,7 +10,7 @@ import pytest
 from runbook_lib.catalogue import CATALOGUE, Reason
 from runbook_lib.digicert.client import Client
 from runbook_lib.procedures.doctor import Doctor
-from runbook_lib.procedures.troubleshoot import Troubleshoot
+from runbook_lib.procedures.troubleshoot import SHOWN, Troubleshoot, ranked
 from runbook_lib.result import Verdict
 from tests.conftest import Sandbox
 from tests.digicert.hostile import CASES, hostile_server
@@ -74,9 +74,9 @@ def test_a_server_that_answers_a_byte_a_second_is_waited_for_once(
 def test_the_api_key_is_shown_masked_and_nowhere_whole(sandbox: Sandbox) -> None:
     procedure = prepare(Doctor, sandbox)
     run(procedure)
-    told = "".join(record.model_dump_json() for record in procedure.records)
-    assert sandbox.api_key not in told
-    assert f"…{sandbox.api_key[-4:]}" in told
+    text = "".join(record.model_dump_json() for record in procedure.records)
+    assert sandbox.api_key not in text
+    assert f"…{sandbox.api_key[-4:]}" in text
 
 
 def test_a_reachable_environment_is_not_needed_to_be_told_about_a_missing_one(sandbox: Sandbox) -> None:
@@ -99,7 +99,26 @@ def test_every_reason_is_explained_and_found_by_what_a_person_saw(sandbox: Sandb
         run(procedure)
         result = procedure.records[0].result
         assert result is not None
-        assert reason in {row[1] for row in result.tables[0].rows}
+        rows = result.tables[0].rows
+        assert reason in {row[1] for row in rows}
+        assert len(rows) <= SHOWN
+    everything = prepare(Troubleshoot, sandbox)
+    run(everything)
+    assert everything.records[0].result is not None
+    assert len(everything.records[0].result.tables[0].rows) == len(CATALOGUE)
     nothing = prepare(Troubleshoot, sandbox, symptom="xyzzy")
     run(nothing)
     assert nothing.finish().verdict is Verdict.ATTENTION
+
+
+@pytest.mark.parametrize("reason", sorted(Reason))
+def test_a_code_is_the_first_thing_that_its_search_finds(reason: Reason) -> None:
+    assert ranked(reason.value)[0] is reason
+    assert ranked(f"[{reason.value}]")[0] is reason
+    assert reason in ranked(CATALOGUE[reason].title)[:SHOWN]
+
+
+def test_plain_words_find_what_they_are_about_first() -> None:
+    for symptom, reason in (("server unreachable", "unreachable"), ("wrong password", "wrong_password")):
+        assert reason in ranked(symptom)[:5], ranked(symptom)[:5]
+    assert ranked("xyzzy") == []

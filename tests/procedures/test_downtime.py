@@ -38,7 +38,7 @@ class Tally:
 
 
 class Consumer:
-    """The program, and what it said last."""
+    """The program, and its last output."""
 
     def __init__(self, progress: Path) -> None:
         self._progress = progress
@@ -48,7 +48,7 @@ class Consumer:
         return Tally(int(calls), int(failed), generation, first)
 
     def wait(self, calls: int) -> Tally:
-        """What it tells after so many calls more."""
+        """The output after a number of further calls."""
         until = self.tally().calls + calls
         deadline = time.monotonic() + 600
         while self.tally().calls < until:
@@ -59,7 +59,7 @@ class Consumer:
 
 @contextmanager
 def consumer(sandbox: Sandbox, current: Path, folder: Path) -> Iterator[Consumer]:
-    """The program, calling from now on."""
+    """The running program."""
     progress = folder / "progress"
     address = urlsplit(sandbox.clientauth_url).netloc
     process = subprocess.Popen(

@@ -1,5 +1,5 @@
-"""Whatever the answer to the request holds, nothing of it is put into use unless it is what was asked for; what was
-issued is disabled, and a private key that somebody put into it is not kept."""
+"""Whatever the response to the request holds: a certificate that differs from the request is never put into use but
+disabled, and a private key in the response is not kept."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A run against a hostile server ends before its deadline, in little memory, sealed, with every row or a word of doubt,
-and its key goes nowhere else."""
+"""A run against a hostile server ends before its deadline, in little memory and sealed. It lists every row or says that
+rows may be missing, and sends its key nowhere else."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def command(server: Hostile, tmp_path: Path) -> Command:
-    """Run a command against an answer; everything but the list is answered as it should be, unless `all_of_it`."""
+    """Run a command against a hostile response to the list request, or to every request if `all_of_it`."""
 
     def run(*words: str, answer: Answer, deadline: int, all_of_it: bool = False, **environ: str) -> Ended:
         server.requests.clear()
@@ -112,7 +112,7 @@ def command(server: Hostile, tmp_path: Path) -> Command:
 
 @dataclass(frozen=True)
 class Bag:
-    """What a run has sealed."""
+    """What a run sealed."""
 
     record: dict[str, Any]
     tables: Path
@@ -207,7 +207,7 @@ def test_the_doctor_says_what_is_wrong(command: Command, name: str) -> None:
 
 @pytest.mark.soak
 def test_many_service_users_with_large_lists_take_no_more_than_one(inventory: Inventory, tmp_path: Path) -> None:
-    """Each list alone is within the limits; all of them together are not, and those left out are told."""
+    """Each list alone is within the limits; all of them together are not, and those left out are reported."""
     pages = [hostile_rows(30_000, first=30_000 * number) for number in range(4)]
     keys = {f"KEY_{number}": f"{number}{API_KEY}" for number in range(12)}
 

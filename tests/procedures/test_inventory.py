@@ -1,4 +1,4 @@
-"""The inventory leaves nothing out, and says of each row how it stands."""
+"""The inventory leaves nothing out, and shows the state of each row."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from runbook_lib.catalogue import Reason
 from runbook_lib.clock import iso
 from runbook_lib.digicert.listing import Listing, Malformed
 from runbook_lib.digicert.models import ClientAuthCertificate
+from runbook_lib.inventories.schemas import INVENTORY
 from runbook_lib.procedures.access import Access
-from runbook_lib.procedures.inventory import COLUMNS, Inventory
+from runbook_lib.procedures.inventory import Inventory
 from runbook_lib.procedures.issue import Issue
 from runbook_lib.result import FinishRecord, Verdict
 from tests.conftest import Sandbox
@@ -30,7 +31,7 @@ def take(sandbox: Sandbox, environ: dict[str, str] | None = None, **given: Any) 
     assert run(procedure).error is None
     result = procedure.records[1].result
     assert result is not None
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows]
+    rows = [dict(zip(INVENTORY.columns, row, strict=True)) for row in result.tables[0].rows]
     assert [row["effective end"] for row in rows if row["effective end"]] == sorted(
         row["effective end"] for row in rows if row["effective end"]
     )
@@ -66,7 +67,7 @@ def test_a_short_lived_certificate_is_not_due_all_its_life(own: Sandbox) -> None
     current = issue(own, "Short", {"DIGICERT_ONE_API_KEY": own.users()["ends_soon"]["api_key"]}).credential.current()
     assert current is not None
     rows, _, _ = take(own, {"DIGICERT_ONE_API_KEY": own.users()["ends_soon"]["api_key"]})
-    assert rows["Short"]["state"] == "healthy"  # 30 of 30 days left: a third is not yet reached
+    assert rows["Short"]["state"] == "healthy"  # 30 of 30 days left: more than a third
 
 
 def test_disabled_orphan_unreadable_and_mismatch_are_told_apart(own: Sandbox) -> None:
@@ -165,7 +166,7 @@ def classified(own: Sandbox, listing: Listing) -> tuple[list[dict[str, str]], Ve
     procedure._listed = listing
     result = procedure.perform("classify").result
     assert result is not None
-    return [dict(zip(COLUMNS, row, strict=True)) for row in result.tables[0].rows], result.verdict
+    return [dict(zip(INVENTORY.columns, row, strict=True)) for row in result.tables[0].rows], result.verdict
 
 
 def test_two_of_one_name_without_ids_are_two_rows_and_neither_is_joined_by_name_alone(own: Sandbox) -> None:

@@ -67,7 +67,7 @@ def test_a_certificate_is_issued_put_into_use_and_the_second_run_has_nothing_to_
         api.set_enabled(mine.id, False)
     disabled = prepare(Issue, sandbox, name="Issued once", confirm="Issued once", key_kind="p-256")
     record = run(disabled)
-    assert record.error is not None  # in use, and of no use: that is not “nothing to do”
+    assert record.error is not None  # in use, but disabled: that is not “nothing to do”
     assert record.error["reason"] == "certificate_disabled"
     assert posts(sandbox, "Issued once") == [201]
 
@@ -124,7 +124,7 @@ def test_a_name_that_somebody_else_has_is_refused(sandbox: Sandbox, tmp_path: Pa
     issue(sandbox, "Taken")
     procedure = begin(sandbox, "Taken", {"DIGICERT_ONE_STORE": str(tmp_path / "other")})
     assert reason(procedure) == Reason.DUPLICATE_NAME
-    assert states(procedure)[-1] is State.KEY_SEALED  # its key is kept, and nothing of it is in doubt
+    assert states(procedure)[-1] is State.KEY_SEALED  # its key is kept, and its outcome is known
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_certificate_whose_answer_was_lost_is_disabled_and_the_next_name_is_us
     first = begin(sandbox, name)
     first.perform("generate-key-and-csr")
     first.perform("request-certificate")
-    # the answer never arrived: as if the process had died between the server's effect and our write
+    # no response arrived, as if the process had died between the server's effect and our write
     staging = first.credential.staging(1)
     (staging / "response.json").unlink()
     lines = first.credential.journal_path.read_text().splitlines(keepends=True)

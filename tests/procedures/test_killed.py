@@ -56,7 +56,7 @@ def worker(grounds: Grounds) -> Iterator[Worker]:
 
 
 def points(worker: Worker, grounds: Grounds, calls: str) -> list[Point]:
-    """Every call of a whole undisturbed story, as strace counts them; of reads only those of answers."""
+    """Every call of an undisturbed story, as strace counts them; of reads only those of responses."""
     options = ["-y", "-e", f"trace={calls}"]
     ended, seen = worker.trace(options, "issue_and_rotate", "Counted", grounds.owner().environ)
     assert ended.done, ended
@@ -69,7 +69,7 @@ def points(worker: Worker, grounds: Grounds, calls: str) -> list[Point]:
 
 
 def kill(worker: Worker, grounds: Grounds, point: Point) -> tuple[bool, State | None, list[str]]:
-    """Whether the kill came, where the journal stood then, and what is wrong after the story was run again."""
+    """Whether the kill came, the state of the journal then, and what is wrong after the story ran again."""
     name, owner = "Killed", grounds.owner()
     call, k = point
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={k}"]
@@ -104,14 +104,14 @@ def test_killed_at_any_point_and_run_again_it_ends_well(worker: Worker, grounds:
             print(point, state, problems, flush=True)
     print(f"killed at {killed.total()} of {len(chosen)} points: {dict(killed)}; the journal stood at {dict(left)}")
     assert not wrong
-    assert killed.total() >= 0.9 * len(chosen)  # where a run makes a call fewer, its last point is not reached
+    assert killed.total() >= 0.9 * len(chosen)  # a run that makes fewer calls does not reach the last point
 
 
 # --- points that once went wrong, each by name ------------------------------------------------------------------------
 
 
 def stop_at(owner: Owner, name: str, kind: type[Issue] | type[Rotate], state: State) -> None:
-    """Run as far as the step that writes this state, and die right after it was written."""
+    """Run up to the step that writes this state, and end right after it is written."""
     given = {"rotate_now": True, "overlap_days": 0} if kind is Rotate else {"key_kind": "p-256"}
     procedure = prepare(kind, name, owner.environ, **given)
     append = Journal.append
@@ -164,7 +164,7 @@ def test_an_issuance_run_again_does_not_speak_for_a_rotation_under_way(grounds: 
     assert issue("Two at work", owner.environ) is None
     stop_at(owner, "Two at work", Rotate, State.VERIFIED)
     before = owner.credential("Two at work").journal_path.read_text()
-    assert issue("Two at work", owner.environ) is None  # nothing to do, and nothing to tell
+    assert issue("Two at work", owner.environ) is None  # nothing to do, and nothing to report
     assert owner.credential("Two at work").journal_path.read_text() == before
     assert rotate("Two at work", owner.environ) is None
     assert audit(owner, "Two at work") == []

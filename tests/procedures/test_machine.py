@@ -53,7 +53,7 @@ STEPS, EXAMPLES = (40, 100) if SOAK else (20, 4)
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The process has ended."""
 
 
 FAULTS: list[list[dict[str, Any]]] = [
@@ -81,7 +81,7 @@ weathers = st.one_of(
 
 @contextmanager
 def crashing(at: int) -> Iterator[None]:
-    """The process ends at its n-th fsync, before or after which everything durable happens."""
+    """The process ends at its n-th fsync; all durable changes happen before or after one."""
     fsync, count = os.fsync, 0
 
     def counted(descriptor: int) -> None:
@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
 
     # --- the second operator and the clock ----------------------------------------------------------------------------
 
-    # What is drawn must not depend on how a server, a process and a clock happened to meet: hypothesis replays draws.
+    # Draws must not depend on timing between server, process and clock: hypothesis replays them.
 
     @rule(which=st.integers(0, 9))
     def somebody_else_disables_or_enables(self, which: int) -> None:
@@ -243,7 +243,7 @@ class Life(RuleBasedStateMachine):
                 assert one["name"] == pending, f"{one['name']} is enabled, and nobody has its key"
 
     def _pending_name(self) -> str | None:
-        """The name that was asked for and is not settled yet."""
+        """The name that was requested and whose outcome is still unknown."""
         last = next((one for one in reversed(self._entries) if one.state in _ISSUING or one.state in _SETTLED), None)
         if last is None or last.state in _SETTLED:
             return None
@@ -286,23 +286,23 @@ class Life(RuleBasedStateMachine):
         credential, entries = self.owner.credential(NAME), self._entries
         current = credential.current()
         rotation = replay(entries)
-        told: int | None = None
+        journalled: int | None = None
         for entry in entries:
             if entry.state is State.CURRENT:
-                told = entry.generation
+                journalled = entry.generation
             elif entry.state is State.ROLLED_BACK:
-                told = next(
+                journalled = next(
                     one.generation for one in reversed(entries[: entry.seq]) if one.state is State.ROTATION_BEGUN
                 )
         number = current.number if current else None
-        switching = {told}
-        # cut off between the switch and its entry; 03 may have written entries of its own since
+        switching = {journalled}
+        # interrupted between the switch and its entry; 03 may have written entries since
         last = next((one for one in reversed(entries) if one.state in ISSUANCE), None)
         if rotation is None and last is not None and last.state is State.VERIFIED:
             switching.add(last.generation)
         if rotation is not None and rotation.stage in (Stage.TESTED, Stage.ROLLING_BACK):
             switching |= {rotation.old, rotation.new or rotation.old}
-        assert number in switching, f"`current` is {number}, the journal says {told}"
+        assert number in switching, f"`current` is {number}, the journal says {journalled}"
         bundled = {one.generation for one in entries if one.state is State.BUNDLED}
         linted = {one.generation for one in entries if one.state is State.LINTED}
         committed = {one.number for one in credential.generations()}
@@ -396,8 +396,8 @@ def hold(life: Life) -> None:
     life.no_secret_is_outside_the_p12()
 
 
-def fails(life: Life, told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+def fails(life: Life, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         hold(life)
 
 

@@ -1,4 +1,4 @@
-"""A rotation over days: each run takes the steps that are due, and programs never notice."""
+"""A rotation over days: each run takes the steps that are due, and programs are never interrupted."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def test_a_whole_rotation_takes_each_step_on_its_day(days: Days) -> None:
     assert days.enabled() == {"Rotated": False, "Rotated 0002": True}
     inventory = prepare(Inventory, days.sandbox, clock=iso(days.now))
     run(inventory)
-    told = {row.local.where: row.local.rotation for row in inventory._rows if row.local and row.local.name == NAME}
+    parts = {row.local.where: row.local.rotation for row in inventory._rows if row.local and row.local.name == NAME}
     until = iso(days.now + timedelta(days=7))
-    assert told == {
+    assert parts == {
         f"{NAME}/0001": f"in grace, roll-back possible until {until}",
         f"{NAME}/0002 (in use)": "new, old refused",
     }
@@ -159,7 +159,7 @@ def test_from_every_stage_before_retirement_there_is_a_way_back(days: Days, afte
     assert current.number == 1
     assert days.works(1)
     assert days.enabled() == {"Rotated": True, "Rotated 0002": False}
-    held = days.later(days=1).rotate()  # it does not begin again by itself
+    held = days.later(days=1).rotate()  # it does not start again by itself
     assert (held.progress, held.records[0].verdict) == ("nothing due", Verdict.ATTENTION)
     again = days.later(days=1).rotate(rotate_now=True)
     assert stage(again) is Stage.IN_SERVICE
@@ -211,11 +211,11 @@ def test_a_hook_gets_the_path_and_no_secret_and_what_it_leaks_is_not_kept(days: 
         "printf -- '-----BEGIN PRIVATE KEY-----\\nMIIB\\n-----END PRIVATE KEY-----\\n'\n"
     )
     procedure = days.at(50).rotate(hook=f"sh {script}")
-    told = "".join(record.model_dump_json() for record in procedure.records)
-    assert "for Rotated:" in told
-    assert "key=[]" in told
+    text = "".join(record.model_dump_json() for record in procedure.records)
+    assert "for Rotated:" in text
+    assert "key=[]" in text
     for secret in (days.sandbox.api_key, days.sandbox.env["DIGICERT_ONE_P12_PASSWORD"], "MIIB"):
-        assert secret not in told
+        assert secret not in text
         assert secret not in procedure.credential.journal_path.read_text()
 
 

@@ -59,7 +59,7 @@ ROTATE: dict[str, st.SearchStrategy[Any]] = {
 
 
 def refusal(kind: type[Procedure[Any]], sandbox: Sandbox, **given: Any) -> tuple[str, str] | None:
-    """Reason and words of what ends a headless run, without the moment it ran at; None where nothing does."""
+    """The reason and message that end a headless run, without its times; None if it succeeds."""
     try:
         parameters, _ = intake(kind.model, {"mode": "headless", **given})
     except RunbookError as error:
@@ -71,7 +71,7 @@ def refusal(kind: type[Procedure[Any]], sandbox: Sandbox, **given: Any) -> tuple
 
 
 def some(strategies: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """A few of them; most stay at what works, else nothing would ever be accepted."""
+    """A few parameters; most keep a valid value, or nothing would ever be accepted."""
     few = st.lists(st.sampled_from(sorted(strategies)), max_size=2, unique=True)
     return few.flatmap(lambda names: st.fixed_dictionaries({name: strategies[name] for name in names}))
 

@@ -1,6 +1,6 @@
-"""Seeded fault schedules, about a third of all requests faulty: each issue and rotate ends done, or in words.
+"""Seeded fault schedules, about a third of all requests faulty: each issue and rotate succeeds, or reports why not.
 
-What the sandbox's own journal says is the witness: no certificate is left enabled that nobody can use, none is made
+The sandbox's own journal is the witness: no certificate that nobody can use stays enabled, and none is issued
 twice. Waits are shortened (procedures', urllib3's and the client's read time): the server here lags by requests.
 """
 
@@ -88,7 +88,7 @@ def schedule(seed: int) -> list[dict[str, Any]]:
 
 
 def play(owner: Owner, seed: int) -> tuple[int, list[Ending], list[str]]:
-    """One schedule: in how many runs it was done (0: not while the faults went on), the refusals, what is wrong."""
+    """One schedule: the number of runs it took (0: not done during the faults), the refusals, what is wrong."""
     name, refusals = "Scheduled", list[Ending]()
     owner.sandbox.admin("PUT", "/faults", {"seed": seed, "rules": schedule(seed)})
     runs = 0
@@ -100,12 +100,12 @@ def play(owner: Owner, seed: int) -> tuple[int, list[Ending], list[str]]:
         refusals.append(ending)
         _heed(owner, ending)
     owner.sandbox.admin("DELETE", "/faults")
-    time.sleep(0.25)  # what was delayed past the client's patience is done by then
+    time.sleep(0.25)  # delayed requests are done by then
     wrong = [f"no words: {one}" for one in refusals if one and not (one["what"] and one["remedy"])]
     if not runs:
         rest = [issue_and_rotate(name, owner.environ) for _ in range(3)]
         if rest[-1] is not None and rest[-1]["reason"] == Reason.DUPLICATE_NAME:
-            # issued for another key, and the answer lost: the name that a person chose is taken for good
+            # issued for another key, and the response lost: the chosen name cannot be used again
             return 0, refusals, wrong + [one["name"] for one in owner.certificates() if one["enabled"]]
         if rest[-1] is not None:
             return 0, refusals, [*wrong, f"stuck: {rest}"]
@@ -113,7 +113,7 @@ def play(owner: Owner, seed: int) -> tuple[int, list[Ending], list[str]]:
 
 
 def _heed(owner: Owner, refusal: dict[str, Any]) -> None:
-    """Do what the remedy of a name that is taken says: disable that certificate, if nobody has its key."""
+    """Follow the remedy for a name that is taken: disable that certificate if nobody has its key."""
     if refusal["reason"] == Reason.DUPLICATE_NAME:
         name = refusal["what"].split("“")[1].split("”")[0]
         procedure = prepare(Issue, name, owner.environ)
@@ -168,7 +168,7 @@ def test_every_schedule_ends_done_or_in_words_and_leaves_no_orphan(grounds: Grou
 def test_without_looking_for_the_lost_certificate_an_orphan_would_be_left(
     grounds: Grounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The twin: a run that takes a lost answer for a request that never arrived leaves what the audit finds."""
+    """The twin: a run that treats a lost response as a request that never arrived leaves what the audit finds."""
     owner = grounds.owner()
     rules = [{"fault": "drop_after", "method": "POST", "nth": 1}]
     owner.sandbox.admin("PUT", "/faults", {"seed": 1, "rules": rules})
@@ -222,7 +222,7 @@ def test_a_roll_back_settles_a_request_in_doubt_by_itself(grounds: Grounds) -> N
     owner.sandbox.admin("DELETE", "/faults")
     refusal = perform(prepare(Rotate, "In doubt", owner.environ))
     assert refusal is not None
-    assert refusal["reason"] == Reason.STEP_OUT_OF_ORDER  # the way back was begun, and it does not turn round by itself
+    assert refusal["reason"] == Reason.STEP_OUT_OF_ORDER  # a roll-back that has started does not stop by itself
     assert perform(prepare(Rotate, "In doubt", owner.environ, action="roll back")) is None
     assert audit(owner, "In doubt") == []
     assert [one["name"] for one in owner.certificates() if one["enabled"]] == ["In doubt"]

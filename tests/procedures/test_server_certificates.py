@@ -21,7 +21,7 @@ from tests.procedures.conftest import issue, prepare, run
 
 
 def served_with(one: Chain, folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """The file that trusts its root, and a server's context with the rest."""
+    """A file with the root to trust, and a server's context with the rest of the chain."""
     folder.mkdir()
     ca, both = folder / "ca.pem", folder / "server.pem"
     ca.write_bytes(pem(one.root))
@@ -58,13 +58,13 @@ def test_what_is_refused_is_told_by_each_with_its_cause(sandbox: Sandbox, tmp_pa
         issuing = prepare(Issue, sandbox, environ, name="Not trusted", confirm="Not trusted", key_kind="p-256")
         error = run(issuing).error
         assert error is not None
-        told = [(error["what"], error["remedy"])]
+        reports = [(error["what"], error["remedy"])]
         assert error["reason"] == Reason.TLS_NOT_TRUSTED
         for procedure in (prepare(Inventory, sandbox, environ), prepare(Doctor, sandbox, environ)):
             run(procedure)
             first = procedure.records[0].result
             assert first is not None
-            told.append((first.headline, " ".join(first.next)))
+            reports.append((first.headline, " ".join(first.next)))
             assert procedure.finish().verdict is not Verdict.OK
-    assert [(cause in what, remedy in then) for what, then in told] == [(True, True)] * 3, told
+    assert [(cause in what, remedy in then) for what, then in reports] == [(True, True)] * 3, reports
     assert asked == []

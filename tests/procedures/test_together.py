@@ -1,4 +1,4 @@
-"""Several processes issue and rotate the same credential at once: one does, the others say who does."""
+"""Several processes issue and rotate the same credential at once: one does it, the others name that one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def worker(grounds: Grounds) -> Iterator[Worker]:
 
 
 def all_at_once(worker: Worker, story: str, name: str, owner: Owner, count: int) -> dict[int, Ended]:
-    """The same story in so many processes, let go at the same moment; how each ended, by process id."""
+    """The same story in several processes, started at the same moment; how each ended, by process id."""
     pids = [worker.start(story, name, owner.environ) for _ in range(count)]
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
@@ -59,7 +59,7 @@ def test_processes_at_once_make_one_certificate_and_the_others_say_who_does(
                 if one.error:
                     assert one.reason == Reason.BUSY, one.error
                     holder = re.search(r"by process (\d+) since", one.error["what"])
-                    # “another process” where it had ended by the time its name was looked for
+                    # “another process” if that had ended before its name was looked up
                     assert holder is None or int(holder[1]) in ended.keys() - {pid}, one.error
             if not any(one.done for one in ended.values()):  # each met another in one of its steps
                 assert worker.run(story, "Shared", owner.environ).done
@@ -74,7 +74,7 @@ def test_processes_at_once_make_one_certificate_and_the_others_say_who_does(
 def test_two_at_once_without_a_lock_are_seen(
     worker: Worker, grounds: Grounds, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Two stores do not share a lock: the second asks for the same name, and the server's answer is what stops it."""
+    """Two stores do not share a lock: the second requests the same name, and the server's response stops it."""
     owner = grounds.owner()
     other = {**owner.environ, "DIGICERT_ONE_STORE": str(tmp_path_factory.mktemp("other"))}
     pids = [worker.start("issue", "Unlocked", environ) for environ in (owner.environ, other)]

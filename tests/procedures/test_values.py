@@ -1,4 +1,4 @@
-"""What is said of a parameter that is wrong: its name, what is expected, and the value where that is harmless."""
+"""The message for a wrong parameter: its name, what it must be, and the value if that cannot be a secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"country": "USA"}, "country: Enter a two-letter code in capitals, for example DE.*given: 'USA'"),
         ({"country": False}, 'country: must be text; YAML reads unquoted NO.*in quotes, for example "NO"'),
@@ -36,12 +36,14 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
         ({"locality": 1.1}, 'locality: must be text; YAML reads unquoted 1.10.*Write it in quotes, "1.10"'),
         ({"organization": "x" * 65}, "organization: must have at most 64 characters, and has 65"),
         ({"organization": ""}, "organization: must not be empty"),
-        ({"common_name": "ä" * 40}, "common_name: has 80 bytes"),
+        ({"common_name": "ä" * 40}, "common_name: must be at most 64 bytes in UTF-8; it has 80"),
         ({"organizational_unit": "a\nb"}, r"organizational_unit: must not contain control characters.*'a\\x0ab'"),
         ({"state": "\ud800"}, r"state: '\\ud800' is not UTF-8"),
         ({"state": [1]}, "state: must be text; this is a list"),
         ({"key_kind": "rsa"}, "key_kind: must be rsa-2048, .* or p-384"),
         ({"dry_run": "maybe"}, "dry_run: must be true or false"),
+        ({"ticket": "CHG-1\nCHG-2"}, "ticket: must be one line"),
+        ({"approved_by": "x" * 201}, "approved_by: must have at most 200 characters, and has 201"),
         ({"expiration_date": "0001-01-01T00:00:00+01:00"}, "expiration_date: must be a date, written YYYY-MM-DD"),
         ({"expiration_date": "9999-12-31T23:59:59-01:00"}, "expiration_date: must be a date, written YYYY-MM-DD"),
         ({"expiration_date": "9999-12-31"}, "expiration_date: must be in the years 1970 to 8999"),
@@ -49,13 +51,13 @@ def refused(model: type[Parameters], **given: Any) -> RunbookError:
         ({"store": "~nobody2/x"}, "store: this machine has no user 'nobody2'"),
         ({"store": "a\0b"}, "store: .* NUL"),
         ({"ca_file": "x" * 5000}, r"ca_file: .*\(5,000 characters\) is too long"),
-        ({"environment": "producton"}, "environment: 'producton' is none of"),
+        ({"environment": "producton"}, "environment: 'producton' must be one of"),
     ],
 )
-def test_the_message_names_the_parameter_and_what_is_expected(given: dict[str, Any], told: str) -> None:
+def test_the_message_names_the_parameter_and_what_is_expected(given: dict[str, Any], message: str) -> None:
     error = refused(IssueParameters, **given)
     assert error.reason is Reason.BAD_PARAMETER
-    with pytest.raises(RunbookError, match=told):
+    with pytest.raises(RunbookError, match=message):
         raise error
 
 
@@ -65,8 +67,8 @@ def test_a_number_is_told_with_its_bounds_and_a_truth_is_none(value: Any) -> Non
 
 
 def test_several_wrong_parameters_are_told_at_once() -> None:
-    told = refused(IssueParameters, country="USA", organization="", key_kind="rsa").what
-    assert all(f"{name}: " in told for name in ("country", "organization", "key_kind"))
+    message = refused(IssueParameters, country="USA", organization="", key_kind="rsa").what
+    assert all(f"{name}: " in message for name in ("country", "organization", "key_kind"))
 
 
 @pytest.mark.parametrize("token", ["hunter2hunter2", "0123456789abcdef0123456789_" + "0123456789abcdef" * 3])
@@ -97,4 +99,4 @@ def test_the_doctor_checks_the_parameters_of_every_notebook_in_a_shared_file() -
     assert "country: Enter a two-letter code" in refused(DoctorParameters, country="USA").what
     assert "overlap_days: " in refused(DoctorParameters, overlap_days=99).what
     intake(DoctorParameters, {"country": "US", "action": "disable", "overlap_days": 2})
-    intake(RotateParameters, {"country": "USA"})  # each other notebook checks what is its own
+    intake(RotateParameters, {"country": "USA"})  # each other notebook checks its own parameters

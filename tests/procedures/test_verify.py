@@ -74,7 +74,7 @@ def test_a_disabled_certificate_is_named_as_disabled(sandbox: Sandbox) -> None:
     issue(sandbox, name)
     run(prepare(Access, sandbox, name=name, confirm=name, action="disable", allow_outage_of=name))
     assert why(sandbox, name=name) == ("call-over-mtls", Reason.CERTIFICATE_DISABLED)
-    # without the API key nobody can tell, and the report says that instead of guessing
+    # without the API key it is unknown, and the report says so
     assert why(sandbox, {"DIGICERT_ONE_API_KEY": "wrong"}, name=name)[1] == Reason.CERTIFICATE_REFUSED
 
 
@@ -99,7 +99,7 @@ def test_a_credential_of_another_environment_is_refused_before_anything_is_sent(
     moved = {"DIGICERT_ONE_STORE": sandbox.env["DIGICERT_ONE_STORE"]}
     moved["DIGICERT_ONE_P12_PASSWORD"] = sandbox.env["DIGICERT_ONE_P12_PASSWORD"]
     assert why(other, moved, name="Elsewhere") == ("open-credential", Reason.WRONG_ENVIRONMENT)
-    # the same as a bare file, which does not say where it is from: that host does not know it
+    # the same as a bare file, which does not name its environment: that host does not know it
     path, _ = p12_of(sandbox, "Elsewhere")
     step, reason = why(other, moved, name="Elsewhere", p12_file=str(path))
     assert (step, reason) == ("call-over-mtls", Reason.CERTIFICATE_UNKNOWN)

@@ -1,11 +1,11 @@
-"""Places of a run where a secret may be hidden, by what a cell does with it; and the search for it afterwards."""
+"""Places in a run where a cell can hide a secret, and the search for it afterwards."""
 
 from __future__ import annotations
 
 from tests.notebook_runs import RECORDS
 
 SECRET = 'Zk4"pq7&<mX/9w,2+Tr8vB'
-"""With what CSV, HTML, JSON and URLs each write in their own way."""
+"""It has characters that CSV, HTML, JSON and URLs each write in their own way."""
 
 VARIABLE = "CANARY"
 
@@ -22,7 +22,7 @@ def shown(**metadata):
 """
 
 CHILD = f"[sys.executable, '-c', 'import os, sys; sys.stderr.write(os.environ[\"{VARIABLE}\"])']"
-"""The words of a process that writes it to its standard error."""
+"""The command of a process that writes the secret to its standard error."""
 
 PLACES = {
     "output": "print(secret)",

@@ -1,4 +1,4 @@
-"""Reading a bag back, for the tests."""
+"""Reads a bag back, for the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runbook_lib.reports.runrecord import SCHEMA
 
 
 def record(bag: Path) -> dict[str, Any]:
-    """run.json, which holds every field that its published schema knows, and fits it."""
+    """run.json. It has every field of its published schema, and is valid."""
     found: dict[str, Any] = json.loads((bag / "data/run.json").read_text(encoding="utf-8"))
     assert found.keys() == schema()["properties"].keys()
     validator().validate(found)
@@ -46,7 +46,7 @@ def notebook(bag: Path) -> NotebookNode:
 
 
 def holds(folder: Path, secret: str) -> list[Path]:
-    """Every file below a folder that holds a secret in any spelling; written apart from the scanner on purpose."""
+    """The files below a folder that contain a secret in any spelling; independent of the scanner on purpose."""
     raw = secret.encode()
     spellings = {secret.replace('"', '""').encode(), secret.encode("utf-16-le"), repr(secret)[1:-1].encode()}
     spellings |= {raw, json.dumps(secret)[1:-1].encode(), quote(secret).encode(), raw.hex().encode()}

@@ -1,4 +1,4 @@
-"""What remains of a run that ended in an error nobody expected."""
+"""What a run leaves that ended in an unexpected error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence does not depend on decoration: whatever a notebook shows, what ran is recorded, once, and sealed."""
+"""Evidence does not depend on what a notebook shows: what ran is recorded once and sealed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SHOWN = {
         "",
     ),
 }
-"""A code cell, Markdown cells, and words of what could not be drawn."""
+"""A code cell, Markdown cells, and words of the reason why they cannot be shown."""
 
 SENT = {
     "an unknown type of nothing": "display({'x/unknown': None}, raw=True)",
@@ -72,7 +72,7 @@ SENT = {
         "x = []\nfor _ in range(900): x = [x]\ndisplay({'application/json': x, 'text/plain': '-'}, raw=True)"
     ),
 }
-"""What papermill gives up over, and what of it is archived all the same."""
+"""Outputs on which papermill fails; the run is archived nevertheless."""
 
 FEW = ("an attachment that is not there", "a marked section in HTML", "half of a surrogate pair")
 RUNS = [("runbook", name) for name in SHOWN] + [("papermill", name) for name in (SHOWN if SOAK else FEW)]
@@ -94,13 +94,13 @@ def _by_papermill(job: Job) -> Produced:
 
 @pytest.fixture(scope="module")
 def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where each run says that it ran."""
+    """The folder in which each run leaves a mark."""
     return tmp_path_factory.mktemp("marks")
 
 
 @pytest.fixture(scope="module")
 def told(marks: Path) -> Iterator[dict[tuple[str, str], Future[Produced]]]:
-    """What is made of each notebook, by engine and name."""
+    """The record and files of each notebook, by engine and name."""
     with JobServer() as server, ThreadPoolExecutor(4) as pool:
         found: dict[tuple[str, str], Future[Produced]] = {}
         for engine, name in (*RUNS, *GIVEN_UP):

@@ -1,4 +1,4 @@
-"""A secret hidden somewhere in a run: not in the archive, not on the terminal, and the run says so."""
+"""A secret hidden in a run reaches neither the archive nor the terminal, and the run reports it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _is_nowhere(secret: str, archive: Path, said: str) -> None:
 
 
 ENGINES_DIFFER = ("standard error", "a traceback", "output and error by turns", "a kernel that dies")
-"""The other places are those of a batch's accounts: `tests/fleet/test_hidden.py`."""
+"""`tests/fleet/test_hidden.py` tests the other places."""
 
 
 @pytest.mark.parametrize("place", ENGINES_DIFFER)
@@ -115,7 +115,7 @@ def test_what_papermill_wrote_into_the_source_is_withheld(write_notebook: Callab
 
 
 def test_a_plain_value_that_papermill_wrote_is_refused(write_notebook: Callable[..., Path], archive: Path) -> None:
-    """Nobody told this run the secret: the name of the parameter tells it."""
+    """This run has no reference to the secret; the name of the parameter reveals it."""
     left = _by_papermill(write_notebook("1", parameters='api_key = ""\nnote = ""'))
     nb = nbformat.read(left, as_version=4)
     for cell in nb.cells:

@@ -1,4 +1,4 @@
-"""Ways of hiding a secret, each in each kind of file: found, or on the list of docs/threat-model.md."""
+"""Each way of hiding a secret, in each kind of file, is found or listed in docs/threat-model.md."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_it_is_found_in_every_kind_of_file(way: str) -> None:
 
 
 LOOKS = [way for way in WAYS if not way.startswith(("capitals", "hexadecimal", "a list"))]
-"""A token in the others is known by its value only: docs/threat-model.md."""
+"""In the other ways, only the value of a known token is found: docs/threat-model.md."""
 
 
 @pytest.mark.parametrize("way", LOOKS)

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from runbook_lib.catalogue import Reason
 from runbook_lib.clock import parse_utc
 from runbook_lib.errors import RunbookError
-from runbook_lib.reports.html import inert_html, lines_html, markdown_html, notebook_page, terminal_html, text_html
+from runbook_lib.reports.html import (
+    EXPLORE_TAG,
+    inert_html,
+    lines_html,
+    markdown_html,
+    notebook_page,
+    terminal_html,
+    text_html,
+)
 from runbook_lib.reports.job import Job, Source
-from runbook_lib.reports.runrecord import RunRecord, Step
+from runbook_lib.reports.runrecord import RunRecord, RunStep
 from runbook_lib.result import Kind, Result, Status, StepRecord, Verdict
 from runbook_lib.runner import RunOutcome
 from tests.notebook_runs import RECORDS
@@ -81,17 +90,17 @@ def test_markdown_may_hold_no_html_of_its_own() -> None:
     assert markdown_html("<style>p { x }</style>") == "p { x }"
 
 
-def _page(*steps: Step, error: RunbookError | None = None) -> str:
+def _page(*steps: RunStep, error: RunbookError | None = None, cells: Sequence[Any] = ()) -> str:
     started = Job(Source("nb.ipynb", b"", None), "demo", {}).started(AT)
     status = Status.FAILED if error else Status.DONE
     record = RunRecord.of(started, status=status, error=error, finished=AT, clock="test", steps=steps, needs_action=1)
-    return notebook_page(new_notebook(), record)[0]
+    return notebook_page(new_notebook(cells=list(cells)), record)[0]
 
 
-def _step(headline: str) -> Step:
+def _step(headline: str) -> RunStep:
     result = Result(verdict=Verdict.OK, headline=headline)
     record = StepRecord(procedure="p", step="s", title="S", kind=Kind.CHECK, started=AT, finished=AT, result=result)
-    return Step.of(record)
+    return RunStep.of(record)
 
 
 def test_a_date_is_for_people_and_its_exact_moment_in_the_element() -> None:
@@ -114,6 +123,15 @@ def test_back_quotes_are_code_wherever_a_sentence_is_shown() -> None:
 
 def test_a_count_agrees_with_its_noun() -> None:
     assert "<dt>Needs action</dt><dd>1 certificate</dd>" in _page()
+
+
+def test_a_cell_to_explore_is_left_out_unless_it_shows_something() -> None:
+    explore = {"tags": [EXPLORE_TAG]}
+    silent = new_code_cell("x = 'silent'", metadata=explore)
+    shows = new_code_cell("x = 'seen'", metadata=explore, outputs=[new_output("stream", text="shown")])
+    page = _page(cells=[new_markdown_cell("## Explore", metadata=explore), silent, shows, new_code_cell("y = 'plain'")])
+    assert not [word for word in ("Explore", "silent") if word in page]
+    assert not [word for word in ("seen", "shown", "plain") if word not in page]
 
 
 @pytest.fixture
@@ -181,7 +199,7 @@ def test_a_hostile_report_is_inert_in_a_browser(
         assert (page.title(), page.url) == (title, page_file.as_uri())
         assert asked == []
 
-        # the attacks do reach out where nothing holds them back
+        # without the defences, the attacks reach the server
         (tmp_path / "open.html").write_text(f"<!DOCTYPE html><title>open</title>{attacks}")
         page.goto((tmp_path / "open.html").as_uri(), wait_until="commit")
         page.wait_for_timeout(1000)

@@ -1,4 +1,4 @@
-"""What papermill runs, we run: what a notebook's format does not allow is repaired, and the record says so."""
+"""A notebook that papermill runs also runs here: what its format does not allow is repaired and recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's status is what the kernel answered, cell by cell, and what papermill raised; outputs only illustrate it."""
+"""A run's status follows from the kernel's replies and papermill's exceptions, not from outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ get_ipython().set_custom_exc((ValueError,), ours)
 
 @dataclass(frozen=True)
 class Case:
-    """The cells of a notebook, and what has to be said of it: its last cells' states, and words of its error."""
+    """The cells of a notebook, and the expected status, states of its last cells and words of its error."""
 
     cells: tuple[str, ...]
     status: str
@@ -45,7 +45,7 @@ def failed(words: str, *cells: str) -> Case:
 
 
 CASES = {
-    # nothing of these is an error output
+    # these leave no error output
     "TaskGroup": failed(
         "ExceptionGroup: unhandled errors in a TaskGroup",
         "import asyncio\nasync def bad(): raise ValueError('not deployed')\n"
@@ -66,7 +66,7 @@ CASES = {
         "lambda *a, **k: clear_output())\nprint('all well')",
         "raise KeyError('gone')",
     ),
-    # these leave one
+    # these leave an error output
     "bash": failed("CalledProcessError", "%%bash\nexit 3"),
     "syntax": failed("SyntaxError", "x ="),
     "indentation": failed("IndentationError", "  x = 1\n x = 2"),
@@ -100,7 +100,7 @@ CASES = {
         "The kernel died",
     ),
     "no end": Case(("import time\ntime.sleep(60)",), "timed out", "timed out", "No answer within 2 s", timeout=2),
-    # and these are well
+    # these succeed
     "errors that are expected": Case(("1/0 # raises-exception", "print(1)"), "done", "executed, executed"),
     "an expected ExceptionGroup": Case(
         ("raise ExceptionGroup('x', [ValueError()]) # raises-exception",), "done", "executed"
@@ -138,7 +138,7 @@ FEW = (
     ),
     *("shown and gone on", "behind the verdict", "errors that are expected", "an expected magic", "expected, then not"),
 )
-"""With a kernel that is started, each takes seconds."""
+"""Each takes seconds with a kernel that must start."""
 
 RUNS = [("runbook", name) for name in CASES]
 RUNS += [
@@ -158,7 +158,7 @@ def _notebook(case: Case) -> bytes:
 
 @pytest.fixture(scope="module")
 def told() -> Iterator[dict[tuple[str, str], Future[Produced]]]:
-    """What is made of each case, by engine and name."""
+    """The result of each case, by engine and name."""
 
     def by_papermill(job: Job) -> Produced:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""However much a notebook shows, its page is drawn in seconds; what is cut says so, and run.ipynb has all of it."""
+"""A page is made in seconds however much its notebook shows. It says what it cuts; run.ipynb is complete."""
 
 from __future__ import annotations
 

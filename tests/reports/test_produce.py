@@ -1,4 +1,4 @@
-"""What a run leaves before anybody archives it: a batch produces many, in other processes, and seals them once."""
+"""What a run leaves before it is archived: a batch produces many in other processes and seals them together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_what_must_be_kept_out_is_searched_for_though_no_parameter_names_it(
 ) -> None:
     passphrase = secrets.token_urlsafe(24)
     copy = tmp_path / "copy"
-    copy.write_text(passphrase)  # a notebook that is not given the variable can still come by its value
+    copy.write_text(passphrase)  # a notebook without the variable can still find its value
     source = Source.read(write_notebook(f"print(open({str(copy)!r}).read())"))
     job = Job(source, "demo", {}, environ={"SIGNER": passphrase}, keep_out=("env:SIGNER",))
     assert passphrase not in repr(job)

@@ -1,4 +1,4 @@
-"""run.json tells who, what, where, when and how; its published schema is what the code writes.
+"""run.json records who, what, where, when and how; its published schema is what the code writes.
 
 `reading.record` holds every run.json that the tests of this room read against the schema: done, failed, timed out,
 killed, interrupted, refused, withheld.
@@ -21,7 +21,7 @@ from jsonschema import ValidationError
 from runbook_lib.archive import interrupted
 from runbook_lib.clock import SystemClock
 from runbook_lib.reports.outcome import RunOutcome
-from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, schema
+from runbook_lib.reports.runrecord import SCHEMA, Commit, RunRecord, SecretSource, json_schema
 from runbook_lib.result import Status
 from runbook_lib.runner import run_notebook
 from tests.archive.bags import AT, put, started
@@ -32,18 +32,18 @@ from tests.reports import reading
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., RunOutcome]
 SINCE = ("defaults", "secrets", "target", "seen", "lock_sha256")
-"""Fields that version 1 did not have from its first day."""
+"""Fields that were added to version 1 later."""
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    assert SCHEMA.read_text(encoding="utf-8") == schema(), (
+    assert SCHEMA.read_text(encoding="utf-8") == json_schema(), (
         "Run: .venv/bin/python -m runbook_lib.reports.runrecord > runbook_lib/reports/templates/run.schema.json"
     )
 
 
 def test_every_archive_holds_the_schema_of_its_records(tmp_path: Path) -> None:
     put(tmp_path / "archive")
-    assert (tmp_path / "archive/run.schema.json").read_text(encoding="utf-8") == schema()
+    assert (tmp_path / "archive/run.schema.json").read_text(encoding="utf-8") == json_schema()
 
 
 def test_an_inventory_tells_who_what_where_when_and_how(sandbox: Sandbox, archive: Path) -> None:

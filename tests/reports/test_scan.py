@@ -1,4 +1,4 @@
-"""No secret reaches the archive: not as it is, and not as somebody's encoding writes it."""
+"""No secret reaches the archive, in plain text or in an encoding."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_the_same_run_without_the_leak_is_archived_whole(run: Run, archive: Path
     assert outcome.status is Status.DONE
     assert reading.record(outcome.bag)["scan"]["searched"] == ["env:CANARY"]
     (archive / "planted").write_text(json.dumps({"x": canary}))
-    assert reading.holds(archive, canary) == [archive / "planted"]  # the search can find
+    assert reading.holds(archive, canary) == [archive / "planted"]  # the search works
 
 
 def test_a_secret_in_an_error_and_in_a_table_is_withheld_everywhere(run: Run, archive: Path, canary: str) -> None:
@@ -313,7 +313,7 @@ def test_a_secret_in_a_table_s_title_is_sealed_nowhere(run: Run, archive: Path, 
 
 
 def test_if_even_the_record_would_hold_it_only_the_least_is_told(run: Run, archive: Path) -> None:
-    """The secret stands over several items of a list: no single text can be redacted."""
+    """The secret is spread over several items of a list: no single text can be redacted."""
     secret = "Qx7rT2mN9pLw4sVb"
     outcome = run(
         "1", given={"api_key": "env:S", "notes": [secret[:8], secret[8:]]}, parameters='api_key = ""', env={"S": secret}

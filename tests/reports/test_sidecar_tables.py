@@ -1,4 +1,4 @@
-"""A table that lies beside the notebook is archived as it was left, and searched like everything else."""
+"""A table next to the notebook is archived unchanged, and searched for secrets like everything else."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
-
 from runbook_lib.clock import SystemClock
 from runbook_lib.errors import Reason
+from runbook_lib.inventories.schemas import FILES
 from runbook_lib.reports.outcome import RunOutcome
 from runbook_lib.reports.sidecar_tables import SidecarTables, collect_sidecars
-from runbook_lib.result import FileBeside, Kind, Result, Status, StepRecord, TableBeside, Verdict
+from runbook_lib.result import Kind, Result, Status, StepRecord, TableBeside, Verdict
 from runbook_lib.runner import run_notebook
+from runbook_lib.schema import TEXT, Schema
 from runbook_lib.tables import LongTable
 from tests.conftest import Sandbox
 from tests.notebook_runs import RECORDS
@@ -27,9 +27,10 @@ SECRET = "correct-horse-battery-staple"
 
 LEAVE = """
 import os
+from runbook_lib.schema import TEXT, Schema
 from runbook_lib.tables import LongTable, tables_folder
 def leave(*cells):
-    with LongTable(tables_folder(os.environ), "long", "A long one", ("name", "state")) as table:
+    with LongTable(tables_folder(os.environ), Schema("long", {"name": TEXT, "state": TEXT}), "A long one") as table:
         table.add([(cell, "unchecked") for cell in cells])
         return Result(verdict=Verdict.OK, headline="Left.", beside=(table.finish(unchecked=len(cells)),))
 """
@@ -40,24 +41,16 @@ def environ(**more: str) -> dict[str, str]:
 
 
 def leave(folder: Path, *cells: str) -> TableBeside:
-    with LongTable(folder / "tables", "long", "A long one", ("name", "state")) as table:
+    with LongTable(folder / "tables", Schema("long", {"name": TEXT, "state": TEXT}), "A long one") as table:
         table.add([(cell, "unchecked") for cell in cells])
         return table.finish(unchecked=len(cells))
 
 
 def found(folder: Path, table: TableBeside) -> SidecarTables:
-    """What is collected of a run whose one step said that it left this table."""
+    """What is collected from a run with one step that recorded this table."""
     result = Result(verdict=Verdict.OK, headline="Left.", beside=(table,))
     record = StepRecord(procedure="p", step="s", title="S", kind=Kind.CHECK, started=NOW, finished=NOW, result=result)
     return collect_sidecars([record], folder)
-
-
-def with_parquet(folder: Path, table: TableBeside, content: bytes) -> TableBeside:
-    """The same with another Parquet, and its true digest."""
-    path = folder / "tables/long.parquet"
-    path.write_bytes(content)
-    told = FileBeside(file="tables/long.parquet", sha256=hashlib.sha256(content).hexdigest())
-    return table.model_copy(update={"files": (table.files[0], told)})
 
 
 def test_an_inventory_of_folders_has_its_table_beside_it_and_a_small_notebook_and_page(
@@ -74,7 +67,7 @@ def test_an_inventory_of_folders_has_its_table_beside_it_and_a_small_notebook_an
         job="inventory",
         archive=archive,
         clock=SystemClock(),
-        # a user of its own: other tests leave certificates with the ordinary one
+        # a new user: other tests leave certificates with the ordinary one
         environ=environ(
             **sandbox.env
             | {
@@ -87,13 +80,13 @@ def test_an_inventory_of_folders_has_its_table_beside_it_and_a_small_notebook_an
     data = outcome.bag / "data"
     assert (data / "run.ipynb").stat().st_size < 300_000
     assert (data / "report.html").stat().st_size < 300_000
-    count = "SELECT count(*), count_if(reason = 'unreadable_file') FROM read_parquet(?)"
-    assert duckdb.execute(count, [str(data / "tables/files.parquet")]).fetchall() == [(3001, 1)]
+    frame = FILES.frame(data / "tables/files.csv")
+    assert (len(frame), (frame["reason"] == "unreadable_file").sum()) == (3001, 1)
     told = {one["file"]: one for one in reading.record(outcome.bag)["tables"]}
-    for file in ("tables/files.csv", "tables/files.parquet"):
-        assert (told[file]["rows"], told[file]["unchecked"]) == (3001, 0)
-        assert told[file]["sha256"] == hashlib.sha256((data / file).read_bytes()).hexdigest()
-        assert f'<a href="{file}">' in reading.page(outcome.bag)
+    file = "tables/files.csv"
+    assert (told[file]["rows"], told[file]["unchecked"]) == (3001, 0)
+    assert told[file]["sha256"] == hashlib.sha256((data / file).read_bytes()).hexdigest()
+    assert f'<a href="{file}">' in reading.page(outcome.bag)
     assert "Certificates by the month they end in" in reading.page(outcome.bag)
 
 
@@ -105,7 +98,6 @@ def test_one_that_was_changed_fails_the_run_and_is_not_archived(run: Callable[..
     assert outcome.error["reason"] == Reason.TABLE_CHANGED
     assert "tables/long.csv" in outcome.error["what"]
     assert not (outcome.bag / "data/tables/long.csv").exists()
-    assert (outcome.bag / "data/tables/long.parquet").exists()
 
 
 def test_a_secret_in_it_withholds_it(write_notebook: Callable[..., Path], archive: Path) -> None:
@@ -115,7 +107,7 @@ def test_a_secret_in_it_withholds_it(write_notebook: Callable[..., Path], archiv
     )
     outcome = run_notebook(path, {}, job="t", archive=archive, clock=SystemClock(), environ=environ(KEY=SECRET))
     assert outcome.status is Status.WITHHELD
-    assert {"tables/long.csv", "tables/long.parquet"} <= set(reading.record(outcome.bag)["scan"]["withheld"])
+    assert "tables/long.csv" in set(reading.record(outcome.bag)["scan"]["withheld"])
     assert reading.holds(outcome.bag, SECRET) == []
     assert not (outcome.bag / "data/tables").exists()
 
@@ -126,9 +118,8 @@ def test_a_secret_in_it_withholds_it(write_notebook: Callable[..., Path], archiv
 def test_what_is_there_as_it_was_left_is_collected(tmp_path: Path) -> None:
     left = found(tmp_path, leave(tmp_path, "one", "two"))
     assert left.problem is None
-    assert [one.file for one in left.entries] == ["tables/long.csv", "tables/long.parquet"]
+    assert [one.file for one in left.entries] == ["tables/long.csv"]
     assert left.contents["tables/long.csv"] == b"name,state\r\none,unchecked\r\ntwo,unchecked\r\n"
-    assert "two" in left.texts["tables/long.parquet"]
 
 
 def test_what_is_gone_or_linked_elsewhere_is_missed(tmp_path: Path) -> None:
@@ -140,23 +131,3 @@ def test_what_is_gone_or_linked_elsewhere_is_missed(tmp_path: Path) -> None:
     (tmp_path / "tables/long.csv").unlink()
     (tmp_path / "elsewhere.csv").rename(tmp_path / "tables/long.csv")
     assert found(tmp_path, table).problem is None
-
-
-def test_a_secret_is_seen_through_the_compression_of_a_parquet(tmp_path: Path) -> None:
-    table = leave(tmp_path, "none")
-    for select, options in (
-        (f"SELECT '{SECRET}' AS x FROM range(50)", ""),  # noqa: S608
-        ("SELECT 1 AS x", f", KV_METADATA {{k: '{SECRET}'}}"),
-        (f'SELECT 1 AS "{SECRET}"', ""),
-    ):
-        duckdb.execute(f"COPY ({select}) TO '{tmp_path}/hidden' (FORMAT parquet, COMPRESSION zstd{options})")
-        content = (tmp_path / "hidden").read_bytes()
-        left = found(tmp_path, with_parquet(tmp_path, table, content))
-        assert SECRET in left.texts["tables/long.parquet"]
-        assert SECRET not in left.texts["tables/long.csv"]
-
-
-def test_what_calls_itself_parquet_and_is_none_is_no_table(tmp_path: Path) -> None:
-    left = found(tmp_path, with_parquet(tmp_path, leave(tmp_path, "one"), b"PAR1 and nothing else"))
-    assert left.problem is not None
-    assert list(left.contents) == ["tables/long.csv"]

@@ -1,4 +1,4 @@
-"""Which commit a notebook is of: asked of git without obeying a repository, and told as unknown where not asked."""
+"""Asks git for a notebook's commit without running what the repository names; if not asked, it is unknown."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_repository_of_another_user_is_not_asked_unless_git_trusts_it(
     found, why = commit_of(notebook)
     assert found is None
     assert "not asked: the repository belongs to another user" in why
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")  # our environment does not decide whom git trusts
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")  # the environment does not decide what git trusts
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "safe.directory")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")
     assert commit_of(notebook)[0] is None
@@ -112,7 +112,7 @@ def test_nothing_runs_that_a_repository_names(
     name = "a.b" if "a.b" in setting else "f"
     (notebook.parent / ".gitattributes").write_text(f"*.ipynb filter={name} diff=f\n")
     git(top, "config", setting, value.format(trap=trap(), folder=tmp_path, include=include))
-    os.utime(notebook)  # else git sees by the file's time that nothing has changed
+    os.utime(notebook)  # otherwise the file's time tells git that nothing changed
     assert commit_of(notebook)[1] == ""
     assert not (tmp_path / "ran").exists()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import nbformat
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -30,7 +31,7 @@ def widgets(kind: Any = w.Widget) -> list[Any]:
 
 @dataclass
 class Cells:
-    """What a notebook would hold: its outputs in order, each as it was last updated."""
+    """The outputs of a notebook in order, each as it was last updated."""
 
     publisher: Any
 
@@ -63,7 +64,7 @@ class Cells:
 
 @pytest.fixture
 def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
-    """An IPython shell, with a sandbox's variables set although none is running: the toy procedure calls nobody."""
+    """An IPython shell, with a sandbox's variables set. None is running: the toy procedure calls no server."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     for name, value in {
@@ -71,8 +72,11 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
         "DIGICERT_ONE_CLIENTAUTH_URL": "https://localhost:2",
         "DIGICERT_ONE_STORE": str(tmp_path / "store"),
         "DIGICERT_ONE_P12_PASSWORD": PASSWORD,
+        "DIGICERT_ONE_ARCHIVE": str(tmp_path / "archive"),
+        "JPY_SESSION_NAME": str(tmp_path / "toy.ipynb"),
     }.items():
         monkeypatch.setenv(name, value)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "toy.ipynb")
     monkeypatch.delenv("DIGICERT_ONE_CA_FILE", raising=False)
     shell = InteractiveShell.instance()
     shell.display_pub = CapturingDisplayPublisher()
@@ -80,5 +84,6 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cells]:
     Toy.runs.clear()
     w.Widget.close_all()
     yield Cells(shell.display_pub)
+    _Newest.replace(None)  # which ends the keeper of its session
     w.Widget.close_all()
     InteractiveShell.clear_instance()

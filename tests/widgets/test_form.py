@@ -1,4 +1,4 @@
-"""The form: made from the model, checked while one types, and never a hiding place for a secret."""
+"""The form: made from the model, checked on every change, and never a place where a secret stays."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_what_was_injected_outranks_what_was_typed_and_that_outranks_the_default
     one["country"].value = "DE"
     values = one.values()
     assert (values["name"], values["country"], values["organization"]) == ("Injected", "DE", "Your Organization")
-    assert values["confirm"] == "Injected"  # has no field, and counts all the same
+    assert values["confirm"] == "Injected"  # used although it has no field
     assert one.typed == {"country"}
 
 
@@ -121,7 +121,7 @@ def test_a_secret_is_typed_into_a_password_field_that_is_empty_again_once_it_was
     one.lock()
     assert one.prompt(reference.removeprefix("prompt:")) == PASSWORD
     state = json.dumps(w.Widget.get_manager_state())
-    assert "Demo API Service User" in state  # it is the state of this form
+    assert "Demo API Service User" in state  # the state of this form
     assert PASSWORD not in state
     assert PASSWORD not in repr(vars(one)) + repr(one.values())
 
@@ -184,7 +184,7 @@ def test_a_change_that_arrives_after_start_is_set_back_to_what_the_steps_use():
     one.password("p12_password").value = "1" * 30
     one.take()
     one.lock()
-    one["name"].value = "Too late"  # was on its way when the values were taken
+    one["name"].value = "Too late"  # arrived after Start
     one["country"].value = "DE"
     one.password("p12_password").value = "2" * 30
     assert (one["name"].value, one["country"].value, one.password("p12_password").value) == ("Chosen", "GB", "")
@@ -192,7 +192,7 @@ def test_a_change_that_arrives_after_start_is_set_back_to_what_the_steps_use():
     one.unlock()
     one["name"].value = "In time"
     assert one.values()["name"] == "In time"
-    assert one.message("p12_password")  # has to be typed again
+    assert one.message("p12_password")  # must be typed again
 
 
 def test_a_retired_form_starts_nothing():

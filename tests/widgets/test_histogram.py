@@ -1,4 +1,4 @@
-"""The histogram: bounded however many certificates there are, the same bytes for the same counts."""
+"""The histogram: bounded for any number of certificates, and equal bytes for equal counts."""
 
 from __future__ import annotations
 
@@ -47,3 +47,11 @@ def test_its_counts_are_in_words_too():
     assert describe_histogram(histogram(("2026-12", "due", 1200), ("2026-12", "healthy", 34))) == "Ends: 2026-12 1,234"
     assert describe_histogram(histogram()) == "Ends: none"
     assert histogram_svg(histogram()).startswith("<svg")
+
+
+def test_its_states_are_in_the_order_of_severity_the_worst_first():
+    months = [("2026-12", state, 1) for state in ("due", "expired", "healthy", "something else", "unchecked", "urgent")]
+    _, counts = bins(histogram(*months))
+    assert list(counts) == ["unchecked", "urgent", "due", "expired", "healthy", "something else"]
+    legend = [text for text in texts(histogram_svg(histogram(*months))) if text in counts]
+    assert legend == list(counts)

@@ -1,4 +1,4 @@
-"""A notebook's calls, by hand and headlessly, with the same procedure."""
+"""The calls of a notebook, interactive and headless, with the same procedure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAINT = "Paint it: “Wall” on sandbox"
 
 
 def buttons() -> dict[str, Any]:
-    """Every live button by its description; of those with the same one the newest."""
+    """Every live button by its description; the newest of each."""
     return {one.description: one for one in widgets(w.Button)}
 
 
@@ -106,7 +106,7 @@ def test_only_plain_variables_of_the_notebook_itself_are_parameters():
     assert plain_variables(namespace) == {"name": "Wall", "due_days": 3}
 
 
-# --- by hand ----------------------------------------------------------------------------------------------------------
+# --- interactive -----------------------------------------------------------------------------------------------------
 
 
 def test_buttons_wait_for_start_and_then_for_their_turn(cells: Cells):
@@ -245,7 +245,7 @@ def test_a_double_click_runs_a_step_once(cells: Cells):
 
     async def clicks() -> None:
         paint.click()
-        paint.click()  # was on its way while the first was at work
+        paint.click()  # arrived while the first was running
         await asyncio.sleep(0.7)
         assert paint.description == "Try again: Paint it: “Refused” on sandbox"
         paint.click()
@@ -284,14 +284,14 @@ def test_a_new_form_retires_every_button_of_the_one_before(cells: Cells):
     whole_notebook(name="Fence")
     assert paint.disabled
     assert start.disabled
-    paint.disabled = start.disabled = False  # whatever a browser shows
+    paint.disabled = start.disabled = False  # as an outdated browser page would have it
     paint.click()
     start.click()
     assert Toy.runs == ["look"]
     assert any("belongs to an earlier form" in one.value for one in widgets(w.HTML))
-    assert [record["record"] for record in cells.records] == ["finish"]  # the old ones count no more
+    assert [record["record"] for record in cells.records] == ["finish"]  # the old ones no longer count
     assert "This result belongs to an earlier form." in cells.text
-    old.step(Toy.look)  # by somebody who kept it
+    old.step(Toy.look)  # from a variable that kept it
     assert all(one.disabled for one in widgets(w.Button) if "Look" in one.description)
 
 
@@ -315,7 +315,7 @@ def test_a_click_meant_for_other_values_does_nothing_and_says_so(cells: Cells):
     form.set("name", "Wall")
     for name in ("Start", "Check: Look around"):
         buttons()[name].click()
-    seen = buttons()[PAINT]  # on a page that is slow to hear of what follows
+    seen = buttons()[PAINT]  # on a page that is updated late
     buttons()["Change the values"].click()
     form.set("name", "Fence")
     for name in ("Start", "Check: Look around"):
@@ -351,7 +351,7 @@ def test_while_a_step_is_at_work_no_other_button_and_no_value_can_be_changed(cel
 
     async def clicks() -> None:
         again.click()
-        show.click()  # these were on their way, made for what could be seen before
+        show.click()  # these arrived late, meant for the earlier results
         change.click()
         await asyncio.sleep(0.7)
 
@@ -402,6 +402,6 @@ def test_the_summary_is_up_to_date_the_moment_a_result_stands_there(cells: Cells
 
     async def click() -> None:
         buttons()["Check: Look around"].click()
-        assert next(verdict for _, _, verdict in cells.records[-1]["steps"]) == "ok"  # saved now, it is true
+        assert next(verdict for _, _, verdict in cells.records[-1]["steps"]) == "ok"  # true if saved now
 
     asyncio.run(click())

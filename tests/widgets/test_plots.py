@@ -1,4 +1,4 @@
-"""The timeline: the same bytes for the same certificates, readable with 300 of them, and safe with any name."""
+"""The timeline: equal bytes for equal certificates, readable with 300 of them, and safe for any name."""
 
 from __future__ import annotations
 

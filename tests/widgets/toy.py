@@ -1,4 +1,4 @@
-"""A small procedure with a step of every kind, so that the widgets can be tried without a server."""
+"""A small procedure with a step of every kind, to test the widgets without a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 
 
 class Toy(Procedure[IssueParameters]):
-    """Looks, changes, shows. What it does is steered by the certificate's name."""
+    """Looks, changes, shows. The certificate's name decides what happens."""
 
     slug: ClassVar[str] = "toy"
     notebook: ClassVar[str] = "toy"

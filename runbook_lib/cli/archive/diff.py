@@ -27,8 +27,8 @@ SHOWN = 200
 def command(before: str, after: str, archive: Path, csv: Path | None, html: Path | None) -> Exit:
     """Report what changed between two inventories.
 
-    A and B are bags, or days (YYYY-MM-DD, UTC) for the last inventory of that day. Exit 30 if one of the two could not
-    query every source.
+    A and B are bags, by path or by name, or days (YYYY-MM-DD, UTC) for the last inventory of that day. Exit 30 if one
+    of the two could not query every source.
     """
     from rich.console import Console
     from rich.table import Table

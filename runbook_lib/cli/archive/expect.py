@@ -19,7 +19,7 @@ from runbook_lib.visible import visible
 @click.argument("file", metavar="FILE", type=FILE)
 @archive_option
 def command(file: Path, archive: Path) -> None:
-    """Declare which runs the archive should hold from now on.
+    """Declare which runs and tickets the archive should hold.
 
     FILE is YAML with jobs, how often they run and for which accounts; parameters/expected/nightly.yaml is a sample.
     """
@@ -33,4 +33,6 @@ def command(file: Path, archive: Path) -> None:
     for expected in expectation.expected:
         known = any(re.fullmatch(rf"{expected.job}(-[0-9]+)?", name) for name in names)
         out(visible(f"  {expected}" + ("" if known else "; no run of this job yet")))
+    where = ", ".join(expectation.require_ticket) or "no environment"
+    out(visible(f"Changes need a ticket in: {where}"))
     sys.stdout.write(f"{place.folder}\n")

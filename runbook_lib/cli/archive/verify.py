@@ -1,4 +1,4 @@
-"""`runbook archive verify`: whether the archive is as it was sealed."""
+"""`runbook archive verify`: checks that the archive is as it was sealed. verify.sh says the same in the same words."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @archive_argument
-@click.option("--head", metavar="DIGEST", help="A head kept elsewhere: shows whether the end was cut off.")
+@click.option("--head", metavar="DIGEST", help="A head kept elsewhere, to detect a cut-off end.")
 @click.option("--since", metavar="DIGEST", help="A head kept elsewhere: check only what came after it.")
-@click.option("--excerpt", is_flag=True, help="DIR is what `runbook archive export` made.")
+@click.option("--excerpt", is_flag=True, help="DIR is an excerpt, made by 'runbook archive export'.")
 def command(archive: Path, head: str | None, since: str | None, excerpt: bool) -> Exit:
     """Verify every bag, the chain and the signatures.
 
-    Exit 0 if all of them hold, else 1 and a line for each finding.
+    Exit 0 if all of them hold, else 1 with a line for each finding.
     """
     from runbook_lib.archive.verify import verify_archive as check
 
