@@ -340,7 +340,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert "has no time-stamp authority" in runbook("restamp", str(archive), expect=2)
     with tsa.authority(tmp_path / "ending", until=datetime.now(UTC) + timedelta(days=60)) as ending:
         stamp_from_now_on(archive, ending)
-        assert f"(in 59 days). Before then run: runbook archive restamp {archive}" in runbook("verify", str(archive))
+        assert f"days). Before then run: runbook archive restamp {archive}" in runbook("verify", str(archive))
     with tsa.authority(tmp_path / "next", until=datetime.now(UTC) + YEAR) as following:
         stamp_from_now_on(archive, following)
         assert Path(runbook("restamp", str(archive)).splitlines()[-1]).name.endswith("-restamp")
