@@ -29,8 +29,8 @@ RENEWAL = "data/restamp.tsr"
 AHEAD = timedelta(days=90)
 """How long before its end the newest time stamp is reported."""
 
-CLOSE = timedelta(days=1)
-"""A time stamp that is renewed within a day is checked as of the later moment only."""
+CLOSE = timedelta(days=2)
+"""A time stamp that is renewed within two days, as every night, is checked as of the later moment only."""
 
 
 @dataclass(frozen=True)

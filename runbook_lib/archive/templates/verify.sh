@@ -540,7 +540,7 @@ with_times() {
             set -- $rest
             token=$2.tsr
             [ "$kind" = CHECK ] || token=$2/data/restamp.tsr
-            [ "$4" = 0 ] || ! fits "$token" || stamped_at "$token"
+            [ "$4" = 0 ] || { [ "$kind" = RENEWAL ] && ! fits "$token"; } || stamped_at "$token"
             rest="$rest ${seconds:--} ${digits:--}" ;;
         esac
         printf '%s\n' "$kind $rest"
@@ -552,10 +552,10 @@ ts_holds() { # token what-it-is-over time
 token_holds() { # token what-it-is-over its-time renewed: sets `state`
     state=broken
     [ "$tsa_roots" = yes ] && [ "$3" != - ] || return 0
-    near=no
+    near=no # renewed within two days: checked as of the later moment only
     case $4 in
     now) later= ;;
-    *) later="-attime $4"; [ $(($4 - $3)) -gt 86400 ] || near=yes ;;
+    *) later="-attime $4"; [ $(($4 - $3)) -gt 172800 ] || near=yes ;;
     esac
     if ts_holds "$1" "$2" "$later"; then
         [ "$near" = no ] || { state=holds; return 0; }
