@@ -21,7 +21,7 @@ from runbook_lib.result import Kind
 from runbook_lib.secrets import Secret
 from runbook_lib.session_messages import Begin, Close, Did, Message, Pressed, Ran, Reply, Secrets, StepOf
 from runbook_lib.widgets import panels
-from runbook_lib.widgets.keeper import Keeper
+from runbook_lib.widgets.keeper import KeeperProcess
 from runbook_lib.widgets.outputs import Area, show_widget
 from runbook_lib.widgets.panels import Bundle
 from runbook_lib.widgets.ran import ran_cells
@@ -68,7 +68,7 @@ class Evidence:
         self.changed = False
         self._procedure, self._values, self._secrets = procedure, values, secrets
         self._cell, self._shown = cell, shown
-        self._keeper: Keeper | None = None
+        self._keeper: KeeperProcess | None = None
         self._pressed = False
         self._ran = ran_cells()
         self._ran.on_ran = self._tell_ran
@@ -131,7 +131,7 @@ class Evidence:
         values = [item for value in self._values.values() for item in (value if isinstance(value, list) else [value])]
         self.problem = None
         try:
-            self._keeper = Keeper(os.environ, [item for item in values if isinstance(item, str)])
+            self._keeper = KeeperProcess(os.environ, [item for item in values if isinstance(item, str)])
         except RunbookError as problem:
             self.problem = problem
             return

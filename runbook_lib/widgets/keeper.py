@@ -18,7 +18,7 @@ _MODULE = "runbook_lib.session_keeper"
 _END_SECONDS = 5.0
 
 
-class Keeper:
+class KeeperProcess:
     """A running keeper. It works in this process's folder, and outlives this process.
 
     Args:
