@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 PROOFS := $(addprefix tests/procedures/test_,killed.py disk.py together.py downtime.py schedules.py machine.py) \
-          tests/notebooks/test_rotation_100_days.py
+          tests/notebooks/test_rotation_100_days.py tests/test_session_keeper.py
 
 .PHONY: env demo test soak bench check lab lock pylock.toml tools clean
 

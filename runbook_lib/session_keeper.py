@@ -140,10 +140,12 @@ class SessionKeeper:
                 self._folder, self._on_disk = None, 0
                 self._folder = self._staging.enter_context(bag.staging(self._archive, session.started, wait=_WAIT))
                 disk.write_file(self._folder / NOTEBOOK, self._source.content, mode=0o600)
+                (self._folder / SESSION).touch(mode=0o600)
+                for made in (self._folder, self._folder.parent, self._archive):
+                    disk.sync_folder(made)
             for line in self._lines[self._on_disk :]:
                 disk.append(self._folder / SESSION, line)
                 self._on_disk += 1
-            disk.sync_folder(self._folder)
 
     def _keep_tables(self, message: Did) -> None:
         """Keep the files of the step's long tables: the next step may replace them."""

@@ -413,6 +413,7 @@ def test_two_people_on_one_archive_at_once(sandbox: Sandbox, environ: dict[str, 
     sealed = bags_of(archive)
     assert Counter(record(bag)["parameters"]["name"] for bag in sealed) == dict.fromkeys(names, sessions)
     assert {record(bag)["status"] for bag in sealed} == {"done"}
+    assert all(record(bag)["who"]["user"] == record(bag)["parameters"]["name"] for bag in sealed)
     assert len({record(bag)["run"] for bag in sealed}) == 2 * sessions
     assert whole(archive)  # which checks that the chain is a line
 

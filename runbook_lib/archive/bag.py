@@ -161,10 +161,11 @@ def _seal_left_over(
         shutil.rmtree(left / BAG, ignore_errors=True)
         (left / SIGNATURE).unlink(missing_ok=True)
         if started.mode == "interactive":
-            session = clicked_session.left_over_session(started, left, environ=environ, keep_out=references)
+            session = clicked_session.produce_left_over(started, left, environ=environ, keep_out=references)
             if session is not None:
                 work = summary_of(session.record)
-                fill(left / BAG, work, started.run, session.files, scanner=None)  # searched already
+                # `produce_left_over` has searched them
+                fill(left / BAG, work, started.run, session.files, scanner=None)
                 into_chain(archive, left, work, environ=environ)
         else:
             killed = BagSummary(started.job, started.at, Status.INTERRUPTED.value, expected=1, produced=0)

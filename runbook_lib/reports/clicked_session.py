@@ -276,7 +276,7 @@ def produce_session(
         )
 
 
-def left_over_session(
+def produce_left_over(
     started: Started, folder: Path, *, environ: Mapping[str, str], keep_out: tuple[str, ...]
 ) -> Produced | None:
     """What is known of a session whose keeper was killed; None if it deserves no bag, or its folder holds no session.

@@ -14,7 +14,7 @@ from runbook_lib.archive import bag, chain, expectation, reader
 from runbook_lib.archive.verify import verify_archive
 from runbook_lib.audit.procedure import Audit
 from runbook_lib.catalogue import Exit, Reason
-from runbook_lib.clock import FixedClock, SystemClock
+from runbook_lib.clock import FixedClock, SystemClock, iso
 from runbook_lib.errors import RunbookError
 from runbook_lib.notebooks import find_notebook
 from runbook_lib.procedures.parameters import intake
@@ -120,6 +120,24 @@ def test_who_changed_what_is_told_from_issue_access_and_rotation(archive: Path):
         "approved by": "",
         "mode": "headless",
     }
+
+
+def test_a_clicked_change_with_an_unknown_outcome_is_listed(archive: Path):
+    at = iso(AT + timedelta(minutes=1))
+    pressed = {"at": at, "title": "Disable it", "kind": "change", "verdict": None}
+    skipped = {**pressed, "title": "Enable it", "asked": False}
+    more = {"mode": "interactive", "clicks": [pressed, skipped]}
+    many.write(archive, [Told("access", AT, "interrupted", "failed", parameters=(("name", "Demo"),), more=more)])
+    told = audited(archive)["who-changed-what"]
+    assert told.verdict is Verdict.ATTENTION
+    assert headline(told) == "No known changes. 1 run was cut off; its changes are unknown."
+    (found,) = rows(told, "changes-made")
+    assert (found["at"], found["change"], found["verdict"], found["mode"]) == (
+        at,
+        "Disable it",
+        "unknown",
+        "interactive",
+    )
 
 
 def change(hours: int, ticket: str, host: str = "one.digicert.com") -> Told:
