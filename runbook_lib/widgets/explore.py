@@ -41,7 +41,7 @@ def explore(procedure: Procedure[Any] | None, name: str) -> pd.DataFrame | None:
     frame = tables[name]
     show_widget(grid(frame))
     _Savers(frame, name, procedure)
-    return frame
+    return frame.copy()  # what a person does to it must not change what the buttons save
 
 
 def grid(frame: pd.DataFrame) -> Any:

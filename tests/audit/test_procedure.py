@@ -12,6 +12,7 @@ import pytest
 
 from runbook_lib.archive import bag, chain, expectation, reader
 from runbook_lib.archive.verify import verify_archive
+from runbook_lib.audit.changes import CHANGES_MADE
 from runbook_lib.audit.procedure import Audit
 from runbook_lib.catalogue import Exit, Reason
 from runbook_lib.clock import FixedClock, SystemClock, iso
@@ -260,6 +261,21 @@ def test_the_first_and_the_last_inventory_are_compared_or_those_that_are_named(a
     wrong = audited(archive, compare_from="2023-12-24")["what-is-different"]
     assert wrong.error
     assert "nearest" in wrong.error["remedy"]
+
+
+def test_a_table_that_is_longer_than_the_report_shows_is_complete_in_a_file(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    made = tuple((f"Change {number}", "ok", "=1+1") for number in range(501))
+    many.write(archive, [Told("issue", FIRST, changes=made)])
+    result = audited(archive)["who-changed-what"].result
+    assert result
+    (shown,), (whole,) = result.tables, result.beside
+    assert (shown.name, len(shown.rows), whole.rows) == ("changes-made-first", 500, 501)
+    frame = CHANGES_MADE.frame(tmp_path / "tables" / "changes-made.csv")
+    assert list(frame["change"]) == [change for change, _, _ in made]
+    assert set(frame["what was seen"]) == {"'=1+1"}
 
 
 def test_an_archive_can_be_audited_while_a_run_of_it_is_under_way(archive: Path):

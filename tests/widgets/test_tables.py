@@ -28,7 +28,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_of_a_step_is_a_frame(cells: Cells):
-    runbook = counted(due_days=2)
+    runbook = counted(requests_per_second=4)
     assert list(runbook.tables) == ["walls"]
     frame = runbook.tables["walls"]
     assert [str(kind) for kind in frame.dtypes] == ["string", "category", "Int64", "datetime64[us, UTC]", "boolean"]
@@ -37,10 +37,11 @@ def test_a_table_of_a_step_is_a_frame(cells: Cells):
 
 
 def test_a_long_table_is_complete_although_the_report_shows_its_first_rows(cells: Cells, tmp_path: Path):
-    runbook = counted(due_days=300)
-    assert "3 of 600" in cells.text
+    runbook = counted(requests_per_second=501)
+    assert "3 of 501" in cells.text
     assert list(runbook.tables) == ["walls"]
-    assert len(runbook.tables["walls"]) == 600
+    assert len(runbook.tables["walls"]) == 501
+    assert dict(runbook.tables["walls"].dtypes) == dict(counted(requests_per_second=500).tables["walls"].dtypes)
     file = tmp_path / "tables" / "walls.csv"
     file.write_bytes(file.read_bytes().replace(b"wall 7", b"wall 8"))
     with pytest.raises(RunbookError) as changed:
@@ -52,7 +53,7 @@ def test_a_long_table_is_complete_although_the_report_shows_its_first_rows(cells
 
 
 def test_a_table_that_no_step_made_is_named_with_those_there_are(cells: Cells):
-    runbook = counted(due_days=1)
+    runbook = counted(requests_per_second=1)
     assert "floors" not in runbook.tables
     assert runbook.tables.get("floors") is None
     with pytest.raises(KeyError, match=r"floors.*walls"):
@@ -76,7 +77,7 @@ from tests.widgets.walls import Walls
 def imported():
     print([name for name in ("pandas", "itables", "anywidget", "openpyxl", "ipywidgets") if name in sys.modules])
 
-runbook = Runbook(Walls, {"mode": "headless", "due_days": 3})
+runbook = Runbook(Walls, {"mode": "headless", "requests_per_second": 3})
 runbook.step(Walls.count)
 assert "walls" in runbook.tables
 assert runbook.explore("walls") is None

@@ -13,7 +13,7 @@ WALLS = Schema("walls", {"name": TEXT, "state": ("fine", "bare"), "coats": INTEG
 
 
 class Walls(Procedure[InventoryParameters]):
-    """One step that makes a table with twice as many rows as `due_days` says. The last one has missing values."""
+    """One step that makes a table with as many rows as `requests_per_second` says. The last one has missing values."""
 
     slug = "walls"
     notebook = "walls"
@@ -24,7 +24,7 @@ class Walls(Procedure[InventoryParameters]):
     def count(self) -> Result:
         rows = [
             (f"=wall {number}", ("bare", "fine")[number % 2], str(number), "2027-01-02T03:04:05Z", "yes")
-            for number in range(2 * self.parameters.due_days - 1)
+            for number in range(self.parameters.requests_per_second - 1)
         ]
         rows.append(("<b>last</b>", "bare", "", "", "unknown"))
         shown = result_tables(tables_folder(self.session.environ), WALLS, "Walls", rows, head=rows[:3])
